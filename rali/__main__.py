@@ -1,0 +1,3 @@
+from rali.cli import main
+
+main()

@@ -1,0 +1,57 @@
+"""The `rali` command. Each command lives in a module of its own beside this one.
+
+Heavy packages are imported inside the commands, so `rali --help` and `rali score` stay fast.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from rali import __version__
+from rali.cli import data, distill, evaluate, export, quickstart, score
+from rali.errors import RaliError
+
+app = typer.Typer(
+    name="rali",
+    help="Image quality scores from 1 to 5, distilled from a reasoning judge.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rali {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and stop."
+    ),
+) -> None: ...
+
+
+app.command("score")(score.score)
+app.command("evaluate")(evaluate.evaluate)
+app.command("distill")(distill.distill)
+app.command("export")(export.export)
+app.command("quickstart")(quickstart.quickstart)
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Run the command line; a `RaliError` is one sentence on standard error and exit code 2."""
+    try:
+        app()
+    except RaliError as error:
+        typer.echo(f"rali: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("rali: stopped; the same command goes on from here.", err=True)
+        sys.exit(130)

@@ -1,0 +1,40 @@
+"""One family of errors, each a sentence that the command line prints as it stands.
+
+Anything else that reaches the command line is a bug and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class RaliError(Exception):
+    """Base of every error that rali raises on purpose."""
+
+
+class InputError(RaliError):
+    """What the user gave cannot be used; the message says what to give instead."""
+
+
+class PictureError(RaliError):
+    """A file or array that cannot be read as a picture; `str(error)` is the reason."""
+
+
+class MissingExtraError(RaliError, ImportError):
+    """A package of an optional extra is not installed."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import `module`, or say which extra of rali brings it.
+
+    Raises:
+        MissingExtraError: one sentence with the pip command.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise MissingExtraError(
+            f"This needs {package}, which is not installed. Type: pip install 'rali[{extra}]'"
+        ) from error
