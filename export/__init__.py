@@ -1,0 +1,8 @@
+"""ONNX files from students, and the check that they give the same scores."""
+
+from __future__ import annotations
+
+from .check import compare
+from .onnx import export_onnx
+
+__all__ = ["compare", "export_onnx"]

@@ -1,0 +1,52 @@
+"""Torch against ONNX Runtime on the same pictures: the largest difference of a score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rali import Scorer, Student
+from rali.errors import InputError
+
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Scores [n] of both paths and their largest absolute difference, on the 1–5 scale."""
+
+    torch_scores: np.ndarray
+    onnx_scores: np.ndarray
+    max_difference: float
+
+    @property
+    def passed(self) -> bool:
+        return self.max_difference <= TOLERANCE
+
+
+def compare(student: Student, onnx_file: str | Path, pictures: Sequence[Any]) -> Agreement:
+    """Score `pictures` (files, arrays, PIL pictures; non-square ones too) along both paths.
+
+    Raises:
+        InputError: no pictures to compare on.
+    """
+    if not pictures:
+        raise InputError("the check needs at least one picture; none was given.")
+    expected = student.score(pictures, batch_size=4)
+    got = np.asarray(Scorer(onnx_file)(list(pictures)), float)
+    return Agreement(expected, got, float(np.abs(expected - got).max()))
+
+
+def check_pictures() -> list[np.ndarray]:
+    """Non-square real photographs that every install of the `distill` extra has.
+
+    scikit-image's coffee, cat and rocket and scikit-learn's sample images, uint8 [H, W, 3].
+    """
+    from skimage import data
+    from sklearn.datasets import load_sample_images
+
+    return [data.coffee(), data.chelsea(), data.rocket(), *load_sample_images().images]

@@ -1,0 +1,79 @@
+"""A student in, `model.onnx` out: pixel_values float32 [batch, 3, S, S] → score, embedding.
+
+One file with the weights inside, a dynamic batch, and metadata that lets a scorer prepare
+pictures without any other file (SPEC §3).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+
+from rali import Student, __version__
+from rali.errors import require
+
+OPSET = 18
+ONE_FILE_LIMIT = 2_000_000_000
+
+
+def export_onnx(student: Student, path: str | Path) -> Path:
+    """Write the student as one ONNX file and return its path.
+
+    Args:
+        student: on the CPU, in evaluation mode.
+        path: the file; written under a temporary name and renamed.
+
+    Raises:
+        MissingExtraError: onnx or onnxscript is not installed.
+    """
+    onnx = require("onnx", "distill")
+    require("onnxscript", "distill")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    student = student.cpu().eval()
+    size = student.preprocess.size
+    # A batch of one would be taken for a constant.
+    example = torch.zeros(2, 3, size, size)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        logging.getLogger("onnxscript").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            student,
+            (example,),
+            dynamo=True,
+            dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch")}},
+            input_names=["pixel_values"],
+            output_names=["score", "embedding"],
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    temporary = path.with_name(path.name + ".tmp")
+    program.save(str(temporary), external_data=False)
+    model = onnx.load(str(temporary))
+    onnx.helper.set_model_props(model, metadata(student))
+    if model.ByteSize() < ONE_FILE_LIMIT:
+        onnx.save(model, str(temporary))
+    temporary.replace(path)
+    return path
+
+
+def metadata(student: Student) -> dict[str, str]:
+    """What the file says of itself; every value is JSON."""
+    digest = hashlib.sha256()
+    for name, value in sorted(student.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    values = {
+        "model_type": "rali",
+        "rali_version": __version__,
+        **student.preprocess.to_dict(),
+        "score_range": list(student.config.score_range),
+        "weights_sha256": digest.hexdigest(),
+    }
+    return {key: json.dumps(value) for key, value in values.items()}

@@ -1,0 +1,293 @@
+"""Step 1 of RALI: pull the image encoder into the space of the quality rationales.
+
+In come pictures with several rationales each; out comes the image encoder, trained with the
+contrastive loss of CLIP while the text tower stays frozen (RALI section 4, "Contrastive
+Alignment").
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .errors import InputError
+from .images import PictureBatches
+
+
+@dataclass
+class AlignConfig:
+    """How the alignment is run.
+
+    Attributes:
+        enabled: off is case 1 of RALI's Table 4 (the pretrained encoder as it is).
+        epochs: passes over the pictures.
+        batch_size: pictures compared with each other, per process.
+        micro_batch: pictures whose activations are held at once; smaller saves memory and gives
+            the same gradient (but batch normalisation sees micro-batches).
+        texts_per_picture: rationales drawn per picture and step; all of them are positives.
+        seeds_used: rationales per picture that exist for training at all; 1 is Table 4's
+            "no seed augmentation", 0 means all.
+        lr: peak learning rate (paper: 1e-5 for ViT-L/14-336).
+        warmup: share of the steps in which the rate rises linearly; then a cosine to zero.
+        weight_decay: AdamW's.
+        temperature: start of the learned contrastive temperature.
+        flip: mirror half of the batches.
+        precision: autocast type on a GPU: `bf16`, `fp16` or `fp32`.
+        checkpoint_seconds: how often the state is saved for a resume.
+    """
+
+    enabled: bool = True
+    epochs: float = 10.0
+    batch_size: int = 64
+    micro_batch: int = 64
+    texts_per_picture: int = 2
+    seeds_used: int = 0
+    lr: float = 1e-5
+    warmup: float = 0.05
+    weight_decay: float = 0.05
+    temperature: float = 0.07
+    flip: bool = True
+    precision: str = "bf16"
+    checkpoint_seconds: float = 60.0
+
+
+def multi_positive_infonce(
+    images: Tensor,
+    texts: Tensor,
+    image_owner: Tensor,
+    text_owner: Tensor,
+    logit_scale: Tensor | float,
+) -> Tensor:
+    """CLIP's symmetric contrastive loss where several texts may belong to one picture.
+
+    With cosines s_it scaled by `logit_scale` and P(i) the texts of picture i,
+
+        L_image = mean_i  −1/|P(i)| Σ_{t∈P(i)} log softmax_t(s_i·)[t]
+
+    and L_text likewise over pictures; the loss is their mean. With one text per picture it is
+    CLIP's loss.
+
+    Args:
+        images: [batch, dim], any norm.
+        texts: [n_texts, dim], any norm.
+        image_owner: [batch] picture ids; equal ids (duplicates) are positives of each other.
+        text_owner: [n_texts] picture id each text was written for.
+        logit_scale: 1 / temperature.
+    """
+    logits = logit_scale * F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T
+    positive = (image_owner[:, None] == text_owner[None, :]).to(logits.dtype)
+
+    def one_way(scores: Tensor, mask: Tensor) -> Tensor:
+        log_probability = scores.log_softmax(dim=1)
+        return -((log_probability * mask).sum(1) / mask.sum(1).clamp_min(1)).mean()
+
+    return (one_way(logits, positive) + one_way(logits.T, positive.T)) / 2
+
+
+def cosine_schedule(step: int, steps: int, warmup: float) -> float:
+    """Factor on the peak rate: linear rise over `warmup`·steps, then half a cosine to 0."""
+    rise = max(1, round(warmup * steps))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+def align(
+    encoder: nn.Module,
+    pictures: PictureBatches,
+    texts: Sequence[Tensor],
+    config: AlignConfig,
+    *,
+    seed: int = 0,
+    owners: Sequence[int] | None = None,
+    checkpoint: Path | None = None,
+    report: Callable[[int, int, float], None] | None = None,
+) -> nn.Module:
+    """Train `encoder` in place so that pictures land near their rationales; returns it.
+
+    Gradients through large batches are exact: embeddings of all micro-batches are computed
+    first, the loss is taken over the whole batch (over all processes, under `accelerate
+    launch`), and its gradient is sent back through each micro-batch.
+
+    Args:
+        encoder: pixels [batch, 3, S, S] → [batch, dim].
+        pictures: the training pictures.
+        texts: per picture its frozen text embeddings [n_i, dim].
+        owners: per picture an id; equal ids (the same file twice) are not negatives of each
+            other. Default: the picture's index.
+        checkpoint: file to save to and to resume from.
+        report: called with (step, steps, loss).
+
+    Raises:
+        InputError: fewer than two pictures to compare, or a picture without a rationale.
+    """
+    from accelerate import Accelerator
+
+    if len(pictures) < 2 or config.batch_size < 2:
+        raise InputError(
+            f"contrastive alignment compares pictures: given {len(pictures)} pictures and "
+            f"batch_size {config.batch_size}, expected at least 2 of each."
+        )
+    empty = [index for index, own in enumerate(texts) if len(own) == 0]
+    if empty:
+        raise InputError(
+            f"{len(empty)} of {len(pictures)} pictures have no rationale, the first is "
+            f"{pictures.name(empty[0])}. Write some with `rali data rationales`."
+        )
+    if config.seeds_used:
+        texts = [own[: config.seeds_used] for own in texts]
+    owner_of = list(owners) if owners is not None else list(range(len(pictures)))
+    on_gpu = torch.cuda.is_available()
+    accelerator = Accelerator(
+        mixed_precision={"fp32": "no"}.get(config.precision, config.precision) if on_gpu else "no"
+    )
+    device, world = accelerator.device, accelerator.num_processes
+    torch.manual_seed(seed + accelerator.process_index)
+    encoder.requires_grad_(True).train()
+    encoder.to(device, memory_format=torch.channels_last)
+    log_scale = nn.Parameter(torch.tensor(math.log(1 / config.temperature), device=device))
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in encoder.parameters() if p.ndim > 1]},
+            {
+                "params": [p for p in encoder.parameters() if p.ndim <= 1] + [log_scale],
+                "weight_decay": 0.0,
+            },
+        ],
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        betas=(0.9, 0.98),
+    )
+    model, optimizer = accelerator.prepare(encoder, optimizer)
+    batch = min(config.batch_size, len(pictures) // world)
+    steps = max(1, round(config.epochs * len(pictures) / (batch * world)))
+    step = _resume(checkpoint, encoder, optimizer, log_scale, steps)
+    saved = time.monotonic()
+    while step < steps:
+        draw = np.random.default_rng((seed, step))  # the same batches after a resume
+        chosen = draw.choice(len(pictures), batch * world, replace=False)
+        mine = chosen[accelerator.process_index :: world]
+        flip = config.flip and draw.random() < 0.5
+        pixels = pictures.pixels(mine, flip=flip).to(device)
+        drawn = [
+            texts[i][
+                draw.choice(len(texts[i]), min(config.texts_per_picture, len(texts[i])), False)
+            ]
+            for i in mine
+        ]
+        text = torch.cat(drawn).to(device)
+        image_owner = torch.tensor([owner_of[i] for i in mine], device=device)
+        text_owner = torch.repeat_interleave(
+            image_owner, torch.tensor([len(own) for own in drawn], device=device)
+        )
+        loss = _backward(
+            model, accelerator, pixels, text, image_owner, text_owner, log_scale, config.micro_batch
+        )
+        if world > 1:  # DDP averages; log_scale is not part of the wrapped model
+            log_scale.grad = accelerator.reduce(log_scale.grad, "mean")
+        accelerator.clip_grad_norm_(model.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = config.lr * cosine_schedule(step, steps, config.warmup)
+        optimizer.step()
+        optimizer.zero_grad()
+        log_scale.data.clamp_(0, math.log(100))
+        step += 1
+        if report and accelerator.is_main_process:
+            report(step, steps, loss)
+        due = time.monotonic() - saved > config.checkpoint_seconds
+        if checkpoint and accelerator.is_main_process and due and step < steps:
+            _save(checkpoint, encoder, optimizer, log_scale, step, steps)
+            saved = time.monotonic()
+    if checkpoint:
+        checkpoint.unlink(missing_ok=True)
+    return encoder.eval()
+
+
+def _backward(
+    model: nn.Module,
+    accelerator,
+    pixels: Tensor,
+    text: Tensor,
+    image_owner: Tensor,
+    text_owner: Tensor,
+    log_scale: Tensor,
+    micro_batch: int,
+) -> float:
+    """Accumulate the gradient of the loss over the whole (global) batch; returns the loss."""
+    parts = pixels.split(micro_batch)
+    states, embeddings = [], []
+    for part in parts:
+        states.append((torch.get_rng_state(), _cuda_state(pixels)))
+        with torch.set_grad_enabled(len(parts) == 1), accelerator.autocast():
+            embeddings.append(model(part).float())
+    leaf = torch.cat(embeddings).detach().requires_grad_(True)
+    everyone = accelerator.gather(leaf.detach())
+    start = accelerator.process_index * len(leaf)
+    everyone = torch.cat([everyone[:start], leaf, everyone[start + len(leaf) :]])
+    loss = multi_positive_infonce(
+        everyone,
+        accelerator.gather(text),
+        accelerator.gather(image_owner),
+        accelerator.gather(text_owner),
+        log_scale.exp(),
+    )
+    accelerator.backward(loss)
+    gradient = leaf.grad * accelerator.num_processes  # DDP divides by it
+    if len(parts) == 1:
+        embeddings[0].backward(gradient)
+        return loss.item()
+    after = (torch.get_rng_state(), _cuda_state(pixels))
+    for part, state, slice_ in zip(parts, states, gradient.split(micro_batch), strict=True):
+        _set_state(state)  # the same random windows as in the first pass
+        with accelerator.autocast():
+            again = model(part).float()
+        again.backward(slice_)
+    _set_state(after)
+    return loss.item()
+
+
+def _cuda_state(pixels: Tensor) -> Tensor | None:
+    return torch.cuda.get_rng_state(pixels.device) if pixels.is_cuda else None
+
+
+def _set_state(state: tuple[Tensor, Tensor | None]) -> None:
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.cuda.set_rng_state(state[1])
+
+
+def _save(checkpoint: Path, encoder, optimizer, log_scale, step: int, steps: int) -> None:
+    temporary = checkpoint.with_suffix(".tmp")
+    torch.save(
+        {
+            "encoder": encoder.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "log_scale": log_scale.detach(),
+            "rng": torch.get_rng_state(),
+            "step": step,
+            "steps": steps,
+        },
+        temporary,
+    )
+    temporary.replace(checkpoint)
+
+
+def _resume(checkpoint: Path | None, encoder, optimizer, log_scale, steps: int) -> int:
+    if checkpoint is None or not checkpoint.is_file():
+        return 0
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    if state["steps"] != steps:
+        return 0
+    encoder.load_state_dict(state["encoder"])
+    optimizer.load_state_dict(state["optimizer"])
+    log_scale.data.copy_(state["log_scale"])
+    torch.set_rng_state(state["rng"])
+    return state["step"]

@@ -1,0 +1,169 @@
+"""The README of a model folder: a Hugging Face model card that says what the model is worth.
+
+In: the folder's configuration, its evaluation (or None) and how it was trained. Out: Markdown with
+YAML front matter. Every number comes from the evaluation; without one the card says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .metrics import METRICS
+
+Json = Mapping[str, Any]
+
+TAGS = ("image-quality-assessment", "iqa", "no-reference", "onnx", "rali")
+TRAINING_LABELS = {
+    "data": "Pictures",
+    "pictures": "Number of pictures",
+    "texts": "Number of texts",
+    "texts_from": "Texts from",
+    "teacher": "Teacher",
+    "scores": "Scores",
+    "not_used": "Not used for training",
+    "seed": "Seed",
+    "seconds": "Seconds",
+    "machine": "Machine",
+    "versions": "Versions",
+}
+LIMITS = (
+    "It judges technical and perceptual quality as the scores it was trained on do; it does not "
+    "judge content, taste, truth or whether a picture fits a prompt.",
+    "Pictures unlike its training data (drawings, screenshots, medical or satellite pictures, "
+    "other distortions) may get scores that mean little. Evaluate on your own before relying on it.",
+    "It sees a picture at the input size above, so flaws that vanish at that size are not seen.",
+    "Differences smaller than the RMSE below are within its error for single pictures.",
+)
+
+
+def model_card(config: Json, evaluation: Json | None, training: Json, *, name: str = "") -> str:
+    """The card of a model folder.
+
+    Args:
+        config: the folder's config.json; used: "encoder" (a name, or {"name": …}), "preprocess"
+            ({"size": …}), "score_range". The rest is left to config.json itself.
+        evaluation: from `rali.evaluate`, or None for "not evaluated".
+        training: what it was trained on, by name; known names (`TRAINING_LABELS`) get a label,
+            others are shown as they are. "notes" (text or list) becomes paragraphs.
+        name: what to call the model; also what the usage lines load (a folder or hub id).
+
+    Returns:
+        Markdown, with front matter that the Hugging Face Hub reads.
+    """
+    title = name or "rali student"
+    parts = [
+        _front_matter(title, evaluation),
+        f"# {_text(title)}",
+        _what_it_is(config),
+        "## How to use it",
+        _usage(name or "path/to/this/folder"),
+        "## What it was trained on",
+        _training(training),
+        "## How well it does",
+        _results(evaluation),
+        "## Limits",
+        "\n".join(f"- {line}" for line in LIMITS if evaluation is not None or "RMSE" not in line),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _front_matter(title: str, evaluation: Json | None) -> str:
+    """YAML written as JSON values, which YAML contains, so no name can break out of its line."""
+    lines = ["license: apache-2.0", "library_name: rali", "tags:", *(f"- {tag}" for tag in TAGS)]
+    if evaluation is not None:
+        results = [
+            {
+                "task": {"type": "image-quality-assessment", "name": "Image quality assessment"},
+                "dataset": {"type": dataset, "name": dataset}
+                | ({"split": evaluation["split"]} if evaluation.get("split") else {}),
+                "metrics": [
+                    {"type": metric, "value": round(numbers[metric], 4)} for metric in METRICS
+                ],
+            }
+            for dataset, numbers in evaluation["datasets"].items()
+        ]
+        model = {"name": title, "results": results}
+        lines += ["model-index:", f"- {json.dumps(model, ensure_ascii=False)}"]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _what_it_is(config: Json) -> str:
+    encoder = config.get("encoder")
+    if isinstance(encoder, Mapping):
+        encoder = encoder.get("name")
+    low, high = config.get("score_range") or (1, 5)
+    size = (config.get("preprocess") or {}).get("size")
+    sentences = [
+        f"Scores the quality of a picture from {low:g} (bad) to {high:g} (excellent), "
+        "without a reference."
+    ]
+    if encoder:
+        sentences.append(f"Image encoder: `{_text(encoder)}`.")
+    if size:
+        sentences.append(f"Input: {size} × {size} pixels, resized as config.json says.")
+    sentences.append(
+        "The score is a similarity-weighted mean over basis vectors, distilled from texts about "
+        "picture quality and scores (RALI)."
+    )
+    return " ".join(sentences)
+
+
+def _usage(model: str) -> str:
+    return "\n".join(
+        [
+            "```python",
+            "from rali import Scorer",
+            "",
+            f"scorer = Scorer({json.dumps(model, ensure_ascii=False)})",
+            'scorer("photo.jpg")              # one score',
+            'scorer(["a.jpg", "b.png"])       # an array of scores',
+            "```",
+            "",
+            "```sh",
+            "pip install rali",
+            f"rali score photos/ --model {_shell(model)}",
+            f"rali evaluate {_shell(model)} manifest.csv --split test",
+            "```",
+        ]
+    )
+
+
+def _training(training: Json) -> str:
+    facts = [
+        f"| {_text(TRAINING_LABELS.get(key, key.replace('_', ' ')))} | {_text(value)} |"
+        for key, value in training.items()
+        if key != "notes" and value is not None
+    ]
+    notes = training.get("notes") or []
+    notes = [notes] if isinstance(notes, str) else list(notes)
+    table = "\n".join(["| | |", "| --- | --- |", *facts]) if facts else ""
+    return "\n\n".join([*([table] if table else []), *notes]) or "Not recorded."
+
+
+def _results(evaluation: Json | None) -> str:
+    if evaluation is None:
+        return "Not evaluated. To do so: `rali evaluate MODEL MANIFEST --split test`."
+    from .evaluate import to_markdown
+
+    table = to_markdown(evaluation).partition("\n\n")[2].strip()  # the card has its own heading
+    rows = f"split `{evaluation['split']}`" if evaluation.get("split") else "all labelled rows"
+    return f"On {rows} of each data set:\n\n{table}"
+
+
+def _text(value: Any) -> str:
+    """One line of Markdown that no `|`, newline or tag of the value can break."""
+    if isinstance(value, Mapping):
+        value = ", ".join(f"{key}: {item}" for key, item in value.items())
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        value = ", ".join(str(item) for item in value)
+    elif isinstance(value, float):
+        value = f"{value:.6g}"
+    return " ".join(str(value).split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def _shell(text: str) -> str:
+    import shlex
+
+    return shlex.quote(text)

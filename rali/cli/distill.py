@@ -1,0 +1,89 @@
+"""`rali distill`: the four steps of RALI from a manifest and rationales."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def distill(
+    manifest: Annotated[list[Path], typer.Argument(help="Manifests to train on (CSV or Parquet).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder.")],
+    triplets: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of rationales; repeat for more. [default: reference rationales "
+            "are written to OUTPUT/triplets]"
+        ),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings as YAML, as in recipes/.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="'nano' or an open_clip name; overrides the config.")
+    ] = None,
+    pretrained: Annotated[
+        str | None, typer.Option(help="open_clip tag, weights file, nano folder, or 'random'.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="One setting, as in align.epochs=5; repeat for more."),
+    ] = None,
+    count: Annotated[
+        int, typer.Option(help="Reference rationales per picture, where none are given.", min=1)
+    ] = 6,
+    export: Annotated[bool, typer.Option(help="Write and check the ONNX file too.")] = True,
+) -> None:
+    """Distil a student: align, compress, find bases, fit scores, export.
+
+    Pictures of split 'train' are trained on, 'val' chooses, 'test' is never read. The same
+    command started again goes on where it was stopped.
+
+    Example: rali distill manifest.csv --encoder nano -o runs/mine
+    """  # fmt: skip
+    from rali.config import from_dict, read_yaml, with_overrides
+    from rali.distill import DistillConfig, training_rows
+    from rali.distill import distill as run
+    from rali.manifest import read_manifest
+    from rali.progress import StageProgress
+    from rali.reference import build_reference_triplets
+    from rali.triplets import read_triplets
+
+    values = read_yaml(config) if config else {}
+    for name, value in (("encoder", encoder), ("pretrained", pretrained)):
+        if value is not None:
+            values[name] = value
+    settings = from_dict(DistillConfig, with_overrides(values, set_ or []))
+    rows = [row for path in manifest for row in read_manifest(path)]
+    train, _ = training_rows(rows)
+    with StageProgress() as progress:
+        folders = list(triplets or [])
+        if not folders:
+            folders = [output / "triplets"]
+            build_reference_triplets(
+                train,
+                folders[0],
+                count=count,
+                seed=settings.seed,
+                progress=lambda i, n: progress("rationales", i, n),
+            )
+        student = run(
+            settings,
+            rows,
+            [triplet for folder in folders for triplet in read_triplets(folder)],
+            output,
+            trained_on=", ".join(sorted({row.dataset for row in train if row.dataset})),
+            report=progress,
+        )
+        if export:
+            from rali.export import compare, export_onnx
+            from rali.export.check import check_pictures
+
+            progress("export", 0, 1)
+            path = export_onnx(student, output / "model" / "onnx" / "model.onnx")
+            agreement = compare(student, path, check_pictures())
+            progress("export", 1, 1)
+    typer.echo(f"model: {output / 'model'}")
+    if export:
+        typer.echo(f"onnx:  {path} (largest difference {agreement.max_difference:.1e})")
+    typer.echo(f"try:   rali evaluate {output / 'model'} {manifest[0]} --split test")

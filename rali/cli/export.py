@@ -1,0 +1,52 @@
+"""`rali export`: the ONNX file of a model folder, checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rali.errors import InputError
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="Model folder, hub id, or 'builtin'.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write. [default: MODEL/onnx/model.onnx]"),
+    ] = None,
+    picture: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Picture to compare torch and ONNX on; repeat for more. "
+            "[default: photographs of scikit-image and scikit-learn]"
+        ),
+    ] = None,
+) -> None:
+    """Write a model as one ONNX file and compare its scores with torch's.
+
+    Example: rali export runs/mine/model
+    """  # fmt: skip
+    from rali.export import compare, export_onnx
+    from rali.export.check import TOLERANCE, check_pictures
+    from rali.student import Student
+
+    if output is None:
+        if not Path(model).is_dir():
+            raise InputError(
+                f"{model} is not a folder here; say where to write with --output FILE."
+            )
+        output = Path(model) / "onnx" / "model.onnx"
+    student = Student.from_pretrained(model)
+    path = export_onnx(student, output)
+    agreement = compare(student, path, list(picture or check_pictures()))
+    typer.echo(
+        f"{path}: {path.stat().st_size / 1e6:.1f} MB, largest difference from torch "
+        f"{agreement.max_difference:.1e} on {len(agreement.onnx_scores)} pictures"
+    )
+    if not agreement.passed:
+        raise InputError(
+            f"the ONNX file differs from torch by {agreement.max_difference:.1e}, more than "
+            f"{TOLERANCE:g}. Do not use it; please report the encoder and the versions."
+        )

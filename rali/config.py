@@ -1,0 +1,93 @@
+"""Configs are dataclasses; this module reads them from YAML, changes single fields, saves them.
+
+Every fault names the field as the user would type it: `align.epochs`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from .errors import InputError, require
+
+T = TypeVar("T")
+
+
+def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
+    """Build dataclass `kind` from nested mappings.
+
+    Raises:
+        InputError: an unknown field, or a value of the wrong type.
+    """
+    hints = get_type_hints(kind)
+    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    built: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{where}{key}"
+        if key not in known:
+            raise InputError(f"{name} is not a setting; there are {', '.join(sorted(known))}.")
+        wanted = hints[key]
+        if dataclasses.is_dataclass(wanted):
+            if not isinstance(value, Mapping):
+                raise InputError(f"{name} is {value!r}; expected settings below it.")
+            built[key] = from_dict(wanted, value, f"{name}.")  # type: ignore[arg-type]
+        else:
+            built[key] = _coerce(value, wanted, name)
+    return kind(**built)
+
+
+def _coerce(value: Any, wanted: Any, name: str) -> Any:
+    if wanted is float and isinstance(value, str):  # YAML reads 1e-3 as a string
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if wanted in (int, float, str, bool) and (
+        not isinstance(value, wanted) or (wanted is int and isinstance(value, bool))
+    ):
+        raise InputError(f"{name} is {value!r}; expected {wanted.__name__}.")
+    return value
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        InputError: no such file, or not a mapping.
+    """
+    yaml = require("yaml", "data")
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"there is no config file {path}.")
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds no settings; expected lines like `seed: 0`.")
+    return values
+
+
+def with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """`["align.epochs=5"]` put into nested `values`; the right side is read as YAML."""
+    yaml = require("yaml", "data")
+    for override in overrides:
+        key, sign, text = override.partition("=")
+        if not sign:
+            raise InputError(f"--set {override!r}: expected NAME=VALUE, as in align.epochs=5.")
+        *parents, last = key.strip().split(".")
+        place = values
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = yaml.safe_load(text)
+    return values
+
+
+def write_yaml(config: Any, path: Path) -> None:
+    """Save a resolved config dataclass."""
+    yaml = require("yaml", "data")
+    path.write_text(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False), "utf-8")

@@ -1,0 +1,359 @@
+"""RALI from end to end: manifest and rationales in, a scoring model folder out.
+
+align → embed → compress → bases → fit, in that order, into one run folder. Each stage leaves its
+result with a fingerprint of everything it depends on, so the same command started again does
+only what is missing, and a changed setting redoes only what it touches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import __version__
+from .align import AlignConfig, align
+from .bases import BasesConfig, find_bases
+from .compress import CompressConfig, fit_projection
+from .config import write_yaml
+from .encoders import NANO, Encoder, load_encoder
+from .errors import InputError
+from .fit import FitConfig, fit_scores
+from .images import PictureBatches, embed
+from .manifest import Row
+from .student import Student, StudentConfig
+from .triplets import Triplet
+
+Report = Callable[[str, int, int, float | None], None]
+"""Called with (stage, step, steps, loss); `loss` is None where a stage has none."""
+
+
+@dataclass
+class DistillConfig:
+    """Everything that decides what `rali distill` makes.
+
+    Attributes:
+        encoder: `nano` or an open_clip name.
+        pretrained: an open_clip tag, a weights file, a nano folder, `random`, or empty for the
+            default.
+        seed: of every random choice.
+        views: embeddings per training picture for bases and fit: 1, or 2 with its mirror image.
+        align, compress, bases, fit: the four steps.
+    """
+
+    encoder: str = "ViT-L-14-336-quickgelu"
+    pretrained: str = ""
+    seed: int = 0
+    views: int = 1
+    align: AlignConfig = field(default_factory=AlignConfig)
+    compress: CompressConfig = field(default_factory=CompressConfig)
+    bases: BasesConfig = field(default_factory=BasesConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+class RunFolder:
+    """The output folder of a run: metrics, and which stages are done with which settings."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._stages = folder / "stages.json"
+
+    def done(self, stage: str, fingerprint: str) -> bool:
+        return self._read().get(stage, {}).get("fingerprint") == fingerprint
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds per finished stage, over all the times it was started."""
+        return {stage: entry["seconds"] for stage, entry in self._read().items()}
+
+    def finish(self, stage: str, fingerprint: str, seconds: float) -> None:
+        stages = self._read()
+        stages[stage] = {"fingerprint": fingerprint, "seconds": round(seconds, 2)}
+        temporary = self._stages.with_suffix(".tmp")
+        temporary.write_text(json.dumps(stages, indent=2), "utf-8")
+        temporary.replace(self._stages)
+
+    def log(self, **row: Any) -> None:
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All logged rows; of a step that was done twice (after a kill) the later one."""
+        path = self.folder / "metrics.jsonl"
+        if not path.is_file():
+            return []
+        rows: dict[tuple[str, int], dict[str, Any]] = {}
+        for line in path.read_text("utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:  # the line a kill cut short
+                continue
+            rows[row["stage"], row["step"]] = row
+        return list(rows.values())
+
+    def _read(self) -> dict[str, Any]:
+        return json.loads(self._stages.read_text("utf-8")) if self._stages.is_file() else {}
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short hash of JSON-able parts."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def distill(
+    config: DistillConfig,
+    rows: Sequence[Row],
+    triplets: Sequence[Triplet],
+    folder: str | Path,
+    *,
+    encoder: Encoder | None = None,
+    trained_on: str = "",
+    report: Report | None = None,
+) -> Student:
+    """Make a student; the model folder is `folder/model`.
+
+    Rows of split `train` (or all, where the manifest has no splits) are trained on; `val` rows
+    choose when the fit stops; `test` rows are never read.
+
+    Args:
+        rows: the manifest. Unlabelled training rows take part in the alignment only.
+        triplets: rationales; several per picture.
+        folder: the run folder.
+        encoder: instead of loading `config.encoder`.
+        trained_on: one sentence for the model card.
+
+    Raises:
+        InputError: nothing to train on, pictures without rationales, pictures that cannot be read.
+    """
+    from accelerate import PartialState
+
+    run = RunFolder(Path(folder))
+    state = PartialState()
+    say = report or (lambda stage, step, steps, loss: None)
+    train, val = training_rows(rows)
+    write_yaml(config, run.folder / "config.yaml")
+    encoder = encoder or load_encoder(config.encoder, config.pretrained or None)
+    texts, owners, truncated = rationale_embeddings(
+        encoder, train, triplets, needed=config.align.enabled
+    )
+    pictures = PictureBatches([row.image for row in train], encoder.preprocess)
+
+    data = fingerprint(
+        [(str(r.image), r.score) for r in train],
+        [hashlib.sha256(t.numpy().tobytes()).hexdigest() for t in texts],
+        _weights_hash(encoder.image),
+    )
+    mark = fingerprint("align", data, encoder.spec, asdict(config.align), config.seed)
+    aligned_file = run.folder / "aligned.safetensors"
+    if config.align.enabled:
+        _align_stage(run, mark, aligned_file, encoder, pictures, texts, owners, config, say)
+    if not state.is_main_process:
+        state.wait_for_everyone()
+        return Student.from_pretrained(run.folder / "model")
+
+    views = [False, True][: max(1, config.views)]
+    labelled = [i for i, row in enumerate(train) if row.score is not None]
+    validation_rows = [row for row in val if row.score is not None]
+    started = time.monotonic()
+    mark = fingerprint("embed", mark, config.views, [str(r.image) for r in validation_rows])
+    cache = run.folder / "embeddings.npz"
+    if not (run.done("embed", mark) and cache.is_file()):
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        kept = PictureBatches([train[i].image for i in labelled], encoder.preprocess)
+        total = len(views) * len(kept) + len(validation_rows)
+        embedded: list[np.ndarray] = []
+        for flip in views:
+            base = sum(map(len, embedded))
+            embedded.append(
+                embed(encoder.image, kept, flip=flip, device=device,
+                      report=lambda i, n, base=base: say("embed", base + i, total, None))
+            )  # fmt: skip
+        base = sum(map(len, embedded))
+        held_out = (
+            embed(encoder.image, PictureBatches([r.image for r in validation_rows],
+                  encoder.preprocess), device=device,
+                  report=lambda i, n: say("embed", base + i, total, None))
+            if validation_rows
+            else np.zeros((0, encoder.dim), np.float32)
+        )  # fmt: skip
+        np.savez(cache, train=np.concatenate(embedded), val=held_out)
+        run.finish("embed", mark, time.monotonic() - started)
+    stored = np.load(cache)
+    embeddings, held_out = stored["train"], stored["val"]
+    scores = np.tile([train[i].score for i in labelled], len(views)).astype(np.float64)
+
+    started = time.monotonic()
+    projection = fit_projection(embeddings, config.compress, seed=config.seed)
+    vectors, values = find_bases(
+        projection.transform(embeddings), scores, config.bases, seed=config.seed
+    )
+    say("bases", 1, 1, None)
+    run.finish(
+        "bases", fingerprint("bases", mark, asdict(config.bases)), time.monotonic() - started
+    )
+
+    started = time.monotonic()
+
+    def on_fit(step: int, steps: int, loss: float) -> None:
+        if step % 10 == 0 or step == steps:
+            run.log(stage="fit", step=step, loss=loss)
+        say("fit", step, steps, loss)
+
+    def centred(points: np.ndarray) -> np.ndarray:
+        return (points - projection.mean) / projection.scale
+
+    fitted = fit_scores(
+        centred(embeddings),
+        scores,
+        vectors,
+        values,
+        projection.components,
+        config.fit,
+        validation=(centred(held_out), np.array([r.score for r in validation_rows]))
+        if validation_rows
+        else None,
+        seed=config.seed,
+        report=on_fit,
+    )
+    say("fit", config.fit.steps, config.fit.steps, None)
+    run.finish("fit", fingerprint("fit", mark, asdict(config.fit)), time.monotonic() - started)
+
+    student = Student(
+        StudentConfig(
+            encoder=encoder.spec,
+            preprocess=encoder.preprocess.to_dict(),
+            embed_dim=encoder.dim,
+            pca_dim=len(projection.components),
+            bases=len(fitted.basis_scores),
+            buckets=config.bases.buckets,
+            temperature=fitted.temperature,
+            training={
+                "data": trained_on,
+                "pictures": len(labelled),
+                "rationales": sum(map(len, texts)),
+                "truncated_texts": round(truncated, 4),
+                "variance_kept": round(projection.explained, 4),
+                "teacher": ", ".join(sorted({t.teacher for t in triplets})),
+                "config": asdict(config),
+                "versions": {"rali": __version__, "torch": torch.__version__},
+            },
+        ),
+        encoder.image.cpu(),
+    )
+    student.mean.copy_(torch.from_numpy(projection.mean))
+    student.scale.copy_(torch.from_numpy(projection.scale))
+    student.components.copy_(torch.from_numpy(fitted.components))
+    student.basis_vectors.copy_(torch.from_numpy(fitted.basis_vectors))
+    student.basis_scores.copy_(torch.from_numpy(fitted.basis_scores))
+    student.requires_grad_(False)
+    student.save_pretrained(run.folder / "model")
+    if state.num_processes > 1:
+        state.wait_for_everyone()
+    return student
+
+
+def training_rows(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """Rows to train on and rows to choose by: splits `train` and `val`.
+
+    Raises:
+        InputError: no labelled training row.
+    """
+    train = [row for row in rows if row.split == "train"]
+    if not any(row.split for row in rows):
+        train = list(rows)
+    if not any(row.score is not None for row in train):
+        raise InputError(
+            f"no picture to train on: of {len(rows)} rows none has split 'train' and a score. "
+            "Split the manifest with `rali data split MANIFEST --fractions 6:2:2 -o OUT`."
+        )
+    return train, [row for row in rows if row.split == "val"]
+
+
+def rationale_embeddings(
+    encoder: Encoder, rows: Sequence[Row], triplets: Sequence[Triplet], *, needed: bool = True
+) -> tuple[list[Tensor], list[int], float]:
+    """Per row its frozen text embeddings [n_i, D] in order of seed, and an owner id.
+
+    Rows with the same bytes (SHA-256) share an owner. The third value is the share of texts that
+    were longer than the tower's context.
+    """
+    if not needed or encoder.text is None:
+        return [torch.zeros(0, encoder.dim) for _ in rows], list(range(len(rows))), 0.0
+    by_image: dict[Path, list[Triplet]] = {}
+    for triplet in triplets:
+        if triplet.parse_ok and triplet.reasoning.strip():
+            by_image.setdefault(Path(triplet.image).resolve(), []).append(triplet)
+    missing = [row.image for row in rows if row.image.resolve() not in by_image]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(rows)} training pictures have no rationale, the first is "
+            f"{missing[0]}. Write some with `rali data rationales MANIFEST -o triplets/`."
+        )
+    chosen = [sorted(by_image[row.image.resolve()], key=lambda t: t.seed) for row in rows]
+    flat = [triplet.reasoning for own in chosen for triplet in own]
+    truncated = sum(map(encoder.text.is_truncated, flat)) / len(flat)
+    texts = list(encoder.text.encode(flat).cpu().split([len(own) for own in chosen]))
+    ids: dict[str, int] = {}
+    owners = [ids.setdefault(own[0].image_sha256, len(ids)) for own in chosen]
+    return texts, owners, truncated
+
+
+def _align_stage(
+    run: RunFolder,
+    mark: str,
+    aligned_file: Path,
+    encoder: Encoder,
+    pictures: PictureBatches,
+    texts: list[Tensor],
+    owners: list[int],
+    config: DistillConfig,
+    say: Report,
+) -> None:
+    from accelerate import PartialState
+    from safetensors.torch import load_file, save_file
+
+    if run.done("align", mark) and aligned_file.is_file():
+        encoder.image.load_state_dict(load_file(aligned_file))
+        return
+    started = time.monotonic()
+    checkpoint = run.folder / f"align-{mark}.pt"
+
+    def on_step(step: int, steps: int, loss: float) -> None:
+        run.log(stage="align", step=step, loss=loss)
+        say("align", step, steps, loss)
+
+    align(
+        encoder.image,
+        pictures,
+        texts,
+        config.align,
+        seed=config.seed,
+        owners=owners,
+        checkpoint=checkpoint,
+        report=on_step,
+    )
+    if PartialState().is_main_process:
+        state = {k: v.detach().cpu().contiguous() for k, v in encoder.image.state_dict().items()}
+        temporary = aligned_file.with_suffix(".tmp")
+        save_file(state, temporary)
+        temporary.replace(aligned_file)
+        run.finish("align", mark, time.monotonic() - started)
+
+
+def _weights_hash(module: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for value in module.state_dict().values():
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+__all__ = ["NANO", "DistillConfig", "RunFolder", "distill"]

@@ -1,0 +1,178 @@
+"""Encoders by name: an image tower, a text tower and the preprocess that travels with them.
+
+`nano` is this project's own (`rali.nano`, weights in the package); every other name is
+`open_clip`'s, with weights from the hub or a local file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import InputError, require
+from .nano import NanoConfig, NanoImageEncoder, NanoTextEncoder, token_count
+from .preprocess import Preprocess
+
+NANO = "nano"
+
+
+class TextTower(nn.Module):
+    """A frozen text encoder: texts in, embeddings [n, D] out (not normalised)."""
+
+    def __init__(self, model: nn.Module, tokenizer: Any, context: int) -> None:
+        super().__init__()
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.context = context
+
+    def is_truncated(self, text: str) -> bool:
+        """Whether the text is longer than the context and loses its end."""
+        if isinstance(self.model, NanoTextEncoder):
+            return token_count(text) > self.context
+        encode = getattr(self.tokenizer, "encode", None)
+        if encode is not None:
+            return len(encode(text)) + 2 > self.context
+        return bool((self.tokenizer([text])[0, -1] != 0).item())
+
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
+        """Embeddings [len(texts), D], float32, on the tower's device."""
+        device = next(self.model.parameters()).device
+        parts = []
+        for start in range(0, len(texts), batch_size):
+            ids = self.tokenizer(list(texts[start : start + batch_size])).to(device)
+            embed = getattr(self.model, "encode_text", self.model)
+            parts.append(embed(ids).float())
+        return torch.cat(parts)
+
+
+@dataclass
+class Encoder:
+    """Both towers of one model.
+
+    Attributes:
+        spec: what rebuilds the image tower, as saved in `config.json`.
+        image: pixels [batch, 3, S, S], normalised → embeddings [batch, dim].
+        text: the frozen text tower; `None` where only the image side was asked for.
+        preprocess: how pictures become those pixels.
+    """
+
+    spec: dict[str, Any]
+    image: nn.Module
+    text: TextTower | None
+    preprocess: Preprocess
+    dim: int
+
+
+def load_encoder(name: str = NANO, pretrained: str | None = None, *, text: bool = True) -> Encoder:
+    """Build an encoder with its pretrained weights.
+
+    Args:
+        name: `nano` or any name in `open_clip.list_models()`.
+        pretrained: an open_clip tag (`openai`, `webli`, …), a weights file, `random`, or for nano
+            a folder written by `rali.pretrain`. Default: the packaged weights for nano; for
+            others the tag `openai` where open_clip has it, else its first.
+        text: load the text tower too.
+
+    Raises:
+        InputError: unknown name or tag, or weights that cannot be had.
+    """
+    if name == NANO:
+        return _nano(pretrained, text)
+    return _open_clip(name, pretrained, text)
+
+
+def image_tower(spec: dict[str, Any]) -> nn.Module:
+    """The image tower of a saved `spec`, without weights."""
+    if spec["name"] == NANO:
+        return NanoImageEncoder(NanoConfig.from_dict(spec["config"]))
+    open_clip = require("open_clip", "distill")
+    return open_clip.create_model(spec["name"], pretrained=None).visual
+
+
+def nano_preprocess(config: NanoConfig) -> Preprocess:
+    """Nano sees the whole picture, squashed to a square: nothing at the edges is lost."""
+    return Preprocess(
+        size=config.size,
+        mean=tuple(config.mean),
+        std=tuple(config.std),
+        interpolation="bicubic",
+        resize_mode="squash",
+    )
+
+
+def _nano(pretrained: str | None, text: bool) -> Encoder:
+    from safetensors.torch import load_file
+
+    if pretrained == "random":
+        config = NanoConfig()
+        image, tower = NanoImageEncoder(config), NanoTextEncoder(config)
+    else:
+        folder = Path(pretrained) if pretrained else Path(str(files("rali") / "nano_weights"))
+        if not (folder / "config.json").is_file():
+            raise InputError(
+                f"{folder} holds no nano weights: expected config.json, image.safetensors and "
+                "text.safetensors. Give a folder written by `rali pretrain`, or nothing for the "
+                "packaged ones."
+            )
+        config = NanoConfig.from_dict(json.loads((folder / "config.json").read_text()))
+        image, tower = NanoImageEncoder(config), NanoTextEncoder(config)
+        for module, file in ((image, "image"), (tower, "text")):
+            state = load_file(folder / f"{file}.safetensors")
+            module.load_state_dict({key: value.float() for key, value in state.items()})
+    return Encoder(
+        spec={"name": NANO, "config": config.to_dict()},
+        image=image.eval(),
+        text=TextTower(tower, tower.tokenize, config.context) if text else None,
+        preprocess=nano_preprocess(config),
+        dim=config.embed_dim,
+    )
+
+
+def _open_clip(name: str, pretrained: str | None, text: bool) -> Encoder:
+    open_clip = require("open_clip", "distill")
+    if name not in open_clip.list_models():
+        raise InputError(
+            f"no encoder is called {name!r}. Give 'nano' or a name that "
+            '`python -c "import open_clip; print(open_clip.list_models())"` prints.'
+        )
+    tag = pretrained
+    if tag is None:
+        tags = open_clip.list_pretrained_tags_by_model(name)
+        tag = "openai" if "openai" in tags else next(iter(tags), None)
+    try:
+        model = open_clip.create_model(name, pretrained=None if tag == "random" else tag)
+    except Exception as error:
+        raise InputError(
+            f"the weights {tag!r} of {name} could not be loaded ({error}). Give a local file with "
+            "--pretrained FILE, or 'random' to start from nothing."
+        ) from error
+    image = model.visual
+    settings = image.preprocess_cfg
+    size = settings["size"]
+    preprocess = Preprocess(
+        size=size[0] if isinstance(size, list | tuple) else size,
+        mean=tuple(settings["mean"]),
+        std=tuple(settings["std"]),
+        interpolation=settings["interpolation"],
+        resize_mode=settings["resize_mode"],
+    )
+    with torch.no_grad():
+        probe = torch.zeros(1, 3, preprocess.size, preprocess.size)
+        dim = image.eval()(probe).shape[-1]
+    tokenizer = open_clip.get_tokenizer(name)
+    model.visual = nn.Identity()  # the text tower must not keep a second image tower alive
+    return Encoder(
+        spec={"name": name, "pretrained": tag},
+        image=image,
+        text=TextTower(model, tokenizer, model.context_length) if text else None,
+        preprocess=preprocess,
+        dim=dim,
+    )

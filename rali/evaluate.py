@@ -1,0 +1,263 @@
+"""A model against people's scores: predictions for manifests, statistics per data set and average.
+
+In: a model and manifests (or predictions already made and their rows). Out: one plain dict that
+renders as a table, Markdown or JSON. Nothing is dropped silently: unlabelled rows are counted,
+anything else that is missing is an error that names the picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import InputError, PictureError
+from .manifest import Row, read_manifest, select
+from .metrics import METRICS, all_metrics
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Progress = Callable[[int, int], None]
+"""Called with (pictures done, pictures in all)."""
+
+LABELS = {
+    "srcc": "SRCC",
+    "plcc": "PLCC (raw)",
+    "plcc_logistic": "PLCC (logistic)",
+    "krcc": "KRCC",
+    "rmse": "RMSE",
+}
+NOTE = (
+    "In brackets: 95 % bootstrap interval over pictures. SRCC: Spearman; KRCC: Kendall's tau-b. "
+    "PLCC (raw): Pearson on the scores as they are; PLCC (logistic): after the 4-parameter VQEG "
+    "logistic fitted to the same pictures. RMSE: raw scores, 1 to 5."
+)
+
+
+def evaluate(
+    model: Any,
+    manifests: Sequence[str | Path],
+    *,
+    split: str | None = None,
+    batch_size: int = 8,
+    progress: Progress | None = None,
+) -> tuple[dict[str, Any], dict[Path, float]]:
+    """Score every labelled picture of the manifests and compare with people's scores.
+
+    Args:
+        model: "builtin", a model folder, an ONNX file, a hub id, or an object with
+            `score_many(sources)` such as a `rali.Scorer`.
+        manifests: CSV or Parquet files; rows of all of them are grouped by their data set.
+        split: only rows of this split; None takes all.
+        batch_size: pictures per forward pass; the scores do not depend on it.
+
+    Returns:
+        The evaluation (see `evaluate_predictions`, plus "model") and {picture: score}.
+
+    Raises:
+        InputError: no labelled picture, pictures that cannot be read (the first five are named),
+            a score that is not a number, or statistics that are not defined.
+    """
+    rows = labelled_rows(manifests, split=split)
+    pictures = list(dict.fromkeys(row.image for row in rows if row.score is not None))
+    predictions = predict(model, pictures, batch_size=batch_size, progress=progress)
+    evaluation = evaluate_predictions(predictions, rows, split=split)
+    name = str(model) if isinstance(model, str | Path) else type(model).__name__
+    return {"model": name, **evaluation}, predictions
+
+
+def labelled_rows(manifests: Sequence[str | Path], *, split: str | None = None) -> list[Row]:
+    """All rows of the manifests in `split`; an InputError if none of them has a score."""
+    everything = [row for path in manifests for row in read_manifest(path)]
+    rows = select(everything, split)
+    if not any(row.score is not None for row in rows):
+        names = ", ".join(str(path) for path in manifests)
+        if split is not None and not rows:
+            found = sorted({row.split or "(empty)" for row in everything})
+            raise InputError(
+                f"No row of {names} is in split {split!r}; the splits there are: "
+                f"{', '.join(found) or 'none, the manifest is empty'}."
+            )
+        raise InputError(
+            f"None of the {len(rows)} rows of {names} has a score; "
+            "evaluation needs a filled `score` column (1 to 5)."
+        )
+    return rows
+
+
+def evaluate_predictions(
+    predictions: Mapping[Path, float], rows: Iterable[Row], *, split: str | None = None
+) -> dict[str, Any]:
+    """Statistics of predictions already made, whatever made them.
+
+    Args:
+        predictions: {picture (as `Row.image`): score}. Pictures that no row names are ignored.
+        rows: rows of a manifest; those without a score are skipped and counted.
+        split: written into the result; and only rows of this split are used when given.
+
+    Returns:
+        {"split", "n", "unlabelled", "datasets": {name: {"srcc", "plcc", "plcc_logistic", "krcc",
+        "rmse", "n", "logistic", "intervals": {metric: [low, high]}}}, "average": {metric: mean of
+        the data sets, each counting once}}
+
+    Raises:
+        InputError: no labelled row, a picture without a prediction, listed twice in one data set,
+            or predicted NaN or infinite; a data set too small or constant. All name the picture
+            or the data set.
+    """
+    rows = select(rows, split)
+    groups: dict[str, dict[Path, tuple[float, float]]] = {}
+    unlabelled = 0
+    for row in rows:
+        if row.score is None:
+            unlabelled += 1
+            continue
+        name = row.dataset or "unnamed"
+        group = groups.setdefault(name, {})
+        if row.image in group:
+            raise InputError(
+                f"{row.image} is listed twice in data set {name!r}; "
+                "give each manifest once and each picture one row."
+            )
+        if row.image not in predictions:
+            raise InputError(f"There is no prediction for {row.image} (data set {name!r}).")
+        predicted = float(predictions[row.image])
+        if not math.isfinite(predicted):
+            raise InputError(
+                f"The prediction for {row.image} is {predicted}, not a number; "
+                "the statistics would be wrong without this picture, so there are none."
+            )
+        group[row.image] = predicted, row.score
+    if not groups:
+        raise InputError(f"None of the {len(rows)} rows has a score to compare with.")
+    datasets = {}
+    for name, group in groups.items():
+        pairs = np.array(list(group.values()), dtype=np.float64)
+        try:
+            datasets[name] = all_metrics(pairs[:, 0], pairs[:, 1])
+        except InputError as error:
+            raise InputError(f"Data set {name!r}: {error}") from error
+    average = {
+        metric: float(np.mean([numbers[metric] for numbers in datasets.values()]))
+        for metric in METRICS
+    }
+    return {
+        "split": split,
+        "n": sum(numbers["n"] for numbers in datasets.values()),
+        "unlabelled": unlabelled,
+        "datasets": datasets,
+        "average": average,
+    }
+
+
+def predict(
+    model: Any, pictures: Sequence[Path], *, batch_size: int = 8, progress: Progress | None = None
+) -> dict[Path, float]:
+    """The model's score, 1 to 5, for each picture.
+
+    Raises:
+        InputError: the model cannot be used, or pictures cannot be read (the first five named).
+    """
+    scores: dict[Path, float] = {}
+    unreadable: list[str] = []
+    results = _student_scores if _is_torch_folder(model) else _scorer_scores
+    for done, (picture, score, reason) in enumerate(results(model, pictures, batch_size), start=1):
+        if reason is not None or score is None:
+            unreadable.append(f"{picture} ({reason or 'no score'})")
+        else:
+            scores[picture] = score
+        if progress is not None:
+            progress(done, len(pictures))
+    if unreadable:
+        more = "" if len(unreadable) <= 5 else f"; and {len(unreadable) - 5} more"
+        raise InputError(
+            f"{len(unreadable)} of {len(pictures)} pictures have no score: "
+            f"{'; '.join(unreadable[:5])}{more}. Mend them, or take them out of the manifest."
+        )
+    return scores
+
+
+Scored = Iterable[tuple[Path, float | None, str | None]]
+
+
+def _is_torch_folder(model: Any) -> bool:
+    """A model folder that was never exported: weights for torch, but no ONNX file."""
+    if not isinstance(model, str | Path):
+        return False
+    folder = Path(model)
+    return (folder / "model.safetensors").is_file() and not (folder / "onnx").is_dir()
+
+
+def _scorer_scores(model: Any, pictures: Sequence[Path], batch_size: int) -> Scored:
+    if isinstance(model, str | Path):
+        from .scorer import Scorer
+
+        model = Scorer(model, batch_size=batch_size)
+    for picture, result in zip(pictures, model.score_many(pictures), strict=True):
+        yield picture, result.score, result.error
+
+
+def _student_scores(model: Any, pictures: Sequence[Path], batch_size: int) -> Scored:
+    from .pictures import open_picture
+    from .student import Student
+
+    student = Student.from_pretrained(model)
+    for start in range(0, len(pictures), batch_size):
+        readable, pixels = [], []
+        for picture in pictures[start : start + batch_size]:
+            try:
+                pixels.append(open_picture(picture))
+                readable.append(picture)
+            except PictureError as error:
+                yield picture, None, str(error)
+        if pixels:
+            for picture, score in zip(readable, student.score(pixels), strict=True):
+                yield picture, float(score), None
+
+
+def to_table(evaluation: Mapping[str, Any]) -> Table:
+    """The evaluation as a rich table, one line per data set and their average."""
+    from rich.table import Table
+
+    table = Table(title=_title(evaluation), title_justify="left")
+    table.add_column("data set", no_wrap=True)
+    table.add_column("n", justify="right")
+    for label in LABELS.values():
+        table.add_column(label, justify="right")
+    for line in _lines(evaluation, newline="\n"):
+        table.add_row(*line)
+    return table
+
+
+def to_markdown(evaluation: Mapping[str, Any]) -> str:
+    """The evaluation as a Markdown section: title, table, what the columns mean."""
+    header = ["data set", "n", *LABELS.values()]
+    rows = [header, ["---", *["---:"] * (len(header) - 1)], *_lines(evaluation, newline=" ")]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    note = NOTE
+    if evaluation.get("unlabelled"):
+        note += f" {evaluation['unlabelled']} rows without a score were skipped."
+    return "\n".join([f"## {_title(evaluation)}", "", *lines, "", note, ""])
+
+
+def _title(evaluation: Mapping[str, Any]) -> str:
+    rows = f"split {evaluation['split']}" if evaluation.get("split") else "all rows"
+    return f"{evaluation.get('model', 'Predictions')} on {rows}"
+
+
+def _lines(evaluation: Mapping[str, Any], newline: str) -> list[list[str]]:
+    lines = []
+    for name, numbers in evaluation["datasets"].items():
+        cells = []
+        for metric in LABELS:
+            low, high = numbers["intervals"][metric]
+            cells.append(f"{numbers[metric]:.3f}{newline}[{low:.3f}, {high:.3f}]")
+        lines.append([name, str(numbers["n"]), *cells])
+    if len(lines) > 1:
+        average = [f"{evaluation['average'][metric]:.3f}" for metric in LABELS]
+        lines.append(["average", str(evaluation["n"]), *average])
+    return lines

@@ -1,0 +1,80 @@
+"""Training pictures, read when they are needed: paths in, normalised pixel batches out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .errors import InputError, PictureError
+from .pictures import open_picture
+from .preprocess import Preprocess
+
+
+class PictureBatches:
+    """A list of picture files as tensors.
+
+    Args:
+        paths: the files.
+        preprocess: the encoder's.
+
+    Raises:
+        InputError: from `pixels`, when a file cannot be read; training data is not skipped
+            silently.
+    """
+
+    def __init__(self, paths: Sequence[Path], preprocess: Preprocess) -> None:
+        self.paths = list(paths)
+        self.preprocess = preprocess
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def name(self, index: int) -> str:
+        return str(self.paths[index])
+
+    def _read(self, index: int) -> np.ndarray:
+        try:
+            return self.preprocess.pixels(open_picture(self.paths[index]))
+        except PictureError as error:
+            raise InputError(
+                f"{self.paths[index]} cannot be read: {error}. "
+                "Take it out of the manifest or mend it."
+            ) from error
+
+    def pixels(self, indices: Sequence[int] | np.ndarray, *, flip: bool = False) -> Tensor:
+        """Normalised pixels [len(indices), 3, S, S], float32, channels last in memory."""
+        stack = np.stack(list(self._pool.map(self._read, indices)))
+        batch = torch.from_numpy(stack).permute(0, 3, 1, 2)
+        mean = torch.tensor(self.preprocess.mean).view(3, 1, 1)
+        std = torch.tensor(self.preprocess.std).view(3, 1, 1)
+        batch = (batch.float() / 255 - mean) / std
+        return (batch.flip(3) if flip else batch).contiguous(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def embed(
+    encoder: nn.Module,
+    pictures: PictureBatches,
+    *,
+    batch_size: int = 16,
+    flip: bool = False,
+    device: torch.device | str = "cpu",
+    report: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Embeddings [n, dim], float32, of all pictures with the encoder in evaluation mode."""
+    encoder.eval().to(device)
+    parts = []
+    for start in range(0, len(pictures), batch_size):
+        indices = range(start, min(start + batch_size, len(pictures)))
+        pixels = pictures.pixels(indices, flip=flip).to(device)  # type: ignore[arg-type]
+        parts.append(encoder(pixels).float().cpu().numpy())
+        if report:
+            report(indices.stop, len(pictures))
+    return np.concatenate(parts)

@@ -1,0 +1,216 @@
+"""Nano: an image encoder and a text tower small enough to ship inside the package.
+
+In come pixels [batch, 3, S, S] and token ids [batch, context]; out come embeddings [batch, dim]
+in one space, as from CLIP. Quality lives in fine detail, so the image encoder looks at a shrunken
+whole picture (exposure, colour, composition) and at native-resolution crops (blur, noise,
+blocking) with one convolutional trunk, and pools means *and standard deviations* of every stage:
+the statistics that hand-made quality measures are built on. `benchmarks/nano.md` has what was
+tried.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|[^\w\s]")
+
+
+@dataclass(frozen=True)
+class NanoConfig:
+    """The architecture of both towers; saved as JSON beside the weights.
+
+    Attributes:
+        size: edge S of the input, in pixels.
+        embed_dim: dimension D of the shared space.
+        widths: channels of the trunk's stages, each at half the resolution of the one before.
+        views: what the trunk looks at: `("whole", k)` is the picture averaged over k×k pixels,
+            `("crops", n, c)` an n×n grid of native c×c crops.
+        statistics: pool standard deviations beside means.
+        text_width, text_layers, text_heads: the text transformer.
+        context: tokens per text; longer texts are cut.
+        buckets: size of the hashed vocabulary.
+    """
+
+    size: int = 512
+    embed_dim: int = 192
+    widths: tuple[int, ...] = (16, 32, 64, 128)
+    views: tuple[tuple[Any, ...], ...] = (("whole", 4), ("crops", 3, 64))
+    statistics: bool = True
+    text_width: int = 128
+    text_layers: int = 2
+    text_heads: int = 4
+    context: int = 160
+    buckets: int = 8192
+    mean: tuple[float, ...] = field(default=(0.5, 0.5, 0.5))
+    std: tuple[float, ...] = field(default=(0.25, 0.25, 0.25))
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> NanoConfig:
+        def freeze(value: Any) -> Any:
+            return tuple(freeze(item) for item in value) if isinstance(value, list) else value
+
+        return cls(**{key: freeze(value) for key, value in values.items()})
+
+
+def tokenize(texts: list[str], context: int, buckets: int) -> Tensor:
+    """Words, numbers and punctuation hashed into `buckets` ids: [batch, context], 0 pads.
+
+    Hashing (CRC-32) needs no vocabulary file, and a word never seen in pretraining still gets
+    an id of its own rather than a shared "unknown".
+    """
+    ids = torch.zeros(len(texts), context, dtype=torch.long)
+    for row, text in enumerate(texts):
+        words = _WORD.findall(text.lower())[:context]
+        hashed = [1 + zlib.crc32(word.encode()) % (buckets - 1) for word in words]
+        ids[row, : len(hashed)] = torch.tensor(hashed, dtype=torch.long)
+    return ids
+
+
+def token_count(text: str) -> int:
+    """Tokens of a text before it is cut."""
+    return len(_WORD.findall(text.lower()))
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _conv(width, width),
+            nn.Conv2d(width, width, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.body(x))
+
+
+class NanoImageEncoder(nn.Module):
+    """Pixels [batch, 3, S, S], normalised → embeddings [batch, embed_dim]."""
+
+    def __init__(self, config: NanoConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = config.widths
+        self.stem = _conv(3, widths[0], stride=2)
+        self.stages = nn.ModuleList()
+        for index in range(1, len(widths)):
+            down = _conv(widths[index - 1], widths[index], stride=2)
+            # A residual block at the highest resolution costs as much as all the others.
+            self.stages.append(nn.Sequential(down, _Residual(widths[index])) if index > 1 else down)
+        pooled = sum(widths) * (2 if config.statistics else 1) * len(config.views)
+        self.norm = nn.LayerNorm(pooled)
+        self.head = nn.Sequential(
+            nn.Linear(pooled, 2 * config.embed_dim),
+            nn.GELU(),
+            nn.Linear(2 * config.embed_dim, config.embed_dim),
+        )
+
+    def _crops(self, pixels: Tensor, grid: int, edge: int) -> Tensor:
+        """Native crops stacked along the batch, crop-major: [grid² · batch, 3, edge, edge].
+
+        In evaluation they lie evenly; in training every batch gets its own jitter.
+        """
+        height, width = pixels.shape[-2:]
+        crops = []
+        for row in range(grid):
+            for column in range(grid):
+                if self.training:
+                    cell_h, cell_w = height // grid, width // grid
+                    top = row * cell_h + int(torch.randint(max(cell_h - edge, 0) + 1, ()))
+                    left = column * cell_w + int(torch.randint(max(cell_w - edge, 0) + 1, ()))
+                else:
+                    top = (2 * row + 1) * height // (2 * grid) - edge // 2
+                    left = (2 * column + 1) * width // (2 * grid) - edge // 2
+                crops.append(pixels[..., top : top + edge, left : left + edge])
+        return torch.cat(crops)
+
+    def _pool(self, features: Tensor, batch: int) -> list[Tensor]:
+        """Mean and standard deviation over crops and positions: each [batch, channels]."""
+        groups = features.shape[0] // batch
+        mean = features.mean((2, 3))
+        if not self.config.statistics:
+            return [mean.reshape(groups, batch, -1).mean(0)]
+        square = (features * features).mean((2, 3)).reshape(groups, batch, -1).mean(0)
+        mean = mean.reshape(groups, batch, -1).mean(0)
+        return [mean, (square - mean * mean).clamp_min(0).add(1e-4).sqrt()]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        batch, _, height, width = pixels.shape
+        pooled: list[Tensor] = []
+        if self.training:
+            # A random 7/8 window, at native resolution: new content, the same quality.
+            inner = height * 7 // 8 // 16 * 16
+            top = int(torch.randint(height - inner + 1, ()))
+            left = int(torch.randint(width - inner + 1, ()))
+            pixels = pixels[..., top : top + inner, left : left + inner]
+        for kind, *numbers in self.config.views:
+            view = (
+                (F.avg_pool2d(pixels, numbers[0]) if numbers[0] > 1 else pixels)
+                if kind == "whole"
+                else self._crops(pixels, *numbers)
+            )
+            x = self.stem(view)
+            pooled += self._pool(x, batch)
+            for stage in self.stages:
+                x = stage(x)
+                pooled += self._pool(x, batch)
+        return self.head(self.norm(torch.cat(pooled, 1)))
+
+
+class NanoTextEncoder(nn.Module):
+    """Texts → embeddings [batch, embed_dim]: hashed words, a small transformer, masked mean."""
+
+    def __init__(self, config: NanoConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.text_width
+        self.tokens = nn.Embedding(config.buckets, width, padding_idx=0)
+        self.positions = nn.Parameter(torch.randn(config.context, width) * 0.01)
+        layer = nn.TransformerEncoderLayer(
+            width,
+            config.text_heads,
+            4 * width,
+            dropout=0.0,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
+        )
+        self.transformer = nn.TransformerEncoder(
+            layer, config.text_layers, enable_nested_tensor=False
+        )
+        self.norm = nn.LayerNorm(width)
+        self.projection = nn.Linear(width, config.embed_dim)
+        nn.init.normal_(self.tokens.weight, std=0.05)
+
+    def tokenize(self, texts: list[str]) -> Tensor:
+        """Token ids [len(texts), context]; longer texts are cut."""
+        return tokenize(texts, self.config.context, self.config.buckets)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        length = int((ids != 0).sum(1).max().clamp_min(1))
+        ids = ids[:, :length]
+        present = ids != 0
+        # An empty text still needs one position to attend to.
+        keep = present | (torch.arange(length, device=ids.device) == 0)
+        x = self.tokens(ids) + self.positions[:length]
+        x = self.norm(self.transformer(x, src_key_padding_mask=~keep))
+        weight = keep.unsqueeze(-1).to(x.dtype)
+        return self.projection((x * weight).sum(1) / weight.sum(1))

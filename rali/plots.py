@@ -1,0 +1,253 @@
+"""The figures of evaluations and reports: scatter, loss curves, bases in two dimensions.
+
+In: plain numbers. Out: matplotlib `Figure` objects drawn without pyplot, so there is no global
+state and no window; `save_png` and `data_uri` turn one into a file or an <img> source. Colours are
+Okabe and Ito's (2008), chosen to be told apart by colour-blind readers.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from .errors import InputError
+
+ThemeName = Literal["light", "dark"]
+SCORES = (1.0, 5.0)
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of one appearance; `series` in the order in which groups are drawn."""
+
+    background: str
+    text: str
+    muted: str
+    grid: str
+    series: tuple[str, ...]
+
+
+THEMES: dict[ThemeName, Theme] = {
+    "light": Theme(
+        background="#ffffff",
+        text="#1f2328",
+        muted="#656d76",
+        grid="#e4e7eb",
+        series=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a6a00", "#56b4e9"),
+    ),
+    "dark": Theme(
+        background="#161b22",
+        text="#e6edf3",
+        muted="#9aa4af",
+        grid="#2b323b",
+        series=("#56b4e9", "#e69f00", "#2fbf94", "#cc79a7", "#f0e442", "#8fb8de"),
+    ),
+}
+
+
+def scatter(
+    predicted: npt.ArrayLike,
+    mos: npt.ArrayLike,
+    *,
+    groups: Sequence[str] | None = None,
+    band: tuple[float, float] | None = None,
+    title: str = "Predicted against human scores",
+    truth: str = "human score (1 to 5)",
+    theme: ThemeName = "light",
+) -> Figure:
+    """Predicted scores [n] against mean opinion scores [n], with the diagonal of equality.
+
+    Args:
+        groups: data set of each picture [n], one colour each.
+        band: (low, high) of `mos` minus `predicted`, drawn along the diagonal; see `residual_band`.
+        truth: what the vertical axis holds.
+    """
+    x, y = np.asarray(predicted, dtype=float), np.asarray(mos, dtype=float)
+    if x.shape != y.shape or x.ndim != 1 or x.size == 0:
+        raise InputError(f"A scatter plot needs two equal lists; got {x.shape} and {y.shape}.")
+    colours = THEMES[theme]
+    figure, axes = _canvas(5.6, 5.6, title, theme)
+    low = min(SCORES[0], float(x.min()), float(y.min())) - 0.1
+    high = max(SCORES[1], float(x.max()), float(y.max())) + 0.1
+    line = np.array([low, high])
+    if band is not None:
+        axes.fill_between(
+            line, line + band[0], line + band[1], color=colours.muted, alpha=0.14, linewidth=0
+        )
+        axes.plot([], [], color=colours.muted, alpha=0.3, linewidth=7, label="95 % of the errors")
+    axes.plot(line, line, color=colours.muted, linewidth=1.2, linestyle=(0, (5, 4)), label="equal")
+    names = list(dict.fromkeys(groups)) if groups is not None else ["pictures"]
+    owner = np.asarray(groups if groups is not None else ["pictures"] * x.size)
+    size, alpha = (26, 0.75) if x.size < 300 else (11, 0.45)
+    for index, name in enumerate(names):
+        mine = owner == name
+        axes.scatter(
+            x[mine],
+            y[mine],
+            s=size,
+            alpha=alpha,
+            color=colours.series[index % len(colours.series)],
+            marker="os^Dv*"[index % 6],
+            linewidths=0,
+            label=f"{name} ({int(mine.sum())})",
+        )
+    axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+    axes.set_xlabel("predicted score (1 to 5)")
+    axes.set_ylabel(truth)
+    _legend(axes, colours, loc="upper left")
+    return figure
+
+
+def residual_band(predicted: npt.ArrayLike, mos: npt.ArrayLike) -> tuple[float, float]:
+    """(2.5 %, 97.5 %) quantiles of mos [n] minus predicted [n], in score units."""
+    low, high = np.percentile(np.asarray(mos, float) - np.asarray(predicted, float), (2.5, 97.5))
+    return float(low), float(high)
+
+
+def loss_curves(rows: Iterable[Mapping[str, Any]], *, theme: ThemeName = "light") -> Figure:
+    """One panel per stage: the loss of each step, faint, and its running mean.
+
+    Args:
+        rows: as in metrics.jsonl, {"stage", "step", "loss"}; rows without a loss are other metrics
+            and are passed over.
+    """
+    stages: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        if row.get("loss") is not None:
+            point = float(row.get("step", 0)), float(row["loss"])
+            stages.setdefault(str(row.get("stage", "training")), []).append(point)
+    if not stages:
+        raise InputError("There are no rows with a loss to draw.")
+    colours = THEMES[theme]
+    columns = min(3, len(stages))
+    lines = -(-len(stages) // columns)
+    figure = _figure(max(5.2, 4.3 * columns), 3.3 * lines, theme)
+    for index, (stage, points) in enumerate(stages.items()):
+        axes = figure.add_subplot(lines, columns, index + 1)
+        _style(axes, stage, colours)
+        step, loss = np.array(sorted(points)).T
+        width = max(1, len(loss) // 25)
+        colour = colours.series[index % len(colours.series)]
+        if width > 1:
+            axes.plot(step, loss, color=colour, alpha=0.25, linewidth=0.8)
+            step = np.convolve(step, np.ones(width) / width, mode="valid")
+            loss = np.convolve(loss, np.ones(width) / width, mode="valid")
+        axes.plot(step, loss, color=colour, linewidth=1.9, marker="o" if len(loss) < 3 else None)
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+    return figure
+
+
+def bases_2d(
+    basis_vectors: npt.ArrayLike,
+    basis_scores: npt.ArrayLike,
+    *,
+    title: str = "Basis vectors in two dimensions",
+    theme: ThemeName = "light",
+) -> Figure:
+    """Basis vectors [K, M] on their first two principal components, coloured by score [K].
+
+    The vectors are brought to length 1 first, because the score compares them by cosine.
+    """
+    vectors, scores = np.asarray(basis_vectors, float), np.asarray(basis_scores, float)
+    if vectors.ndim != 2 or scores.shape != vectors.shape[:1] or len(scores) < 2:
+        raise InputError(
+            f"Bases are vectors [K, M] with scores [K], K ≥ 2; got {vectors.shape}, {scores.shape}."
+        )
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = vectors / np.where(lengths > 0, lengths, 1.0)
+    left, singular, _ = np.linalg.svd(unit - unit.mean(axis=0), full_matrices=False)
+    points = np.zeros((len(scores), 2))
+    known = min(2, len(singular))
+    points[:, :known] = left[:, :known] * singular[:known]
+    share = singular**2 / max(float(np.sum(singular**2)), 1e-12)
+    colours = THEMES[theme]
+    figure, axes = _canvas(6.2, 4.9, title, theme)
+    drawn = axes.scatter(
+        points[:, 0],
+        points[:, 1],
+        c=scores,
+        cmap="viridis",
+        vmin=SCORES[0],
+        vmax=SCORES[1],
+        s=34,
+        alpha=0.9,
+        edgecolors=colours.background,
+        linewidths=0.4,
+    )
+    axes.set_xlabel(f"first component ({share[0]:.0%} of the variance)")
+    second = share[1] if len(share) > 1 else 0.0
+    axes.set_ylabel(f"second component ({second:.0%})")
+    bar = figure.colorbar(drawn, ax=axes, ticks=[1, 2, 3, 4, 5], pad=0.02, aspect=28)
+    bar.set_label("basis score (1 bad, 5 excellent)", color=colours.muted, fontsize=9)
+    bar.ax.tick_params(colors=colours.muted, labelsize=9, length=0)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    return figure
+
+
+def to_png(figure: Figure, *, dpi: int = 144) -> bytes:
+    """The figure as a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor=figure.get_facecolor())
+    return buffer.getvalue()
+
+
+def save_png(figure: Figure, path: str | Path, *, dpi: int = 144) -> None:
+    """Write the figure as a PNG file, in one step."""
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(to_png(figure, dpi=dpi))
+    os.replace(part, path)
+
+
+def data_uri(figure: Figure, *, dpi: int = 144) -> str:
+    """The figure as a `data:` address, for an <img> in a page that stands alone."""
+    return "data:image/png;base64," + base64.b64encode(to_png(figure, dpi=dpi)).decode("ascii")
+
+
+def _figure(width: float, height: float, theme: ThemeName) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.set_facecolor(THEMES[theme].background)
+    return figure
+
+
+def _canvas(width: float, height: float, title: str, theme: ThemeName) -> tuple[Figure, Axes]:
+    figure = _figure(width, height, theme)
+    axes = figure.add_subplot()
+    _style(axes, title, THEMES[theme])
+    return figure, axes
+
+
+def _style(axes: Axes, title: str, colours: Theme) -> None:
+    axes.set_facecolor(colours.background)
+    # "$" would start mathematics in a user's title
+    axes.set_title(
+        title.replace("$", r"\$"), loc="left", color=colours.text, fontsize=11.5, fontweight="bold"
+    )
+    axes.tick_params(colors=colours.muted, labelsize=9, length=0)
+    axes.xaxis.label.set(color=colours.muted, fontsize=9.5)
+    axes.yaxis.label.set(color=colours.muted, fontsize=9.5)
+    axes.grid(True, color=colours.grid, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def _legend(axes: Axes, colours: Theme, loc: str) -> None:
+    legend = axes.legend(loc=loc, frameon=True, fontsize=8.5, labelcolor=colours.text)
+    legend.get_frame().set(facecolor=colours.background, edgecolor="none", alpha=0.85)

@@ -1,0 +1,138 @@
+"""uint8 RGB in, normalised float32 [3, S, S] out; equal to open_clip's PIL transforms.
+
+The description is data: it travels from the encoder to the model folder and the ONNX file, so
+torch and ONNX Runtime see the same numbers. Needs numpy and Pillow only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from .errors import InputError
+
+_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+_RESIZE_MODES = ("shortest", "squash")
+# From this aspect ratio on, only what the centre crop keeps is resized: 3×10000 would otherwise
+# pass through 336×1120000. Below it, the whole picture is, exactly as torchvision does.
+_LONG = 8
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a picture becomes an encoder's input.
+
+    `shortest` resizes the shorter edge to `size` and crops the centre (torchvision's `Resize` +
+    `CenterCrop`); `squash` resizes to `size` × `size`, whatever the aspect ratio. Both use
+    Pillow's antialiased filter. `mean` and `std` are on the 0–1 scale; the defaults are CLIP's.
+
+    Beyond an aspect ratio of 8, `shortest` resizes only the region of the source that the crop
+    keeps: the same filter on the same pixels, so memory stays bounded; rounding of the filter
+    weights may then move a value by one level.
+
+    Raises:
+        InputError: a field is not what its type says; the message names it.
+    """
+
+    size: int = 336
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    resize_mode: Literal["shortest", "squash"] = "shortest"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
+            raise InputError(
+                f"Preprocess: size must be a whole number of pixels ≥ 1, got {self.size!r}."
+            )
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, _three(name, getattr(self, name)))
+        if min(self.std) <= 0:
+            raise InputError(f"Preprocess: std must be greater than 0, got {list(self.std)}.")
+        for name, known in (("interpolation", tuple(_FILTERS)), ("resize_mode", _RESIZE_MODES)):
+            if getattr(self, name) not in known:
+                raise InputError(
+                    f"Preprocess: {name} must be {' or '.join(known)}, got {getattr(self, name)!r}."
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON can hold them; `from_dict` reads them back."""
+        fields = dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Preprocess:
+        """Read what `to_dict` wrote; every field must be there and no other.
+
+        Raises:
+            InputError: a field is missing, unknown or of the wrong kind.
+        """
+        if not isinstance(fields, Mapping):
+            raise InputError(f"Preprocess: expected a dict, got {type(fields).__name__}.")
+        known = {field.name for field in dataclasses.fields(cls)}
+        for problem, names in (
+            ("lacks", known - set(fields)),
+            ("has unknown", set(fields) - known),
+        ):
+            if names:
+                raise InputError(
+                    f"Preprocess: the description {problem} {', '.join(sorted(map(str, names)))}; "
+                    f"expected {', '.join(sorted(known))}."
+                )
+        return cls(**fields)
+
+    def pixels(self, rgb: np.ndarray) -> np.ndarray:
+        """rgb uint8 [H, W, 3] → uint8 [S, S, 3], before normalisation."""
+        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
+            raise InputError(
+                f"Expected uint8 [H, W, 3], got {rgb.dtype} {list(rgb.shape)}; "
+                "rali.pictures.open_picture makes it from any picture."
+            )
+        image, s = Image.fromarray(np.ascontiguousarray(rgb)), self.size
+        width, height = image.size
+        if self.resize_mode == "squash" or width == height:
+            return np.asarray(image.resize((s, s), _FILTERS[self.interpolation]))
+        short, long = min(width, height), max(width, height)
+        # torchvision truncates the longer edge and rounds the crop's corner half to even.
+        resized = int(s * long / short)
+        offset = round((resized - s) / 2.0)
+        wide = width > height
+        if long < _LONG * short:
+            image = image.resize((resized, s) if wide else (s, resized), self._filter)
+            left, top = (offset, 0) if wide else (0, offset)
+            return np.asarray(image.crop((left, top, left + s, top + s)))
+        # A margin of the filter's reach around the crop keeps its edge pixels the same.
+        scale = long / resized
+        reach = math.ceil(2 * max(scale, 1.0)) + 1
+        first = max(0, math.floor(offset * scale) - reach)
+        last = min(long, math.ceil((offset + s) * scale) + reach)
+        image = image.crop((first, 0, last, height) if wide else (0, first, width, last))
+        begin, end = offset * scale - first, (offset + s) * scale - first
+        box = (begin, 0, end, height) if wide else (0, begin, width, end)
+        return np.asarray(image.resize((s, s), self._filter, box=box))
+
+    def __call__(self, rgb: np.ndarray) -> np.ndarray:
+        """rgb uint8 [H, W, 3] → float32 [3, S, S], (value / 255 − mean) / std."""
+        values = self.pixels(rgb).astype(np.float32) / np.float32(255)
+        values = (values - np.float32(self.mean)) / np.float32(self.std)
+        return np.ascontiguousarray(values.transpose(2, 0, 1))
+
+    @property
+    def _filter(self) -> Image.Resampling:
+        return _FILTERS[self.interpolation]
+
+
+def _three(name: str, values: Any) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(v) for v in values)
+    except (TypeError, ValueError):
+        numbers = ()
+    if isinstance(values, str) or len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        raise InputError(f"Preprocess: {name} must be three finite numbers, got {values!r}.")
+    return numbers

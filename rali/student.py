@@ -1,0 +1,211 @@
+"""The student: an image encoder, a projection and scored bases; pixels in, scores out.
+
+Also its folder on disk: `config.json`, `model.safetensors`, `README.md`, `onnx/` (SPEC §3).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import __version__
+from .encoders import image_tower
+from .errors import InputError, require
+from .fit import score_from_bases
+from .pictures import open_picture
+from .preprocess import Preprocess
+
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+
+
+@dataclass
+class StudentConfig:
+    """What `config.json` says besides the weights' shapes.
+
+    Attributes:
+        encoder: the spec that rebuilds the image tower.
+        preprocess: size, mean, std, interpolation, resize mode.
+        embed_dim: D. pca_dim: M. bases: K. buckets: N.
+        temperature: τ. score_range: of every score.
+        training: what it was trained on and how, in words and numbers, for the card.
+    """
+
+    encoder: dict[str, Any]
+    preprocess: dict[str, Any]
+    embed_dim: int
+    pca_dim: int
+    bases: int
+    buckets: int = 240
+    temperature: float = 0.07
+    score_range: tuple[float, float] = (1.0, 5.0)
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "model_type": "rali",
+            **vars(self),
+            "score_range": list(self.score_range),
+            "rali_version": __version__,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], where: str = CONFIG_FILE) -> StudentConfig:
+        if values.get("model_type") != "rali":
+            raise InputError(
+                f"{where} has model_type {values.get('model_type')!r}, expected 'rali'. "
+                "Give a folder written by `rali distill`."
+            )
+        known = {key: values[key] for key in cls.__dataclass_fields__ if key in values}
+        known["score_range"] = tuple(known.get("score_range", (1.0, 5.0)))
+        try:
+            return cls(**known)
+        except TypeError as error:
+            raise InputError(f"{where} is not complete: {error}.") from error
+
+
+class Student(nn.Module):
+    """Pixels [batch, 3, S, S] → (scores [batch], embeddings [batch, D])."""
+
+    mean: Tensor
+    scale: Tensor
+    components: Tensor
+    basis_vectors: Tensor
+    basis_scores: Tensor
+
+    def __init__(self, config: StudentConfig, encoder: nn.Module | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = encoder if encoder is not None else image_tower(config.encoder)
+        width, dim, count = config.embed_dim, config.pca_dim, config.bases
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+        self.register_buffer("components", torch.zeros(dim, width))
+        self.register_buffer("basis_vectors", torch.zeros(count, dim))
+        self.register_buffer("basis_scores", torch.zeros(count))
+        self.eval()
+
+    @property
+    def preprocess(self) -> Preprocess:
+        return Preprocess.from_dict(self.config.preprocess)
+
+    def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores [batch] and embeddings [batch, D] (before PCA, not normalised)."""
+        embedding = self.encoder(pixel_values)
+        projected = ((embedding - self.mean) / self.scale) @ self.components.T
+        score = score_from_bases(
+            projected, self.basis_vectors, self.basis_scores, self.config.temperature
+        )
+        return score, embedding
+
+    @torch.inference_mode()
+    def score(self, pictures: Sequence[Any], batch_size: int = 8) -> np.ndarray:
+        """Scores [n], 1–5, float64, of files, arrays or PIL pictures.
+
+        Raises:
+            PictureError: one of them cannot be read.
+        """
+        device = self.mean.device
+        scores: list[float] = []
+        for start in range(0, len(pictures), batch_size):
+            batch = [self.preprocess(open_picture(p)) for p in pictures[start : start + batch_size]]
+            pixels = torch.from_numpy(np.stack(batch)).to(device)
+            scores.extend(self(pixels)[0].double().tolist())
+        return np.array(scores)
+
+    def save_pretrained(
+        self, folder: str | Path, *, evaluation: dict[str, Any] | None = None, half: bool = False
+    ) -> Path:
+        """Write `config.json`, `model.safetensors` and the card; returns the folder.
+
+        Args:
+            evaluation: what `rali evaluate` measured, for the card.
+            half: store float16.
+        """
+        from safetensors.torch import save_file
+
+        from .card import model_card
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {
+            key: (value.half() if half and value.is_floating_point() else value)
+            .detach()
+            .cpu()
+            .contiguous()
+            for key, value in self.state_dict().items()
+        }
+        save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+        config = self.config.to_dict()
+        (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+        card = model_card(config, evaluation, self.config.training)
+        (folder / "README.md").write_text(card, "utf-8")
+        return folder
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path, *, revision: str | None = None) -> Student:
+        """Load a model folder, a hub id, or `builtin`.
+
+        Raises:
+            InputError: nothing there, or files that are not a rali student's.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        folder = _model_folder(str(model), revision)
+        config_file = folder / CONFIG_FILE
+        if not config_file.is_file() or not (folder / WEIGHTS_FILE).is_file():
+            raise InputError(
+                f"{folder} is not a model folder: expected {CONFIG_FILE} and {WEIGHTS_FILE}. "
+                "Give a folder written by `rali distill`, a hub id, or 'builtin'."
+            )
+        try:
+            values = json.loads(config_file.read_text("utf-8"))
+        except json.JSONDecodeError as error:
+            raise InputError(f"{config_file} is not JSON: {error}.") from error
+        student = cls(StudentConfig.from_dict(values, str(config_file)))
+        try:
+            state = load_file(folder / WEIGHTS_FILE)
+            student.load_state_dict(
+                {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+            )
+        except (SafetensorError, RuntimeError) as error:
+            raise InputError(
+                f"{folder / WEIGHTS_FILE} does not fit {CONFIG_FILE}: {error}"
+            ) from error
+        return student.eval()
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
+        """Save to a temporary folder and upload it; returns the commit's address."""
+        import tempfile
+
+        hub = require("huggingface_hub", "distill")
+        api = hub.HfApi(token=token)
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return str(api.upload_folder(repo_id=repo_id, folder_path=folder))
+
+
+def _model_folder(model: str, revision: str | None) -> Path:
+    if model == "builtin":
+        from importlib.resources import files
+
+        return Path(str(files("rali") / "builtin"))
+    folder = Path(model)
+    if folder.exists() or model.count("/") != 1 or model.startswith((".", "/", "~")):
+        return folder
+    hub = require("huggingface_hub", "distill")
+    try:
+        return Path(hub.snapshot_download(model, revision=revision))
+    except Exception as error:
+        raise InputError(
+            f"{model} is neither a folder here nor a model that the hub could give "
+            f"({type(error).__name__}). Check the name, or the connection, or HF_HUB_OFFLINE."
+        ) from error

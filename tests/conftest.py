@@ -1,0 +1,51 @@
+"""Shared fixtures: real photographs, and the data set folder where there is one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder with biq2021/, pristine/ and score_files/; tests that need it are skipped."""
+    for folder in (os.environ.get("RALI_DATA"), ROOT.parent / "shared" / "data"):
+        if folder and (Path(folder) / "score_files").is_dir():
+            return Path(folder)
+    pytest.skip("no data here: set RALI_DATA to the folder with biq2021/ and score_files/")
+
+
+@pytest.fixture(scope="session")
+def photographs() -> dict[str, np.ndarray]:
+    """Real photographs, uint8 [H, W, 3], none of them square, shrunk to be quick."""
+    from skimage import data
+    from sklearn.datasets import load_sample_images
+
+    china, flower = load_sample_images().images
+    full = {
+        "coffee": data.coffee(),
+        "chelsea": data.chelsea(),
+        "rocket": data.rocket(),
+        "china": china,
+        "flower": flower,
+    }
+    return {
+        name: np.asarray(Image.fromarray(rgb).resize((rgb.shape[1] // 2, rgb.shape[0] // 2)))
+        for name, rgb in full.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def photograph_files(photographs, tmp_path_factory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("photographs")
+    paths = []
+    for name, rgb in photographs.items():
+        paths.append(folder / f"{name}.png")
+        Image.fromarray(rgb).save(paths[-1])
+    return paths

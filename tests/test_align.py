@@ -1,0 +1,138 @@
+"""The contrastive step: the loss by hand, exact gradients in micro-batches, resume."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from rali.align import AlignConfig, align, cosine_schedule, multi_positive_infonce
+from rali.errors import InputError
+
+
+class Pixels:
+    """Six fixed pictures with the surface of PictureBatches."""
+
+    def __init__(self, count: int = 6) -> None:
+        self.data = torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def name(self, index: int) -> str:
+        return f"picture {index}"
+
+    def pixels(self, indices, *, flip=False):
+        batch = self.data[torch.as_tensor(np.asarray(indices))]
+        return batch.flip(3) if flip else batch
+
+
+def tower(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.GELU(), nn.Linear(16, 4))
+
+
+def texts(count: int = 6, each: int = 3) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    return [torch.randn(each, 4, generator=generator) for _ in range(count)]
+
+
+def test_loss_of_two_orthogonal_pairs_by_hand():
+    # cosines are the identity, scale 2: each row is softmax([2, 0])[0] = 1/(1+e^-2).
+    eye, own = torch.eye(2), torch.arange(2)
+    loss = multi_positive_infonce(eye, eye, own, own, 2.0)
+    assert loss.item() == pytest.approx(math.log(1 + math.exp(-2)), abs=1e-6)
+
+
+def test_one_text_each_is_clips_loss():
+    images, words = torch.randn(5, 7), torch.randn(5, 7)
+    logits = 14 * F.normalize(images, dim=1) @ F.normalize(words, dim=1).T
+    target = torch.arange(5)
+    clip = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    own = torch.arange(5)
+    assert torch.allclose(multi_positive_infonce(images, words, own, own, 14.0), clip, atol=1e-5)
+
+
+def test_other_texts_of_a_picture_are_positives_by_hand():
+    # One picture, two texts at cosine 1 and 0, scale 1: image→text averages both log-probabilities,
+    # text→image has a single candidate and costs nothing.
+    images = torch.tensor([[1.0, 0.0]])
+    words = torch.eye(2)
+    loss = multi_positive_infonce(images, words, torch.zeros(1), torch.zeros(2), 1.0)
+    log_z = math.log(math.e + 1)
+    assert loss.item() == pytest.approx(((log_z - 1) + log_z) / 2 / 2, abs=1e-6)
+
+
+def test_duplicate_pictures_are_not_negatives():
+    same = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    apart = multi_positive_infonce(same, same, torch.arange(2), torch.arange(2), 10.0)
+    shared = multi_positive_infonce(same, same, torch.zeros(2), torch.zeros(2), 10.0)
+    # log 2 either way, but apart it is a mistake to be trained on: its gradient pulls.
+    assert shared.item() == pytest.approx(math.log(2), abs=1e-6)
+    assert apart.item() == pytest.approx(math.log(2), abs=1e-6)
+
+
+def test_schedule_rises_then_falls_to_zero():
+    factors = [cosine_schedule(step, 100, 0.1) for step in range(101)]
+    assert factors[0] == pytest.approx(0.1) and factors[9] == 1.0
+    assert factors[55] == pytest.approx(0.5) and factors[100] == pytest.approx(0.0, abs=1e-9)
+
+
+def run(config: AlignConfig, **more) -> nn.Module:
+    return align(tower(), Pixels(), texts(), config, seed=3, **more)
+
+
+def test_micro_batches_give_the_same_training():
+    settings = {"epochs": 4, "batch_size": 6, "lr": 1e-2, "texts_per_picture": 2}
+    whole = run(AlignConfig(micro_batch=6, **settings))
+    parts = run(AlignConfig(micro_batch=2, **settings))
+    for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_alignment_lowers_the_loss():
+    losses: list[float] = []
+    run(
+        AlignConfig(epochs=60, batch_size=6, lr=1e-2),
+        report=lambda step, steps, loss: losses.append(loss),
+    )
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_resume_gives_the_same_weights(tmp_path):
+    config = AlignConfig(epochs=8, batch_size=3, lr=1e-2, checkpoint_seconds=0.0)
+    through = run(config)
+
+    class StopError(Exception):
+        pass
+
+    def stop(step, steps, loss):
+        if step == 7:
+            raise StopError
+
+    checkpoint = tmp_path / "align.pt"
+    with pytest.raises(StopError):
+        run(config, checkpoint=checkpoint, report=stop)
+    assert checkpoint.is_file()
+    steps: list[int] = []
+    resumed = run(config, checkpoint=checkpoint, report=lambda s, n, loss: steps.append(s))
+    assert steps[0] == 7, "it goes on from the last saved step, not from the beginning"
+    for a, b in zip(through.parameters(), resumed.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+    assert not checkpoint.exists()
+
+
+def test_a_picture_without_rationales_is_named():
+    own = texts()
+    own[4] = torch.zeros(0, 4)
+    with pytest.raises(InputError, match="picture 4"):
+        align(tower(), Pixels(), own, AlignConfig())
+
+
+def test_one_picture_cannot_be_compared():
+    with pytest.raises(InputError, match="at least 2"):
+        align(tower(), Pixels(1), texts(1), AlignConfig())
