@@ -87,6 +87,7 @@ def kmeans(points: np.ndarray, count: int, *, iterations: int = 25, seed: int = 
         points.shape[1],
         count,
         niter=iterations,
+        init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
         seed=seed,
         min_points_per_centroid=1,
         max_points_per_centroid=max(256, -(-len(points) // count) + 1),

@@ -32,7 +32,7 @@ LIMITS = (
     "It judges technical and perceptual quality as the scores it was trained on do; it does not "
     "judge content, taste, truth or whether a picture fits a prompt.",
     "Pictures unlike its training data (drawings, screenshots, medical or satellite pictures, "
-    "other distortions) may get scores that mean little. Evaluate on your own before relying on it.",
+    "other distortions) may get scores that mean little. Evaluate on your own before use.",
     "It sees a picture at the input size above, so flaws that vanish at that size are not seen.",
     "Differences smaller than the RMSE below are within its error for single pictures.",
 )

@@ -215,7 +215,7 @@ def _student_scores(model: Any, pictures: Sequence[Path], batch_size: int) -> Sc
             except PictureError as error:
                 yield picture, None, str(error)
         if pixels:
-            for picture, score in zip(readable, student.score(pixels), strict=True):
+            for picture, score in zip(readable, student.score(pixels, batch_size), strict=True):
                 yield picture, float(score), None
 
 
@@ -240,7 +240,7 @@ def to_markdown(evaluation: Mapping[str, Any]) -> str:
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     note = NOTE
     if evaluation.get("unlabelled"):
-        note += f" {evaluation['unlabelled']} rows without a score were skipped."
+        note += f" Rows without a score, skipped: {evaluation['unlabelled']}."
     return "\n".join([f"## {_title(evaluation)}", "", *lines, "", note, ""])
 
 

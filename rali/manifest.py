@@ -89,18 +89,23 @@ class _Problems:
         )
 
 
-def read_manifest(path: str | Path, *, check_files: bool = False) -> list[Row]:
+def read_manifest(
+    path: str | Path, *, check_files: bool = False, check_straddling: bool = True
+) -> list[Row]:
     """Read and check a manifest (.csv or .parquet); columns it does not know are ignored.
 
     Args:
         path: the manifest.
         check_files: also report pictures that are not on disk.
+        check_straddling: report contents in two splits; off where the splits will be replaced.
 
     Raises:
         InputError: the file cannot be read, or at least one cell is not what it should be.
     """
     path = Path(path)
     rows, numbers, problems = _parse_rows(path, read_records(path, "manifest", ["image"]))
+    if check_straddling:
+        _check_straddling(rows, numbers, problems)
     if check_files:
         _check_files(rows, numbers, ["image"], problems)
     problems.stop_if_any()
@@ -115,7 +120,9 @@ def write_manifest(rows: Iterable[Row], path: str | Path) -> None:
     """
     path = Path(path)
     records = [_to_record(row, COLUMNS, path) for row in rows]
-    _parse_rows(path, list(enumerate(records, 2)))[2].stop_if_any()
+    parsed, numbers, problems = _parse_rows(path, list(enumerate(records, 2)))
+    _check_straddling(parsed, numbers, problems)
+    problems.stop_if_any()
     write_records(records, _types(COLUMNS), path, "manifest")
 
 
@@ -204,7 +211,6 @@ def _parse_rows(path: Path, records: Records) -> tuple[list[Row], list[int], _Pr
     for row, number in zip(rows, row_numbers, strict=True):
         if row.image.name and first.setdefault(row.image, number) != number:
             problems.add(number, "image", f"{row.image} is already in row {first[row.image]}.")
-    _check_straddling(rows, row_numbers, problems)
     return rows, row_numbers, problems
 
 

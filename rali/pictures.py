@@ -6,12 +6,13 @@ white page. What cannot be read is a `PictureError` with its reason, never a cra
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -22,52 +23,18 @@ from .errors import PictureError
 
 Source: TypeAlias = "str | Path | bytes | BinaryIO | Image.Image | np.ndarray"
 
-PICTURE_SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".apng",
-        ".gif",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".bmp",
-        ".dib",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".jp2",
-        ".j2k",
-        ".avif",
-        ".heic",
-        ".heif",
-        ".hif",
-        ".mpo",
-        ".tga",
-        ".qoi",
-        ".ico",
-    ]
-)
+# fmt: off
+PICTURE_SUFFIXES = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp", ".tif", ".tiff",
+    ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif",
+    ".hif", ".tga", ".qoi", ".ico",
+))
 # Named, so that a hostile file cannot reach Ghostscript (EPS) or a rarely tested decoder.
-_FORMATS = [
-    "JPEG",
-    "PNG",
-    "GIF",
-    "WEBP",
-    "TIFF",
-    "BMP",
-    "DIB",
-    "PPM",
-    "JPEG2000",
-    "AVIF",
-    "TGA",
-    "QOI",
+_FORMATS = (
+    "JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF", "TGA", "QOI",
     "ICO",
-]
+)
+# fmt: on
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _HEIF_BRANDS |= {b"mif1", b"msf1", b"heif"}
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+[^/]")  # Path() turns "https://" to "https:/"
@@ -143,11 +110,12 @@ def _natural(name: str) -> tuple[list[tuple[int, int | str]], str]:
 # --- opening -------------------------------------------------------------------------------------
 
 
-def _open(source: Any) -> Image.Image:
+@contextlib.contextmanager
+def _open(source: Any) -> Iterator[Image.Image]:
     """The file's first frame, not decoded yet."""
-    if isinstance(source, (str, Path)):
+    if isinstance(source, str | Path):
         file = _open_file(source)
-    elif isinstance(source, (bytes, bytearray, memoryview)):
+    elif isinstance(source, bytes | bytearray | memoryview):
         file = io.BytesIO(source)
     elif hasattr(source, "read"):
         # A copy: Pillow seeks in the file and may close it, and both are the caller's business.
@@ -157,22 +125,17 @@ def _open(source: Any) -> Image.Image:
             f"Expected a path, bytes, a binary file, a PIL image or a numpy array, "
             f"not {type(source).__name__}."
         )
-    try:
+    with file:
         head = file.read(64)
         file.seek(0)
         if not head:
             raise PictureError("The file is empty (0 bytes).")
-        formats = list(_FORMATS)
+        formats: tuple[str, ...] = _FORMATS
         if _is_heif(head):
             _register_heif()
-            formats = ["HEIF"]
-        # Image.open closes only files it opened itself, unless the picture owns the pointer.
-        image = Image.open(file, formats=formats)
-    except BaseException:
-        file.close()
-        raise
-    image._exclusive_fp = True  # type: ignore[attr-defined]
-    return image
+            formats = ("HEIF",)
+        with Image.open(file, formats=formats) as image:
+            yield image
 
 
 def _open_file(path: str | Path) -> Any:

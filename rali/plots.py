@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +105,7 @@ def scatter(
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     axes.set_xlabel("predicted score (1 to 5)")
     axes.set_ylabel(truth)
-    _legend(axes, colours, loc="upper left")
+    _legend(axes, colours)
     return figure
 
 
@@ -195,7 +194,7 @@ def bases_2d(
     bar = figure.colorbar(drawn, ax=axes, ticks=[1, 2, 3, 4, 5], pad=0.02, aspect=28)
     bar.set_label("basis score (1 bad, 5 excellent)", color=colours.muted, fontsize=9)
     bar.ax.tick_params(colors=colours.muted, labelsize=9, length=0)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     return figure
 
 
@@ -211,7 +210,7 @@ def save_png(figure: Figure, path: str | Path, *, dpi: int = 144) -> None:
     path = Path(path)
     part = path.with_name(path.name + ".part")
     part.write_bytes(to_png(figure, dpi=dpi))
-    os.replace(part, path)
+    part.replace(path)
 
 
 def data_uri(figure: Figure, *, dpi: int = 144) -> str:
@@ -248,6 +247,6 @@ def _style(axes: Axes, title: str, colours: Theme) -> None:
         side.set_visible(False)
 
 
-def _legend(axes: Axes, colours: Theme, loc: str) -> None:
-    legend = axes.legend(loc=loc, frameon=True, fontsize=8.5, labelcolor=colours.text)
+def _legend(axes: Axes, colours: Theme) -> None:
+    legend = axes.legend(loc="upper left", frameon=True, fontsize=8.5, labelcolor=colours.text)
     legend.get_frame().set(facecolor=colours.background, edgecolor="none", alpha=0.85)

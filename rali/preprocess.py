@@ -33,8 +33,8 @@ class Preprocess:
     Pillow's antialiased filter. `mean` and `std` are on the 0–1 scale; the defaults are CLIP's.
 
     Beyond an aspect ratio of 8, `shortest` resizes only the region of the source that the crop
-    keeps: the same filter on the same pixels, so memory stays bounded; rounding of the filter
-    weights may then move a value by one level.
+    keeps: the same filter on the same pixels, so memory stays bounded. Pillow may then order the
+    filter's two passes differently, which moves values by a level or so (more in pure noise).
 
     Raises:
         InputError: a field is not what its type says; the message names it.
@@ -97,7 +97,7 @@ class Preprocess:
         image, s = Image.fromarray(np.ascontiguousarray(rgb)), self.size
         width, height = image.size
         if self.resize_mode == "squash" or width == height:
-            return np.asarray(image.resize((s, s), _FILTERS[self.interpolation]))
+            return np.asarray(image.resize((s, s), self._filter))
         short, long = min(width, height), max(width, height)
         # torchvision truncates the longer edge and rounds the crop's corner half to even.
         resized = int(s * long / short)
@@ -107,20 +107,14 @@ class Preprocess:
             image = image.resize((resized, s) if wide else (s, resized), self._filter)
             left, top = (offset, 0) if wide else (0, offset)
             return np.asarray(image.crop((left, top, left + s, top + s)))
-        # A margin of the filter's reach around the crop keeps its edge pixels the same.
-        scale = long / resized
-        reach = math.ceil(2 * max(scale, 1.0)) + 1
-        first = max(0, math.floor(offset * scale) - reach)
-        last = min(long, math.ceil((offset + s) * scale) + reach)
-        image = image.crop((first, 0, last, height) if wide else (0, first, width, last))
-        begin, end = offset * scale - first, (offset + s) * scale - first
+        begin, end = offset * long / resized, (offset + s) * long / resized
         box = (begin, 0, end, height) if wide else (0, begin, width, end)
         return np.asarray(image.resize((s, s), self._filter, box=box))
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
         """rgb uint8 [H, W, 3] → float32 [3, S, S], (value / 255 − mean) / std."""
         values = self.pixels(rgb).astype(np.float32) / np.float32(255)
-        values = (values - np.float32(self.mean)) / np.float32(self.std)
+        values = (values - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         return np.ascontiguousarray(values.transpose(2, 0, 1))
 
     @property

@@ -35,7 +35,7 @@ class PretrainConfig:
         nano: the architecture.
     """
 
-    epochs: float = 5.0
+    epochs: float = 2.4
     batch_size: int = 96
     lr: float = 2e-3
     warmup: float = 0.05

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -63,8 +62,7 @@ font-variant-numeric:tabular-nums}
 .card b{font-size:1.3rem}
 .card span{color:var(--muted)}
 .card em{color:var(--bad);font-style:normal;overflow-wrap:anywhere}
-.card small{display:block;margin-top:3px;overflow:hidden;text-overflow:ellipsis;
-white-space:nowrap}
+.card small{display:block;margin-top:3px;overflow-wrap:anywhere}
 .plot{margin:0 0 22px;text-align:center}
 .plot:last-child{margin-bottom:0}
 .plot img{max-width:100%;height:auto}
@@ -191,7 +189,7 @@ def write_report(
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
     part.write_text(page, encoding="utf-8")
-    os.replace(part, path)
+    part.replace(path)
     return path
 
 
@@ -229,7 +227,7 @@ def _headline(evaluation: Json | None, summary: Json) -> str:
         if (evaluation is not None and name in LABELS) or isinstance(value, bool):
             continue
         if name == "onnx_max_difference":
-            tiles.append(("Torch and ONNX differ by", f"{value:.1e}", "at most, on the 1–5 scale"))
+            tiles.append(("Torch against ONNX", f"{value:.1e}", "largest difference, 1–5 scale"))
         elif name == "seconds":
             tiles.append(("Time", _duration(float(value)), "all stages"))
         elif isinstance(value, str | int | float):
@@ -276,7 +274,8 @@ def _stages_table(stages: Mapping[str, float]) -> str:
     total = sum(stages.values())
     lines = "".join(
         f"<tr><th scope=row>{escape(str(name))}</th><td>{_duration(seconds)}</td>"
-        f'<td class=bar><span style="width:{100 * seconds / max(total, 1e-9):.1f}%"></span></td></tr>'
+        '<td class=bar><span style="width:'
+        f'{100 * seconds / max(total, 1e-9):.1f}%"></span></td></tr>'
         for name, seconds in stages.items()
     )
     return (
@@ -302,8 +301,8 @@ def _examples(predictions: Sequence[Json], truth: str) -> str:
     ) + _section(
         "Worst errors first",
         f'<div class="cards">{failing}</div>',
-        f"The {min(SHOWN, len(worst))} largest errors. Half of all {len(worst)} pictures are within "
-        f"{float(np.median(errors)):.2f} of the {truth}.",
+        f"The {min(SHOWN, len(worst))} largest errors. Half of all {len(worst)} pictures are "
+        f"within {float(np.median(errors)):.2f} of the {truth}.",
     )
 
 
@@ -311,9 +310,10 @@ def _card(row: Json, truth: str) -> str:
     score, mos = float(row["score"]), float(row["mos"])
     what = str(row.get("distortion") or "")
     if what and row.get("severity"):
-        what += f", severity {row['severity']}"
+        what += f", {row['severity']} of 5"
     lines = (
-        f"<b>{score:.2f}</b> <span>predicted</span><br>{mos:.2f} <span>{escape(truth)}</span><br>"
+        f"<b>{score:.2f}</b> <span>predicted</span><br>"
+        f'{mos:.2f} <span title="{escape(truth)}">true</span><br>'
         f"{score - mos:+.2f} <span>error</span><br>"
     )
     name = Path(str(row["image"])).name
@@ -338,8 +338,8 @@ def _card_html(image: Any, alt: str, lines: str, foot: str) -> str:
             picture = f'<img src="{thumbnail(image)}" alt="{escape(alt)}" loading="lazy">'
         except PictureError as error:
             picture = f"<div class=none>{escape(str(error))}</div>"
-    foot = f'<small title="{escape(foot)}">{escape(foot)}</small>'
-    return f"<figure class=card>{picture}<figcaption>{lines}{foot}</figcaption></figure>"
+    caption = f"{lines}<small>{escape(foot)}</small>"
+    return f"<figure class=card>{picture}<figcaption>{caption}</figcaption></figure>"
 
 
 def thumbnail(source: Any, *, longer_side: int = THUMBNAIL) -> str:
@@ -363,7 +363,8 @@ def _figure(light: Figure, dark: Figure, *, alt: str, caption: str) -> str:
     return (
         "<figure class=plot><picture>"
         f'<source media="(prefers-color-scheme: dark)" srcset="{data_uri(dark)}">'
-        f'<img src="{data_uri(light)}" alt="{escape(alt)}"></picture>'
+        f'<img src="{data_uri(light)}" width="{96 * light.get_figwidth():.0f}" '
+        f'alt="{escape(alt)}"></picture>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 from .errors import InputError
@@ -61,18 +63,23 @@ def assign_splits(
 def partition(sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
     """Put groups into parts whose total sizes come near `shares` (which sum to 1).
 
-    Each group goes, in the order given, to the part it overfills least in proportion; then single
-    moves and swaps that bring the totals nearer in squared error are made until none is left.
+    The groups are laid end to end in the order given and cut at the shares; a group goes where its
+    middle lies, so that in a random order every part is a fair sample of large and small groups.
+    Then single moves and swaps that bring the totals nearer in squared error are made until none
+    is left.
 
     Returns:
         The part of each group.
     """
     targets = [share * sum(sizes) for share in shares]
     open_parts = [part for part, target in enumerate(targets) if target > 0]
+    cuts = list(accumulate(targets))
     totals = [0] * len(shares)
     chosen: list[int] = []
+    end = 0
     for size in sizes:
-        part = min(open_parts, key=lambda p: (totals[p] + size) / targets[p])
+        part = min(bisect_right(cuts, end + size / 2), open_parts[-1])
+        end += size
         totals[part] += size
         chosen.append(part)
 

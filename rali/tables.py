@@ -79,10 +79,13 @@ def read_csv(path: Path) -> tuple[list[str], Records]:
     """The header and the (row number, cells by column) of a UTF-8 CSV; blank rows are skipped.
 
     Raises:
-        InputError: not text, not CSV, or a row with more cells than the header.
+        InputError: not text, not CSV, a column named twice, or more cells than columns in a row.
     """
     rows = read_cells(path)
     header = [cell.strip() for cell in rows[0][1]] if rows else []
+    twice = [name for name in header if name and header.count(name) > 1]
+    if twice:
+        raise InputError(f"{path} has two columns named {twice[0]!r} in row 1; rename one.")
     for number, cells in rows[1:]:
         if len(cells) > len(header):
             raise InputError(

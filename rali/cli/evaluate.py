@@ -68,7 +68,7 @@ def evaluate(
     console.print(to_table(evaluation))
     console.print(NOTE, style="dim")
     if evaluation["unlabelled"]:
-        console.print(f"{evaluation['unlabelled']} rows without a score were skipped.")
+        console.print(f"Rows without a score, skipped: {evaluation['unlabelled']}.")
     if output is not None:
         console.print(f"Written to {output}", markup=False, highlight=False)
 

@@ -51,9 +51,13 @@ def rescale_std(std: float | None, low: float, high: float) -> float | None:
     return None if std is None else 4 * std / abs(high - low)
 
 
-def number(text: object, where: str, *, minimum: float = -math.inf) -> float | None:
+def number(
+    text: object, where: str, *, minimum: float = -math.inf, required: bool = False
+) -> float | None:
     """The finite number in a cell, None when the cell is empty; `where` begins the error."""
     if text is None or not str(text).strip():
+        if required:
+            raise InputError(f"{where}: empty; expected a number.")
         return None
     try:
         value = float(str(text))
@@ -92,6 +96,14 @@ def need_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -> N
             )
 
 
+def subfolder(root: Path, name: str) -> Path:
+    """The folder `name` in `root`, matched without case; as written when there is none."""
+    if (root / name).is_dir() or not root.is_dir():
+        return root / name
+    alike = (path for path in sorted(root.iterdir()) if path.name.lower() == name.lower())
+    return next((path for path in alike if path.is_dir()), root / name)
+
+
 class PictureFinder:
     """Finds a release's pictures in a folder, without case, and keeps count of those missing."""
 
@@ -101,9 +113,10 @@ class PictureFinder:
         self.missing: list[str] = []
         self._by_lower: dict[str, Path] | None = None
 
-    def find(self, name: str, where: str) -> Path:
+    def find(self, name: str | None, where: str) -> Path:
         """The picture's path; where it would be when it is missing. `where` begins an error."""
-        if not name.strip():
+        name = (name or "").strip()
+        if not name:
             raise InputError(f"{where}: empty; expected the picture's file name.")
         self.asked += 1
         path = self.look(name)

@@ -64,7 +64,7 @@ def read(
         spread = number(record.get(std), f"{where} {std!r}", minimum=0) if std else None
         rows.append(
             Row(
-                image=pictures.find(record.get(image) or "", f"{where} {image!r}"),
+                image=pictures.find(record.get(image), f"{where} {image!r}"),
                 score=score(raw, low, high, f"{where} {score_column!r}"),
                 raw_score=raw,
                 dataset=path.stem if dataset is None else dataset,

@@ -49,10 +49,10 @@ def read(
     rows: list[Row] = []
     for line, record in records:
         where = f"{source}, row {line}, column"
-        raw = number(record.get(mos), f"{where} {mos!r}")
+        raw = number(record.get(mos), f"{where} {mos!r}", required=True)
         rows.append(
             Row(
-                image=pictures.find(record["image_name"].strip('"'), f"{where} 'image_name'"),
+                image=pictures.find(record.get("image_name"), f"{where} 'image_name'"),
                 score=score(raw, LOW, HIGH, f"{where} {mos!r}"),
                 raw_score=raw,
                 dataset=NAME,

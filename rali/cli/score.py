@@ -1,0 +1,196 @@
+"""`rali score`: pictures and folders in, one row per picture out (image, score, error)."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rali.errors import InputError, require
+
+if TYPE_CHECKING:
+    from rali.scorer import Result
+
+COLUMNS = ("image", "score", "error")
+
+
+class Format(StrEnum):
+    """How the rows are written."""
+
+    table = "table"
+    csv = "csv"
+    jsonl = "jsonl"
+    parquet = "parquet"
+
+
+def score(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Pictures and folders of pictures.", show_default=False)
+    ],
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", help="builtin, a model folder, an .onnx file or a hub id."),
+    ] = "builtin",
+    format: Annotated[
+        Format | None,
+        typer.Option("--format", "-f", help="Default: by --output's suffix, else table."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write instead of the screen.")
+    ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Also look into the folders' folders.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per run of the model.")] = 8,
+) -> None:
+    """Score the quality of pictures from 1 (bad) to 5 (excellent).
+
+    Example: rali score photos/ --recursive --output scores.csv
+
+    The exit code is 1 if any picture could not be scored; its row says why.
+    """
+    # Decoders warn about oddities that do not change the picture, in the middle of the bar.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    chosen = _format(format, output)
+    if output is not None and not output.absolute().parent.is_dir():
+        raise InputError(
+            f"There is no folder {output.absolute().parent} to write {output.name} in."
+        )
+    if chosen is Format.parquet:
+        require("pyarrow", "data")
+
+    from rali.pictures import find_pictures
+    from rali.scorer import Scorer
+
+    pictures = find_pictures(paths, recursive)
+    if not pictures:
+        hint = "" if recursive else " (--recursive also looks into their folders)"
+        raise InputError(f"There are no pictures in {', '.join(map(str, paths))}{hint}.")
+    scorer = Scorer(model, batch_size=batch_size)
+    rows = []
+    for result in _with_progress(scorer.score_many(pictures), len(pictures)):
+        number = None if result.score is None else round(result.score, 6)
+        # Names that are not valid UTF-8 must not stop the report.
+        name = os.fsencode(result.source).decode("utf-8", "replace")
+        rows.append((name, number, result.error))
+    _write(rows, chosen, output)
+    if any(error for _, _, error in rows):
+        raise typer.Exit(1)
+
+
+Row = tuple[str, float | None, str | None]
+
+
+def _format(given: Format | None, output: Path | None) -> Format:
+    if given is None:
+        suffix = output.suffix.lower().lstrip(".") if output else ""
+        return Format(suffix) if suffix in ("csv", "jsonl", "parquet") else Format.table
+    if given is Format.parquet and output is None:
+        raise InputError("Parquet is binary and needs a file: add --output scores.parquet")
+    return given
+
+
+def _with_progress(results: Iterator[Result], total: int) -> Iterator[Result]:
+    """A bar on standard error, only where somebody looks at it."""
+    if not sys.stderr.isatty():
+        yield from results
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("Scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield from progress.track(results, total=total)
+
+
+def _write(rows: list[Row], chosen: Format, output: Path | None) -> None:
+    if output is not None:
+        with _atomic(output) as temporary:
+            if chosen is Format.parquet:
+                _write_parquet(rows, temporary)
+            else:
+                temporary.write_text(_text(rows, chosen), encoding="utf-8", newline="")
+    elif chosen is Format.table and sys.stdout.isatty():
+        _show_table(rows)
+    else:
+        sys.stdout.write(_text(rows, chosen))
+
+
+def _text(rows: list[Row], chosen: Format) -> str:
+    if chosen is Format.jsonl:
+        lines = (
+            json.dumps(dict(zip(COLUMNS, row, strict=True)), ensure_ascii=False) for row in rows
+        )
+        return "".join(line + "\n" for line in lines)
+    if chosen is Format.csv:
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(rows)
+        return buffer.getvalue()
+    cells = [COLUMNS, *((name, _digits(number), error or "") for name, number, error in rows)]
+    width = max(len(row[0]) for row in cells)
+    return "".join(f"{a:<{width}}  {b:>5}  {c}".rstrip() + "\n" for a, b, c in cells)
+
+
+def _digits(number: float | None) -> str:
+    return "" if number is None else f"{number:.3f}"
+
+
+def _show_table(rows: list[Row]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    table.add_column("image", overflow="fold")
+    table.add_column("score", justify="right", no_wrap=True)
+    if any(error for _, _, error in rows):
+        table.add_column("error", overflow="fold", style="red")
+    for name, number, error in rows:
+        cells = (Text(name), _digits(number), Text(error or ""))
+        table.add_row(*cells[: len(table.columns)])
+    Console().print(table)
+
+
+def _write_parquet(rows: list[Row], path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    types = (pa.string(), pa.float64(), pa.string())
+    columns = zip(*rows, strict=True)
+    arrays = [pa.array(list(c), t) for c, t in zip(columns, types, strict=True)]
+    parquet.write_table(pa.table(dict(zip(COLUMNS, arrays, strict=True))), path)
+
+
+@contextlib.contextmanager
+def _atomic(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` that takes its place only when all is written."""
+    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,294 @@
+"""Pictures in, scores out: the student as an ONNX file on numpy, Pillow and onnxruntime alone.
+
+A score lies in the model's `score_range` (1–5, higher is better). The ONNX file carries its own
+preprocessing in its metadata, so the file is all that a score needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from .errors import InputError, PictureError
+from .pictures import Source, find_pictures, open_picture
+from .preprocess import Preprocess
+
+_PREPROCESS = ("size", "mean", "std", "interpolation", "resize_mode")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row of `Scorer.score_many`: a score, or the reason why there is none."""
+
+    source: Any
+    score: float | None
+    error: str | None
+
+
+class Scorer:
+    """Scores the quality of pictures, from 1 (bad) to 5 (excellent).
+
+        Scorer()("photo.jpg")                  # 3.87
+        Scorer()(["a.jpg", "b.png"])           # array([3.87, 2.14])
+        Scorer()("photos/")                    # {"photos/a.jpg": 3.87, …}
+        Scorer("runs/quickstart/model")(array) # uint8 [H, W, 3]
+
+    Args:
+        model: "builtin" (comes with rali), a model folder, an `.onnx` file that `rali export`
+            wrote, or a Hugging Face Hub id ("owner/name"; `HF_HUB_OFFLINE` is honoured).
+        batch_size: pictures per run of the model. It changes speed and memory, not the scores
+            (floating-point sums may differ in their last digits).
+        providers: onnxruntime execution providers; the processor by default.
+        threads: threads inside one run; onnxruntime's choice (all cores) by default.
+
+    Raises:
+        InputError: there is no such model, or it is not a file of rali.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "builtin",
+        *,
+        batch_size: int = 8,
+        providers: Sequence[str] | None = None,
+        threads: int | None = None,
+    ) -> None:
+        for name, value in (("batch_size", batch_size), ("threads", threads)):
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be 1 or more, got {value}.")
+        self.path = find_model(model)
+        self._session = _open_session(self.path, providers, threads)
+        self.metadata: dict[str, Any] = _read_metadata(self._session, self.path)
+        self.preprocess = Preprocess.from_dict({key: self.metadata[key] for key in _PREPROCESS})
+        low, high = self.metadata["score_range"]
+        self.score_range: tuple[float, float] = (float(low), float(high))
+        self.batch_size = batch_size
+
+    @overload
+    def __call__(self, pictures: list[Any] | tuple[Any, ...]) -> np.ndarray: ...
+    @overload
+    def __call__(self, pictures: Source) -> Any: ...
+
+    def __call__(self, pictures: Any) -> Any:
+        """One picture → float; a list or uint8 [n, H, W, C] → float64 [n]; a folder → dict.
+
+        A folder's dict is {path: score} of the pictures directly inside, in natural order.
+
+        Raises:
+            PictureError: one cannot be read; the message names it. `score_many` goes on instead.
+        """
+        if isinstance(pictures, str | Path) and Path(pictures).is_dir():
+            paths = [str(path) for path in find_pictures([pictures])]
+            if not paths:
+                raise InputError(f"There are no pictures in the folder {pictures}.")
+            return dict(zip(paths, self._all(paths).tolist(), strict=True))
+        if _is_many(pictures):
+            return self._all(pictures)
+        return float(self._all([pictures])[0])
+
+    def score_many(self, sources: Iterable[Any]) -> Iterator[Result]:
+        """One `Result` per source, in order; a picture that cannot be read is a row with `error`.
+
+        Pictures are decoded in a few threads while the model runs; at most three batches are in
+        memory, however many sources there are.
+        """
+        for source, output, error in self._run(sources, self.batch_size):
+            score = None if output is None else float(output[0])
+            if score is not None and not np.isfinite(score):
+                score, error = None, f"The model gave {output[0]}, which is no score."
+            yield Result(source, score, error)
+
+    def embed(self, pictures: Any) -> np.ndarray:
+        """The encoder's output before PCA, not normalised: float32 [n, D] (one picture: n = 1).
+
+        Raises:
+            PictureError: a picture cannot be read; the message names it.
+        """
+        sources = pictures if _is_many(pictures) else [pictures]
+        rows = []
+        for index, (source, output, error) in enumerate(self._run(sources, self.batch_size)):
+            if output is None:
+                raise PictureError(_named(index, source, error))
+            rows.append(output[1])
+        return np.stack(rows) if rows else np.zeros((0, self._width()), np.float32)
+
+    def _all(self, sources: Iterable[Any]) -> np.ndarray:
+        scores: list[float] = []
+        for index, result in enumerate(self.score_many(sources)):
+            if result.score is None:
+                raise PictureError(_named(index, result.source, result.error))
+            scores.append(result.score)
+        return np.array(scores, dtype=np.float64)
+
+    def _width(self) -> int:
+        return int(next(o.shape[1] for o in self._session.get_outputs() if o.name == "embedding"))
+
+    def _run(
+        self, sources: Iterable[Any], batch_size: int
+    ) -> Iterator[tuple[Any, Any, str | None]]:
+        """(source, (score, embedding [D]) or None, error or None), in order."""
+        if isinstance(sources, Sequence | np.ndarray) and len(sources) == 1:
+            yield from self._finish([(sources[0], self._prepare(sources[0]))])
+            return
+        from concurrent.futures import Future, ThreadPoolExecutor
+
+        remaining = iter(sources)
+        waiting: deque[tuple[Any, Future[np.ndarray | str]]] = deque()
+        pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="rali-decode")
+        try:
+            while True:
+                while len(waiting) < 3 * batch_size:
+                    try:
+                        source = next(remaining)
+                    except StopIteration:
+                        break
+                    waiting.append((source, pool.submit(self._prepare, source)))
+                if not waiting:
+                    return
+                batch = [waiting.popleft() for _ in range(min(batch_size, len(waiting)))]
+                yield from self._finish([(source, future.result()) for source, future in batch])
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _prepare(self, source: Any) -> np.ndarray | str:
+        """float32 [3, S, S], or the reason why there is none."""
+        try:
+            return self.preprocess(open_picture(source))
+        except PictureError as error:
+            return str(error)
+        except MemoryError:
+            return "There is not enough memory to resize the picture."
+
+    def _finish(
+        self, batch: list[tuple[Any, np.ndarray | str]]
+    ) -> Iterator[tuple[Any, Any, str | None]]:
+        pixels = [p for _, p in batch if isinstance(p, np.ndarray)]
+        outputs: Iterator[Any] = iter(())
+        if pixels:
+            feed = {"pixel_values": np.stack(pixels)}
+            outputs = zip(*self._session.run(["score", "embedding"], feed), strict=True)
+        for source, prepared in batch:
+            if isinstance(prepared, str):
+                yield source, None, prepared
+            else:
+                yield source, next(outputs), None
+
+
+def _is_many(pictures: Any) -> bool:
+    return isinstance(pictures, list | tuple) or (
+        isinstance(pictures, np.ndarray) and pictures.ndim == 4
+    )
+
+
+def _named(index: int, source: Any, error: str | None) -> str:
+    name = str(source) if isinstance(source, str | Path) else f"Picture number {index + 1}"
+    return f"{name}: {error}"
+
+
+# --- the model file ------------------------------------------------------------------------------
+
+
+def find_model(model: str | Path) -> Path:
+    """The ONNX file of "builtin", a model folder, an `.onnx` file or a hub id.
+
+    Raises:
+        InputError: there is none; the message says what to type.
+    """
+    if str(model) == "builtin":
+        path = Path(__file__).parent / "builtin" / "onnx" / "model.onnx"
+        if not path.is_file():
+            raise InputError(
+                "This copy of rali lacks its built-in model (rali/builtin/onnx/model.onnx). "
+                "Type: pip install --force-reinstall rali, or give a model folder."
+            )
+        return path
+    path = Path(model)
+    if path.is_dir():
+        if not (path / "onnx" / "model.onnx").is_file():
+            raise InputError(f"{path} has no onnx/model.onnx. Type: rali export {path}")
+        return path / "onnx" / "model.onnx"
+    if path.is_file():
+        return path
+    if path.suffix != ".onnx" and isinstance(model, str) and _HUB_ID.fullmatch(model):
+        return _download(model)
+    raise InputError(
+        f"There is no model {model}: expected 'builtin', a model folder, an .onnx file or a "
+        "Hugging Face Hub id such as owner/name."
+    )
+
+
+def _download(hub_id: str) -> Path:
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        return Path(huggingface_hub.hf_hub_download(hub_id, "onnx/model.onnx"))
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+        why = (
+            "it is not in the local cache, and the Hub cannot be reached (or HF_HUB_OFFLINE is on)"
+        )
+        raise InputError(f"Cannot load {hub_id}: {why}. Give a model folder instead.") from error
+    except errors.EntryNotFoundError as error:
+        raise InputError(f"{hub_id} on the Hub has no onnx/model.onnx.") from error
+    except errors.RepositoryNotFoundError as error:
+        raise InputError(
+            f"There is no folder {hub_id} here, and no such repository on the Hugging Face Hub "
+            "(or it is private: type hf auth login)."
+        ) from error
+    except Exception as error:  # the network stack has no common base
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"Cannot load {hub_id} from the Hugging Face Hub: {first_line}") from error
+
+
+def _open_session(path: Path, providers: Sequence[str] | None, threads: int | None) -> Any:
+    import onnxruntime
+
+    chosen = list(providers) if providers else ["CPUExecutionProvider"]
+    known = onnxruntime.get_available_providers()
+    if missing := [name for name in chosen if name not in known]:
+        raise InputError(
+            f"onnxruntime here has no {', '.join(missing)}; it has {', '.join(known)}."
+        )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=chosen)
+    except Exception as error:  # onnxruntime's own exceptions derive from Exception only
+        raise InputError(f"{path} cannot be loaded as an ONNX model: {error}") from error
+
+
+def _read_metadata(session: Any, path: Path) -> dict[str, Any]:
+    """`metadata_props` decoded from JSON, after checking that this is a model of rali."""
+    metadata: dict[str, Any] = {}
+    for key, text in session.get_modelmeta().custom_metadata_map.items():
+        try:
+            metadata[key] = json.loads(text)
+        except ValueError:
+            metadata[key] = text
+    again = "Write one with: rali export MODEL_FOLDER"
+    if metadata.get("model_type") != "rali":
+        raise InputError(f"{path} is an ONNX file, but not one that rali wrote. {again}")
+    if missing := [key for key in (*_PREPROCESS, "score_range") if key not in metadata]:
+        raise InputError(f"The metadata of {path} lack {', '.join(missing)}. {again}")
+    inputs = [i.name for i in session.get_inputs()]
+    outputs = {o.name for o in session.get_outputs()}
+    if inputs != ["pixel_values"] or not {"score", "embedding"} <= outputs:
+        raise InputError(
+            f"{path} takes {', '.join(inputs)} and gives {', '.join(sorted(outputs))}; expected "
+            f"pixel_values in, score and embedding out (the file named model.onnx). {again}"
+        )
+    bounds = metadata["score_range"]
+    if not isinstance(bounds, list) or len(bounds) != 2:
+        raise InputError(f"score_range of {path} must be two numbers, got {bounds!r}. {again}")
+    return metadata

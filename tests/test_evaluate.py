@@ -1,0 +1,241 @@
+"""Evaluation: what a user gets from `rali evaluate`, and what stops it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from rali import evaluate as evaluation_module
+from rali.cli import evaluate as command
+from rali.errors import InputError
+from rali.evaluate import evaluate, evaluate_predictions, to_markdown
+from rali.manifest import Row, write_manifest
+from rali.metrics import srcc
+
+
+@dataclass
+class Result:
+    source: Any
+    score: float | None
+    error: str | None = None
+
+
+class Brightness:
+    """A fake scorer: 1 + 4 × mean level; a picture it cannot open is a row with an error."""
+
+    def score_many(self, sources: list[Path]) -> list[Result]:
+        results = []
+        for source in sources:
+            try:
+                level = float(np.asarray(Image.open(source)).mean())
+                results.append(Result(source, 1 + 4 * level / 255))
+            except OSError:
+                results.append(Result(source, None, "not a picture"))
+        return results
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    rows = []
+    for index in range(24):
+        path = tmp_path / f"{index}.png"
+        Image.new("RGB", (20, 10), (10 * index,) * 3).save(path)
+        rows.append(
+            Row(
+                path,
+                score=1 + (index * 7 % 24) / 8 if index % 3 else 1 + index / 8,
+                dataset="one" if index < 12 else "two",
+                split="test" if index % 2 else "train",
+            )
+        )
+    rows.append(Row(tmp_path / "unlabelled.png", dataset="three", split="test"))
+    path = tmp_path / "manifest.csv"
+    write_manifest(rows, path)
+    return path
+
+
+def test_data_sets_are_measured_apart_and_averaged(manifest: Path) -> None:
+    evaluation, predictions = evaluate(Brightness(), [manifest])
+    assert list(evaluation["datasets"]) == ["one", "two"]
+    assert evaluation["unlabelled"] == 1
+    assert [numbers["n"] for numbers in evaluation["datasets"].values()] == [12, 12]
+    mean = np.mean([numbers["srcc"] for numbers in evaluation["datasets"].values()])
+    assert evaluation["average"]["srcc"] == pytest.approx(mean)
+    mos = [1 + (index * 7 % 24) / 8 if index % 3 else 1 + index / 8 for index in range(12)]
+    predicted = [predictions[(manifest.parent / f"{index}.png").resolve()] for index in range(12)]
+    assert evaluation["datasets"]["one"]["srcc"] == pytest.approx(srcc(predicted, mos))
+
+
+def test_split_restricts(manifest: Path) -> None:
+    evaluation, predictions = evaluate(Brightness(), [manifest], split="test")
+    assert evaluation["n"] == len(predictions) == 12
+    assert evaluation["split"] == "test"
+
+
+def test_a_split_that_is_not_there_names_those_that_are(manifest: Path) -> None:
+    with pytest.raises(InputError, match="test, train"):
+        evaluate(Brightness(), [manifest], split="val")
+
+
+def test_no_labels_is_an_error(tmp_path: Path) -> None:
+    write_manifest([Row(tmp_path / "a.png", dataset="x")], tmp_path / "m.csv")
+    with pytest.raises(InputError, match="has a score"):
+        evaluate(Brightness(), [tmp_path / "m.csv"])
+
+
+def test_unreadable_pictures_are_named_five_at_most(manifest: Path) -> None:
+    for index in range(7):
+        (manifest.parent / f"{index}.png").write_text("no picture")
+    with pytest.raises(InputError, match=r"7 of 24 pictures.*0\.png \(not a picture\).*and 2 more"):
+        evaluate(Brightness(), [manifest])
+
+
+def _rows(scores: list[float], dataset: str = "set") -> list[Row]:
+    return [Row(Path(f"/p/{i}.png"), score=s, dataset=dataset) for i, s in enumerate(scores)]
+
+
+def test_nan_prediction_names_the_picture() -> None:
+    rows = _rows([1, 2, 3, 4])
+    predictions = {row.image: 2.0 for row in rows} | {Path("/p/2.png"): float("nan")}
+    with pytest.raises(InputError, match=r"/p/2\.png is nan"):
+        evaluate_predictions(predictions, rows)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "message"),
+    [
+        ({0: 1.0, 1: 2.0}, r"no prediction for /p/2\.png"),
+        ({0: 3.1, 1: 3.1, 2: 3.1}, r"'set': All predictions are equal \(3.1\)"),
+    ],
+)
+def test_incomplete_or_constant_predictions(predictions: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        evaluate_predictions(
+            {Path(f"/p/{i}.png"): s for i, s in predictions.items()}, _rows([1, 2, 3])
+        )
+
+
+def test_the_same_manifest_twice_is_an_error(manifest: Path) -> None:
+    with pytest.raises(InputError, match="listed twice"):
+        evaluate(Brightness(), [manifest, manifest])
+
+
+def test_markdown_shows_both_plccs_intervals_and_escapes_bars() -> None:
+    rows = _rows([1, 2, 3, 5, 4, 2.5], dataset="a|b")
+    predictions = {row.image: float(i) for i, row in enumerate(rows)}
+    text = to_markdown(evaluate_predictions(predictions, rows))
+    assert "PLCC (raw)" in text
+    assert "PLCC (logistic)" in text
+    assert "a\\|b" in text
+    assert "[" in text
+
+
+def _run(arguments: list[str]) -> Any:
+    app = typer.Typer()
+    app.command()(command.evaluate)
+    return CliRunner().invoke(app, arguments)
+
+
+@pytest.fixture
+def fake_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    predict = evaluation_module.predict
+    monkeypatch.setattr(
+        evaluation_module, "predict", lambda _, pictures, **more: predict(Brightness(), pictures)
+    )
+
+
+@pytest.mark.usefixtures("fake_model")
+def test_json_is_one_object_and_nothing_else(manifest: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run = _run(["m", str(manifest), "--split", "test", "--json", "--output", str(out)])
+    assert run.exit_code == 0, run.output
+    found = json.loads(run.stdout)
+    for numbers in found["datasets"].values():
+        assert {"srcc", "plcc", "plcc_logistic", "krcc", "rmse", "n"} <= set(numbers)
+    assert json.loads((out / "evaluation.json").read_text()) == found
+    assert "PLCC (logistic)" in (out / "evaluation.md").read_text()
+    with (out / "predictions.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 12
+    assert all(
+        float(line["error"])
+        == pytest.approx(float(line["predicted"]) - float(line["score"]), abs=1e-4)
+        for line in lines
+    )
+    with Image.open(out / "scatter.png") as picture:
+        assert picture.format == "PNG"
+
+
+@pytest.mark.usefixtures("fake_model")
+def test_table_names_every_data_set_and_the_skipped_row(manifest: Path) -> None:
+    run = _run(["m", str(manifest)])
+    assert run.exit_code == 0, run.output
+    for word in ("one", "two", "average", "without a score, skipped: 1"):
+        assert word in run.stdout
+
+
+def test_a_real_onnx_file_is_evaluated(manifest: Path, tmp_path: Path) -> None:
+    scorer = pytest.importorskip("rali.scorer")
+    assert scorer.Scorer
+    path = tmp_path / "mean.onnx"
+    _write_onnx(path)
+    run = _run([str(path), str(manifest), "--json"])
+    assert run.exit_code == 0, run.output
+    # the model is 1 + 4 × mean level, as the fake is
+    expected, _ = evaluate(Brightness(), [manifest])
+    for name, numbers in json.loads(run.stdout)["datasets"].items():
+        assert numbers["plcc"] == pytest.approx(expected["datasets"][name]["plcc"], abs=1e-4)
+
+
+def _write_onnx(path: Path) -> None:
+    """The smallest file that keeps the scorer's contract: score = 1 + 4 × mean of the pixels."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    def constant(name: str, values: list[float]) -> Any:
+        return helper.make_tensor(name, TensorProto.FLOAT, [], values)
+
+    nodes = [
+        helper.make_node("ReduceMean", ["pixel_values", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "four"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "one"], ["score"]),
+        helper.make_node("ReduceMean", ["pixel_values", "space"], ["embedding"], keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "mean",
+        [helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["batch", 3, 8, 8])],
+        [
+            helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch"]),
+            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", 3]),
+        ],
+        [
+            helper.make_tensor("axes", TensorProto.INT64, [3], [1, 2, 3]),
+            helper.make_tensor("space", TensorProto.INT64, [2], [2, 3]),
+            constant("four", [4.0]),
+            constant("one", [1.0]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    facts = {
+        "rali_version": "0.1.0",
+        "size": 8,
+        "mean": [0.0, 0.0, 0.0],
+        "std": [1.0, 1.0, 1.0],
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+        "score_range": [1, 5],
+        "weights_sha256": "",
+        "model_type": "rali",
+    }
+    helper.set_model_props(model, {key: json.dumps(value) for key, value in facts.items()})
+    onnx.save(model, path)
