@@ -1,8 +1,9 @@
 """Synthetic degradations: 12 classes × 5 severities, uint8 RGB in, uint8 RGB out.
 
 The classes are DQ-495K's; Q-Insight's noise, blur, JPEG and darken are four of them and "null" is
-its fifth label. Severities 1–5 are slight, mild, moderate, severe and catastrophic, about as
-strong as KADID-10k's levels, whose human scores they are given.
+its fifth label. Severities 1–5 are slight, mild, moderate, severe and catastrophic; they take the
+human scores of KADID-10k's levels of the same number. The strengths are spaced so that fidelity
+falls at every step; they are of KADID's order, not its own parameters (see `_OPERATIONS`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import warnings
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.resources import files
@@ -128,7 +130,7 @@ def degrade(rgb: np.ndarray, distortion: str, severity: int, seed: int = 0) -> n
 
 
 def _check_severity(severity: int) -> None:
-    if severity not in range(6):
+    if isinstance(severity, float) or severity not in range(6):
         raise InputError(f"severity is {severity!r}; expected 0 (none) to 5 (catastrophic).")
 
 
@@ -151,12 +153,7 @@ def _compression(rgb: np.ndarray, level: int, seed: int) -> np.ndarray:
     buffer = io.BytesIO()
     quality = (40, 22, 13, 7, 3)[level]
     Image.fromarray(rgb).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
-    return np.asarray(Image.open(buffer))
-
-
-def _gamma(rgb: np.ndarray, exponent: float) -> np.ndarray:
-    table = _bytes(255 * (np.arange(256) / 255) ** exponent)
-    return table[rgb]
+    return np.array(Image.open(buffer))  # a copy: Pillow's own buffer is read-only
 
 
 def _brighten(rgb: np.ndarray, level: int, seed: int) -> np.ndarray:
@@ -194,7 +191,7 @@ def _pixelate(rgb: np.ndarray, level: int, seed: int) -> np.ndarray:
     height, width = rgb.shape[:2]
     small = (max(1, round(width / block)), max(1, round(height / block)))
     picture = Image.fromarray(rgb).resize(small, Image.Resampling.BOX)
-    return np.asarray(picture.resize((width, height), Image.Resampling.NEAREST))
+    return np.array(picture.resize((width, height), Image.Resampling.NEAREST))
 
 
 def _quantize(rgb: np.ndarray, level: int, seed: int) -> np.ndarray:
@@ -203,6 +200,10 @@ def _quantize(rgb: np.ndarray, level: int, seed: int) -> np.ndarray:
     return table[rgb]
 
 
+# Against KADID-10k's parameters of the same level: JPEG (43, 36, 24, 7, 4) and sharpening
+# (1, 2, 3, 6, 12) are close; its blur (σ 0.1, 0.5, 1, 2, 5) is weaker at every level, its noise
+# (σ 8, 11, 14, 18, 26), quantization (20, 16, 13, 10, 7 levels) and pixelation clearly weaker at
+# the upper ones, its saturation loss (0.4, 0.2, 0.1, 0, −0.4) stronger at the lower ones.
 _OPERATIONS: dict[str, Callable[[np.ndarray, int, int], np.ndarray]] = {
     "blur": _blur,
     "noise": _noise,
@@ -239,15 +240,18 @@ def degrade_folder(
     """Write every photograph plain and degraded as PNG; returns manifest rows.
 
     Files are `<content>__<distortion>__<severity>.png`, written under a temporary name and
-    renamed; those that are there already are kept, so a stopped call goes on.
+    renamed; those that are there already are kept, so a stopped call goes on (another `size` or
+    `seed` belongs in another folder). `content` is the photograph's stem, made unique.
+    Photographs that cannot be read are left out, with one warning at the end.
 
     Args:
         size: shrink so that the longer edge has at most so many pixels, before degrading.
         per_photograph: draw so many (distortion, severity) pairs per photograph instead of all.
+        seed: of the draws and the noise; each picture gets noise of its own.
         progress: called with (photographs done, photographs).
 
     Raises:
-        InputError: no photograph could be read, or a file name is taken by two photographs.
+        InputError: no photograph could be read, or an unknown distortion or severity.
     """
     from .manifest import Row
 
@@ -255,6 +259,8 @@ def degrade_folder(
     output.mkdir(parents=True, exist_ok=True)
     paths = [Path(path) for path in photographs]
     names = [canonical(name) for name in distortions]
+    for severity in severities:
+        _check_severity(severity)
     kinds = [(name, s) for name in names if name != "null" for s in severities if s]
     rows: list[Row] = []
     failures: list[str] = []
@@ -277,7 +283,9 @@ def degrade_folder(
                 if not target.is_file():
                     if original is None:
                         original = _shrink(open_picture(path), size)
-                    picture = Image.fromarray(degrade(original, name, severity, seed))
+                    # Were the noise field shared, it could be learnt instead of the noise.
+                    own = zlib.crc32(f"{seed}/{content}/{name}/{severity}".encode())
+                    picture = Image.fromarray(degrade(original, name, severity, own))
                     temporary = target.with_suffix(".tmp")
                     picture.save(temporary, "PNG", compress_level=1)
                     temporary.replace(target)

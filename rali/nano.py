@@ -129,16 +129,19 @@ class NanoImageEncoder(nn.Module):
         In evaluation they lie evenly; in training every batch gets its own jitter.
         """
         height, width = pixels.shape[-2:]
+
+        def offset(index: int, length: int) -> int:
+            cell = length // grid
+            if self.training:
+                start = index * cell + int(torch.randint(max(cell - edge, 0) + 1, ()))
+            else:
+                start = (2 * index + 1) * length // (2 * grid) - edge // 2
+            return max(0, min(start, length - edge))
+
         crops = []
         for row in range(grid):
             for column in range(grid):
-                if self.training:
-                    cell_h, cell_w = height // grid, width // grid
-                    top = row * cell_h + int(torch.randint(max(cell_h - edge, 0) + 1, ()))
-                    left = column * cell_w + int(torch.randint(max(cell_w - edge, 0) + 1, ()))
-                else:
-                    top = (2 * row + 1) * height // (2 * grid) - edge // 2
-                    left = (2 * column + 1) * width // (2 * grid) - edge // 2
+                top, left = offset(row, height), offset(column, width)
                 crops.append(pixels[..., top : top + edge, left : left + edge])
         return torch.cat(crops)
 

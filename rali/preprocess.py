@@ -113,9 +113,9 @@ class Preprocess:
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
         """rgb uint8 [H, W, 3] → float32 [3, S, S], (value / 255 − mean) / std."""
-        values = self.pixels(rgb).astype(np.float32) / np.float32(255)
-        values = (values - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
-        return np.ascontiguousarray(values.transpose(2, 0, 1))
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        unit = self.pixels(rgb).astype(np.float32) / np.float32(255)
+        return np.ascontiguousarray(((unit - mean) / std).transpose(2, 0, 1))
 
     @property
     def _filter(self) -> Image.Resampling:

@@ -47,8 +47,8 @@ _GRADES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("very strong contrast", "a harsh, hard tonal range"),
     ),
     "sharpness": (
-        ("extremely blurry", "without any visible detail", "completely out of focus"),
-        ("very blurry", "strongly out of focus", "missing nearly all fine detail"),
+        ("extremely blurry", "without any fine detail", "completely unsharp"),
+        ("very blurry", "very unsharp", "missing nearly all fine detail"),
         ("blurry", "soft, with little fine detail", "lacking in sharpness"),
         ("slightly soft", "not quite crisp", "of moderate sharpness"),
         ("reasonably sharp", "clear, with visible detail", "fairly crisp"),
@@ -72,7 +72,7 @@ _GRADES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("strong blocking", "obvious compression blocks"),
     ),
     "colourfulness": (
-        ("nearly monochrome", "without colour"),
+        ("nearly monochrome", "close to grey"),
         ("very pale", "almost drained of colour"),
         ("muted", "subdued"),
         ("restrained", "calm"),
@@ -82,10 +82,10 @@ _GRADES: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "clipped": (
         (),
-        ("a few {tone} are clipped", "small {tone} areas lose detail"),
+        ("a few {tone} are clipped", "small areas of the {tone} lose detail"),
         ("some {tone} are clipped", "parts of the {tone} lose their detail"),
-        ("large {tone} areas are clipped", "much of the {tone} has lost its detail"),
-        ("most of the picture is clipped in the {tone}", "the {tone} are lost nearly everywhere"),
+        ("large areas of the {tone} are clipped", "much of the {tone} has lost its detail"),
+        ("a great part of the picture is clipped {tone}", "over a third of the frame is clipped {tone}"),
     ),
 }
 # Thirteen bands of a third of a point each.
@@ -129,6 +129,9 @@ _EFFECTS: dict[str, tuple[str, ...]] = {
 }
 
 
+_FALSE_DETAIL = ("noise", "compression", "pixelate", "quantize", "oversharpen")
+
+
 def quality_phrase(score: float) -> tuple[str, ...]:
     """The synonyms for a score, 1–5."""
     band = min(len(QUALITY) - 1, int((score - 1) / 4 * len(QUALITY)))
@@ -159,12 +162,18 @@ def write_rationales(
         seed: of all choices.
 
     Raises:
-        InputError: nothing is known at all, or a score outside 1–5.
+        InputError: nothing is known at all, a score outside 1–5, a severity outside 0–5 or an
+            unknown distortion.
     """
     if score is None and measures is None and not distortion:
         raise InputError("a rationale needs a score, measures or a distortion; none was given.")
     if score is not None and not 1 <= score <= 5:
         raise InputError(f"a rationale's score must be in 1–5, got {score}.")
+    if severity is not None and severity not in range(6):
+        raise InputError(f"severity is {severity!r}; expected 0 (none) to 5 (catastrophic).")
+    distortion = canonical(distortion) if distortion else None
+    if distortion in (None, "null"):
+        severity = 0
     texts: list[str] = []
     attempt = 0
     while len(texts) < count:
@@ -184,10 +193,10 @@ def _write(
 ) -> str:
     body: list[str] = []
     if measures is not None:
-        body += _measured(measures, rng)
+        body += _measured(measures, distortion, severity, rng)
     known = _known(distortion, severity, rng)
     if known:
-        body.insert(rng.randint(0, len(body)), known)
+        body.append(known)
     rng.shuffle(body)
     verdict = _verdict(score, _has_fault(measures, severity), rng)
     opening = []
@@ -196,9 +205,10 @@ def _write(
         opening = [
             rng.choice(
                 (
-                    f"At first glance the picture looks {word}.",
+                    f"At first glance the picture is {word}.",
                     f"My first impression is that the image is {word}.",
-                    f"The overall impression of this photograph is {word}.",
+                    f"Taken as a whole, this photograph is {word}.",
+                    f"Here is an image that I would call {word}.",
                 )
             )
         ]
@@ -209,31 +219,35 @@ def _word(attribute: str, value: float, rng: random.Random) -> str:
     return rng.choice(_GRADES[attribute][grade(attribute, value)])
 
 
-def _measured(m: Measures, rng: random.Random) -> list[str]:
+def _measured(
+    m: Measures, distortion: str | None, severity: int | None, rng: random.Random
+) -> list[str]:
     light, tone = _word("luminance", m.luminance, rng), _word("contrast", m.contrast, rng)
     detail, noise = _word("sharpness", m.sharpness, rng), _word("noise", m.noise, rng)
     blocks = _word("blockiness", m.blockiness, rng)
+    # What the estimators miss must not contradict what is known.
+    artefacts = []
+    if not (distortion == "noise" and grade("noise", m.noise) < 3):
+        artefacts.append(noise)
+    if not (distortion == "compression" and grade("blockiness", m.blockiness) < 2):
+        artefacts.append(blocks)
+    found = " and ".join(artefacts)
     colour = _word("colourfulness", m.colourfulness, rng)
     sentences = [
         rng.choice(
             (
                 f"The scene is {light} and has {tone}.",
+                f"Overall the frame is {light}, and there is {tone}.",
                 f"In terms of exposure it is {light}, with {tone}.",
                 f"Its lighting is such that the frame appears {light}; it shows {tone}.",
             )
         ),
+        _detail(m, detail, distortion, severity, rng),
         rng.choice(
             (
-                f"In detail the image is {detail}.",
-                f"Looking at edges and textures, it is {detail}.",
-                f"As for clarity, the picture is {detail}.",
-            )
-        ),
-        rng.choice(
-            (
-                f"I can see {noise} and {blocks}.",
-                f"Smooth regions show {noise}, with {blocks}.",
-                f"On flat areas I notice {noise} and {blocks}.",
+                f"Looking for artefacts, I find {found}.",
+                f"Smooth regions show {found}.",
+                f"A closer look at flat areas reveals {found}.",
             )
         ),
         rng.choice(
@@ -252,11 +266,35 @@ def _measured(m: Measures, rng: random.Random) -> list[str]:
     return sentences
 
 
+def _detail(
+    m: Measures, detail: str, distortion: str | None, severity: int | None, rng: random.Random
+) -> str:
+    """The sentence on sharpness; the Laplacian takes grain, block borders and halos for detail."""
+    level = grade("sharpness", m.sharpness)
+    hidden = grade("noise", m.noise) >= 5 or grade("blockiness", m.blockiness) >= 4
+    hidden |= distortion in _FALSE_DETAIL and (severity is None or severity >= 3)
+    hidden |= distortion == "blur"
+    if hidden and level >= 4:
+        return rng.choice(
+            (
+                "How much true fine detail there is can hardly be told.",
+                "True fine detail is hard to tell apart from what lies over it.",
+                "It is difficult to judge how sharp the subject itself is.",
+            )
+        )
+    return rng.choice(
+        (
+            f"In detail the image is {detail}.",
+            f"Looking at edges and textures, it is {detail}.",
+            f"As for clarity, the picture is {detail}.",
+        )
+    )
+
+
 def _known(distortion: str | None, severity: int | None, rng: random.Random) -> str:
     if not distortion:
         return ""
-    name = canonical(distortion)
-    if name == "null" or severity == 0:
+    if severity == 0:
         return rng.choice(
             (
                 "No distortion has been added.",
@@ -265,7 +303,7 @@ def _known(distortion: str | None, severity: int | None, rng: random.Random) -> 
             )
         )
     how = SEVERITY_NAMES[severity] if severity else "visible"
-    effect = rng.choice(_EFFECTS[name]).format(how=how)
+    effect = rng.choice(_EFFECTS[distortion]).format(how=how)
     return rng.choice(
         (
             f"The main problem is {effect}.",
@@ -285,6 +323,7 @@ def _has_fault(m: Measures | None, severity: int | None) -> bool:
         or grade("sharpness", m.sharpness) < 3
         or grade("noise", m.noise) > 3
         or grade("blockiness", m.blockiness) > 2
+        or max(grade("clipped", m.clipped_highlights), grade("clipped", m.clipped_shadows)) > 2
     )
 
 
@@ -292,11 +331,13 @@ def _verdict(score: float | None, fault: bool, rng: random.Random) -> list[str]:
     if score is None:
         return []
     word = rng.choice(quality_phrase(score))
-    link = "Despite this," if fault and score >= 3.5 else "Overall,"
+    concede = fault and score >= 3.5
+    links = ("Despite this,", "Even so,", "Still,") if concede else ("Overall,", "All in all,")
+    link = rng.choice(links)
     sentences = [
         rng.choice(
             (
-                f"{link} the quality is {word}.",
+                f"{link} the photograph is {word}.",
                 f"{link} I find the picture {word}.",
                 f"{link} this is an image that is {word}.",
             )

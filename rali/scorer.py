@@ -101,7 +101,7 @@ class Scorer:
         Pictures are decoded in a few threads while the model runs; at most three batches are in
         memory, however many sources there are.
         """
-        for source, output, error in self._run(sources, self.batch_size):
+        for source, output, error in self._run(sources):
             score = None if output is None else float(output[0])
             if score is not None and not np.isfinite(score):
                 score, error = None, f"The model gave {output[0]}, which is no score."
@@ -115,7 +115,7 @@ class Scorer:
         """
         sources = pictures if _is_many(pictures) else [pictures]
         rows = []
-        for index, (source, output, error) in enumerate(self._run(sources, self.batch_size)):
+        for index, (source, output, error) in enumerate(self._run(sources)):
             if output is None:
                 raise PictureError(_named(index, source, error))
             rows.append(output[1])
@@ -132,16 +132,14 @@ class Scorer:
     def _width(self) -> int:
         return int(next(o.shape[1] for o in self._session.get_outputs() if o.name == "embedding"))
 
-    def _run(
-        self, sources: Iterable[Any], batch_size: int
-    ) -> Iterator[tuple[Any, Any, str | None]]:
+    def _run(self, sources: Iterable[Any]) -> Iterator[tuple[Any, Any, str | None]]:
         """(source, (score, embedding [D]) or None, error or None), in order."""
         if isinstance(sources, Sequence | np.ndarray) and len(sources) == 1:
             yield from self._finish([(sources[0], self._prepare(sources[0]))])
             return
         from concurrent.futures import Future, ThreadPoolExecutor
 
-        remaining = iter(sources)
+        remaining, batch_size = iter(sources), self.batch_size
         waiting: deque[tuple[Any, Future[np.ndarray | str]]] = deque()
         pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="rali-decode")
         try:

@@ -1,183 +1,261 @@
-"""`rali data` as a person types it."""
+"""`rali data …`: what a user types, the files that come of it, and one sentence when it is wrong."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
-from typer.testing import CliRunner, Result
+from click.testing import Result
+from typer.testing import CliRunner
 
 from rali.cli.data import app
 from rali.errors import InputError
-from rali.manifest import Row, read_manifest, write_manifest
+from rali.manifest import read_manifest
 from rali.triplets import read_triplets
 
 
-def run(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def succeed(*words: object) -> Result:
-    result = run(*words)
-    assert result.exit_code == 0, (result.output, result.exception)
-    return result
+def rali(*arguments: object) -> str:
+    result = invoke(*arguments)
+    assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
+    return result.output
 
 
-def refuse(*words: object) -> str:
-    """The sentence of the error, which `rali` prints before it exits with 2."""
-    result = run(*words)
-    assert isinstance(result.exception, InputError), (result.output, result.exception)
+def refusal(*arguments: object) -> str:
+    """The sentence of an InputError, which `rali` prints before it exits with 2."""
+    result = invoke(*arguments)
+    assert isinstance(result.exception, InputError), result.output
     return str(result.exception)
 
 
 @pytest.fixture
-def listed(tmp_path: Path) -> Path:
-    (tmp_path / "images").mkdir()
-    lines = ["image,mos,scene,split"]
-    for number in range(10):
-        Image.new("RGB", (48, 32), (number * 20, 90, 200)).save(tmp_path / f"images/{number}.png")
-        lines.append(f"{number}.PNG,{number / 10},s{number // 2},")
-    (tmp_path / "index.csv").write_text("\n".join(lines))
-    return tmp_path / "index.csv"
+def release(tmp_path) -> Path:
+    """Six photographs of three scenes, listed in a CSV of somebody's own."""
+    (tmp_path / "photos").mkdir()
+    lines = ["image,mos,sd,scene,split"]
+    for number in range(6):
+        (tmp_path / "photos" / f"{number}.JPG").write_bytes(b"x")
+        lines.append(f"{number}.jpg,{number / 5},0.1,s{number // 2},{'train' * (number < 4)}")
+    (tmp_path / "index.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
 
 
-@pytest.mark.parametrize(("low", "high", "expected"), [(0, 1, 1.4), (1, 0, 4.6)])
-def test_import_csv(listed: Path, low: int, high: int, expected: float) -> None:
-    out = listed.parent / "manifest.csv"
-    words = ["--image", "image", "--score", "mos", "--content", "scene", "--split", "split"]
-    result = succeed(
-        *("import", "csv", listed, "--images", listed.parent / "images", *words),
-        *("--range", low, high, "-o", out),
-    )
-    assert "10 rows, 10 with a score" in result.stderr
-    rows = read_manifest(out, check_files=True)
-    assert rows[1].score == pytest.approx(expected)
-    assert (rows[1].dataset, rows[1].content, rows[1].raw_score) == ("index", "s0", 0.1)
-
-
-def test_import_csv_refuses(listed: Path) -> None:
-    out = listed.parent / "m.csv"
-    images = ("--images", listed.parent / "images")
-    assert "--range LOW HIGH" in refuse("import", "csv", listed, "--score", "mos", "-o", out)
-    bad_range = ("--score", "mos", "--range", 0, 0.5)
-    assert "row 8, column 'mos'" in refuse("import", "csv", listed, *images, *bad_range, "-o", out)
-    assert "no column 'x'" in refuse("import", "csv", listed, "--image", "x", "-o", out)
-    assert "10 of the 10 pictures" in refuse("import", "csv", listed, "-o", out)
-    assert not out.exists()
-    succeed("import", "csv", listed, "--labels-only", "-o", out)
-    assert run("import", "csv", listed).exit_code == 2  # no -o
-
-
-def test_the_other_importers(tmp_path: Path, listed: Path) -> None:
-    out = tmp_path / "m.parquet"
-    succeed("import", "folder", listed.parent / "images", "-o", out)
-    assert len(read_manifest(out)) == 10
-
-    (tmp_path / "meta_info_x.csv").write_text("name,mos\nimages/1.png,2\n")
-    succeed("import", "meta-info", tmp_path / "meta_info_x.csv", "--range", 0, 4, "-o", out)
-    assert read_manifest(out) == [Row(tmp_path / "images/1.png", 3.0, 2.0, "x")]
-
-    (tmp_path / "d.json").write_text('[{"image": "1.png", "gt_score": 1, "gt_score_norm": 2}]')
-    words = ("--images", tmp_path / "images", "--split", "test", "--dataset", "k")
-    succeed("import", "deqa", tmp_path / "d.json", *words, "-o", out)
-    assert read_manifest(out) == [Row(tmp_path / "images/1.png", 2.0, 1.0, "k", split="test")]
-
-    biq = "image,mos,split,subset,scene\n1.png,0.5,train,ss01,s\n"
-    (tmp_path / "index.csv").write_text(biq)
-    succeed("import", "biq2021", tmp_path, "--by-subset", "-o", out)
-    assert read_manifest(out)[0].dataset == "biq2021-ss01"
-
-    koniq = "image_name,MOS,SD,set\n1.jpg,50,0.5,test\n"
-    (tmp_path / "koniq10k_distributions_sets.csv").write_text(koniq)
-    succeed("import", "koniq10k", tmp_path, "--labels-only", "-o", out)
-    assert read_manifest(out)[0].split == "test"
-
-
-def test_split(tmp_path: Path) -> None:
-    rows = [Row(tmp_path / f"{n}.png", 3.0, content=f"c{n // 2}") for n in range(20)]
-    write_manifest(rows, tmp_path / "m.csv")
-    result = succeed("split", tmp_path / "m.csv", "--fractions", "6:2:2", "-o", tmp_path / "s.csv")
-    assert "train: 12 rows" in result.stderr
-    assert "test: 4 rows" in result.stderr
-    assert len(read_manifest(tmp_path / "s.csv")) == 20
-    bad = ("split", tmp_path / "m.csv", "-o", tmp_path / "s.csv", "--fractions")
-    assert "as in 6:2:2" in refuse(*bad, "most:rest")
-    assert "train:val:test or train:test" in refuse(*bad, "1:2:3:4")
-
-
-def test_check(tmp_path: Path, listed: Path) -> None:
-    rows = [
-        Row(listed.parent / f"images/{n}.png", 1 + n / 3, dataset="d", split="train" if n else "")
-        for n in range(10)
+def import_csv(release: Path, *more: object) -> list[object]:
+    return [
+        *("import", "csv", release / "index.csv", "--images", release / "photos"),
+        *("--image", "image", "--score", "mos", "--content", "scene", "--split", "split"),
+        *("-o", release / "manifest.csv"),
+        *more,
     ]
-    write_manifest(rows, tmp_path / "m.csv")
-    output = succeed("check", tmp_path / "m.csv").stdout
-    for word in ("d", "train", "9", "1.333", "4.000", "10 rows, all pictures are there"):
-        assert word in output
-    (listed.parent / "images/3.png").unlink()
-    result = run("check", tmp_path / "m.csv")
-    assert result.exit_code == 1
-    assert "1 of 10 pictures are missing" in result.stderr
-    (tmp_path / "bad.csv").write_text("image,score\na.png,7\n")
-    assert "row 2, column 'score'" in refuse("check", tmp_path / "bad.csv")
 
 
-def test_degrade_then_split_then_rationales(tmp_path: Path, listed: Path) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for number in (1, 2):
-        (listed.parent / f"images/{number}.png").rename(photos / f"{number}.png")
-    out = tmp_path / "degraded"
-    words = ("--distortion", "blur", "--severity", 2, "--severity", 4, "--size", 24)
-    succeed("degrade", photos, "-o", out, *words)
-    rows = read_manifest(out / "manifest.csv", check_files=True)
-    assert {(row.distortion, row.severity) for row in rows} >= {("blur", 2), ("blur", 4)}
-    assert {row.content for row in rows} == {"1", "2"}
-    assert {Image.open(row.image).size for row in rows} == {(24, 16)}
-
-    succeed("split", out / "manifest.csv", "--fractions", "1:1", "-o", out / "split.csv")
-    train = [row for row in read_manifest(out / "split.csv") if row.split == "train"]
-    words = ("--count", 2, "--split", "train", "-o", tmp_path / "triplets")
-    assert f"{2 * len(train)} triplets" in succeed("rationales", out / "split.csv", *words).stderr
-    assert len(read_triplets(tmp_path / "triplets")) == 2 * len(train)
-    again = succeed("rationales", out / "split.csv", *words).stderr
-    assert again.startswith("0 triplets") and f"({2 * len(train)} were there)" in again
+def test_import_csv_as_the_readme_types_it(release):
+    output = rali(*import_csv(release, "--range", 0, 1))
+    rows = read_manifest(release / "manifest.csv", check_files=True)
+    assert [row.score for row in rows] == pytest.approx([1, 1.8, 2.6, 3.4, 4.2, 5])
+    assert [row.content for row in rows] == ["s0", "s0", "s1", "s1", "s2", "s2"]
+    assert [row.split for row in rows] == ["train"] * 4 + [""] * 2
+    assert "1.00–3.40" in output
+    assert "6 rows" in output
+    assert (release / "manifest.csv").read_text().splitlines()[1].startswith("photos/0.JPG,1.0,")
 
 
-def test_pictures_that_cannot_be_read_are_said_and_left_out(tmp_path: Path, listed: Path) -> None:
-    photos = listed.parent / "images"
-    (photos / "broken.png").write_bytes(b"no picture")
-    result = run("degrade", photos, "-o", tmp_path / "d", "--distortion", "blur", "--severity", 1)
-    assert result.exit_code == 1
-    assert "broken.png" in result.stderr
-    assert len(read_manifest(tmp_path / "d" / "manifest.csv")) == 20
-
-    succeed("import", "folder", photos, "-o", tmp_path / "m.csv")
-    result = run("rationales", tmp_path / "m.csv", "-o", tmp_path / "t", "--count", 1)
-    assert result.exit_code == 1
-    assert "1 of 11 pictures were left out" in result.stderr
-    assert len(read_triplets(tmp_path / "t")) == 10
+def test_import_csv_flips_a_range_given_high_to_low(release):
+    rali(*import_csv(release, "--range", 1, 0, "--std", "sd", "--dataset", "mine"))
+    rows = read_manifest(release / "manifest.csv")
+    assert [row.score for row in rows] == pytest.approx([5, 4.2, 3.4, 2.6, 1.8, 1])
+    assert rows[0].std == pytest.approx(0.4)
+    assert rows[0].dataset == "mine"
 
 
-def test_nothing_to_do_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    assert "no pictures" in refuse("degrade", tmp_path / "empty", "-o", tmp_path / "d")
-    write_manifest([Row(tmp_path / "a.png")], tmp_path / "m.csv")
-    message = refuse("rationales", tmp_path / "m.csv", "-o", tmp_path / "t", "--split", "val")
-    assert "no rows of split 'val'" in message
+def test_import_csv_takes_a_negative_range(release):
+    rali(*import_csv(release, "--range", -1, 1))
+    assert read_manifest(release / "manifest.csv")[0].score == 3.0
+
+
+def test_import_errors_are_sentences_and_write_nothing(release):
+    assert "row 7, column 'mos'" in refusal(*import_csv(release, "--range", 0, 0.9))
+    assert "--range LOW HIGH" in refusal(*import_csv(release))
+    assert "no column 'quality'" in refusal(
+        "import", "csv", release / "index.csv", "--image", "quality", "-o", release / "m.csv"
+    )
+    assert ".csv or .parquet" in refusal(
+        "import", "folder", release / "photos", "-o", release / "m.xlsx"
+    )
+    assert not list(release.glob("m*"))
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
-        *([name] for name in ("split", "check", "degrade", "rationales", "import")),
-        *(
-            ["import", name]
-            for name in ("csv", "biq2021", "koniq10k", "meta-info", "deqa", "folder")
-        ),
+        ["import", "csv", "index.csv"],  # no -o
+        ["import", "csv", "index.csv", "--range", "0", "-o", "m.csv"],
+        ["import", "csv", "index.csv", "--range", "low", "high", "-o", "m.csv"],
+        ["import", "nothing", "x"],
+        ["import", "meta-info", "x.csv", "-o", "m.csv"],  # no --range
+        ["split", "m.csv", "--fractions", "6:x", "-o", "n.csv"],
+        ["degrade", "-o", "out"],
+        ["degrade", "a.jpg", "--severity", "6", "-o", "out"],
+        ["rationales", "m.csv", "--count", "0", "-o", "t"],
     ],
 )
-def test_every_command_explains_itself(words: list[str]) -> None:
-    output = succeed(*words, "--help").output
-    assert "Example: rali data" in output or words == ["import"]
+def test_bad_usage_exits_with_2(arguments):
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert "Usage" in result.output
+
+
+def test_errors_cross_the_command_line_as_one_sentence(release, monkeypatch, capsys):
+    from rali.cli import main
+
+    arguments = ["rali", "data", "check", str(release / "missing.csv")]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == f"rali: There is no manifest at {release / 'missing.csv'}.\n"
+
+
+def test_the_other_importers(tmp_path):
+    biq = tmp_path / "biq"
+    (biq / "images").mkdir(parents=True)
+    (biq / "images" / "a.jpg").write_bytes(b"x")
+    (biq / "index.csv").write_text("image,mos,split,subset,scene\na.jpg,0.5,test,ss03,s\n")
+    rali("import", "biq2021", biq, "--by-subset", "-o", tmp_path / "b.parquet")
+    [row] = read_manifest(tmp_path / "b.parquet")
+    assert (row.dataset, row.score, row.split) == ("biq2021-ss03", 3.0, "test")
+
+    (tmp_path / "koniq10k_distributions_sets.csv").write_text(
+        "image_name,MOS,SD,set\n1.jpg,50,0.5,validation\n"
+    )
+    koniq = ("import", "koniq10k", tmp_path, "-o", tmp_path / "k.csv")
+    assert "1 of the 1 pictures" in refusal(*koniq)
+    rali(*koniq, "--labels-only", "--resolution", "512x384")
+    [row] = read_manifest(tmp_path / "k.csv")
+    assert (row.image.parent.name, row.split) == ("512x384", "val")
+
+    (tmp_path / "meta_info_M.csv").write_text("ref.png,images/a.jpg,0.25\n")
+    rali(
+        *("import", "meta-info", tmp_path / "meta_info_M.csv", "--range", 1, 0, "--images", biq),
+        *("-o", tmp_path / "m.csv"),
+    )
+    [row] = read_manifest(tmp_path / "m.csv")
+    assert (row.score, row.content, row.dataset) == (4.0, "ref", "M")
+
+    item = {"image": "images/a.jpg", "gt_score": 60, "gt_score_norm": 3.5, "std": 8}
+    (tmp_path / "deqa.json").write_text(json.dumps([item]))
+    deqa = ("import", "deqa", tmp_path / "deqa.json", "--images", biq, "-o", tmp_path / "d.csv")
+    rali(*deqa, "--split", "test", "--dataset", "set")
+    [row] = read_manifest(tmp_path / "d.csv")
+    assert (row.score, row.split, row.dataset) == (3.5, "test", "set")
+    rali(*deqa, "--range", 0, 100)
+    assert read_manifest(tmp_path / "d.csv")[0].score == pytest.approx(3.4)
+
+    rali("import", "folder", biq, "-o", tmp_path / "f.csv")
+    assert [row.image for row in read_manifest(tmp_path / "f.csv")] == [biq / "images" / "a.jpg"]
+    rali("import", "folder", biq / "images", "--no-recursive", "-o", tmp_path / "f.csv")
+    assert len(read_manifest(tmp_path / "f.csv")) == 1
+
+
+def test_split_replaces_splits_even_straddling_ones(release):
+    rali(*import_csv(release, "--range", 0, 1))
+    manifest = release / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("s0,train", "s0,test", 1))
+    assert "belongs to one split" in refusal("check", manifest)
+    output = rali("split", manifest, "--fractions", "1:1:1", "-o", release / "split.csv")
+    rows = read_manifest(release / "split.csv")
+    assert sorted({row.split for row in rows}) == ["test", "train", "val"]
+    assert all(a.split == b.split for a, b in zip(rows[::2], rows[1::2], strict=True))
+    assert "val" in output
+    before = (release / "split.csv").read_bytes()
+    rali("split", manifest, "--fractions", "2:2:2", "--seed", 0, "-o", release / "split.csv")
+    assert (release / "split.csv").read_bytes() == before
+    assert "train:val:test" in refusal(
+        "split", manifest, "--fractions", "1:2:3:4", "-o", release / "s.csv"
+    )
+
+
+def test_check_counts_and_reports_missing_pictures(release):
+    rali(*import_csv(release, "--range", 0, 1))
+    output = rali("check", release / "manifest.csv")
+    for cell in ("index", "train", "1.00–3.40", "4.20–5.00"):
+        assert cell in output
+    (release / "photos" / "3.JPG").unlink()
+    result = invoke("check", release / "manifest.csv")
+    assert result.exit_code == 1
+    assert "1 of 6 pictures are missing" in result.output
+    assert "3.JPG" in result.output
+    rali("check", release / "manifest.csv", "--no-files")
+
+
+def test_degrade_then_rationales(photograph_files, tmp_path):
+    out, triplets = tmp_path / "degraded", tmp_path / "triplets"
+    command = [
+        *("degrade", *photograph_files[:2], "-o", out, "--size", 64),
+        *("--distortion", "jpeg", "--distortion", "blur", "--severity", 1, "--severity", 5),
+    ]
+    assert "10 pictures of 2 photographs" in rali(*command)
+    rows = read_manifest(out / "manifest.csv", check_files=True)
+    found = {(row.content, row.distortion, row.severity) for row in rows}
+    kinds = {("null", 0), *((d, s) for d in ("compression", "blur") for s in (1, 5))}
+    assert found == {(path.stem, *kind) for path in photograph_files[:2] for kind in kinds}
+    written = {row.image: row.image.stat().st_mtime_ns for row in rows}
+    rali(*command)
+    assert {row.image: row.image.stat().st_mtime_ns for row in rows} == written
+
+    output = rali("rationales", out / "manifest.csv", "-o", triplets, "--count", 2)
+    assert "20 new triplets of 10 pictures" in output
+    assert {t.image for t in read_triplets(triplets)} == set(written)
+    output = rali("rationales", out / "manifest.csv", "-o", triplets, "--count", 2)
+    assert "0 new triplets" in output
+
+
+def test_degrade_refuses_what_it_does_not_know(photograph_files, tmp_path):
+    message = refusal("degrade", photograph_files[0], "-o", tmp_path, "--distortion", "fog")
+    assert "fog" in message
+    assert refusal("degrade", tmp_path / "none.jpg", "-o", tmp_path / "out")
+
+
+def test_rationales_of_one_split(photograph_files, tmp_path):
+    lines = [f"{p},{s}" for p, s in zip(photograph_files, ["train", "test", "train"], strict=False)]
+    (tmp_path / "m.csv").write_text("image,split\n" + "\n".join(lines) + "\n")
+    rali("rationales", tmp_path / "m.csv", "-o", tmp_path / "t", "--count", 1, "--split", "train")
+    assert {t.image for t in read_triplets(tmp_path / "t")} == {
+        photograph_files[0],
+        photograph_files[2],
+    }
+    assert "no rows of the split 'val'" in refusal(
+        "rationales", tmp_path / "m.csv", "-o", tmp_path / "t", "--split", "val"
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["import"],
+        *(["import", n] for n in ("csv", "biq2021", "koniq10k", "meta-info", "deqa", "folder")),
+        *([name] for name in ("split", "check", "degrade", "rationales")),
+    ],
+)
+def test_every_command_explains_itself(command):
+    output = rali(*command, "--help")
+    assert "Usage" in output
+    if command and command != ["import"]:
+        assert "Example: rali data" in output
+
+
+@pytest.mark.data
+def test_biq2021_by_naming_its_columns(data_dir, tmp_path):
+    index = data_dir / "biq2021" / "index.csv"
+    rali(
+        *("import", "csv", index, "--images", index.parent / "images", "--image", "image"),
+        *("--score", "mos", "--range", 0, 1, "--content", "scene", "--split", "split"),
+        *("--dataset", "biq2021", "-o", tmp_path / "columns.csv"),
+    )
+    rali("import", "biq2021", index.parent, "-o", tmp_path / "release.csv")
+    assert read_manifest(tmp_path / "columns.csv") == read_manifest(tmp_path / "release.csv")

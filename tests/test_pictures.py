@@ -21,6 +21,7 @@ from rali.errors import PictureError
 from rali.pictures import PICTURE_SUFFIXES, find_pictures, open_picture
 
 H, W = 24, 37
+JPEG_ERROR = 5  # levels that quality 100 loses on these colours
 
 
 def photo(height: int = H, width: int = W) -> np.ndarray:
@@ -99,8 +100,8 @@ def test_plain_rgb(kind: str) -> None:
 
 def test_lossy_kinds_stay_close() -> None:
     picture = Image.fromarray(RGB)
-    for kind, options in (("JPEG", {"quality": 100, "subsampling": 0}), ("WEBP", {"lossless": 1})):
-        close(open_picture(encode(picture, kind, **options)), RGB, 2)
+    close(open_picture(encode(picture, "JPEG", quality=100, subsampling=0)), RGB, JPEG_ERROR)
+    close(open_picture(encode(picture, "WEBP", lossless=True)), RGB)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -121,7 +122,7 @@ def test_exif_orientation(orientation: int, kind: str) -> None:
     stored = Image.fromarray(np.ascontiguousarray(turn[orientation](RGB)))
     options: dict[str, Any] = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": 1}}
     data = encode(stored, kind, exif=exif, **options.get(kind, {}))
-    close(open_picture(data), RGB, 2 if kind == "JPEG" else 0)
+    close(open_picture(data), RGB, JPEG_ERROR if kind == "JPEG" else 0)
 
 
 def test_broken_exif_is_no_orientation() -> None:
@@ -149,14 +150,7 @@ def test_palette_with_transparency() -> None:
     expected[:, 0] = 255, 0, 0
     close(open_picture(encode(indexed, "PNG", transparency=1)), expected)
     close(open_picture(encode(indexed, "GIF", transparency=1)), expected)
-    close(
-        open_picture(
-            Image.merge(
-                "RGBA", indexed.convert("RGB").split() + (Image.new("L", (4, 4), 255),)
-            ).convert("PA")
-        ),
-        np.asarray(indexed.convert("RGB")),
-    )
+    close(open_picture(indexed.convert("PA")), np.asarray(indexed.convert("RGB")))
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -169,7 +163,7 @@ def test_one_transparent_colour(bits: int) -> None:
     data = png(bits, 2, RGB.astype(int) * up, (b"tRNS", struct.pack(">HHH", *key)))
     close(open_picture(data), expected)
     expected = np.where(GREY[3, 5] == GREY, 255, GREY)
-    data = png(bits, 0, GREY.astype(int) * up, (b"tRNS", struct.pack(">H", GREY[3, 5] * up)))
+    data = png(bits, 0, GREY.astype(int) * up, (b"tRNS", struct.pack(">H", int(GREY[3, 5]) * up)))
     close(open_picture(data), grey3(expected))
 
 
@@ -212,9 +206,9 @@ def test_floating_point_modes() -> None:
 
 def test_cmyk_and_other_spaces() -> None:
     cmyk = Image.fromarray(RGB).convert("CMYK")
-    close(open_picture(encode(cmyk, "JPEG", quality=100, subsampling=0)), RGB, 2)
+    close(open_picture(encode(cmyk, "JPEG", quality=100, subsampling=0)), RGB, JPEG_ERROR)
     close(open_picture(encode(cmyk, "TIFF")), RGB)
-    close(open_picture(Image.fromarray(RGB).convert("YCbCr")), RGB, 2)
+    close(open_picture(Image.fromarray(RGB).convert("YCbCr")), RGB, 3)
     close(open_picture(Image.fromarray(RGB).convert("HSV")), RGB, 4)
     srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
     in_lab = ImageCms.profileToProfile(Image.fromarray(RGB), srgb, lab, outputMode="LAB")
@@ -273,8 +267,9 @@ def test_wide_gamut_profiles_become_srgb(kind: str, primaries: list[list[float]]
     data = encode(
         Image.fromarray(muted), kind, icc_profile=icc(primaries, 2.2), **options.get(kind, {})
     )
-    expected = to_srgb_by_hand(muted, primaries, 563 / 256)
-    close(open_picture(data), expected, 4 if kind == "JPEG" else 2)
+    with Image.open(io.BytesIO(data)) as stored:
+        expected = to_srgb_by_hand(np.asarray(stored.convert("RGB")), primaries, 563 / 256)
+    close(open_picture(data), expected, 2)
     assert np.abs(expected - muted).max() > 8  # ignoring the profile would fail
 
 
@@ -363,7 +358,7 @@ def test_the_three_ways_to_give_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "PPM"])
 @pytest.mark.parametrize("kept", [0.3, 0.7])
 def test_truncated(kind: str, kept: float, tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (80, 120, 3), dtype=np.uint8)
     data = encode(Image.fromarray(noise), kind)
     path = tmp_path / "cut.bin"
     path.write_bytes(data[: int(len(data) * kept)])
@@ -377,7 +372,7 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("dear diary")
     (tmp_path / "page.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
-    cases = {
+    cases: dict[Any, str] = {
         tmp_path / "empty.jpg": "empty",
         tmp_path / "text.jpg": "not a picture",
         tmp_path / "page.eps": "not a picture",

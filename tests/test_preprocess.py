@@ -77,7 +77,7 @@ def test_extreme_aspect_ratios_need_little_memory(size: tuple[int, int]) -> None
 def test_identity_when_the_size_is_right() -> None:
     rgb = picture(48, 48)
     for mode in ("shortest", "squash"):
-        preprocess = Preprocess(size=48, resize_mode=mode)  # type: ignore[arg-type]
+        preprocess = Preprocess(size=48, resize_mode=mode)
         np.testing.assert_array_equal(preprocess.pixels(rgb), rgb)
 
 

@@ -1,4 +1,4 @@
-"""Triplets: shards appear whole or not at all, and a killed run goes on where it was."""
+"""Triplets: shards come back whole, a killed run loses little and repeats nothing."""
 
 from __future__ import annotations
 
@@ -7,213 +7,279 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from rali.errors import InputError
-from rali.manifest import Row, write_manifest
-from rali.reference import build_reference_triplets
-from rali.triplets import Triplet, TripletWriter, image_sha256, read_triplets, write_triplets
+from rali.manifest import Row
+from rali.reference import build_reference_triplets, reference_triplets
+from rali.triplets import (
+    FIELDS,
+    Triplet,
+    TripletWriter,
+    image_sha256,
+    read_triplets,
+    write_triplets,
+)
+
+ROOT = Path(__file__).parent.parent
 
 
-def triplet(folder: Path, number: int, seed: int = 0) -> Triplet:
-    return Triplet(
-        image=folder / f"{number}.png",
-        image_sha256="0" * 64,
-        score=None if number % 2 else 1 + number % 4,
-        reasoning=f"sharp, ü {number}",
-        raw_text=f"<think>sharp, ü {number}</think>",
-        teacher_score=None if number % 3 else 2.5,
-        teacher="some-model",
+def triplet(image: Path, seed: int = 0, **changes: object) -> Triplet:
+    made = Triplet(
+        image=image,
+        image_sha256="ab" * 32,
+        score=3.5,
+        reasoning="Soft, 清楚 — and\nnoisy.",
+        raw_text="<think>Soft</think><answer>3.5</answer>",
+        teacher_score=3.4,
+        teacher="someone/teacher-7B",
         prompt="Rate it.",
         seed=seed,
-        parse_ok=bool(number % 3),
+        parse_ok=True,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def shards(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.parquet"))
+
+
+def stored_keys(folder: Path) -> Counter[tuple[str, int]]:
+    """Every (image, seed) that lies in any shard, counted; read without rali."""
+    from pyarrow import parquet
+
+    return Counter(
+        (record["image"], record["seed"])
+        for shard in shards(folder)
+        for record in parquet.ParquetFile(shard).read().to_pylist()
     )
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    rows = []
-    for number in range(70):
-        rgb = rng.integers(0, 256, (24 + number, 40, 3), dtype=np.uint8)
-        Image.fromarray(rgb).save(folder / f"{number}.png")
-        rows.append(Row(folder / f"{number}.png", 1 + number % 5, distortion="noise", severity=2))
-    return rows
+def test_round_trip(tmp_path):
+    folder = tmp_path / "triplets"
+    wrong = triplet(tmp_path / "b.png", 7, score=None, teacher_score=None, parse_ok=False)
+    triplets = [triplet(tmp_path / "a.png", 0), triplet(tmp_path / "a.png", 1), wrong]
+    assert write_triplets(folder, triplets, shard_size=2) == 3
+    assert read_triplets(folder) == triplets
+    assert read_triplets(shards(folder)[0]) == triplets[:2]
+    assert len(shards(folder)) == 2
 
 
-def test_round_trip_in_shards(tmp_path: Path) -> None:
-    written = [triplet(tmp_path / "pics", number) for number in range(10)]
-    assert write_triplets(tmp_path / "t", written, shard_size=4) == 10
-    shards = sorted(path.name for path in (tmp_path / "t").iterdir())
-    assert [name[:14] for name in shards] == [f"triplets-{n:05d}" for n in range(3)]
-    assert read_triplets(tmp_path / "t") == written
-    assert read_triplets(tmp_path / "t" / shards[1]) == written[4:8]
+def test_the_columns_are_those_of_the_format(tmp_path):
+    from pyarrow import parquet
+
+    write_triplets(tmp_path, [triplet(tmp_path / "a.png")])
+    names = parquet.read_schema(shards(tmp_path)[0]).names
+    assert names == list(FIELDS)
+    assert " ".join(names) == (
+        "image image_sha256 score reasoning raw_text teacher_score teacher prompt seed parse_ok"
+    )
 
 
-def test_what_is_done_is_not_written_again(tmp_path: Path) -> None:
-    write_triplets(tmp_path, [triplet(tmp_path, 1), triplet(tmp_path, 2)])
+def test_what_is_done_is_not_written_again(tmp_path):
+    write_triplets(tmp_path, [triplet(tmp_path / "a.png", seed) for seed in range(3)])
+    again = [triplet(tmp_path / "a.png", seed) for seed in range(5)]
     with TripletWriter(tmp_path) as writer:
-        assert writer.done == {(tmp_path / "1.png", 0), (tmp_path / "2.png", 0)}
-        assert writer.add([triplet(tmp_path, 2), triplet(tmp_path, 2, seed=1)]) == 1
-        assert writer.add([triplet(tmp_path, 2, seed=1)]) == 0
-    found = [(t.image.name, t.seed) for t in read_triplets(tmp_path)]
-    assert found == [("1.png", 0), ("2.png", 0), ("2.png", 1)]
+        assert (tmp_path / "a.png", 2) in writer.done
+        assert (tmp_path / "a.png", 3) not in writer.done
+        assert writer.add(again) == 2
+        assert writer.add(again) == 0
+    assert set(stored_keys(tmp_path).values()) == {1}
+    assert [t.seed for t in read_triplets(tmp_path)] == [0, 1, 2, 3, 4]
 
 
-def test_an_error_in_the_block_keeps_what_was_added(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), TripletWriter(tmp_path) as writer:
-        writer.add([triplet(tmp_path, 1)])
-        raise ZeroDivisionError
+def test_an_error_in_the_run_keeps_what_was_made(tmp_path):
+    with pytest.raises(RuntimeError), TripletWriter(tmp_path, shard_size=100) as writer:
+        writer.add([triplet(tmp_path / "a.png")])
+        raise RuntimeError
     assert len(read_triplets(tmp_path)) == 1
 
 
-def test_two_writers_at_once_lose_nothing(tmp_path: Path) -> None:
-    with TripletWriter(tmp_path) as one, TripletWriter(tmp_path) as other:
-        one.add([triplet(tmp_path, 1), triplet(tmp_path, 2)])
-        other.add([triplet(tmp_path, 2), triplet(tmp_path, 3)])
-    assert sorted(t.image.name for t in read_triplets(tmp_path)) == ["1.png", "2.png", "3.png"]
+def test_order_survives_more_than_ten_shards(tmp_path):
+    images = [tmp_path / f"{i}.png" for i in range(25)]
+    write_triplets(tmp_path, map(triplet, images), shard_size=1)
+    assert [t.image for t in read_triplets(tmp_path)] == images
 
 
-def test_a_moved_folder_keeps_its_pictures(tmp_path: Path) -> None:
-    write_triplets(tmp_path / "old" / "t", [triplet(tmp_path / "old", 1)])
+def test_a_folder_can_move_with_its_pictures(tmp_path):
+    write_triplets(tmp_path / "old" / "t", [triplet(tmp_path / "old" / "a.png")])
     (tmp_path / "old").rename(tmp_path / "new")
-    assert read_triplets(tmp_path / "new" / "t")[0].image == tmp_path / "new" / "1.png"
+    assert read_triplets(tmp_path / "new" / "t")[0].image == tmp_path / "new" / "a.png"
 
 
-def test_unreadable_shards_are_a_sentence(tmp_path: Path) -> None:
-    write_triplets(tmp_path, [triplet(tmp_path, n) for n in range(50)])
-    (shard,) = tmp_path.glob("*.parquet")
-    shard.write_bytes(shard.read_bytes()[:-40])
-    for read in (read_triplets, TripletWriter):
-        with pytest.raises(InputError, match=r"triplets-00000.*Delete it and run"):
-            read(tmp_path)
-    write_manifest([Row(tmp_path / "a.png")], tmp_path / "m.parquet")
-    with pytest.raises(InputError, match="not a shard of triplets: it has no column image_sha256"):
-        read_triplets(tmp_path / "m.parquet")
+def test_two_processes_that_wrote_the_same_are_read_once(tmp_path):
+    first, second = TripletWriter(tmp_path), TripletWriter(tmp_path)
+    first.add([triplet(tmp_path / "a.png")])
+    second.add([triplet(tmp_path / "a.png"), triplet(tmp_path / "b.png")])
+    first.flush()
+    second.flush()
+    assert len(shards(tmp_path)) == 2
+    assert [t.image.name for t in read_triplets(tmp_path)] == ["a.png", "b.png"]
 
 
-def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no Parquet file"):
+def test_a_broken_shard_is_a_sentence(tmp_path):
+    write_triplets(tmp_path, [triplet(tmp_path / "a.png")])
+    shard = shards(tmp_path)[0]
+    shard.write_bytes(shard.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"not a readable Parquet file.*Delete it") as error:
         read_triplets(tmp_path)
-    with pytest.raises(InputError, match="There are no triplets at"):
-        read_triplets(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="shard_size is 0"):
-        TripletWriter(tmp_path, 0)
+    assert str(shard) in str(error.value)
+    with pytest.raises(InputError, match="Delete it"):
+        TripletWriter(tmp_path)
 
 
-def test_image_sha256(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"abc")
-    assert image_sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+def test_other_files_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no triplets at"):
+        read_triplets(tmp_path / "missing")
+    with pytest.raises(InputError, match="no Parquet file"):
+        read_triplets(tmp_path)
+    from rali.manifest import write_manifest
+
+    write_manifest([Row(tmp_path / "a.png")], tmp_path / "manifest.parquet")
+    with pytest.raises(InputError, match="not a shard of triplets: it has no column"):
+        read_triplets(tmp_path / "manifest.parquet")
+
+
+def test_image_sha256(tmp_path):
+    (tmp_path / "x").write_bytes(b"abc" * 100_000)
+    assert image_sha256(tmp_path / "x") == hashlib.sha256(b"abc" * 100_000).hexdigest()
     with pytest.raises(InputError, match="cannot be read"):
-        image_sha256(tmp_path / "b")
+        image_sha256(tmp_path / "missing")
 
 
 # ── reference triplets ───────────────────────────────────────────────────────────────────────────
 
 
-def test_reference_triplets(tmp_path: Path, pictures: list[Row]) -> None:
-    seen: list[tuple[int, int]] = []
-    built = build_reference_triplets(
-        pictures[:3], tmp_path, count=2, seed=5, progress=lambda *now: seen.append(now)
+@pytest.fixture
+def rows(photographs, tmp_path) -> list[Row]:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    made = []
+    for number, (name, rgb) in enumerate(photographs.items()):
+        Image.fromarray(rgb[:128, :160]).save(folder / f"{name}.png")
+        made.append(Row(folder / f"{name}.png", score=1.0 + number, distortion="", severity=None))
+    made[0] = replace(made[0], distortion="blur", severity=3)
+    made[1] = replace(made[1], score=None)
+    made[2] = replace(made[2], distortion="a name of another data set")
+    return made
+
+
+def test_reference_triplets_say_who_wrote_them(rows, tmp_path):
+    folder = tmp_path / "triplets"
+    calls: list[tuple[int, int]] = []
+    new = build_reference_triplets(
+        rows, folder, count=3, progress=lambda done, total: calls.append((done, total))
     )
-    assert (built.written, built.kept, built.failures) == (6, 0, [])
-    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
-    triplets = read_triplets(tmp_path)
-    assert [(t.image, t.seed) for t in triplets] == [
-        (r.image, s) for r in pictures[:3] for s in (5, 6)
-    ]
-    assert len({t.reasoning for t in triplets}) == 6
-    for t in triplets:
-        assert t.raw_text == t.reasoning != ""
+    triplets = read_triplets(folder)
+    assert new == len(triplets) == 15
+    assert calls[-1] == (5, 5)
+    assert [t.image for t in triplets[::3]] == [row.image for row in rows]
+    for t, row in zip(triplets[::3], rows, strict=True):
         assert (t.teacher, t.prompt, t.parse_ok) == ("reference", "", True)
-        assert t.teacher_score == t.score
-        assert t.image_sha256 == image_sha256(t.image)
+        assert t.score == t.teacher_score == row.score
+        assert t.reasoning == t.raw_text != ""
+        assert t.image_sha256 == hashlib.sha256(row.image.read_bytes()).hexdigest()
+    assert len({t.reasoning for t in triplets}) == 15
 
 
-def test_more_texts_are_added_to_those_there(tmp_path: Path, pictures: list[Row]) -> None:
-    build_reference_triplets(pictures[:2], tmp_path / "a", count=1)
-    built = build_reference_triplets(pictures[:2], tmp_path / "a", count=3)
-    assert (built.written, built.kept) == (4, 2)
-    build_reference_triplets(pictures[:2], tmp_path / "b", count=3)
-    key = ("image", "seed")
-    by_key = [
-        {tuple(getattr(t, k) for k in key): t.reasoning for t in read_triplets(tmp_path / name)}
-        for name in "ab"
-    ]
-    assert by_key[0] == by_key[1]
-
-
-def test_a_broken_picture_is_a_failure_not_an_end(tmp_path: Path, pictures: list[Row]) -> None:
-    (tmp_path / "broken.png").write_bytes(b"")
-    rows = [pictures[0], Row(tmp_path / "broken.png", 2.0), replace(pictures[1], score=None)]
-    built = build_reference_triplets(rows, tmp_path / "t", count=1)
-    assert built.written == 2
-    assert [path for path, _ in built.failures] == [tmp_path / "broken.png"]
-    assert built.failures[0][1]
-
-
-def test_a_row_nothing_can_be_written_about(tmp_path: Path, pictures: list[Row]) -> None:
-    row = replace(pictures[0], distortion="aliens")
-    with pytest.raises(InputError, match=r"0\.png: .*aliens"):
-        build_reference_triplets([row], tmp_path)
-    with pytest.raises(InputError, match="count is 0"):
-        build_reference_triplets(pictures, tmp_path, count=0)
-
-
-def test_processes_write_what_one_process_writes(tmp_path: Path, pictures: list[Row]) -> None:
-    environment = dict(os.environ)
-    build_reference_triplets(pictures, tmp_path / "one" / "t", count=1, workers=1)
-    build_reference_triplets(pictures, tmp_path / "two" / "t", count=1, workers=2)
-    assert dict(os.environ) == environment
-    assert read_triplets(tmp_path / "one" / "t") == read_triplets(tmp_path / "two" / "t")
-
-
-SLOW_RUN = """
-import sys, time
-import rali.reference as reference
-from rali.manifest import read_manifest
-
-write = reference.reference_triplets
-
-def slowly(row, **settings):
-    time.sleep(0.02)
-    return write(row, **settings)
-
-reference.reference_triplets = slowly
-rows = read_manifest(sys.argv[1])
-reference.build_reference_triplets(rows, sys.argv[2], count=2, workers=1, shard_size=8)
-"""
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-def test_a_killed_run_goes_on(tmp_path: Path, pictures: list[Row]) -> None:
-    write_manifest(pictures, tmp_path / "m.csv")
-    folder = tmp_path / "t"
-    command = [sys.executable, "-c", SLOW_RUN, str(tmp_path / "m.csv"), str(folder)]
-    run = subprocess.Popen(command)
-    deadline = time.monotonic() + 60
-    while len(list(folder.glob("*.parquet"))) < 3 and time.monotonic() < deadline:
-        time.sleep(0.005)
-    run.send_signal(signal.SIGKILL)
-    assert run.wait() == -signal.SIGKILL
-    (folder / ".triplets-00009-dead.parquet.abcd.tmp").write_bytes(b"PAR1")  # a shard cut short
+def test_the_same_call_writes_nothing_and_more_texts_are_added(rows, tmp_path):
+    folder = tmp_path / "triplets"
+    build_reference_triplets(rows[:2], folder, count=2)
     before = read_triplets(folder)
-    assert 24 <= len(before) < 140
-    built = build_reference_triplets(pictures, folder, count=2)
-    assert (built.kept, built.written) == (len(before), 140 - len(before))
+    assert build_reference_triplets(rows[:2], folder, count=2) == 0
+    assert build_reference_triplets(rows, folder, count=4) == 2 * 2 + 3 * 4
+    assert build_reference_triplets(rows, folder, count=4, seed=1) == 20
     after = read_triplets(folder)
-    assert after[: len(before)] == before
-    assert [(t.image, t.seed) for t in after] == [(r.image, s) for r in pictures for s in (0, 1)]
-    import pyarrow.parquet as pq
+    assert after[:4] == before
+    assert len({t.reasoning for t in after}) == 40
+    # the same texts as one run from nothing would have written
+    expected = [t for row in rows for t in reference_triplets(row, count=4)]
+    assert {t for t in after if t.seed < 1000} == set(expected)
 
-    rows = sum(pq.ParquetFile(shard).metadata.num_rows for shard in folder.glob("[!.]*.parquet"))
-    assert rows == 140  # nothing lost, nothing twice on disk
-    build_reference_triplets(pictures, tmp_path / "whole", count=2)
-    assert [t.reasoning for t in read_triplets(tmp_path / "whole")] == [t.reasoning for t in after]
+
+def test_texts_do_not_depend_on_the_place(rows, tmp_path):
+    row = rows[0]
+    moved = tmp_path / "moved.png"
+    moved.write_bytes(row.image.read_bytes())
+    texts = [t.reasoning for t in reference_triplets(row)]
+    assert [t.reasoning for t in reference_triplets(replace(row, image=moved))] == texts
+    assert [t.reasoning for t in reference_triplets(row, seed=1)] != texts
+
+
+def test_changed_scores_and_other_teachers_are_noticed(rows, tmp_path):
+    folder = tmp_path / "triplets"
+    build_reference_triplets(rows, folder, count=1)
+    with pytest.raises(InputError, match=r"the manifest 4\.5"):
+        build_reference_triplets([replace(rows[0], score=4.5)], folder, count=1)
+    write_triplets(tmp_path / "other", [triplet(rows[0].image)])
+    with pytest.raises(InputError, match="someone/teacher-7B"):
+        build_reference_triplets(rows, tmp_path / "other", count=1)
+
+
+def test_unreadable_pictures_are_listed_and_the_others_written(rows, tmp_path):
+    rows[1].image.write_bytes(b"not a picture")
+    rows[3].image.unlink()
+    with pytest.raises(InputError, match="2 of 5 pictures cannot be read") as error:
+        build_reference_triplets(rows, tmp_path / "triplets", count=2)
+    assert str(rows[1].image) in str(error.value)
+    assert str(rows[3].image) in str(error.value)
+    assert len(read_triplets(tmp_path / "triplets")) == 6
+
+
+@pytest.mark.parametrize(("option", "value"), [("count", 0), ("count", 1001), ("seed", -1)])
+def test_options_out_of_range(rows, tmp_path, option, value):
+    with pytest.raises(InputError, match=f"{option} is {value}"):
+        build_reference_triplets(rows, tmp_path / "triplets", **{option: value})
+
+
+def test_a_killed_run_goes_on_without_loss_or_repetition(rows, tmp_path):
+    """SIGKILL in the middle, then the same call again."""
+    many = []
+    for number in range(24):
+        copy = tmp_path / "photographs" / f"copy {number}.png"
+        source = Image.open(rows[number % len(rows)].image)
+        source.rotate(number).save(copy)
+        many.append(Row(copy, score=1 + number / 6))
+    folder = tmp_path / "triplets"
+    script = textwrap.dedent(f"""
+        import sys, time
+        from pathlib import Path
+        import rali.reference
+        from rali.manifest import Row
+        inner = rali.reference.reference_triplets
+        def slow(*args, **options):
+            time.sleep(0.05)  # so that the parent finds the run in its middle
+            return inner(*args, **options)
+        rali.reference.reference_triplets = slow
+        rows = [Row(Path({str(tmp_path / "photographs")!r}) / f"copy {{i}}.png", score=1 + i / 6)
+                for i in range(24)]
+        rali.reference.build_reference_triplets(
+            rows, {str(folder)!r}, count=3, shard_size=6, workers=1)
+    """)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    run = subprocess.Popen([sys.executable, "-c", script], env=environment)
+    try:
+        deadline = time.monotonic() + 300
+        while len(shards(folder)) < 2 and time.monotonic() < deadline:
+            assert run.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.01)
+    finally:
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    (folder / ".triplets-00009-half.parquet.0123.tmp").write_bytes(b"PAR1 half a shard")
+    survived = stored_keys(folder)
+    assert 12 <= sum(survived.values()) < 72
+    assert build_reference_triplets(many, folder, count=3, shard_size=6) == 72 - len(survived)
+    keys = stored_keys(folder)
+    assert set(keys.values()) == {1}
+    assert len(keys) == 72
+    in_one_go = tmp_path / "again"
+    build_reference_triplets(many, in_one_go, count=3)
+    assert set(read_triplets(folder)) == set(read_triplets(in_one_go))

@@ -1,0 +1,262 @@
+"""A small student from end to end: distil, save, load, export, score, resume."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from rali import Scorer, Student
+from rali.align import AlignConfig
+from rali.bases import BasesConfig
+from rali.config import from_dict, with_overrides
+from rali.degradations import degrade_folder
+from rali.distill import DistillConfig, RunFolder, distill
+from rali.encoders import Encoder, TextTower, load_encoder, nano_preprocess
+from rali.errors import InputError
+from rali.export import compare, export_onnx
+from rali.fit import FitConfig
+from rali.nano import NanoConfig, NanoImageEncoder, NanoTextEncoder, tokenize
+from rali.reference import build_reference_triplets
+from rali.triplets import read_triplets
+
+SMALL = NanoConfig(
+    size=64,
+    embed_dim=24,
+    widths=(4, 8, 8),
+    views=(("whole", 2), ("crops", 2, 16)),
+    text_width=16,
+    text_heads=2,
+    text_layers=1,
+    buckets=256,
+)
+CONFIG = DistillConfig(
+    encoder="nano",
+    align=AlignConfig(epochs=3, batch_size=12, micro_batch=12, lr=1e-3),
+    bases=BasesConfig(count=20),
+    fit=FitConfig(steps=50),
+)
+
+
+def small_encoder(seed: int = 0) -> Encoder:
+    torch.manual_seed(seed)
+    text = NanoTextEncoder(SMALL)
+    return Encoder(
+        spec={"name": "nano", "config": SMALL.to_dict()},
+        image=NanoImageEncoder(SMALL).eval(),
+        text=TextTower(text, text.tokenize, SMALL.context),
+        preprocess=nano_preprocess(SMALL),
+        dim=SMALL.embed_dim,
+    )
+
+
+@pytest.fixture(scope="module")
+def data(photograph_files, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("degraded")
+    rows = degrade_folder(
+        photograph_files, folder, distortions=("blur", "noise"), severities=(1, 3, 5), size=96
+    )
+    contents = sorted({row.content for row in rows})
+    splits = dict(zip(contents, ["train", "train", "train", "val", "test"], strict=True))
+    rows = [dataclasses.replace(row, split=splits[row.content]) for row in rows]
+    build_reference_triplets(rows, folder / "triplets", count=3, workers=1)
+    return rows, read_triplets(folder / "triplets")
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    rows, triplets = data
+    student = distill(CONFIG, rows, triplets, folder, encoder=small_encoder())
+    onnx = export_onnx(student, folder / "model" / "onnx" / "model.onnx")
+    return folder, student, onnx
+
+
+def test_distill_leaves_a_model_that_loads_and_scores_alike(trained, photographs):
+    folder, student, _ = trained
+    loaded = Student.from_pretrained(folder / "model")
+    pictures = list(photographs.values())
+    assert np.array_equal(loaded.score(pictures), student.score(pictures))
+    assert ((loaded.score(pictures) >= 1) & (loaded.score(pictures) <= 5)).all()
+    config = json.loads((folder / "model" / "config.json").read_text())
+    assert config["model_type"] == "rali" and config["pca_dim"] == 16
+    assert "not evaluated" in (folder / "model" / "README.md").read_text().lower()
+
+
+def test_onnx_agrees_with_torch_on_non_square_pictures(trained, photographs):
+    _, student, onnx = trained
+    agreement = compare(student, onnx, list(photographs.values()))
+    assert agreement.max_difference <= 1e-4
+    assert np.ptp(agreement.torch_scores) > 0, "a constant would agree trivially"
+
+
+def test_onnx_file_follows_the_contract(trained):
+    folder, student, onnx = trained
+    session = onnxruntime.InferenceSession(onnx)
+    assert [(i.name, i.type) for i in session.get_inputs()] == [
+        ("pixel_values", "tensor(float)")
+    ]
+    assert [o.name for o in session.get_outputs()] == ["score", "embedding"]
+    for batch in (1, 3):
+        score, embedding = session.run(
+            None, {"pixel_values": np.zeros((batch, 3, 64, 64), np.float32)}
+        )
+        assert score.shape == (batch,) and embedding.shape == (batch, 24)
+    properties = session.get_modelmeta().custom_metadata_map
+    assert json.loads(properties["size"]) == 64
+    assert json.loads(properties["score_range"]) == [1.0, 5.0]
+    assert {p.name for p in onnx.parent.iterdir()} == {"model.onnx"}, "weights inside the file"
+
+
+def test_scorer_reads_the_model_folder(trained, photographs):
+    folder, student, _ = trained
+    picture = photographs["coffee"]
+    assert Scorer(folder / "model")(picture) == pytest.approx(
+        student.score([picture])[0], abs=1e-4
+    )
+
+
+def test_started_again_nothing_is_redone(trained, data):
+    folder, student, _ = trained
+    rows, triplets = data
+    stages: list[str] = []
+    again = distill(
+        CONFIG, rows, triplets, folder, encoder=small_encoder(),
+        report=lambda stage, step, steps, loss: stages.append(stage),
+    )  # fmt: skip
+    assert "align" not in stages and "embed" not in stages
+    assert torch.equal(again.basis_vectors, student.basis_vectors)
+
+
+def test_a_changed_fit_keeps_the_alignment(trained, data, tmp_path):
+    rows, triplets = data
+    distill(CONFIG, rows, triplets, tmp_path, encoder=small_encoder())
+    before = (tmp_path / "aligned.safetensors").stat().st_mtime_ns
+    changed = dataclasses.replace(CONFIG, fit=FitConfig(enabled=False))
+    distill(changed, rows, triplets, tmp_path, encoder=small_encoder())
+    assert (tmp_path / "aligned.safetensors").stat().st_mtime_ns == before
+
+
+def test_same_seed_same_student(trained, data, tmp_path):
+    _, student, _ = trained
+    rows, triplets = data
+    again = distill(CONFIG, rows, triplets, tmp_path, encoder=small_encoder())
+    assert torch.allclose(again.basis_vectors, student.basis_vectors, atol=1e-5)
+
+
+def test_test_rows_are_never_read(data, tmp_path):
+    rows, triplets = data
+    poisoned = [
+        dataclasses.replace(row, image=tmp_path / "missing.png") if row.split == "test" else row
+        for row in rows
+    ]
+    config = dataclasses.replace(CONFIG, align=AlignConfig(enabled=False))
+    distill(config, poisoned, triplets, tmp_path / "run", encoder=small_encoder())
+
+
+@pytest.mark.parametrize(
+    "switch",
+    [
+        {"align": {"enabled": False}},
+        {"compress": {"enabled": False}},
+        {"bases": {"bucketed": False, "count": 10}},
+        {"align": {"seeds_used": 1, "epochs": 1.0, "batch_size": 8}},
+        {"fit": {"enabled": False}},
+    ],
+    ids=["no align", "no pca", "plain k-means", "one seed", "no fit"],
+)
+def test_every_ablation_switch_runs(switch, data, tmp_path, photographs):
+    rows, triplets = data
+    config = from_dict(DistillConfig, {"encoder": "nano", **switch})
+    config.align.epochs = min(config.align.epochs, 1.0)
+    config.fit.steps = 10
+    student = distill(config, rows, triplets, tmp_path, encoder=small_encoder())
+    assert np.isfinite(student.score(list(photographs.values()))).all()
+
+
+def test_missing_rationales_are_named(data, tmp_path):
+    rows, triplets = data
+    gone = [t for t in triplets if t.image != rows[0].image]
+    with pytest.raises(InputError, match=r"have no rationale.*rali data rationales"):
+        distill(CONFIG, rows, gone, tmp_path, encoder=small_encoder())
+
+
+def test_metrics_survive_a_cut_line(tmp_path):
+    run = RunFolder(tmp_path)
+    run.log(stage="align", step=1, loss=2.0)
+    run.log(stage="align", step=1, loss=1.5)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"stage": "ali')
+    assert run.metrics() == [{"stage": "align", "step": 1, "loss": 1.5}]
+
+
+def test_wrong_folders_are_sentences(tmp_path):
+    with pytest.raises(InputError, match="not a model folder"):
+        Student.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match="expected 'rali'"):
+        Student.from_pretrained(tmp_path)
+
+
+def test_damaged_weights_are_a_sentence(trained, tmp_path):
+    folder, _, _ = trained
+    (tmp_path / "config.json").write_bytes((folder / "model" / "config.json").read_bytes())
+    (tmp_path / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(InputError, match="does not fit"):
+        Student.from_pretrained(tmp_path)
+
+
+def test_unknown_encoder_is_a_sentence():
+    with pytest.raises(InputError, match="no encoder is called 'ViT-Q'"):
+        load_encoder("ViT-Q")
+
+
+def test_unknown_settings_are_named():
+    with pytest.raises(InputError, match=r"align\.epoch is not a setting"):
+        from_dict(DistillConfig, {"align": {"epoch": 3}})
+    with pytest.raises(InputError, match=r"fit\.steps is 'many'"):
+        from_dict(DistillConfig, {"fit": {"steps": "many"}})
+    values = with_overrides({}, ["align.lr=1e-4", "encoder=nano"])
+    assert from_dict(DistillConfig, values).align.lr == 1e-4
+
+
+def test_tokens_are_stable_and_cut():
+    ids = tokenize(["Sharp, 3.4!", ""], context=3, buckets=8192)
+    assert ids.shape == (2, 3) and ids[1].tolist() == [0, 0, 0]
+    again = tokenize(["sharp , 3.4 !"], context=3, buckets=8192)
+    assert torch.equal(ids[0], again[0])
+
+
+def test_packaged_nano_loads_and_its_text_tower_tells_quality():
+    encoder = load_encoder("nano")
+    assert encoder.text is not None
+    good, better, bad = torch.nn.functional.normalize(
+        encoder.text.encode(
+            [
+                "Overall, the quality is excellent. A score of about 4.9 seems right.",
+                "Overall, I find the picture outstanding. I would rate it around 4.8 out of 5.",
+                "Overall, the quality is terrible. A score of about 1.1 seems right.",
+            ]
+        ),
+        dim=-1,
+    )
+    assert good @ better > good @ bad
+
+
+@pytest.mark.slow
+def test_an_open_clip_model_goes_the_same_way(data, tmp_path, photographs):
+    rows, triplets = data
+    config = DistillConfig(
+        encoder="RN50",
+        pretrained="random",
+        align=AlignConfig(epochs=0.5, batch_size=4, micro_batch=2),
+        fit=FitConfig(steps=10),
+    )
+    student = distill(config, rows, triplets, tmp_path)
+    onnx = export_onnx(student, tmp_path / "model.onnx")
+    assert compare(student, onnx, [photographs["coffee"]]).max_difference <= 1e-4
