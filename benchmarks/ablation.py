@@ -21,8 +21,8 @@ from rali import Student
 from rali.config import from_dict, read_yaml
 from rali.distill import DistillConfig, distill, training_rows
 from rali.evaluate import evaluate_predictions
-from rali.importers import biq2021
 from rali.images import PictureBatches, embed
+from rali.importers import biq2021
 from rali.manifest import Row
 from rali.progress import StageProgress
 from rali.reference import build_reference_triplets
@@ -109,9 +109,10 @@ def main() -> None:
                 results[case].append((report["plcc"], report["srcc"]))
     lines = [
         "# RALI's Table 4 with nano on BIQ2021\n",
-        f"Test split, {len(test)} pictures, {arguments.seeds} seeds, {arguments.epochs:g} epochs of "
-        f"alignment from the packaged nano weights; mean ± standard deviation. {platform.machine()}"
-        f", torch {torch.__version__}. Command: `python benchmarks/ablation.py --data DIR`.\n",
+        f"Test split, {len(test)} pictures, {arguments.seeds} seeds, {arguments.epochs:g} epochs "
+        "of alignment from the packaged nano weights; mean ± standard deviation. "
+        f"{platform.machine()}, torch {torch.__version__}. "
+        "Command: `python benchmarks/ablation.py --data DIR`.\n",
         "| case | " + " | ".join(COLUMNS) + " | PLCC | SRCC |",
         "| --- |" + " :---: |" * len(COLUMNS) + " ---: | ---: |",
     ]

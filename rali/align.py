@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -152,16 +153,16 @@ def align(
     device, world = accelerator.device, accelerator.num_processes
     torch.manual_seed(seed + accelerator.process_index)
     encoder.requires_grad_(True).train()
-    encoder.to(device, memory_format=torch.channels_last)
+    encoder.to(device).to(memory_format=torch.channels_last)
     log_scale = nn.Parameter(torch.tensor(math.log(1 / config.temperature), device=device))
+    decayed = [p for p in encoder.parameters() if p.ndim > 1]
+    plain = [p for p in encoder.parameters() if p.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed},
+        {"params": [*plain, log_scale], "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in encoder.parameters() if p.ndim > 1]},
-            {
-                "params": [p for p in encoder.parameters() if p.ndim <= 1] + [log_scale],
-                "weight_decay": 0.0,
-            },
-        ],
+        groups,
         lr=config.lr,
         weight_decay=config.weight_decay,
         betas=(0.9, 0.98),

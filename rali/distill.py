@@ -24,7 +24,7 @@ from .align import AlignConfig, align
 from .bases import BasesConfig, find_bases
 from .compress import CompressConfig, fit_projection
 from .config import write_yaml
-from .encoders import NANO, Encoder, load_encoder
+from .encoders import Encoder, load_encoder
 from .errors import InputError
 from .fit import FitConfig, fit_scores
 from .images import PictureBatches, embed
@@ -160,36 +160,15 @@ def distill(
         state.wait_for_everyone()
         return Student.from_pretrained(run.folder / "model")
 
-    views = [False, True][: max(1, config.views)]
-    labelled = [i for i, row in enumerate(train) if row.score is not None]
-    validation_rows = [row for row in val if row.score is not None]
-    started = time.monotonic()
-    mark = fingerprint("embed", mark, config.views, [str(r.image) for r in validation_rows])
-    cache = run.folder / "embeddings.npz"
-    if not (run.done("embed", mark) and cache.is_file()):
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        kept = PictureBatches([train[i].image for i in labelled], encoder.preprocess)
-        total = len(views) * len(kept) + len(validation_rows)
-        embedded: list[np.ndarray] = []
-        for flip in views:
-            base = sum(map(len, embedded))
-            embedded.append(
-                embed(encoder.image, kept, flip=flip, device=device,
-                      report=lambda i, n, base=base: say("embed", base + i, total, None))
-            )  # fmt: skip
-        base = sum(map(len, embedded))
-        held_out = (
-            embed(encoder.image, PictureBatches([r.image for r in validation_rows],
-                  encoder.preprocess), device=device,
-                  report=lambda i, n: say("embed", base + i, total, None))
-            if validation_rows
-            else np.zeros((0, encoder.dim), np.float32)
-        )  # fmt: skip
-        np.savez(cache, train=np.concatenate(embedded), val=held_out)
-        run.finish("embed", mark, time.monotonic() - started)
-    stored = np.load(cache)
-    embeddings, held_out = stored["train"], stored["val"]
-    scores = np.tile([train[i].score for i in labelled], len(views)).astype(np.float64)
+    flips = [False, True][: max(1, config.views)]
+    labelled = [row for row in train if row.score is not None]
+    validation = [row for row in val if row.score is not None]
+    mark = fingerprint("embed", mark, config.views, [str(row.image) for row in validation])
+    jobs = [(labelled, flip) for flip in flips] + ([(validation, False)] if validation else [])
+    parts = _embed_stage(run, mark, encoder, jobs, say)
+    held_out = parts.pop() if validation else None
+    embeddings = np.concatenate(parts)
+    scores = np.tile([row.score for row in labelled], len(flips)).astype(np.float64)
 
     started = time.monotonic()
     projection = fit_projection(embeddings, config.compress, seed=config.seed)
@@ -218,9 +197,9 @@ def distill(
         values,
         projection.components,
         config.fit,
-        validation=(centred(held_out), np.array([r.score for r in validation_rows]))
-        if validation_rows
-        else None,
+        validation=None
+        if held_out is None
+        else (centred(held_out), np.array([row.score for row in validation])),
         seed=config.seed,
         report=on_fit,
     )
@@ -349,11 +328,36 @@ def _align_stage(
         run.finish("align", mark, time.monotonic() - started)
 
 
+def _embed_stage(
+    run: RunFolder,
+    mark: str,
+    encoder: Encoder,
+    jobs: Sequence[tuple[Sequence[Row], bool]],
+    say: Report,
+) -> list[np.ndarray]:
+    """Embeddings [n, D] for each job: rows, and whether they are mirrored."""
+    cache = run.folder / "embeddings.npz"
+    if not (run.done("embed", mark) and cache.is_file()):
+        started = time.monotonic()
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        total = sum(len(rows) for rows, _ in jobs)
+        arrays: list[np.ndarray] = []
+        for rows, flip in jobs:
+            base = sum(map(len, arrays))
+
+            def on_batch(done: int, count: int, base: int = base) -> None:
+                say("embed", base + done, total, None)
+
+            pictures = PictureBatches([row.image for row in rows], encoder.preprocess)
+            arrays.append(embed(encoder.image, pictures, flip=flip, device=device, report=on_batch))
+        np.savez(cache, *arrays)
+        run.finish("embed", mark, time.monotonic() - started)
+    stored = np.load(cache)
+    return [stored[f"arr_{index}"] for index in range(len(jobs))]
+
+
 def _weights_hash(module: torch.nn.Module) -> str:
     digest = hashlib.sha256()
     for value in module.state_dict().values():
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-__all__ = ["NANO", "DistillConfig", "RunFolder", "distill"]

@@ -101,8 +101,8 @@ def nano_preprocess(config: NanoConfig) -> Preprocess:
     """Nano sees the whole picture, squashed to a square: nothing at the edges is lost."""
     return Preprocess(
         size=config.size,
-        mean=tuple(config.mean),
-        std=tuple(config.std),
+        mean=config.mean,
+        std=config.std,
         interpolation="bicubic",
         resize_mode="squash",
     )

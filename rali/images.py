@@ -73,7 +73,7 @@ def embed(
     parts = []
     for start in range(0, len(pictures), batch_size):
         indices = range(start, min(start + batch_size, len(pictures)))
-        pixels = pictures.pixels(indices, flip=flip).to(device)  # type: ignore[arg-type]
+        pixels = pictures.pixels(indices, flip=flip).to(device)
         parts.append(encoder(pixels).float().cpu().numpy())
         if report:
             report(indices.stop, len(pictures))

@@ -77,7 +77,7 @@ def pretrain(
     torch.manual_seed(config.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     image, text = NanoImageEncoder(config.nano), NanoTextEncoder(config.nano)
-    image.to(device, memory_format=torch.channels_last).train()
+    image.to(device).to(memory_format=torch.channels_last).train()
     text.to(device).train()
     log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07), device=device))
     named = [*image.named_parameters(), *text.named_parameters()]
@@ -108,7 +108,7 @@ def pretrain(
         draw = np.random.default_rng((config.seed, step))
         chosen = draw.choice(len(pictures), config.batch_size, replace=False)
         pixels = batches.pixels(chosen, flip=bool(draw.random() < 0.5)).to(device)
-        drawn = [texts[i][draw.integers(len(texts[i]))] for i in chosen]
+        drawn = [texts[i][int(draw.integers(len(texts[i])))] for i in chosen.tolist()]
         own: Tensor = torch.arange(len(chosen), device=device)
         loss = multi_positive_infonce(
             image(pixels), text(text.tokenize(drawn).to(device)), own, own, log_scale.exp()

@@ -85,7 +85,10 @@ _GRADES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("a few {tone} are clipped", "small areas of the {tone} lose detail"),
         ("some {tone} are clipped", "parts of the {tone} lose their detail"),
         ("large areas of the {tone} are clipped", "much of the {tone} has lost its detail"),
-        ("a great part of the picture is clipped {tone}", "over a third of the frame is clipped {tone}"),
+        (
+            "a great part of the picture is clipped {tone}",
+            "over a third of the frame is clipped {tone}",
+        ),
     ),
 }
 # Thirteen bands of a third of a point each.
@@ -279,7 +282,7 @@ def _detail(
             (
                 "How much true fine detail there is can hardly be told.",
                 "True fine detail is hard to tell apart from what lies over it.",
-                "It is difficult to judge how sharp the subject itself is.",
+                "It is difficult to judge the clarity of the subject itself.",
             )
         )
     return rng.choice(

@@ -92,7 +92,7 @@ def test_projection_is_pca_of_centred_embeddings():
     points = (generator.normal(size=(200, 6)) * [9, 5, 1, 1, 1, 1] + 40).astype(np.float32)
     projection = fit_projection(points, CompressConfig(dim=2))
     assert np.abs(projection.components @ projection.components.T - np.eye(2)).max() < 1e-5
-    values, axes = np.linalg.eigh(np.cov(points.T))
+    _, axes = np.linalg.eigh(np.cov(points.T))
     assert abs(projection.components[0] @ axes[:, -1]) == pytest.approx(1, abs=1e-3)
     assert np.abs(projection.transform(points).mean(0)).max() < 1e-3
 

@@ -6,6 +6,7 @@ import csv
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -80,7 +81,7 @@ def table(tmp_path) -> Path:
     return path
 
 
-COLUMNS = {
+COLUMNS: dict[str, Any] = {
     "image": "file",
     "score_column": "dmos",
     "std": "sigma",
@@ -249,8 +250,8 @@ def test_koniq10k_real(data_dir, tmp_path):
     assert (min(scores), max(scores)) == (1.0, 5.0)  # the definition holds the full extremes
     raw = [row.raw_score for row in rows if row.raw_score is not None]
     assert srcc(scores, raw) == pytest.approx(1.0)
-    write_manifest(rows, tmp_path / "koniq.parquet")
-    assert read_manifest(tmp_path / "koniq.parquet") == rows
+    write_manifest(rows[::25], tmp_path / "koniq.parquet")
+    assert read_manifest(tmp_path / "koniq.parquet") == rows[::25]
 
 
 # ── pyiqa's meta_info ────────────────────────────────────────────────────────────────────────────

@@ -134,6 +134,8 @@ def test_errors_name_the_picture(model: Path, photos: Path, tmp_path: Path) -> N
     scorer = Scorer(model)
     with pytest.raises(PictureError, match=r"nothing\.jpg: There is no such file"):
         scorer(tmp_path / "nothing.jpg")
+    with pytest.raises(PictureError, match="no such file"):
+        scorer("")  # not the current folder
     with pytest.raises(PictureError, match="Picture number 2"):
         scorer([open_picture(photos / "写真 1.png"), b"junk"])
     with pytest.raises(PictureError, match=r"Picture number 1: .*NaN"):

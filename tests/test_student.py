@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from rali.export import compare, export_onnx
 
 from rali import Scorer, Student
 from rali.align import AlignConfig
@@ -18,7 +19,6 @@ from rali.degradations import degrade_folder
 from rali.distill import DistillConfig, RunFolder, distill
 from rali.encoders import Encoder, TextTower, load_encoder, nano_preprocess
 from rali.errors import InputError
-from rali.export import compare, export_onnx
 from rali.fit import FitConfig
 from rali.nano import NanoConfig, NanoImageEncoder, NanoTextEncoder, tokenize
 from rali.reference import build_reference_triplets
@@ -95,11 +95,9 @@ def test_onnx_agrees_with_torch_on_non_square_pictures(trained, photographs):
 
 
 def test_onnx_file_follows_the_contract(trained):
-    folder, student, onnx = trained
+    _, _, onnx = trained
     session = onnxruntime.InferenceSession(onnx)
-    assert [(i.name, i.type) for i in session.get_inputs()] == [
-        ("pixel_values", "tensor(float)")
-    ]
+    assert [(i.name, i.type) for i in session.get_inputs()] == [("pixel_values", "tensor(float)")]
     assert [o.name for o in session.get_outputs()] == ["score", "embedding"]
     for batch in (1, 3):
         score, embedding = session.run(
@@ -115,9 +113,7 @@ def test_onnx_file_follows_the_contract(trained):
 def test_scorer_reads_the_model_folder(trained, photographs):
     folder, student, _ = trained
     picture = photographs["coffee"]
-    assert Scorer(folder / "model")(picture) == pytest.approx(
-        student.score([picture])[0], abs=1e-4
-    )
+    assert Scorer(folder / "model")(picture) == pytest.approx(student.score([picture])[0], abs=1e-4)
 
 
 def test_started_again_nothing_is_redone(trained, data):

@@ -109,6 +109,7 @@ class PictureFinder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.there = folder.is_dir()
         self.asked = 0
         self.missing: list[str] = []
         self._by_lower: dict[str, Path] | None = None
@@ -126,6 +127,8 @@ class PictureFinder:
 
     def look(self, name: str) -> Path | None:
         """The picture's path, or None when it is missing (not counted)."""
+        if not self.there:
+            return None
         exact = resolve_path(name, self.folder)
         if exact.is_file():
             return exact
