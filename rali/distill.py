@@ -1,6 +1,7 @@
 """RALI from end to end: manifest and rationales in, a scoring model folder out.
 
-align → embed → compress → bases → fit, in that order, into one run folder. Each stage leaves its
+align → embed → compress → bases → fit (→ finetune), in that order, into one run folder. Each stage
+leaves its
 result with a fingerprint of everything it depends on, so the same command started again does
 only what is missing, and a changed setting redoes only what it touches.
 """
@@ -26,6 +27,7 @@ from .compress import CompressConfig, fit_projection
 from .config import write_yaml
 from .encoders import Encoder, load_encoder
 from .errors import InputError
+from .finetune import FinetuneConfig, finetune
 from .fit import FitConfig, fit_scores
 from .images import PictureBatches, embed
 from .manifest import Row
@@ -47,6 +49,7 @@ class DistillConfig:
         seed: of every random choice.
         views: embeddings per training picture for bases and fit: 1, or 2 with its mirror image.
         align, compress, bases, fit: the four steps.
+        finetune: a fifth one beyond the paper, off by default.
     """
 
     encoder: str = "ViT-L-14-336-quickgelu"
@@ -57,6 +60,7 @@ class DistillConfig:
     compress: CompressConfig = field(default_factory=CompressConfig)
     bases: BasesConfig = field(default_factory=BasesConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
 
 
 class RunFolder:
@@ -234,6 +238,8 @@ def distill(
     student.basis_vectors.copy_(torch.from_numpy(fitted.basis_vectors))
     student.basis_scores.copy_(torch.from_numpy(fitted.basis_scores))
     student.requires_grad_(False)
+    if config.finetune.epochs > 0:
+        _finetune_stage(run, student, labelled, validation, encoder, config, say)
     student.save_pretrained(run.folder / "model")
     if state.num_processes > 1:
         state.wait_for_everyone()
@@ -326,6 +332,47 @@ def _align_stage(
         save_file(state, temporary)
         temporary.replace(aligned_file)
         run.finish("align", mark, time.monotonic() - started)
+
+
+def _finetune_stage(
+    run: RunFolder,
+    student: Student,
+    labelled: Sequence[Row],
+    validation: Sequence[Row],
+    encoder: Encoder,
+    config: DistillConfig,
+    say: Report,
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    mark = fingerprint("finetune", _weights_hash(student), asdict(config.finetune), config.seed)
+    file = run.folder / "finetuned.safetensors"
+    if run.done("finetune", mark) and file.is_file():
+        student.load_state_dict(load_file(file))
+        return
+    started = time.monotonic()
+
+    def on_step(step: int, steps: int, loss: float) -> None:
+        run.log(stage="finetune", step=step, loss=loss)
+        say("finetune", step, steps, loss)
+
+    def batches(rows: Sequence[Row]) -> PictureBatches:
+        return PictureBatches([row.image for row in rows], encoder.preprocess)
+
+    def scores(rows: Sequence[Row]) -> list[float]:
+        return [float(row.score) for row in rows if row.score is not None]
+
+    finetune(
+        student,
+        batches(labelled),
+        scores(labelled),
+        config.finetune,
+        validation=(batches(validation), scores(validation)) if validation else None,
+        seed=config.seed,
+        report=on_step,
+    )
+    save_file({k: v.contiguous() for k, v in student.state_dict().items()}, file)
+    run.finish("finetune", mark, time.monotonic() - started)
 
 
 def _embed_stage(

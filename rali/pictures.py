@@ -12,12 +12,13 @@ import io
 import os
 import re
 import stat
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from .errors import PictureError
 
@@ -31,13 +32,14 @@ PICTURE_SUFFIXES = frozenset((
 ))
 # Named, so that a hostile file cannot reach Ghostscript (EPS) or a rarely tested decoder.
 _FORMATS = (
-    "JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "AVIF", "TGA", "QOI",
-    "ICO",
+    *("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "QOI", "ICO"),
+    "AVIF",  # last, because Pillow before 11.3 stops with a KeyError here
 )
 # fmt: on
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _HEIF_BRANDS |= {b"mif1", b"msf1", b"heif"}
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+[^/]")  # Path() turns "https://" to "https:/"
+_strict = threading.Lock()
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -118,6 +120,10 @@ def _open(source: Any) -> Iterator[Image.Image]:
     elif isinstance(source, bytes | bytearray | memoryview):
         file = io.BytesIO(source)
     elif hasattr(source, "read"):
+        if isinstance(source, io.TextIOBase):
+            raise PictureError('The file is open as text: open it with open(path, "rb").')
+        if hasattr(source, "seekable") and source.seekable():
+            source.seek(0)  # a buffer just written to stands at its end
         # A copy: Pillow seeks in the file and may close it, and both are the caller's business.
         file = io.BytesIO(source.read())
     else:
@@ -134,6 +140,8 @@ def _open(source: Any) -> Iterator[Image.Image]:
         if _is_heif(head):
             _register_heif()
             formats = ("HEIF",)
+        elif isinstance(source, str | Path) and Path(source).suffix.lower() == ".tga":
+            formats = ("TGA",)  # has no signature: any data could pass for one, so by name only
         with Image.open(file, formats=formats) as image:
             yield image
 
@@ -182,7 +190,7 @@ def _reason(error: Exception, max_pixels: int) -> str:
     text = str(error).strip().rstrip(".") or type(error).__name__
     if isinstance(error, Image.DecompressionBombError):
         return f"The picture has more pixels than the limit of {max_pixels:,} allows."
-    if isinstance(error, UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError | KeyError):
         return "This is not a picture in a format that rali reads, or its header is damaged."
     if isinstance(error, PermissionError):
         return "There is no permission to read the file."
@@ -204,10 +212,12 @@ def _from_image(image: Image.Image, max_pixels: int) -> np.ndarray:
         raise PictureError(
             f"The picture has {width} by {height} pixels, more than the limit of {max_pixels:,}."
         )
-    sixteen = any("16" in str(getattr(tile, "args", "")) for tile in getattr(image, "tile", ()))
-    image.load()
+    raw_mode = _raw_mode(image)
+    _separate_16_bit_planes(image, raw_mode)
+    with _whole_files_only():
+        image.load()
     orientation, profile = _orientation(image), image.info.get("icc_profile")
-    colour, alpha = _split_alpha(image, sixteen)
+    colour, alpha = _split_alpha(image, raw_mode)
     rgb = _to_srgb(colour, profile)
     pixels = np.asarray(rgb)
     if alpha is not None:
@@ -215,6 +225,37 @@ def _from_image(image: Image.Image, max_pixels: int) -> np.ndarray:
     if orientation in _TRANSPOSE:
         pixels = np.asarray(Image.fromarray(pixels).transpose(_TRANSPOSE[orientation]))
     return np.array(pixels, dtype=np.uint8, order="C")
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How the file's samples are packed, e.g. "RGB;16B"; empty once the picture is decoded."""
+    tiles = getattr(image, "tile", None)
+    args = tiles[0][3] if tiles else ""
+    return str(args[0] if isinstance(args, tuple) else args)
+
+
+def _separate_16_bit_planes(image: Any, raw_mode: str) -> None:
+    """Hand an uncompressed planar 16-bit TIFF to libtiff: Pillow itself reads it as 8 bits."""
+    tags: Any = getattr(image, "tag_v2", {})
+    if raw_mode and tags.get(284) == 2 and tags.get(258, ())[:2] == (16, 16):
+        whole = ("libtiff", (0, 0, *image.size), 0, (f"{image.mode};16N", False, tags.offset))
+        kind = type(image.tile[0])  # a named tuple since Pillow 11
+        image.tile = [whole if kind is tuple else kind(*whole)]
+        image.use_load_libtiff = True
+
+
+@contextlib.contextmanager
+def _whole_files_only() -> Iterator[None]:
+    """Undo `ImageFile.LOAD_TRUNCATED_IMAGES = True`, under which half a picture is a picture."""
+    if not ImageFile.LOAD_TRUNCATED_IMAGES:
+        yield
+        return
+    with _strict:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+        try:
+            yield
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = True
 
 
 def _orientation(image: Image.Image) -> int:
@@ -225,7 +266,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _split_alpha(image: Image.Image, sixteen: bool) -> tuple[Image.Image, Image.Image | None]:
+def _split_alpha(image: Image.Image, raw_mode: str) -> tuple[Image.Image, Image.Image | None]:
     """(`L`, `RGB`, `CMYK` or `LAB` of 8 bits, alpha `L` or None) of a picture of any mode."""
     transparent = image.info.get("transparency")
     if image.mode.startswith(("I", "F")):
@@ -239,8 +280,9 @@ def _split_alpha(image: Image.Image, sixteen: bool) -> tuple[Image.Image, Image.
     elif image.mode in ("1", "L", "RGB") and transparent is not None:
         pixels = np.asarray(image.convert("L") if image.mode == "1" else image)
         key = np.asarray(transparent, dtype=np.int64)
-        if sixteen:  # the colour is given with 16 bits, the pixels came with 8
+        if "16" in raw_mode:  # the colour is given with 16 bits, the pixels came with 8
             key >>= 8
+        key *= {"L;2": 85, "L;4": 17}.get(raw_mode, 1)  # 2- and 4-bit keys come unscaled
         if image.mode == "1":
             key = (key != 0) * 255
         hit = pixels == key

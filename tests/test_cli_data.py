@@ -259,3 +259,18 @@ def test_biq2021_by_naming_its_columns(data_dir, tmp_path):
         *("--dataset", "biq2021", "-o", tmp_path / "columns.csv"),
     )
     assert read_manifest(tmp_path / "columns.csv") == biq2021.read(index.parent)
+
+
+def test_degrade_of_an_empty_folder_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    message = refusal("degrade", tmp_path / "empty", "-o", tmp_path / "out")
+    assert "no pictures" in message and not (tmp_path / "out").exists()
+
+
+def test_degrade_names_what_it_left_out_and_exits_1(photograph_files, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"not a picture")
+    arguments = ("degrade", photograph_files[0], broken, "-o", tmp_path / "out", "--size", 32)
+    result = CliRunner().invoke(app, [str(a) for a in (*arguments, "--distortion", "blur")])
+    assert result.exit_code == 1 and "broken.jpg" in result.stderr
+    assert (tmp_path / "out" / "manifest.csv").is_file()

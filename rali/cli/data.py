@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from rali.errors import InputError
 
 if TYPE_CHECKING:
     from rali.manifest import Row
@@ -301,7 +304,10 @@ def degrade(
 
     names = [canonical(name) for name in distortion or DISTORTIONS]
     pictures = find_pictures(photos)
-    with StageProgress() as progress:
+    if not pictures:
+        raise InputError(f"There are no pictures in {', '.join(map(str, photos))}.")
+    with warnings.catch_warnings(record=True) as left_out, StageProgress() as progress:
+        warnings.simplefilter("always")
         rows = degrade_folder(
             pictures,
             output,
@@ -314,6 +320,10 @@ def degrade(
         )
     write_manifest(rows, output / "manifest.csv")
     typer.echo(f"{output / 'manifest.csv'}: {len(rows)} pictures of {len(pictures)} photographs.")
+    unread = [str(entry.message) for entry in left_out if "left out" in str(entry.message)]
+    if unread:
+        typer.echo(f"rali: {unread[0]}", err=True)
+        raise typer.Exit(1)
 
 
 @app.command("rationales")
