@@ -9,7 +9,6 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from rali.export import compare, export_onnx
 
 from rali import Scorer, Student
 from rali.align import AlignConfig
@@ -19,6 +18,7 @@ from rali.degradations import degrade_folder
 from rali.distill import DistillConfig, RunFolder, distill
 from rali.encoders import Encoder, TextTower, load_encoder, nano_preprocess
 from rali.errors import InputError
+from rali.export import compare, export_onnx
 from rali.fit import FitConfig
 from rali.nano import NanoConfig, NanoImageEncoder, NanoTextEncoder, tokenize
 from rali.reference import build_reference_triplets

@@ -1,0 +1,38 @@
+"""The quickstart, killed in the middle and started again, as a user would."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+@pytest.mark.slow
+def test_quickstart_survives_a_kill_and_meets_its_bar(tmp_path, photograph_files):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "rali", "quickstart", photograph_files[0], "--out", out]
+    first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    metrics = out / "metrics.jsonl"
+    limit = time.monotonic() + 500
+    while not (metrics.is_file() and metrics.read_text().count("align") > 5):
+        assert first.poll() is None and time.monotonic() < limit
+        time.sleep(0.5)
+    os.kill(first.pid, signal.SIGINT)
+    assert first.wait(60) != 0
+    degraded = {p: p.stat().st_mtime_ns for p in (out / "pictures").glob("*.png")}
+    assert len(degraded) > 100
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {p: p.stat().st_mtime_ns for p in degraded} == degraded, "pictures were made again"
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["srcc"] >= 0.8 and summary["held_out_photographs"] >= 3
+    assert summary["onnx_max_difference"] <= 1e-4
+    assert 1 <= summary["pictures"][0]["score"] <= 5
+    assert set(summary["stages"]) >= {"degrade", "rationales", "align", "fit", "export"}
+    page = (out / "report.html").read_text()
+    assert photograph_files[0].name in page and "http" not in page.split("<style>")[0]
