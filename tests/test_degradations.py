@@ -82,6 +82,8 @@ def test_null_and_severity_0_are_unchanged_copies(photographs: dict[str, np.ndar
         (" Jpeg compression ", "compression"),
         ("Gaussian blur", "blur"),
         ("contrast_weaken", "contrast weaken"),
+        ("contrast-weaken", "contrast weaken"),  # as in the names of written files
+        ("over-sharpening", "oversharpen"),
         ("pixelation", "pixelate"),
         ("quantization", "quantize"),
         ("none", "null"),
