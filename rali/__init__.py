@@ -22,6 +22,9 @@ def __getattr__(name: str) -> Any:
 
         return Scorer
     if name == "Student":
+        from rali.errors import require
+
+        require("torch", "distill")
         from rali.student import Student
 
         return Student

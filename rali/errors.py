@@ -25,6 +25,15 @@ class MissingExtraError(RaliError, ImportError):
     """A package of an optional extra is not installed."""
 
 
+DATA_PACKAGES = ("pyarrow", "yaml", "openpyxl", "xlrd", "scipy")
+
+
+def missing_extra(package: str, extra: str = "") -> str:
+    """The sentence for a package that is not installed; the extra is looked up if not given."""
+    extra = extra or ("data" if package in DATA_PACKAGES else "distill")
+    return f"This needs {package}, which is not installed. Type: pip install 'rali[{extra}]'"
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import `module`, or say which extra of rali brings it.
 
@@ -34,7 +43,4 @@ def require(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        package = module.partition(".")[0]
-        raise MissingExtraError(
-            f"This needs {package}, which is not installed. Type: pip install 'rali[{extra}]'"
-        ) from error
+        raise MissingExtraError(missing_extra(module.partition(".")[0], extra)) from error

@@ -19,8 +19,10 @@ from rali.distill import DistillConfig, RunFolder, distill
 from rali.encoders import Encoder, TextTower, load_encoder, nano_preprocess
 from rali.errors import InputError
 from rali.export import compare, export_onnx
+from rali.finetune import FinetuneConfig
 from rali.fit import FitConfig
 from rali.nano import NanoConfig, NanoImageEncoder, NanoTextEncoder, tokenize
+from rali.pretrain import PretrainConfig, pretrain
 from rali.reference import build_reference_triplets
 from rali.triplets import read_triplets
 
@@ -80,7 +82,7 @@ def test_distill_leaves_a_model_that_loads_and_scores_alike(trained, photographs
     folder, student, _ = trained
     loaded = Student.from_pretrained(folder / "model")
     pictures = list(photographs.values())
-    assert np.array_equal(loaded.score(pictures), student.score(pictures))
+    assert loaded.score(pictures) == pytest.approx(student.score(pictures), abs=1e-5)
     assert ((loaded.score(pictures) >= 1) & (loaded.score(pictures) <= 5)).all()
     config = json.loads((folder / "model" / "config.json").read_text())
     assert config["model_type"] == "rali" and config["pca_dim"] == 16
@@ -210,6 +212,46 @@ def test_damaged_weights_are_a_sentence(trained, tmp_path):
 def test_unknown_encoder_is_a_sentence():
     with pytest.raises(InputError, match="no encoder is called 'ViT-Q'"):
         load_encoder("ViT-Q")
+
+
+def test_finetuning_the_encoder_fits_the_training_pictures_better(trained, data, tmp_path):
+    rows, triplets = data
+    _, student, _ = trained
+    config = dataclasses.replace(CONFIG, finetune=FinetuneConfig(epochs=20, batch_size=12, lr=3e-3))
+    stages: list[str] = []
+    tuned = distill(
+        config, rows, triplets, tmp_path, encoder=small_encoder(),
+        report=lambda stage, step, steps, loss: stages.append(stage),
+    )  # fmt: skip
+    assert "finetune" in stages
+    val = [row for row in rows if row.split == "val"]
+    wanted = np.array([row.score for row in val])
+
+    def error(model: Student) -> float:
+        return float(((model.score([row.image for row in val]) - wanted) ** 2).mean())
+
+    assert not torch.equal(tuned.basis_vectors, student.basis_vectors)
+    assert error(tuned) < error(student) + 0.1, "the best epoch on val is kept"
+    loaded = Student.from_pretrained(tmp_path / "model")
+    assert error(loaded) == pytest.approx(error(tuned), abs=1e-4)
+
+
+def test_pretraining_learns_resumes_and_loads(photograph_files, tmp_path):
+    texts = [[f"picture number {i} is {w}" for w in ("fine", "good")] for i in range(5)]
+    config = PretrainConfig(epochs=8, batch_size=5, lr=5e-3, nano=SMALL)
+    losses: list[float] = []
+    folder = pretrain(
+        photograph_files, texts, config, tmp_path, report=lambda s, n, loss: losses.append(loss)
+    )
+    assert losses[-1] < losses[0]
+    encoder = load_encoder("nano", str(folder))
+    assert encoder.dim == SMALL.embed_dim and encoder.text is not None
+    assert encoder.text.encode(["a", ""]).isfinite().all()
+
+
+def test_too_few_pictures_to_pretrain_is_a_sentence(photograph_files, tmp_path):
+    with pytest.raises(InputError, match="at least one batch of 96"):
+        pretrain(photograph_files, [["x"]] * 5, PretrainConfig(), tmp_path)
 
 
 def test_unknown_settings_are_named():

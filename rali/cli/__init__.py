@@ -11,7 +11,7 @@ import typer
 
 from rali import __version__
 from rali.cli import data, distill, evaluate, export, quickstart, score
-from rali.errors import RaliError
+from rali.errors import RaliError, missing_extra
 
 app = typer.Typer(
     name="rali",
@@ -51,6 +51,12 @@ def main() -> None:
         app()
     except RaliError as error:
         typer.echo(f"rali: {error}", err=True)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "rali"):
+            raise
+        typer.echo(f"rali: {missing_extra(package)}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("rali: stopped; the same command goes on from here.", err=True)
