@@ -81,25 +81,38 @@ def token_count(text: str) -> int:
     return len(_WORD.findall(text.lower()))
 
 
-def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    )
+class _Conv(nn.Module):
+    """3×3 convolution, shared by all views, then a batch normalisation for each view.
 
+    A shrunken picture and native crops have different statistics: one running mean for both
+    would be right for neither when the model is evaluated.
+    """
 
-class _Residual(nn.Module):
-    def __init__(self, width: int) -> None:
+    def __init__(self, inputs: int, outputs: int, views: int, stride: int = 1) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            _conv(width, width),
-            nn.Conv2d(width, width, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(width),
+        self.conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(outputs) for _ in range(views))
+
+    def forward(self, x: Tensor, view: int) -> Tensor:
+        return self.norms[view](self.conv(x))
+
+
+class _Stage(nn.Module):
+    """Halve the resolution; then, where asked for, a residual block."""
+
+    def __init__(self, inputs: int, outputs: int, views: int, residual: bool) -> None:
+        super().__init__()
+        self.down = _Conv(inputs, outputs, views, stride=2)
+        self.body = nn.ModuleList(
+            _Conv(outputs, outputs, views) for _ in range(2 if residual else 0)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.body(x))
+    def forward(self, x: Tensor, view: int) -> Tensor:
+        x = F.relu(self.down(x, view))
+        if len(self.body):
+            inner = F.relu(self.body[0](x, view))
+            x = F.relu(x + self.body[1](inner, view))
+        return x
 
 
 class NanoImageEncoder(nn.Module):
@@ -109,12 +122,13 @@ class NanoImageEncoder(nn.Module):
         super().__init__()
         self.config = config
         widths = config.widths
-        self.stem = _conv(3, widths[0], stride=2)
-        self.stages = nn.ModuleList()
-        for index in range(1, len(widths)):
-            down = _conv(widths[index - 1], widths[index], stride=2)
-            # A residual block at the highest resolution costs as much as all the others.
-            self.stages.append(nn.Sequential(down, _Residual(widths[index])) if index > 1 else down)
+        views = len(config.views)
+        self.stem = _Conv(3, widths[0], views, stride=2)
+        # A residual block at the highest resolution would cost as much as all the others.
+        self.stages = nn.ModuleList(
+            _Stage(widths[index - 1], widths[index], views, residual=index > 1)
+            for index in range(1, len(widths))
+        )
         pooled = sum(widths) * (2 if config.statistics else 1) * len(config.views)
         self.norm = nn.LayerNorm(pooled)
         self.head = nn.Sequential(
@@ -164,16 +178,15 @@ class NanoImageEncoder(nn.Module):
             top = int(torch.randint(height - inner + 1, ()))
             left = int(torch.randint(width - inner + 1, ()))
             pixels = pixels[..., top : top + inner, left : left + inner]
-        for kind, *numbers in self.config.views:
-            view = (
-                (F.avg_pool2d(pixels, numbers[0]) if numbers[0] > 1 else pixels)
-                if kind == "whole"
-                else self._crops(pixels, *numbers)
-            )
-            x = self.stem(view)
+        for index, (kind, *numbers) in enumerate(self.config.views):
+            if kind == "crops":
+                view = self._crops(pixels, *numbers)
+            else:
+                view = F.avg_pool2d(pixels, numbers[0]) if numbers[0] > 1 else pixels
+            x = F.relu(self.stem(view, index))
             pooled += self._pool(x, batch)
             for stage in self.stages:
-                x = stage(x)
+                x = stage(x, index)
                 pooled += self._pool(x, batch)
         return self.head(self.norm(torch.cat(pooled, 1)))
 
