@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,28 @@ def test_numbers_come_with_intervals_and_training_is_named() -> None:
     assert "Read <me>." in text
     assert "224 × 224" in text
     assert "--model 'my model'" in text
+
+
+def test_nested_settings_are_a_block_below_the_table() -> None:
+    training = {"pictures": 12, "versions": {"torch": "2"}, "config": {"fit": {"lr": 0.03}}}
+    text = model_card(CONFIG, None, training)
+    assert "| Versions | torch: 2 |" in text
+    table, _, rest = text.partition("<details>")
+    assert "0.03" not in table
+    block = rest.partition("```json\n")[2].partition("\n```")[0]
+    assert json.loads(block) == {"config": {"fit": {"lr": 0.03}}}
+
+
+def test_limits_name_no_input_size_that_is_not_given() -> None:
+    assert "input size above" in model_card(CONFIG, None, {})
+    assert "input size above" not in model_card({"encoder": "x"}, None, {})
+
+
+def test_the_builtin_is_loaded_by_its_name() -> None:
+    text = model_card(CONFIG, None, {}, name="builtin")
+    assert "scorer = Scorer()" in text
+    assert "rali score photos/\n" in text
+    assert "rali evaluate builtin manifest.csv" in text
 
 
 def test_without_an_evaluation_it_says_so() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import numpy as np
 import pytest
 import typer
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner
 
 from rali import evaluate as evaluation_module
 from rali.cli import evaluate as command
 from rali.errors import InputError
-from rali.evaluate import evaluate, evaluate_predictions, to_markdown
+from rali.evaluate import evaluate, evaluate_predictions, to_markdown, to_table
 from rali.manifest import Row, write_manifest
 from rali.metrics import srcc
 
@@ -139,6 +141,29 @@ def test_markdown_shows_both_plccs_intervals_and_escapes_bars() -> None:
     assert "[" in text
 
 
+def test_a_logistic_that_was_not_fitted_is_named() -> None:
+    few, many = _rows([1, 3, 2, 4], dataset="few"), _rows([1, 2, 3, 5, 4, 2.5], dataset="many")
+    many = [replace(row, image=Path(f"/q{row.image}")) for row in many]
+    predictions = {row.image: float(i) for i, row in enumerate(few + many)}
+    text = to_markdown(evaluate_predictions(predictions, few + many))
+    assert "No logistic could be fitted to few:" in text
+    only = to_markdown(evaluate_predictions(predictions, many))
+    assert "No logistic" not in only
+
+
+def test_the_table_shows_every_label_and_name_as_it_is() -> None:
+    rows = _rows([1, 2, 3, 5, 4, 2.5], dataset="[red]set")
+    predictions = {row.image: float(i) for i, row in enumerate(rows)}
+    evaluation = {"model": "[bold]m", **evaluate_predictions(predictions, rows)}
+    console = Console(width=80, file=io.StringIO())
+    console.print(to_table(evaluation))
+    shown = console.file.getvalue()
+    for word in ("[bold]m", "[red]set", "(raw)", "(logistic)", "KRCC", "RMSE"):
+        assert word in shown
+    low, high = evaluation["datasets"]["[red]set"]["intervals"]["rmse"]
+    assert f"[{low:.2f}, {high:.2f}]" in shown
+
+
 def _run(arguments: list[str]) -> Any:
     app = typer.Typer()
     app.command()(command.evaluate)
@@ -181,6 +206,43 @@ def test_table_names_every_data_set_and_the_skipped_row(manifest: Path) -> None:
     assert run.exit_code == 0, run.output
     for word in ("one", "two", "average", "without a score, skipped: 1"):
         assert word in run.stdout
+
+
+@pytest.mark.usefixtures("fake_model")
+def test_a_folder_that_cannot_be_made_is_said_before_scoring(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_early(*_: Any, **__: Any) -> None:
+        raise AssertionError("scored before looking at --output")
+
+    monkeypatch.setattr(evaluation_module, "predict", too_early)
+    for bad in (manifest, manifest / "below"):
+        run = _run(["m", str(manifest), "--output", str(bad)])
+        assert isinstance(run.exception, InputError), run.exception
+        assert "--output" in str(run.exception)
+
+
+def test_a_model_folder_that_was_not_exported_is_scored_with_torch(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student = pytest.importorskip("rali.student")
+
+    class Mean:
+        def score(self, pictures: list[np.ndarray], batch_size: int) -> np.ndarray:
+            assert len(pictures) <= batch_size
+            return np.array([1 + 4 * picture.mean() / 255 for picture in pictures])
+
+    monkeypatch.setattr(student.Student, "from_pretrained", lambda _: Mean())
+    folder = tmp_path / "model"
+    (folder / "onnx").mkdir(parents=True)  # an empty folder is no export
+    (folder / "model.safetensors").touch()
+    found, _ = evaluate(folder, [manifest], batch_size=5)
+    expected, _ = evaluate(Brightness(), [manifest])
+    for name, numbers in found["datasets"].items():
+        assert numbers["rmse"] == pytest.approx(expected["datasets"][name]["rmse"], abs=1e-9)
+    (manifest.parent / "3.png").write_text("no picture")
+    with pytest.raises(InputError, match=r"1 of 24 pictures.*3\.png \("):
+        evaluate(folder, [manifest])
 
 
 def test_a_real_onnx_file_is_evaluated(manifest: Path, tmp_path: Path) -> None:
