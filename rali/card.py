@@ -46,8 +46,10 @@ def model_card(config: Json, evaluation: Json | None, training: Json, *, name: s
             ({"size": …}), "score_range". The rest is left to config.json itself.
         evaluation: from `rali.evaluate`, or None for "not evaluated".
         training: what it was trained on, by name; known names (`TRAINING_LABELS`) get a label,
-            others are shown as they are. "notes" (text or list) becomes paragraphs.
-        name: what to call the model; also what the usage lines load (a folder or hub id).
+            others are shown as they are, nested settings as JSON below the table. "notes" (text
+            or list) becomes paragraphs.
+        name: what to call the model; also what the usage lines load ("builtin", a folder or a
+            hub id).
 
     Returns:
         Markdown, with front matter that the Hugging Face Hub reads.
@@ -64,7 +66,7 @@ def model_card(config: Json, evaluation: Json | None, training: Json, *, name: s
         "## How well it does",
         _results(evaluation),
         "## Limits",
-        "\n".join(f"- {line}" for line in LIMITS if evaluation is not None or "RMSE" not in line),
+        _limits(config, evaluation),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -111,19 +113,22 @@ def _what_it_is(config: Json) -> str:
 
 
 def _usage(model: str) -> str:
+    builtin = model == "builtin"
+    argument = "" if builtin else json.dumps(model, ensure_ascii=False)
+    option = "" if builtin else f" --model {_shell(model)}"
     return "\n".join(
         [
             "```python",
             "from rali import Scorer",
             "",
-            f"scorer = Scorer({json.dumps(model, ensure_ascii=False)})",
+            f"scorer = Scorer({argument})",
             'scorer("photo.jpg")              # one score',
             'scorer(["a.jpg", "b.png"])       # an array of scores',
             "```",
             "",
             "```sh",
             "pip install rali",
-            f"rali score photos/ --model {_shell(model)}",
+            f"rali score photos/{option}",
             f"rali evaluate {_shell(model)} manifest.csv --split test",
             "```",
         ]
@@ -131,15 +136,26 @@ def _usage(model: str) -> str:
 
 
 def _training(training: Json) -> str:
+    known = {k: v for k, v in training.items() if k != "notes" and v is not None}
+    nested = {key: value for key, value in known.items() if _is_nested(value)}
     facts = [
         f"| {_text(TRAINING_LABELS.get(key, key.replace('_', ' ')))} | {_text(value)} |"
-        for key, value in training.items()
-        if key != "notes" and value is not None
+        for key, value in known.items()
+        if key not in nested
     ]
     notes = training.get("notes") or []
     notes = [notes] if isinstance(notes, str) else list(notes)
     table = "\n".join(["| | |", "| --- | --- |", *facts]) if facts else ""
-    return "\n\n".join([*([table] if table else []), *notes]) or "Not recorded."
+    block = ""
+    if nested:
+        text = json.dumps(nested, indent=2, ensure_ascii=False, default=str)
+        block = f"<details><summary>Settings</summary>\n\n```json\n{text}\n```\n\n</details>"
+    return "\n\n".join(part for part in (table, *notes, block) if part) or "Not recorded."
+
+
+def _is_nested(value: Any) -> bool:
+    """A mapping of mappings would be one endless line in the table."""
+    return isinstance(value, Mapping) and any(isinstance(v, Mapping) for v in value.values())
 
 
 def _results(evaluation: Json | None) -> str:
@@ -150,6 +166,16 @@ def _results(evaluation: Json | None) -> str:
     table = to_markdown(evaluation).partition("\n\n")[2].strip()  # the card has its own heading
     rows = f"split `{evaluation['split']}`" if evaluation.get("split") else "all labelled rows"
     return f"On {rows} of each data set:\n\n{table}"
+
+
+def _limits(config: Json, evaluation: Json | None) -> str:
+    """Only the limits whose "above" or "below" the card really has."""
+    shown = list(LIMITS)
+    if not (config.get("preprocess") or {}).get("size"):
+        shown = [line for line in shown if "input size above" not in line]
+    if evaluation is None:
+        shown = [line for line in shown if "RMSE" not in line]
+    return "\n".join(f"- {line}" for line in shown)
 
 
 def _text(value: Any) -> str:

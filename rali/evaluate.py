@@ -189,7 +189,8 @@ def _is_torch_folder(model: Any) -> bool:
     if not isinstance(model, str | Path):
         return False
     folder = Path(model)
-    return (folder / "model.safetensors").is_file() and not (folder / "onnx").is_dir()
+    exported = (folder / "onnx" / "model.onnx").is_file()
+    return (folder / "model.safetensors").is_file() and not exported
 
 
 def _scorer_scores(model: Any, pictures: Sequence[Path], batch_size: int) -> Scored:
@@ -220,16 +221,22 @@ def _student_scores(model: Any, pictures: Sequence[Path], batch_size: int) -> Sc
 
 
 def to_table(evaluation: Mapping[str, Any]) -> Table:
-    """The evaluation as a rich table, one line per data set and their average."""
-    from rich.table import Table
+    """The evaluation as a rich table, one line per data set and their average.
 
-    table = Table(title=_title(evaluation), title_justify="left")
-    table.add_column("data set", no_wrap=True)
+    Intervals have two decimals here, so that the table fits into 80 columns.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    title = Text(_title(evaluation))  # as text: "[" in a name is not markup
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+    table.add_column("data set", overflow="fold", min_width=8)
     table.add_column("n", justify="right")
     for label in LABELS.values():
-        table.add_column(label, justify="right")
-    for line in _lines(evaluation, newline="\n"):
-        table.add_row(*line)
+        table.add_column(label.replace(" ", "\n"), justify="right")
+    for line in _lines(evaluation, newline="\n", digits=2):
+        table.add_row(*(Text(cell) for cell in line))
     return table
 
 
@@ -237,11 +244,28 @@ def to_markdown(evaluation: Mapping[str, Any]) -> str:
     """The evaluation as a Markdown section: title, table, what the columns mean."""
     header = ["data set", "n", *LABELS.values()]
     rows = [header, ["---", *["---:"] * (len(header) - 1)], *_lines(evaluation, newline=" ")]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    note = NOTE
+    lines = ["| " + " | ".join(map(_escaped, row)) + " |" for row in rows]
+    notes = _escaped(" ".join([NOTE, *remarks(evaluation)]))
+    return "\n".join([f"## {_escaped(_title(evaluation))}", "", *lines, "", notes, ""])
+
+
+def remarks(evaluation: Mapping[str, Any]) -> list[str]:
+    """Sentences on what is particular in this evaluation; often none."""
+    sentences = []
+    straight = [n for n, numbers in evaluation["datasets"].items() if numbers["logistic"] is None]
+    if straight:
+        sentences.append(
+            f"No logistic could be fitted to {', '.join(straight)}: "
+            "PLCC (logistic) is PLCC (raw) there."
+        )
     if evaluation.get("unlabelled"):
-        note += f" Rows without a score, skipped: {evaluation['unlabelled']}."
-    return "\n".join([f"## {_title(evaluation)}", "", *lines, "", note, ""])
+        sentences.append(f"Rows without a score, skipped: {evaluation['unlabelled']}.")
+    return sentences
+
+
+def _escaped(text: str) -> str:
+    """A name that can break neither a Markdown table nor its page."""
+    return text.replace("|", "\\|").replace("<", "&lt;")
 
 
 def _title(evaluation: Mapping[str, Any]) -> str:
@@ -249,13 +273,13 @@ def _title(evaluation: Mapping[str, Any]) -> str:
     return f"{evaluation.get('model', 'Predictions')} on {rows}"
 
 
-def _lines(evaluation: Mapping[str, Any], newline: str) -> list[list[str]]:
+def _lines(evaluation: Mapping[str, Any], newline: str, digits: int = 3) -> list[list[str]]:
     lines = []
     for name, numbers in evaluation["datasets"].items():
         cells = []
         for metric in LABELS:
             low, high = numbers["intervals"][metric]
-            cells.append(f"{numbers[metric]:.3f}{newline}[{low:.3f}, {high:.3f}]")
+            cells.append(f"{numbers[metric]:.3f}{newline}[{low:.{digits}f}, {high:.{digits}f}]")
         lines.append([name, str(numbers["n"]), *cells])
     if len(lines) > 1:
         average = [f"{evaluation['average'][metric]:.3f}" for metric in LABELS]

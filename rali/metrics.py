@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -29,7 +29,10 @@ def _paired(pred: npt.ArrayLike, mos: npt.ArrayLike) -> tuple[Floats, Floats]:
     """Both inputs as float64 [n], or a sentence on what is wrong with them."""
     pairs = {}
     for name, values in (("predictions", pred), ("mean opinion scores", mos)):
-        array = np.asarray(values, dtype=np.float64)
+        try:
+            array = np.asarray(values, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"The {name} hold something that is not a number: {error}.") from error
         if array.ndim != 1:
             raise InputError(f"The {name} have shape {array.shape}; one number per picture, [n].")
         wrong = np.flatnonzero(~np.isfinite(array))
@@ -184,8 +187,9 @@ def bootstrap(
     """95 % percentile intervals (2.5 % and 97.5 %) of every metric, by resampling pictures.
 
     Pictures are drawn with replacement, `resamples` times (KRCC: the first `krcc_resamples` of
-    them). A draw in which one side is constant has no correlation and is drawn again. For
-    `plcc_logistic` the curve is fitted once, to all pictures, and held. Same seed, same intervals.
+    them). For `plcc_logistic` the curve is fitted once, to all pictures, and held. A draw in which
+    the predictions, the mapped predictions or `mos` are constant has no correlation and is drawn
+    again. Same seed, same intervals.
 
     Args:
         pred: predictions [n]. mos: mean opinion scores [n].
@@ -200,7 +204,8 @@ def bootstrap(
     mapped = _mapped(_fit_or_none(predicted, true), predicted)
     values: dict[str, list[Floats]] = {name: [] for name in METRICS}
     taus: list[float] = []
-    for index in _draws(predicted, true, resamples, np.random.default_rng(seed)):
+    sides = (predicted, mapped, true)
+    for index in _draws(sides, resamples, np.random.default_rng(seed)):
         x, y = predicted[index], true[index]
         values["plcc"].append(_pearson_rows(x, y))
         values["plcc_logistic"].append(_pearson_rows(mapped[index], y))
@@ -256,13 +261,17 @@ def _mapped(curve: Logistic | None, pred: Floats) -> Floats:
 
 
 def _draws(
-    pred: Floats, mos: Floats, resamples: int, rng: np.random.Generator
+    sides: Sequence[Floats], resamples: int, rng: np.random.Generator
 ) -> Iterator[npt.NDArray[np.int64]]:
-    """Index arrays [rows, n], `resamples` rows in all, in pieces of about a million numbers."""
-    n, left = pred.size, resamples
+    """Index arrays [rows, n], `resamples` rows in all, in pieces of about a million numbers.
+
+    No row makes one of `sides`, each [n], constant; on the flat end of a steep curve values
+    differ by rounding alone, which is constant too.
+    """
+    n, left = sides[0].size, resamples
     while left:
         index = rng.integers(0, n, size=(min(left, max(1, 1_000_000 // n)), n))
-        usable = (np.ptp(pred[index], axis=1) > 0) & (np.ptp(mos[index], axis=1) > 0)
+        usable = np.all([np.ptp(s[index], axis=1) > 1e-12 * np.ptp(s) for s in sides], axis=0)
         left -= int(usable.sum())
         yield index[usable]
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import PictureError
-from .evaluate import LABELS
+from .evaluate import LABELS, remarks
 from .pictures import open_picture
 
 if TYPE_CHECKING:
@@ -264,6 +264,7 @@ def _metrics_table(evaluation: Json) -> str:
         "Small figures: 95 % bootstrap interval over pictures. PLCC (logistic) is measured after "
         "the 4-parameter VQEG logistic fitted to the same pictures, PLCC (raw) and RMSE are not."
     )
+    note = escape(" ".join([note, *remarks(evaluation)]))
     return (
         "<div class=wide><table><thead><tr><th scope=col>data set</th><th scope=col>n</th>"
         f"{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div><p class=note>{note}</p>"

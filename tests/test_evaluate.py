@@ -155,9 +155,9 @@ def test_the_table_shows_every_label_and_name_as_it_is() -> None:
     rows = _rows([1, 2, 3, 5, 4, 2.5], dataset="[red]set")
     predictions = {row.image: float(i) for i, row in enumerate(rows)}
     evaluation = {"model": "[bold]m", **evaluate_predictions(predictions, rows)}
-    console = Console(width=80, file=io.StringIO())
-    console.print(to_table(evaluation))
-    shown = console.file.getvalue()
+    file = io.StringIO()
+    Console(width=80, file=file).print(to_table(evaluation))
+    shown = file.getvalue()
     for word in ("[bold]m", "[red]set", "(raw)", "(logistic)", "KRCC", "RMSE"):
         assert word in shown
     low, high = evaluation["datasets"]["[red]set"]["intervals"]["rmse"]

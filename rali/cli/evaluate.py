@@ -48,11 +48,16 @@ def evaluate(
 
     Example: rali evaluate builtin koniq.csv spaq.csv --split test -o results/
     """
-    from rali.evaluate import NOTE, labelled_rows, to_table
+    from rali.evaluate import NOTE, labelled_rows, remarks, to_table
     from rali.evaluate import evaluate as run
 
-    if output is not None and output.exists() and not output.is_dir():
-        raise InputError(f"--output {output} is a file; give a folder.")
+    if output is not None:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"--output {output} is no folder that can be made: {error.strerror}."
+            ) from error
     with _progress_bar() as progress:
         evaluation, predictions = run(
             model, manifests, split=split, batch_size=batch_size, progress=progress
@@ -67,8 +72,8 @@ def evaluate(
     console = Console()
     console.print(to_table(evaluation))
     console.print(NOTE, style="dim")
-    if evaluation["unlabelled"]:
-        console.print(f"Rows without a score, skipped: {evaluation['unlabelled']}.")
+    for sentence in remarks(evaluation):
+        console.print(sentence, markup=False, highlight=False)
     if output is not None:
         console.print(f"Written to {output}", markup=False, highlight=False)
 
@@ -96,7 +101,6 @@ def _write(
     from rali.evaluate import to_markdown
 
     labelled = [row for row in rows if row.score is not None]
-    folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(evaluation, indent=2, allow_nan=False, ensure_ascii=False)
     (folder / "evaluation.json").write_text(text + "\n", encoding="utf-8")
     (folder / "evaluation.md").write_text(to_markdown(evaluation), encoding="utf-8")
