@@ -86,6 +86,16 @@ def test_report_is_whole_and_escaped(content: dict[str, Any], tmp_path: Path) ->
         assert shown in text
 
 
+def test_a_logistic_that_was_not_fitted_is_said(content: dict[str, Any], tmp_path: Path) -> None:
+    first = [
+        Row(Path(row["image"]), score=row["mos"], dataset=BAD) for row in content["predictions"]
+    ]
+    few = evaluate_predictions({row.image: row.score or 0.0 for row in first[:4]}, first[:4])
+    text = write_report(tmp_path / "r.html", title="t", evaluation=few).read_text(encoding="utf-8")
+    assert "No logistic could be fitted to &lt;script&gt;" in text
+    assert "script" not in Page(text).tags
+
+
 def test_worst_error_comes_first(content: dict[str, Any], tmp_path: Path) -> None:
     text = write_report(tmp_path / "report.html", **content).read_text(encoding="utf-8")
     worst = text.partition("Worst errors first")[2].partition("</section>")[0]
