@@ -1,9 +1,9 @@
 """RALI from end to end: manifest and rationales in, a scoring model folder out.
 
-align → embed → compress → bases → fit (→ finetune), in that order, into one run folder. Each stage
-leaves its
-result with a fingerprint of everything it depends on, so the same command started again does
-only what is missing, and a changed setting redoes only what it touches.
+align → embed → compress → bases → fit (→ finetune), in that order, into one run folder. The long
+stages (align, embed, finetune) leave their result with a fingerprint of everything it depends on,
+so the same command started again does only what is missing, and a changed setting redoes only
+what it touches; the others take a second and are always done.
 """
 
 from __future__ import annotations
@@ -90,18 +90,24 @@ class RunFolder:
             file.write(json.dumps(row) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All logged rows; of a step that was done twice (after a kill) the later one."""
+        """All logged rows; a stage that went back to a step forgets what it had logged from there.
+
+        So a step done twice after a kill counts once, and a changed setting leaves no old tail.
+        """
         path = self.folder / "metrics.jsonl"
         if not path.is_file():
             return []
-        rows: dict[tuple[str, int], dict[str, Any]] = {}
+        stages: dict[str, list[dict[str, Any]]] = {}
         for line in path.read_text("utf-8").splitlines():
             try:
                 row = json.loads(line)
             except json.JSONDecodeError:  # the line a kill cut short
                 continue
-            rows[row["stage"], row["step"]] = row
-        return list(rows.values())
+            logged = stages.setdefault(row["stage"], [])
+            while logged and logged[-1]["step"] >= row["step"]:
+                logged.pop()
+            logged.append(row)
+        return [row for logged in stages.values() for row in logged]
 
     def _read(self) -> dict[str, Any]:
         return json.loads(self._stages.read_text("utf-8")) if self._stages.is_file() else {}

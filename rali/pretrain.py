@@ -98,6 +98,11 @@ def pretrain(
     step, saved = 0, time.monotonic()
     if checkpoint.is_file():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
+        if state["config"] != str(config):
+            raise InputError(
+                f"{checkpoint} is of a run with other settings; give another folder, or delete it "
+                "to start again."
+            )
         for name, module in modules.items():
             module.load_state_dict(state[name])
         optimizer.load_state_dict(state["optimizer"])
@@ -132,6 +137,7 @@ def pretrain(
                     "log_scale": log_scale.detach(),
                     "rng": torch.get_rng_state(),
                     "step": step,
+                    "config": str(config),
                 },
                 temporary,
             )

@@ -186,7 +186,8 @@ def test_missing_rationales_are_named(data, tmp_path):
 def test_metrics_survive_a_cut_line(tmp_path):
     run = RunFolder(tmp_path)
     run.log(stage="align", step=1, loss=2.0)
-    run.log(stage="align", step=1, loss=1.5)
+    run.log(stage="align", step=2, loss=1.8)
+    run.log(stage="align", step=1, loss=1.5)  # started again with another setting
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"stage": "ali')
     assert run.metrics() == [{"stage": "align", "step": 1, "loss": 1.5}]
