@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-DATA ?= $(wildcard ../shared/data)
+# make test DATA=DIR also runs the tests that need DIR/biq2021 and DIR/score_files.
+DATA ?=
 
 .PHONY: quickstart test lint clean
 

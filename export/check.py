@@ -23,9 +23,13 @@ class Agreement:
     onnx_scores: np.ndarray
     max_difference: float
 
-    @property
-    def passed(self) -> bool:
-        return self.max_difference <= TOLERANCE
+    def require(self) -> None:
+        """Raise an InputError when the difference is more than `TOLERANCE`."""
+        if self.max_difference > TOLERANCE:
+            raise InputError(
+                f"the ONNX file differs from torch by {self.max_difference:.1e}, more than "
+                f"{TOLERANCE:g}. Do not use it; please report the encoder and the versions."
+            )
 
 
 def compare(student: Student, onnx_file: str | Path, pictures: Sequence[Any]) -> Agreement:

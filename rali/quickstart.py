@@ -7,7 +7,6 @@ evaluated on others (whole contents, never trained on), exported, and shown in `
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.resources import files
@@ -16,12 +15,13 @@ from typing import Any
 
 from .align import AlignConfig
 from .degradations import degrade_folder
-from .distill import DistillConfig, RunFolder, distill, training_rows
+from .distill import DistillConfig, distill, training_rows
 from .evaluate import evaluate
 from .fit import FitConfig
 from .manifest import Row, write_manifest
 from .reference import build_reference_triplets
 from .report import write_report
+from .run_folder import RunFolder
 from .scorer import Scorer
 from .splits import assign_splits
 from .triplets import read_triplets
@@ -74,7 +74,7 @@ def quickstart(
     from .student import Student
 
     run = RunFolder(Path(folder))
-    with _stage(run, "degrade"):
+    with run.timed("degrade"):
         rows = degrade_folder(
             photographs(),
             run.folder / "pictures",
@@ -85,7 +85,7 @@ def quickstart(
         manifest = run.folder / "manifest.csv"
         write_manifest(rows, manifest)
     train, _ = training_rows(rows)
-    with _stage(run, "rationales"):
+    with run.timed("rationales"):
         build_reference_triplets(
             train,
             run.folder / "triplets",
@@ -103,15 +103,16 @@ def quickstart(
         report=report,
     )
     model = run.folder / "model"
-    with _stage(run, "export"):
+    with run.timed("export"):
         from rali.export import compare, export_onnx
         from rali.export.check import check_pictures
 
         report("export", 0, 1, None)
         onnx = export_onnx(student, model / "onnx" / "model.onnx")
         agreement = compare(student, onnx, check_pictures())
+        agreement.require()
         report("export", 1, 1, None)
-    with _stage(run, "evaluate"):
+    with run.timed("evaluate"):
         evaluation, predictions = evaluate(
             onnx,
             [manifest],
@@ -120,7 +121,7 @@ def quickstart(
         )
         Student.from_pretrained(model).save_pretrained(model, evaluation=evaluation)
         (run.folder / "evaluation.json").write_text(json.dumps(evaluation, indent=2), "utf-8")
-    with _stage(run, "report"):
+    with run.timed("report"):
         report("report", 0, 1, None)
         summary = _summary(run, rows, evaluation, agreement.max_difference)
         scored = [
@@ -174,17 +175,3 @@ def _summary(
         "seconds": round(sum(stages.values()), 2),
         "stages": stages,
     }
-
-
-class _stage:  # noqa: N801 - reads as a statement
-    """Adds a block's seconds to the stage's total, so a resumed run counts both parts."""
-
-    def __init__(self, run: RunFolder, name: str) -> None:
-        self.run, self.name = run, name
-
-    def __enter__(self) -> None:
-        self.started = time.monotonic()
-
-    def __exit__(self, *error: object) -> None:
-        before = self.run.seconds().get(self.name, 0.0)
-        self.run.finish(self.name, "", before + time.monotonic() - self.started)

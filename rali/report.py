@@ -48,9 +48,10 @@ padding:20px 22px;margin:18px 0 0}
 margin:24px 0 0}
 .tile{background:var(--box);border:1px solid var(--line);border-radius:12px;padding:14px 18px}
 .tile dt{color:var(--muted);font-size:.85rem}
-.tile dd{margin:2px 0 0;font-size:1.75rem;font-weight:650;letter-spacing:-.02em;line-height:1.25;
+.tile dd{margin:2px 0 0;font-size:clamp(1.3rem,5.6vw,1.75rem);white-space:nowrap;
+font-weight:650;letter-spacing:-.02em;line-height:1.25;
 font-variant-numeric:tabular-nums}
-.tile small{display:block;font-weight:400;letter-spacing:0;font-size:.8rem}
+.tile small{display:block;white-space:normal;font-weight:400;letter-spacing:0;font-size:.8rem}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(170px,1fr));gap:14px}
 .card{margin:0;border:1px solid var(--line);border-radius:10px;overflow:hidden;min-width:0}
 .card img,.none{display:block;width:100%;aspect-ratio:4/3;object-fit:contain;
@@ -68,6 +69,7 @@ font-variant-numeric:tabular-nums}
 .plot img{max-width:100%;height:auto}
 .plot figcaption{max-width:46em;margin:6px auto 0}
 .wide{overflow-x:auto}
+.plot .wide img{max-width:max(100%,600px)}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;margin:0 0 10px}
 th,td{padding:7px 10px;text-align:right;border-bottom:1px solid var(--line);vertical-align:top}
 thead th{color:var(--muted);font-size:.85rem;font-weight:500;white-space:nowrap}
@@ -164,7 +166,8 @@ def write_report(
             _figure(
                 *(plots.loss_curves(rows, theme=theme) for theme in plots.THEMES),
                 alt="Loss against training step, one panel per stage",
-                caption="Loss of each step (faint) and its running mean.",
+                caption="Loss by training step. Where a stage has many steps they are faint, and "
+                "the line is their running mean.",
             )
         )
     if basis_vectors is not None and basis_scores is not None:
@@ -361,11 +364,12 @@ def thumbnail(source: Any, *, longer_side: int = THUMBNAIL) -> str:
 def _figure(light: Figure, dark: Figure, *, alt: str, caption: str) -> str:
     from .plots import data_uri
 
+    wide = " class=wide" if light.get_figwidth() > 7 else ""  # scrolls sideways on a phone
     return (
-        "<figure class=plot><picture>"
+        f"<figure class=plot><div{wide}><picture>"
         f'<source media="(prefers-color-scheme: dark)" srcset="{data_uri(dark)}">'
         f'<img src="{data_uri(light)}" width="{96 * light.get_figwidth():.0f}" '
-        f'alt="{escape(alt)}"></picture>'
+        f'alt="{escape(alt)}"></picture></div>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 

@@ -40,6 +40,7 @@ def main() -> None:
     student = Student.from_pretrained(target)  # what ships is what float16 left
     onnx = export_onnx(student, target / "onnx" / "model.onnx")
     agreement = compare(student, onnx, check_pictures())
+    agreement.require()
 
     whole = [r for r in biq2021.read(arguments.data / "biq2021") if r.split == "test"]
     parts = biq2021.read(arguments.data / "biq2021", by_subset=True)

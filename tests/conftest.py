@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parent.parent
-
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder with biq2021/, pristine/ and score_files/; tests that need it are skipped."""
-    for folder in (os.environ.get("RALI_DATA"), ROOT.parent / "shared" / "data"):
-        if folder and (Path(folder) / "score_files").is_dir():
-            return Path(folder)
+    folder = os.environ.get("RALI_DATA")
+    if folder and (Path(folder) / "score_files").is_dir():
+        return Path(folder).resolve()
     pytest.skip("no data here: set RALI_DATA to the folder with biq2021/ and score_files/")
 
 

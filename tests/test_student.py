@@ -15,7 +15,7 @@ from rali.align import AlignConfig
 from rali.bases import BasesConfig
 from rali.config import from_dict, with_overrides
 from rali.degradations import degrade_folder
-from rali.distill import DistillConfig, RunFolder, distill
+from rali.distill import DistillConfig, distill
 from rali.encoders import Encoder, TextTower, load_encoder, nano_preprocess
 from rali.errors import InputError
 from rali.export import compare, export_onnx
@@ -24,6 +24,7 @@ from rali.fit import FitConfig
 from rali.nano import NanoConfig, NanoImageEncoder, NanoTextEncoder, tokenize
 from rali.pretrain import PretrainConfig, pretrain
 from rali.reference import build_reference_triplets
+from rali.run_folder import RunFolder
 from rali.triplets import read_triplets
 
 SMALL = NanoConfig(

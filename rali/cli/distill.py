@@ -82,6 +82,7 @@ def distill(
             progress("export", 0, 1)
             path = export_onnx(student, output / "model" / "onnx" / "model.onnx")
             agreement = compare(student, path, check_pictures())
+            agreement.require()
             progress("export", 1, 1)
     typer.echo(f"model: {output / 'model'}")
     if export:
