@@ -57,7 +57,7 @@ def test_what_a_class_is_named_after(photographs: dict[str, np.ndarray]) -> None
         assert spread(degrade(rgb, "saturate strengthen", severity)) > spread(rgb)
         assert spread(degrade(rgb, "saturate weaken", severity)) < spread(rgb)
     assert spread(degrade(rgb, "saturate weaken", 5)) == 0
-    assert len(np.unique(degrade(rgb, "quantize", 5))) == 3
+    assert len(np.unique(degrade(rgb, "quantize", 5))) == 7
 
 
 def test_only_noise_depends_on_the_seed(photographs: dict[str, np.ndarray]) -> None:
@@ -182,6 +182,16 @@ def test_folder_gives_each_picture_its_own_noise(tmp_path: Path) -> None:
     assert not np.array_equal(first, second)
 
 
+def test_folder_leaves_out_what_changes_nothing(tmp_path: Path) -> None:
+    """A grey photograph has no colours to lose: those rows would lie about its score."""
+    grey = np.random.default_rng(0).integers(0, 256, (24, 32), dtype=np.uint8)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    for _ in range(2):  # a second call, which finds the files, agrees
+        rows = degrade_folder([tmp_path / "grey.png"], tmp_path / "out")
+        assert len(rows) == 1 + 10 * 5
+        assert not any(row.distortion.startswith("saturate") for row in rows)
+
+
 def test_folder_draws_as_many_as_asked(photograph_files: list[Path], tmp_path: Path) -> None:
     rows = degrade_folder(photograph_files[:2], tmp_path, size=32, per_photograph=4, seed=5)
     assert len(rows) == 2 * (1 + 4) and len({row.image for row in rows}) == len(rows)
@@ -194,7 +204,9 @@ def test_folder_keeps_namesakes_apart(tmp_path: Path) -> None:
     for number, folder in enumerate(("x", "y")):
         (tmp_path / folder).mkdir()
         paths.append(tmp_path / folder / "photo.png")
-        Image.new("RGB", (9, 8), (number * 90, 0, 0)).save(paths[-1])
+        picture = Image.new("RGB", (9, 8), (number * 90, 0, 0))
+        picture.putpixel((4, 4), (255, 255, 255))
+        picture.save(paths[-1])
     rows = degrade_folder(paths, tmp_path / "out", distortions=["blur"], severities=(1,))
     assert len({row.content for row in rows}) == 2 and len({row.image for row in rows}) == 4
 
