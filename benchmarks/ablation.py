@@ -48,6 +48,7 @@ def case_config(base: dict[str, Any], case: int, seed: int, epochs: float) -> Di
     values = {key: dict(value) if isinstance(value, dict) else value for key, value in base.items()}
     values["seed"] = seed
     values.setdefault("align", {})["epochs"] = epochs
+    values["finetune"] = {"epochs": 0.0}  # not part of the paper's table
     for step, settings in CASES[case].items():
         values.setdefault(step, {}).update(settings)
     return from_dict(DistillConfig, values)

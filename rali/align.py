@@ -40,7 +40,7 @@ class AlignConfig:
         warmup: share of the steps in which the rate rises linearly; then a cosine to zero.
         weight_decay: AdamW's.
         temperature: start of the learned contrastive temperature.
-        flip: mirror half of the batches.
+        flip: mirror half of the pictures.
         precision: autocast type on a GPU: `bf16`, `fp16` or `fp32`.
         checkpoint_seconds: how often the state is saved for a resume.
     """
@@ -176,7 +176,7 @@ def align(
         draw = np.random.default_rng((seed, step))  # the same batches after a resume
         chosen = draw.choice(len(pictures), batch * world, replace=False)
         mine = chosen[accelerator.process_index :: world]
-        flip = config.flip and draw.random() < 0.5
+        flip = config.flip & (draw.random(len(mine)) < 0.5)
         pixels = pictures.pixels(mine, flip=flip).to(device)
         drawn = [
             texts[i][
@@ -233,11 +233,14 @@ def _backward(
     everyone = accelerator.gather(leaf.detach())
     start = accelerator.process_index * len(leaf)
     everyone = torch.cat([everyone[:start], leaf, everyone[start + len(leaf) :]])
+    # Processes may hold different numbers of texts; the padding has no owner.
+    texts = accelerator.gather(accelerator.pad_across_processes(text))
+    owners = accelerator.gather(accelerator.pad_across_processes(text_owner, pad_index=-1))
     loss = multi_positive_infonce(
         everyone,
-        accelerator.gather(text),
+        texts[owners >= 0],
         accelerator.gather(image_owner),
-        accelerator.gather(text_owner),
+        owners[owners >= 0],
         log_scale.exp(),
     )
     accelerator.backward(loss)

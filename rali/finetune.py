@@ -83,7 +83,8 @@ def finetune(
             order = np.random.default_rng((seed, step)).permutation(len(pictures))
         chosen, order = order[:batch], order[batch:]
         encoder.train()
-        pixels = pictures.pixels(chosen, flip=bool(step % 2)).to(device)
+        flip = np.random.default_rng((seed, step, 1)).random(batch) < 0.5
+        pixels = pictures.pixels(chosen, flip=flip).to(device)
         projected = ((encoder(pixels) - student.mean) / student.scale) @ student.components.T
         predicted = score_from_bases(projected, vectors, values, student.config.temperature)
         loss = F.mse_loss(predicted, target[torch.from_numpy(chosen)].to(device))

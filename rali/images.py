@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,15 +23,25 @@ class PictureBatches:
     Args:
         paths: the files.
         preprocess: the encoder's.
+        keep: read each file once and keep its pixels in a temporary file of 3·S² bytes per
+            picture (in TMPDIR), which goes away with this object.
 
     Raises:
         InputError: from `pixels`, when a file cannot be read; training data is not skipped
             silently.
     """
 
-    def __init__(self, paths: Sequence[Path], preprocess: Preprocess) -> None:
+    def __init__(
+        self, paths: Sequence[Path], preprocess: Preprocess, *, keep: bool = False
+    ) -> None:
         self.paths = list(paths)
         self.preprocess = preprocess
+        self._kept: np.ndarray | None = None
+        if keep and self.paths:
+            shape = (len(self.paths), preprocess.size, preprocess.size, 3)
+            file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the map
+            self._kept = np.memmap(file, np.uint8, "w+", shape=shape)
+        self._read_before = np.zeros(len(self.paths), bool)
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
 
     def __len__(self) -> int:
@@ -40,22 +51,35 @@ class PictureBatches:
         return str(self.paths[index])
 
     def _read(self, index: int) -> np.ndarray:
+        if self._kept is not None and self._read_before[index]:
+            return self._kept[index]
         try:
-            return self.preprocess.pixels(open_picture(self.paths[index]))
+            pixels = self.preprocess.pixels(open_picture(self.paths[index]))
         except PictureError as error:
             raise InputError(
                 f"{self.paths[index]} cannot be read: {error}. "
                 "Take it out of the manifest or mend it."
             ) from error
+        if self._kept is not None:
+            self._kept[index] = pixels
+            self._read_before[index] = True
+        return pixels
 
-    def pixels(self, indices: Sequence[int] | np.ndarray, *, flip: bool = False) -> Tensor:
-        """Normalised pixels [len(indices), 3, S, S], float32, channels last in memory."""
+    def pixels(
+        self, indices: Sequence[int] | np.ndarray, *, flip: bool | np.ndarray = False
+    ) -> Tensor:
+        """Normalised pixels [len(indices), 3, S, S], float32, channels last in memory.
+
+        `flip` mirrors all of them, or those where an array [len(indices)] of bool says so.
+        """
         stack = np.stack(list(self._pool.map(self._read, indices)))
+        mirrored = np.broadcast_to(flip, len(stack))
+        stack[mirrored] = stack[mirrored, :, ::-1]
         batch = torch.from_numpy(stack).permute(0, 3, 1, 2)
         mean = torch.tensor(self.preprocess.mean).view(3, 1, 1)
         std = torch.tensor(self.preprocess.std).view(3, 1, 1)
         batch = (batch.float() / 255 - mean) / std
-        return (batch.flip(3) if flip else batch).contiguous(memory_format=torch.channels_last)
+        return batch.contiguous(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()

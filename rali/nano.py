@@ -33,6 +33,7 @@ class NanoConfig:
         views: what the trunk looks at: `("whole", k)` is the picture averaged over k×k pixels,
             `("crops", n, c)` an n×n grid of native c×c crops.
         statistics: pool standard deviations beside means.
+        head_width: hidden units between the pooled statistics and the embedding.
         text_width, text_layers, text_heads: the text transformer.
         context: tokens per text; longer texts are cut.
         buckets: size of the hashed vocabulary.
@@ -43,6 +44,7 @@ class NanoConfig:
     widths: tuple[int, ...] = (16, 32, 64, 128)
     views: tuple[tuple[Any, ...], ...] = (("whole", 4), ("crops", 3, 64))
     statistics: bool = True
+    head_width: int = 320
     text_width: int = 128
     text_layers: int = 2
     text_heads: int = 4
@@ -115,6 +117,18 @@ class _Stage(nn.Module):
         return x
 
 
+def _random_windows(pixels: Tensor, edge: int) -> Tensor:
+    """From each picture of [batch, 3, H, W] its own window: [batch, 3, edge, edge]."""
+    batch, _, height, width = pixels.shape
+    tops = torch.randint(height - edge + 1, (batch,)).tolist()
+    lefts = torch.randint(width - edge + 1, (batch,)).tolist()
+    windows = [
+        picture[:, top : top + edge, left : left + edge]
+        for picture, top, left in zip(pixels, tops, lefts, strict=True)
+    ]
+    return torch.stack(windows).contiguous(memory_format=torch.channels_last)
+
+
 class NanoImageEncoder(nn.Module):
     """Pixels [batch, 3, S, S], normalised → embeddings [batch, embed_dim]."""
 
@@ -132,31 +146,30 @@ class NanoImageEncoder(nn.Module):
         pooled = sum(widths) * (2 if config.statistics else 1) * len(config.views)
         self.norm = nn.LayerNorm(pooled)
         self.head = nn.Sequential(
-            nn.Linear(pooled, 2 * config.embed_dim),
+            nn.Linear(pooled, config.head_width),
             nn.GELU(),
-            nn.Linear(2 * config.embed_dim, config.embed_dim),
+            nn.Linear(config.head_width, config.embed_dim),
         )
 
     def _crops(self, pixels: Tensor, grid: int, edge: int) -> Tensor:
         """Native crops stacked along the batch, crop-major: [grid² · batch, 3, edge, edge].
 
-        In evaluation they lie evenly; in training every batch gets its own jitter.
+        In evaluation they lie evenly; in training each lies anywhere in its cell of the grid.
         """
         height, width = pixels.shape[-2:]
-
-        def offset(index: int, length: int) -> int:
-            cell = length // grid
-            if self.training:
-                start = index * cell + int(torch.randint(max(cell - edge, 0) + 1, ()))
-            else:
-                start = (2 * index + 1) * length // (2 * grid) - edge // 2
-            return max(0, min(start, length - edge))
-
         crops = []
         for row in range(grid):
             for column in range(grid):
-                top, left = offset(row, height), offset(column, width)
-                crops.append(pixels[..., top : top + edge, left : left + edge])
+                if self.training:
+                    tall, wide = height // grid, width // grid
+                    cell = pixels[
+                        ..., row * tall : (row + 1) * tall, column * wide : (column + 1) * wide
+                    ]
+                    crops.append(_random_windows(cell, edge))
+                else:
+                    top = (2 * row + 1) * height // (2 * grid) - edge // 2
+                    left = (2 * column + 1) * width // (2 * grid) - edge // 2
+                    crops.append(pixels[..., top : top + edge, left : left + edge])
         return torch.cat(crops)
 
     def _pool(self, features: Tensor, batch: int) -> list[Tensor]:
@@ -170,14 +183,11 @@ class NanoImageEncoder(nn.Module):
         return [mean, (square - mean * mean).clamp_min(0).add(1e-4).sqrt()]
 
     def forward(self, pixels: Tensor) -> Tensor:
-        batch, _, height, width = pixels.shape
+        batch, _, height, _ = pixels.shape
         pooled: list[Tensor] = []
         if self.training:
-            # A random 7/8 window, at native resolution: new content, the same quality.
-            inner = height * 7 // 8 // 16 * 16
-            top = int(torch.randint(height - inner + 1, ()))
-            left = int(torch.randint(width - inner + 1, ()))
-            pixels = pixels[..., top : top + inner, left : left + inner]
+            # Seven eighths of each edge, at native resolution: new content, the same quality.
+            pixels = _random_windows(pixels, height * 7 // 8 // 16 * 16)
         for index, (kind, *numbers) in enumerate(self.config.views):
             if kind == "crops":
                 view = self._crops(pixels, *numbers)

@@ -35,7 +35,7 @@ class PretrainConfig:
         nano: the architecture.
     """
 
-    epochs: float = 2.4
+    epochs: float = 15.0
     batch_size: int = 96
     lr: float = 2e-3
     warmup: float = 0.05
@@ -91,7 +91,7 @@ def pretrain(
         lr=config.lr,
         betas=(0.9, 0.98),
     )
-    batches = PictureBatches(pictures, nano_preprocess(config.nano))
+    batches = PictureBatches(pictures, nano_preprocess(config.nano), keep=True)
     steps = max(1, round(config.epochs * len(pictures) / config.batch_size))
     checkpoint = folder / "pretrain.pt"
     modules = {"image": image, "text": text}
@@ -112,7 +112,7 @@ def pretrain(
     while step < steps:
         draw = np.random.default_rng((config.seed, step))
         chosen = draw.choice(len(pictures), config.batch_size, replace=False)
-        pixels = batches.pixels(chosen, flip=bool(draw.random() < 0.5)).to(device)
+        pixels = batches.pixels(chosen, flip=draw.random(len(chosen)) < 0.5).to(device)
         drawn = [texts[i][int(draw.integers(len(texts[i])))] for i in chosen.tolist()]
         own: Tensor = torch.arange(len(chosen), device=device)
         loss = multi_positive_infonce(

@@ -4,9 +4,9 @@
 
 DIR holds `pristine/` (photographs without visible faults; Kodak's are left out because TID2013
 and LIVE are made of them) and `biq2021/` (only pictures of its `train` split are read, and none
-of its human scores). Pristine pictures get 24 degradations each and texts with KADID-10k's score
-of the degradation; BIQ2021's get two each and texts without a verdict. The outcome is what
-`rali/nano_weights` holds. Stopped and started again, it goes on.
+of its human scores). Pristine pictures get 20 degradations at each of three sizes and texts with
+KADID-10k's score of the degradation; BIQ2021's get two each and texts without a verdict. The
+outcome is what `rali/nano_weights` holds. Stopped and started again, it goes on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from rali.progress import StageProgress
 from rali.reference import build_reference_triplets
 from rali.triplets import read_triplets
 
-SIZE = 512
+SIZES = (384, 512, 768)  # longer edges: nano must know detail that a resize blurred or sharpened
+PER_SIZE = 20
 
 
 def sources(data: Path) -> tuple[list[Path], list[Path]]:
@@ -59,20 +60,23 @@ def main() -> None:
     work = arguments.output / "pictures"
     pristine, authentic = sources(arguments.data)
     with StageProgress() as progress:
-        rows = degrade_folder(
-            pristine,
-            work / "pristine",
-            size=SIZE,
-            per_photograph=24,
-            seed=arguments.seed,
-            progress=lambda i, n: progress("degrade pristine", i, n),
-        )
+        rows = [
+            row
+            for number, size in enumerate(SIZES)
+            for row in degrade_folder(
+                pristine,
+                work / f"pristine-{size}",
+                size=size,
+                per_photograph=PER_SIZE,
+                seed=len(SIZES) * arguments.seed + number,
+                progress=lambda i, n, size=size: progress(f"degrade to {size} px", i, n),  # type: ignore[misc]
+            )
+        ]
         rows += [
             unscored(row)
             for row in degrade_folder(
                 authentic,
                 work / "biq2021",
-                size=SIZE,
                 per_photograph=2,
                 seed=arguments.seed,
                 progress=lambda i, n: progress("degrade authentic", i, n),

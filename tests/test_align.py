@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,7 +32,8 @@ class Pixels:
 
     def pixels(self, indices, *, flip=False):
         batch = self.data[torch.as_tensor(np.asarray(indices))]
-        return batch.flip(3) if flip else batch
+        mirrored = torch.as_tensor(np.broadcast_to(flip, len(batch)).copy())
+        return torch.where(mirrored[:, None, None, None], batch.flip(3), batch)
 
 
 def tower(seed: int = 0) -> nn.Module:
@@ -136,3 +141,38 @@ def test_a_picture_without_rationales_is_named():
 def test_one_picture_cannot_be_compared():
     with pytest.raises(InputError, match="at least 2"):
         align(tower(), Pixels(1), texts(1), AlignConfig())
+
+
+@pytest.mark.slow
+def test_two_processes_train_like_one_with_the_whole_batch(tmp_path):
+    """Under `accelerate launch` negatives come from all processes, whose texts may differ in
+    number; the outcome is that of one process with a batch twice as large."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import sys, torch\n"
+        "from accelerate import PartialState\n"
+        "from test_align import two_process_run\n"
+        "encoder = two_process_run(batch_size=3)\n"
+        "if PartialState().is_main_process:\n"
+        "    torch.save(encoder.state_dict(), sys.argv[1])\n"
+    )
+    subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone",
+         str(script), str(tmp_path / "two.pt")],
+        check=True, timeout=300, capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent), "ACCELERATE_USE_CPU": "1"},
+    )  # fmt: skip
+    two = torch.load(tmp_path / "two.pt", weights_only=True)
+    one = two_process_run(batch_size=6).state_dict()
+    start = tower().state_dict()
+    for name, weights in one.items():
+        assert torch.allclose(two[name], weights, atol=1e-5)
+        assert not torch.allclose(start[name], weights, atol=1e-3)
+
+
+def two_process_run(batch_size: int) -> nn.Module:
+    config = AlignConfig(
+        epochs=6, batch_size=batch_size, micro_batch=2, lr=1e-2, texts_per_picture=9, flip=False
+    )
+    uneven = [own[: 1 + index % 3] for index, own in enumerate(texts())]
+    return align(tower(), Pixels(), uneven, config, seed=3)
