@@ -8,11 +8,9 @@ Alignment").
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 
 from .errors import InputError
 from .images import PictureBatches
+from .training import Checkpoint, cosine_schedule, decay_groups
 
 
 @dataclass
@@ -42,7 +41,6 @@ class AlignConfig:
         temperature: start of the learned contrastive temperature.
         flip: mirror half of the pictures.
         precision: autocast type on a GPU: `bf16`, `fp16` or `fp32`.
-        checkpoint_seconds: how often the state is saved for a resume.
     """
 
     enabled: bool = True
@@ -57,7 +55,6 @@ class AlignConfig:
     temperature: float = 0.07
     flip: bool = True
     precision: str = "bf16"
-    checkpoint_seconds: float = 60.0
 
 
 def multi_positive_infonce(
@@ -93,12 +90,19 @@ def multi_positive_infonce(
     return (one_way(logits, positive) + one_way(logits.T, positive.T)) / 2
 
 
-def cosine_schedule(step: int, steps: int, warmup: float) -> float:
-    """Factor on the peak rate: linear rise over `warmup`·steps, then half a cosine to 0."""
-    rise = max(1, round(warmup * steps))
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+class LogitScale(nn.Module):
+    """CLIP's learned 1 / temperature, at most 100; called, it gives its value."""
+
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        self.log = nn.Parameter(torch.tensor(math.log(1 / temperature)))
+
+    def forward(self) -> Tensor:
+        return self.log.exp()
+
+    def clamp(self) -> None:
+        """Call after each step."""
+        self.log.data.clamp_(0, math.log(100))
 
 
 def align(
@@ -154,24 +158,23 @@ def align(
     torch.manual_seed(seed + accelerator.process_index)
     encoder.requires_grad_(True).train()
     encoder.to(device).to(memory_format=torch.channels_last)
-    log_scale = nn.Parameter(torch.tensor(math.log(1 / config.temperature), device=device))
-    decayed = [p for p in encoder.parameters() if p.ndim > 1]
-    plain = [p for p in encoder.parameters() if p.ndim <= 1]
-    groups: list[dict[str, Any]] = [
-        {"params": decayed},
-        {"params": [*plain, log_scale], "weight_decay": 0.0},
-    ]
+    scale = LogitScale(config.temperature).to(device)
     optimizer = torch.optim.AdamW(
-        groups,
+        decay_groups([*encoder.named_parameters(), *scale.named_parameters()], config.weight_decay),
         lr=config.lr,
-        weight_decay=config.weight_decay,
         betas=(0.9, 0.98),
     )
     model, optimizer = accelerator.prepare(encoder, optimizer)
     batch = min(config.batch_size, len(pictures) // world)
     steps = max(1, round(config.epochs * len(pictures) / (batch * world)))
-    step = _resume(checkpoint, encoder, optimizer, log_scale, steps)
-    saved = time.monotonic()
+    keeper = Checkpoint(
+        checkpoint,
+        f"align {config} {seed} {steps}",
+        encoder=encoder,
+        scale=scale,
+        optimizer=optimizer,
+    )
+    step = keeper.resume()
     while step < steps:
         draw = np.random.default_rng((seed, step))  # the same batches after a resume
         chosen = draw.choice(len(pictures), batch * world, replace=False)
@@ -190,25 +193,23 @@ def align(
             image_owner, torch.tensor([len(own) for own in drawn], device=device)
         )
         loss = _backward(
-            model, accelerator, pixels, text, image_owner, text_owner, log_scale, config.micro_batch
+            model, accelerator, pixels, text, image_owner, text_owner, scale, config.micro_batch
         )
-        if world > 1:  # DDP averages; log_scale is not part of the wrapped model
-            log_scale.grad = accelerator.reduce(log_scale.grad, "mean")
+        if world > 1:  # DDP averages; the scale is not part of the wrapped model
+            scale.log.grad = accelerator.reduce(scale.log.grad, "mean")
         accelerator.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:
             group["lr"] = config.lr * cosine_schedule(step, steps, config.warmup)
         optimizer.step()
         optimizer.zero_grad()
-        log_scale.data.clamp_(0, math.log(100))
+        scale.clamp()
         step += 1
-        if report and accelerator.is_main_process:
-            report(step, steps, loss)
-        due = time.monotonic() - saved > config.checkpoint_seconds
-        if checkpoint and accelerator.is_main_process and due and step < steps:
-            _save(checkpoint, encoder, optimizer, log_scale, step, steps)
-            saved = time.monotonic()
-    if checkpoint:
-        checkpoint.unlink(missing_ok=True)
+        if accelerator.is_main_process:
+            if report:
+                report(step, steps, loss)
+            if step < steps:
+                keeper.save(step)
+    keeper.remove()
     return encoder.eval()
 
 
@@ -219,7 +220,7 @@ def _backward(
     text: Tensor,
     image_owner: Tensor,
     text_owner: Tensor,
-    log_scale: Tensor,
+    scale: LogitScale,
     micro_batch: int,
 ) -> float:
     """Accumulate the gradient of the loss over the whole (global) batch; returns the loss."""
@@ -241,7 +242,7 @@ def _backward(
         texts[owners >= 0],
         accelerator.gather(image_owner),
         owners[owners >= 0],
-        log_scale.exp(),
+        scale(),
     )
     accelerator.backward(loss)
     gradient = leaf.grad * accelerator.num_processes  # DDP divides by it
@@ -266,32 +267,3 @@ def _set_state(state: tuple[Tensor, Tensor | None]) -> None:
     torch.set_rng_state(state[0])
     if state[1] is not None:
         torch.cuda.set_rng_state(state[1])
-
-
-def _save(checkpoint: Path, encoder, optimizer, log_scale, step: int, steps: int) -> None:
-    temporary = checkpoint.with_suffix(".tmp")
-    torch.save(
-        {
-            "encoder": encoder.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "log_scale": log_scale.detach(),
-            "rng": torch.get_rng_state(),
-            "step": step,
-            "steps": steps,
-        },
-        temporary,
-    )
-    temporary.replace(checkpoint)
-
-
-def _resume(checkpoint: Path | None, encoder, optimizer, log_scale, steps: int) -> int:
-    if checkpoint is None or not checkpoint.is_file():
-        return 0
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    if state["steps"] != steps:
-        return 0
-    encoder.load_state_dict(state["encoder"])
-    optimizer.load_state_dict(state["optimizer"])
-    log_scale.data.copy_(state["log_scale"])
-    torch.set_rng_state(state["rng"])
-    return state["step"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -36,6 +36,9 @@ from .triplets import Triplet
 Report = Callable[[str, int, int, float | None], None]
 """Called with (stage, step, steps, loss); `loss` is None where a stage has none."""
 
+ScoredPictures = tuple[PictureBatches, np.ndarray]
+"""Pictures and their scores [n], 1–5."""
+
 
 @dataclass
 class DistillConfig:
@@ -47,6 +50,8 @@ class DistillConfig:
             default.
         seed: of every random choice.
         views: embeddings per training picture for bases and fit: 1, or 2 with its mirror image.
+        keep_pixels: read each picture once and keep it decoded in TMPDIR, 3·S² bytes each: for
+            small encoders, which take less time for a picture than reading it does.
         align, compress, bases, fit: the four steps.
         finetune: a fifth one beyond the paper, off by default.
     """
@@ -55,6 +60,7 @@ class DistillConfig:
     pretrained: str = ""
     seed: int = 0
     views: int = 1
+    keep_pixels: bool = False
     align: AlignConfig = field(default_factory=AlignConfig)
     compress: CompressConfig = field(default_factory=CompressConfig)
     bases: BasesConfig = field(default_factory=BasesConfig)
@@ -98,7 +104,9 @@ def distill(
     texts, owners, truncated = rationale_embeddings(
         encoder, train, triplets, needed=config.align.enabled
     )
-    pictures = PictureBatches([row.image for row in train], encoder.preprocess)
+    pictures = PictureBatches(
+        [row.image for row in train], encoder.preprocess, keep=config.keep_pixels
+    )
 
     data = fingerprint(
         [(str(r.image), r.score) for r in train],
@@ -114,14 +122,16 @@ def distill(
         return Student.from_pretrained(run.folder / "model")
 
     flips = [False, True][: max(1, config.views)]
-    labelled = [row for row in train if row.score is not None]
-    validation = [row for row in val if row.score is not None]
-    mark = fingerprint("embed", mark, config.views, [str(row.image) for row in validation])
-    jobs = [(labelled, flip) for flip in flips] + ([(validation, False)] if validation else [])
+    places = [place for place, row in enumerate(train) if row.score is not None]
+    known = pictures.take(places), _scores(train[place] for place in places)
+    val = [row for row in val if row.score is not None]
+    unseen = PictureBatches([row.image for row in val], encoder.preprocess), _scores(val)
+    mark = fingerprint("embed", mark, config.views, [str(row.image) for row in val])
+    jobs = [(known[0], flip) for flip in flips] + ([(unseen[0], False)] if val else [])
     parts = _embed_stage(run, mark, encoder, jobs, say)
-    held_out = parts.pop() if validation else None
+    held_out = parts.pop() if val else None
     embeddings = np.concatenate(parts)
-    scores = np.tile([row.score for row in labelled], len(flips)).astype(np.float64)
+    scores = np.tile(known[1], len(flips))
 
     started = time.monotonic()
     projection = fit_projection(embeddings, config.compress, seed=config.seed)
@@ -150,9 +160,7 @@ def distill(
         values,
         projection.components,
         config.fit,
-        validation=None
-        if held_out is None
-        else (centred(held_out), np.array([row.score for row in validation])),
+        validation=None if held_out is None else (centred(held_out), unseen[1]),
         seed=config.seed,
         report=on_fit,
     )
@@ -170,7 +178,7 @@ def distill(
             temperature=fitted.temperature,
             training={
                 "data": trained_on,
-                "pictures": len(labelled),
+                "pictures": len(known[0]),
                 "rationales": sum(map(len, texts)),
                 "truncated_texts": round(truncated, 4),
                 "variance_kept": round(projection.explained, 4),
@@ -188,7 +196,7 @@ def distill(
     student.basis_scores.copy_(torch.from_numpy(fitted.basis_scores))
     student.requires_grad_(False)
     if config.finetune.epochs > 0:
-        _finetune_stage(run, student, labelled, validation, encoder, config, say)
+        _finetune_stage(run, student, known, unseen if val else None, config, say)
     student.save_pretrained(run.folder / "model")
     if state.num_processes > 1:
         state.wait_for_everyone()
@@ -286,9 +294,8 @@ def _align_stage(
 def _finetune_stage(
     run: RunFolder,
     student: Student,
-    labelled: Sequence[Row],
-    validation: Sequence[Row],
-    encoder: Encoder,
+    known: ScoredPictures,
+    unseen: ScoredPictures | None,
     config: DistillConfig,
     say: Report,
 ) -> None:
@@ -305,19 +312,13 @@ def _finetune_stage(
         run.log(stage="finetune", step=step, loss=loss)
         say("finetune", step, steps, loss)
 
-    def batches(rows: Sequence[Row]) -> PictureBatches:
-        return PictureBatches([row.image for row in rows], encoder.preprocess)
-
-    def scores(rows: Sequence[Row]) -> list[float]:
-        return [float(row.score) for row in rows if row.score is not None]
-
     finetune(
         student,
-        batches(labelled),
-        scores(labelled),
+        *known,
         config.finetune,
-        validation=(batches(validation), scores(validation)) if validation else None,
+        validation=unseen,
         seed=config.seed,
+        checkpoint=run.folder / f"finetune-{mark}.pt",
         report=on_step,
     )
     save_file({k: v.contiguous() for k, v in student.state_dict().items()}, file)
@@ -328,28 +329,31 @@ def _embed_stage(
     run: RunFolder,
     mark: str,
     encoder: Encoder,
-    jobs: Sequence[tuple[Sequence[Row], bool]],
+    jobs: Sequence[tuple[PictureBatches, bool]],
     say: Report,
 ) -> list[np.ndarray]:
-    """Embeddings [n, D] for each job: rows, and whether they are mirrored."""
+    """Embeddings [n, D] for each job: pictures, and whether they are mirrored."""
     cache = run.folder / "embeddings.npz"
     if not (run.done("embed", mark) and cache.is_file()):
         started = time.monotonic()
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        total = sum(len(rows) for rows, _ in jobs)
+        total = sum(len(pictures) for pictures, _ in jobs)
         arrays: list[np.ndarray] = []
-        for rows, flip in jobs:
+        for pictures, flip in jobs:
             base = sum(map(len, arrays))
 
             def on_batch(done: int, count: int, base: int = base) -> None:
                 say("embed", base + done, total, None)
 
-            pictures = PictureBatches([row.image for row in rows], encoder.preprocess)
             arrays.append(embed(encoder.image, pictures, flip=flip, device=device, report=on_batch))
         np.savez(cache, *arrays)
         run.finish("embed", mark, time.monotonic() - started)
     stored = np.load(cache)
     return [stored[f"arr_{index}"] for index in range(len(jobs))]
+
+
+def _scores(rows: Iterable[Row]) -> np.ndarray:
+    return np.array([row.score for row in rows], dtype=np.float64)
 
 
 def _weights_hash(module: torch.nn.Module) -> str:

@@ -8,17 +8,18 @@ error in which the gradient goes on into the encoder.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .align import cosine_schedule
-from .fit import score_from_bases
 from .images import PictureBatches
 from .student import Student
+from .training import Checkpoint, cosine_schedule, decay_groups
 
 
 @dataclass
@@ -41,11 +42,12 @@ class FinetuneConfig:
 def finetune(
     student: Student,
     pictures: PictureBatches,
-    scores: Sequence[float],
+    scores: np.ndarray,
     config: FinetuneConfig,
     *,
-    validation: tuple[PictureBatches, Sequence[float]] | None = None,
+    validation: tuple[PictureBatches, np.ndarray] | None = None,
     seed: int = 0,
+    checkpoint: Path | None = None,
     report: Callable[[int, int, float], None] | None = None,
 ) -> Student:
     """Train encoder, basis vectors and basis scores on image–score pairs, in place.
@@ -54,63 +56,77 @@ def finetune(
 
     Args:
         student: as the fit left it. scores: [n], 1–5, of `pictures`.
+        checkpoint: file to save to once a minute and to resume from.
         report: called with (step, steps, loss).
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(seed)
-    student.to(device)
-    encoder = student.encoder.requires_grad_(True)
-    vectors = student.basis_vectors.detach().clone().requires_grad_(True)
-    values = student.basis_scores.detach().clone().requires_grad_(True)
-    matrices = [p for p in encoder.parameters() if p.ndim > 1]
-    rest = [p for p in encoder.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": matrices, "weight_decay": config.weight_decay},
-            {"params": [*rest, vectors, values], "weight_decay": 0.0},
-        ],
-        lr=config.lr,
-    )
-    target = torch.tensor(np.asarray(scores), dtype=torch.float32)
+    student.to(device).requires_grad_(True)
+    bases = [student.basis_vectors.requires_grad_(True), student.basis_scores.requires_grad_(True)]
+    groups = decay_groups(student.encoder.named_parameters(), config.weight_decay)
+    optimizer = torch.optim.AdamW([*groups, {"params": bases, "weight_decay": 0.0}], lr=config.lr)
+    target = torch.tensor(scores, dtype=torch.float32)
     batch = min(config.batch_size, len(pictures))
     per_epoch = max(1, len(pictures) // batch)
     steps = max(1, round(config.epochs * per_epoch))
-    low, high = student.config.score_range
-    best: tuple[float, dict[str, torch.Tensor]] | None = None
-    order = np.arange(0)
-    for step in range(steps):
-        if len(order) < batch:
-            order = np.random.default_rng((seed, step)).permutation(len(pictures))
-        chosen, order = order[:batch], order[batch:]
-        encoder.train()
+    best = _Best()
+    keeper = Checkpoint(
+        checkpoint,
+        f"finetune {config} {seed} {steps}",
+        student=student,
+        optimizer=optimizer,
+        best=best,
+    )
+    for step in range(keeper.resume(), steps):
+        epoch, place = divmod(step, per_epoch)
+        order = np.random.default_rng((seed, epoch)).permutation(len(pictures))
+        chosen = order[place * batch : (place + 1) * batch]
         flip = np.random.default_rng((seed, step, 1)).random(batch) < 0.5
-        pixels = pictures.pixels(chosen, flip=flip).to(device)
-        projected = ((encoder(pixels) - student.mean) / student.scale) @ student.components.T
-        predicted = score_from_bases(projected, vectors, values, student.config.temperature)
+        student.train()
+        predicted, _ = student(pictures.pixels(chosen, flip=flip).to(device))
         loss = F.mse_loss(predicted, target[torch.from_numpy(chosen)].to(device))
         for group in optimizer.param_groups:
             group["lr"] = config.lr * cosine_schedule(step, steps, 0.05)
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_([*matrices, *rest], 1.0)
+        torch.nn.utils.clip_grad_norm_(student.encoder.parameters(), 1.0)
         optimizer.step()
-        values.data.clamp_(low, high)
+        student.basis_scores.data.clamp_(*student.config.score_range)
         if report:
             report(step + 1, steps, loss.item())
-        if (step + 1) % per_epoch == 0 or step + 1 == steps:
-            student.basis_vectors.copy_(vectors.detach())
-            student.basis_scores.copy_(values.detach())
-            if validation is not None:
-                error = _error(student, *validation)
-                if best is None or error < best[0]:
-                    best = error, copy.deepcopy(student.state_dict())
-    if best is not None:
-        student.load_state_dict(best[1])
+        last = step + 1 == steps
+        if validation is not None and (place + 1 == per_epoch or last):
+            best.offer(_error(student, *validation), student)
+        if not last:
+            keeper.save(step + 1)
+    keeper.remove()
+    if best.weights:
+        student.load_state_dict(best.weights)
+    for tensor in bases:
+        tensor.requires_grad_(False)
     return student.cpu().eval().requires_grad_(False)
 
 
+class _Best:
+    """The weights with the least error so far; goes through a checkpoint."""
+
+    def __init__(self) -> None:
+        self.error = float("inf")
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def offer(self, error: float, student: Student) -> None:
+        if error < self.error:
+            self.error, self.weights = error, copy.deepcopy(student.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        return vars(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
+
 @torch.inference_mode()
-def _error(student: Student, pictures: PictureBatches, scores: Sequence[float]) -> float:
+def _error(student: Student, pictures: PictureBatches, scores: np.ndarray) -> float:
     student.eval()
     parts = []
     for start in range(0, len(pictures), 32):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -42,6 +43,7 @@ class PictureBatches:
             file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the map
             self._kept = np.memmap(file, np.uint8, "w+", shape=shape)
         self._read_before = np.zeros(len(self.paths), bool)
+        self._places = np.arange(len(self.paths))  # in the kept pixels
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
 
     def __len__(self) -> int:
@@ -50,9 +52,17 @@ class PictureBatches:
     def name(self, index: int) -> str:
         return str(self.paths[index])
 
+    def take(self, indices: Sequence[int]) -> PictureBatches:
+        """These pictures alone; what either reads is kept for both."""
+        part = copy.copy(self)
+        part.paths = [self.paths[index] for index in indices]
+        part._places = self._places[list(indices)]
+        return part
+
     def _read(self, index: int) -> np.ndarray:
-        if self._kept is not None and self._read_before[index]:
-            return self._kept[index]
+        place = self._places[index]
+        if self._kept is not None and self._read_before[place]:
+            return self._kept[place]
         try:
             pixels = self.preprocess.pixels(open_picture(self.paths[index]))
         except PictureError as error:
@@ -61,8 +71,8 @@ class PictureBatches:
                 "Take it out of the manifest or mend it."
             ) from error
         if self._kept is not None:
-            self._kept[index] = pixels
-            self._read_before[index] = True
+            self._kept[place] = pixels
+            self._read_before[place] = True
         return pixels
 
     def pixels(
@@ -75,11 +85,10 @@ class PictureBatches:
         stack = np.stack(list(self._pool.map(self._read, indices)))
         mirrored = np.broadcast_to(flip, len(stack))
         stack[mirrored] = stack[mirrored, :, ::-1]
-        batch = torch.from_numpy(stack).permute(0, 3, 1, 2)
+        batch = torch.from_numpy(stack).permute(0, 3, 1, 2).float()  # channels last as it is
         mean = torch.tensor(self.preprocess.mean).view(3, 1, 1)
         std = torch.tensor(self.preprocess.std).view(3, 1, 1)
-        batch = (batch.float() / 255 - mean) / std
-        return batch.contiguous(memory_format=torch.channels_last)
+        return batch.sub_(255 * mean).div_(255 * std)  # in place: these are the largest tensors
 
 
 @torch.inference_mode()

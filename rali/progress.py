@@ -1,7 +1,8 @@
-"""A progress bar with stage names and time left, on standard error, only on a terminal."""
+"""Progress with stage names and time left, on standard error: bars, or plain lines in a log."""
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 from typing import Self
 
@@ -20,7 +21,8 @@ from rich.progress import (
 class StageProgress:
     """One line per stage; call it with (stage, step, steps, loss).
 
-    Without a terminal it prints a plain line when a stage starts, so that logs stay readable.
+    Without a terminal it prints a plain line when a stage starts and one a minute from then on,
+    so that a log shows whether a long run is alive.
     """
 
     def __init__(self) -> None:
@@ -36,6 +38,7 @@ class StageProgress:
             disable=not self.console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._printed = 0.0
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -50,9 +53,14 @@ class StageProgress:
         self._bars.stop()
 
     def __call__(self, stage: str, step: int, steps: int, loss: float | None = None) -> None:
-        if stage not in self._tasks:
+        new = stage not in self._tasks
+        if new:
             self._tasks[stage] = self._bars.add_task(stage, total=steps, note="")
-            if not self.console.is_terminal:
-                self.console.print(f"rali: {stage} …")
         note = "" if loss is None else f"loss {loss:.3f}"
         self._bars.update(self._tasks[stage], completed=step, total=steps, note=note)
+        if not self.console.is_terminal and (new or time.monotonic() - self._printed > 60):
+            left = self._bars.tasks[self._tasks[stage]].time_remaining
+            more = "" if left is None else f", {left / 60:.0f} min left"
+            line = f"rali: {stage}" + (" …" if new else f" {step}/{steps} {note}{more}")
+            self.console.print(line, highlight=False)
+            self._printed = time.monotonic()

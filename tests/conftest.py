@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -47,3 +49,10 @@ def photograph_files(photographs, tmp_path_factory) -> list[Path]:
         paths.append(folder / f"{name}.png")
         Image.fromarray(rgb).save(paths[-1])
     return paths
+
+
+@pytest.fixture
+def saved_every_step(monkeypatch) -> None:
+    """Checkpoints are due once a minute: let each step take one."""
+    clock = itertools.count(0.0, 60.0)
+    monkeypatch.setattr("rali.training.time", SimpleNamespace(monotonic=clock.__next__))

@@ -42,3 +42,13 @@ def test_kept_pictures_are_not_read_again(paths: list[Path]) -> None:
     torch.testing.assert_close(pictures.pixels([0, 2]), first.flip(3))
     with pytest.raises(InputError, match=r"b\.png"):
         pictures.pixels([1])
+
+
+def test_a_part_shares_what_was_read(paths: list[Path]) -> None:
+    pictures = PictureBatches(paths, PREPROCESS, keep=True)
+    part = pictures.take([2, 0])
+    first = part.pixels([0, 1])
+    for path in paths:
+        path.unlink()
+    torch.testing.assert_close(pictures.pixels([2, 0]), first)
+    assert len(part) == 2 and part.name(0) == str(paths[2])

@@ -14,8 +14,8 @@ def distill(
     triplets: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Folder of rationales; repeat for more. [default: reference rationales "
-            "are written to OUTPUT/triplets]"
+            help="Folder of rationales; repeat for more.",
+            show_default="reference rationales, written to OUTPUT/triplets",
         ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings as YAML, as in recipes/.")] = None,

@@ -14,13 +14,13 @@ def export(
     model: Annotated[str, typer.Argument(help="Model folder, hub id, or 'builtin'.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File to write. [default: MODEL/onnx/model.onnx]"),
+        typer.Option("--output", "-o", help="File to write.", show_default="MODEL/onnx/model.onnx"),
     ] = None,
     picture: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Picture to compare torch and ONNX on; repeat for more. "
-            "[default: photographs of scikit-image and scikit-learn]"
+            help="Picture to compare torch and ONNX on; repeat for more.",
+            show_default="photographs of scikit-image and scikit-learn",
         ),
     ] = None,
 ) -> None:
