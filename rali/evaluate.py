@@ -281,7 +281,7 @@ def _lines(evaluation: Mapping[str, Any], newline: str, digits: int = 3) -> list
             low, high = numbers["intervals"][metric]
             cells.append(f"{numbers[metric]:.3f}{newline}[{low:.{digits}f}, {high:.{digits}f}]")
         lines.append([name, str(numbers["n"]), *cells])
-    if len(lines) > 1:
+    if len(lines) > 1 and "average" in evaluation:
         average = [f"{evaluation['average'][metric]:.3f}" for metric in LABELS]
         lines.append(["average", str(evaluation["n"]), *average])
     return lines

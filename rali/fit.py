@@ -57,12 +57,18 @@ def score_from_bases(
 
 @dataclass
 class FittedBases:
-    """What the fit leaves: vectors [K, M], scores [K], components [M, D], τ, and its losses."""
+    """What the fit leaves: vectors [K, M], scores [K], components [M, D], τ."""
 
     basis_vectors: np.ndarray
     basis_scores: np.ndarray
     components: np.ndarray
     temperature: float
+
+    def predict(self, embeddings: np.ndarray) -> np.ndarray:
+        """Scores [n] of embeddings [n, D], centred and scaled as for the fit."""
+        projected = torch.from_numpy(embeddings @ self.components.T).float()
+        bases = torch.from_numpy(self.basis_vectors), torch.from_numpy(self.basis_scores)
+        return score_from_bases(projected, *bases, self.temperature).numpy()
 
 
 def fit_scores(

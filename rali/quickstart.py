@@ -71,8 +71,6 @@ def quickstart(
         pictures: the user's own, scored at the end.
         report: called with (stage, step, steps, loss).
     """
-    from .student import Student
-
     run = RunFolder(Path(folder))
     with run.timed("degrade"):
         rows = degrade_folder(
@@ -119,7 +117,8 @@ def quickstart(
             split="test",
             progress=lambda i, n: report("evaluate", i, n, None),
         )
-        Student.from_pretrained(model).save_pretrained(model, evaluation=evaluation)
+        student.config.evaluation = {k: v for k, v in evaluation.items() if k != "model"}
+        student.save_pretrained(model)
         (run.folder / "evaluation.json").write_text(json.dumps(evaluation, indent=2), "utf-8")
     with run.timed("report"):
         report("report", 0, 1, None)

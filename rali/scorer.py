@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ from typing import Any, overload
 import numpy as np
 
 from .errors import InputError, PictureError
+from .hub import download, is_hub_id
 from .pictures import Source, find_pictures, open_picture
 from .preprocess import Preprocess
 
 _PREPROCESS = ("size", "mean", "std", "interpolation", "resize_mode")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -216,35 +215,12 @@ def find_model(model: str | Path) -> Path:
         return path / "onnx" / "model.onnx"
     if path.is_file():
         return path
-    if path.suffix != ".onnx" and isinstance(model, str) and _HUB_ID.fullmatch(model):
-        return _download(model)
+    if path.suffix != ".onnx" and isinstance(model, str) and is_hub_id(model):
+        return download(model, "onnx/model.onnx")
     raise InputError(
         f"There is no model {model}: expected 'builtin', a model folder, an .onnx file or a "
         "Hugging Face Hub id such as owner/name."
     )
-
-
-def _download(hub_id: str) -> Path:
-    import huggingface_hub
-    from huggingface_hub import errors
-
-    try:
-        return Path(huggingface_hub.hf_hub_download(hub_id, "onnx/model.onnx"))
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        why = (
-            "it is not in the local cache, and the Hub cannot be reached (or HF_HUB_OFFLINE is on)"
-        )
-        raise InputError(f"Cannot load {hub_id}: {why}. Give a model folder instead.") from error
-    except errors.EntryNotFoundError as error:
-        raise InputError(f"{hub_id} on the Hub has no onnx/model.onnx.") from error
-    except errors.RepositoryNotFoundError as error:
-        raise InputError(
-            f"There is no folder {hub_id} here, and no such repository on the Hugging Face Hub "
-            "(or it is private: type hf auth login)."
-        ) from error
-    except Exception as error:  # the network stack has no common base
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"Cannot load {hub_id} from the Hugging Face Hub: {first_line}") from error
 
 
 def _open_session(path: Path, providers: Sequence[str] | None, threads: int | None) -> Any:

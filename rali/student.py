@@ -6,6 +6,8 @@ Also its folder on disk: `config.json`, `model.safetensors`, `README.md`, `onnx/
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +19,9 @@ from torch import Tensor, nn
 
 from . import __version__
 from .encoders import image_tower
-from .errors import InputError, require
+from .errors import InputError
 from .fit import score_from_bases
+from .hub import download, is_hub_id
 from .pictures import open_picture
 from .preprocess import Preprocess
 
@@ -35,6 +38,7 @@ class StudentConfig:
         embed_dim: D. pca_dim: M. bases: K. buckets: N.
         temperature: τ. score_range: of every score.
         training: what it was trained on and how, in words and numbers, for the card.
+        evaluation: what `rali.evaluate` measured, for the card; empty before.
     """
 
     encoder: dict[str, Any]
@@ -46,6 +50,7 @@ class StudentConfig:
     temperature: float = 0.07
     score_range: tuple[float, float] = (1.0, 5.0)
     training: dict[str, Any] = field(default_factory=dict)
+    evaluation: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -119,13 +124,11 @@ class Student(nn.Module):
             scores.extend(self(pixels)[0].double().tolist())
         return np.array(scores)
 
-    def save_pretrained(
-        self, folder: str | Path, *, evaluation: dict[str, Any] | None = None, half: bool = False
-    ) -> Path:
+    def save_pretrained(self, folder: str | Path, *, name: str = "", half: bool = False) -> Path:
         """Write `config.json`, `model.safetensors` and the card; returns the folder.
 
         Args:
-            evaluation: what `rali evaluate` measured, for the card.
+            name: what the card calls the model and its examples load.
             half: store float16.
         """
         from safetensors.torch import save_file
@@ -144,7 +147,7 @@ class Student(nn.Module):
         save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
         config = self.config.to_dict()
         (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-        card = model_card(config, evaluation, self.config.training)
+        card = model_card(config, self.config.evaluation or None, self.config.training, name=name)
         (folder / "README.md").write_text(card, "utf-8")
         return folder
 
@@ -181,15 +184,29 @@ class Student(nn.Module):
             ) from error
         return student.eval()
 
-    def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
-        """Save to a temporary folder and upload it; returns the commit's address."""
-        import tempfile
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        onnx: str | Path | None = None,
+        private: bool = False,
+        token: str | None = None,
+    ) -> str:
+        """Upload the model folder; returns the commit's address.
 
-        hub = require("huggingface_hub", "distill")
-        api = hub.HfApi(token=token)
+        Args:
+            repo_id: owner/name; made if it is not there.
+            onnx: the file that `rali export` wrote; `Scorer(repo_id)` needs it.
+        """
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=token)
         api.create_repo(repo_id, private=private, exist_ok=True)
-        with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(folder)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = self.save_pretrained(temporary, name=repo_id)
+            if onnx is not None:
+                (folder / "onnx").mkdir()
+                shutil.copyfile(onnx, folder / "onnx" / "model.onnx")
             return str(api.upload_folder(repo_id=repo_id, folder_path=folder))
 
 
@@ -198,14 +215,7 @@ def _model_folder(model: str, revision: str | None) -> Path:
         from importlib.resources import files
 
         return Path(str(files("rali") / "builtin"))
-    folder = Path(model)
-    if folder.exists() or model.count("/") != 1 or model.startswith((".", "/", "~")):
-        return folder
-    hub = require("huggingface_hub", "distill")
-    try:
-        return Path(hub.snapshot_download(model, revision=revision))
-    except Exception as error:
-        raise InputError(
-            f"{model} is neither a folder here nor a model that the hub could give "
-            f"({type(error).__name__}). Check the name, or the connection, or HF_HUB_OFFLINE."
-        ) from error
+    if Path(model).exists() or not is_hub_id(model):
+        return Path(model)
+    download(model, CONFIG_FILE, revision=revision)
+    return download(model, WEIGHTS_FILE, revision=revision).parent

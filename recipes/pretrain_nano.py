@@ -22,6 +22,7 @@ from rali.manifest import Row
 from rali.pretrain import PretrainConfig, pretrain
 from rali.progress import StageProgress
 from rali.reference import build_reference_triplets
+from rali.run_folder import RunFolder
 from rali.triplets import read_triplets
 
 SIZES = (384, 512, 768)  # longer edges: nano must know detail that a resize blurred or sharpened
@@ -58,8 +59,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     work = arguments.output / "pictures"
+    run = RunFolder(arguments.output)
     pristine, authentic = sources(arguments.data)
     with StageProgress() as progress:
+
+        def on_step(step: int, steps: int, loss: float) -> None:
+            run.log(stage="pretrain", step=step, loss=loss)
+            progress("pretrain", step, steps, loss)
+
         rows = [
             row
             for number, size in enumerate(SIZES)
@@ -98,7 +105,7 @@ def main() -> None:
             [texts[picture] for picture in pictures],
             PretrainConfig(epochs=arguments.epochs, seed=arguments.seed),
             arguments.output / "weights",
-            report=lambda step, steps, loss: progress("pretrain", step, steps, loss),
+            report=on_step,
         )
     print(f"weights: {arguments.output / 'weights'}")
 

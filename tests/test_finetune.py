@@ -36,7 +36,7 @@ def test_it_fits_the_training_pictures_within_the_score_range():
     before = error(student(), Pixels(), SCORES)
     tuned = finetune(student(), Pixels(), SCORES, FinetuneConfig(epochs=60, batch_size=6, lr=1e-2))
     assert error(tuned, Pixels(), SCORES) < before / 4
-    assert 1 <= tuned.basis_scores.min() and tuned.basis_scores.max() <= 5
+    assert tuned.basis_scores.min() >= 1 and tuned.basis_scores.max() <= 5
     assert not any(tensor.requires_grad for tensor in tuned.state_dict(keep_vars=True).values())
 
 

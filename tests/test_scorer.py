@@ -225,7 +225,7 @@ def test_hub_ids(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str]] = []
     failure: Exception | None = None
 
-    def download(repo: str, name: str) -> str:
+    def download(repo: str, name: str, revision: str | None) -> str:
         asked.append((repo, name))
         if failure is not None:
             raise failure

@@ -1,0 +1,48 @@
+"""Files of models on the Hugging Face Hub, from the local cache or the network.
+
+`HF_HUB_OFFLINE`, `HF_HOME` and the token of `hf auth login` count, as everywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from .errors import InputError
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def is_hub_id(model: str) -> bool:
+    """Whether `model` has the form owner/name."""
+    return _HUB_ID.fullmatch(model) is not None
+
+
+def download(hub_id: str, name: str, *, revision: str | None = None) -> Path:
+    """The local copy of the file `name` of the repository `hub_id`.
+
+    Raises:
+        InputError: it cannot be had; the message says why.
+    """
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        return Path(huggingface_hub.hf_hub_download(hub_id, name, revision=revision))
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
+        why = (
+            "it is not in the local cache, and the Hub cannot be reached (or HF_HUB_OFFLINE is on)"
+        )
+        raise InputError(f"Cannot load {hub_id}: {why}. Give a model folder instead.") from error
+    except errors.RevisionNotFoundError as error:
+        raise InputError(f"{hub_id} on the Hub has no revision {revision}.") from error
+    except errors.EntryNotFoundError as error:
+        raise InputError(f"{hub_id} on the Hub has no {name}.") from error
+    except errors.RepositoryNotFoundError as error:
+        raise InputError(
+            f"There is no folder {hub_id} here, and no such repository on the Hugging Face Hub "
+            "(or it is private: type hf auth login)."
+        ) from error
+    except Exception as error:  # the network stack has no common base
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"Cannot load {hub_id} from the Hugging Face Hub: {first_line}") from error
