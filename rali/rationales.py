@@ -86,8 +86,8 @@ _GRADES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("some {tone} are clipped", "parts of the {tone} lose their detail"),
         ("large areas of the {tone} are clipped", "much of the {tone} has lost its detail"),
         (
-            "a great part of the picture is clipped {tone}",
-            "over a third of the frame is clipped {tone}",
+            "the {tone} of a great part of the picture are clipped",
+            "over a third of the frame has lost its {tone}",
         ),
     ),
 }
@@ -335,7 +335,11 @@ def _verdict(score: float | None, fault: bool, rng: random.Random) -> list[str]:
         return []
     word = rng.choice(quality_phrase(score))
     concede = fault and score >= 3.5
-    links = ("Despite this,", "Even so,", "Still,") if concede else ("Overall,", "All in all,")
+    links = (
+        ("Despite its faults,", "Even so,", "All the same,")
+        if concede
+        else ("Overall,", "All in all,")
+    )
     link = rng.choice(links)
     sentences = [
         rng.choice(
