@@ -12,7 +12,7 @@ quickstart: $(READY)
 	$(BIN)/rali quickstart $(PICTURES)
 
 test: $(READY) lint
-	RALI_DATA="$(DATA)" $(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	RALI_DATA="$(DATA)" $(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(if $(DATA),--cov-fail-under=85)
 
 lint: $(READY)
 	$(BIN)/ruff check .

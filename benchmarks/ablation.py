@@ -25,8 +25,7 @@ from rali.images import PictureBatches, embed
 from rali.importers import biq2021
 from rali.manifest import Row
 from rali.progress import StageProgress
-from rali.reference import build_reference_triplets
-from rali.triplets import Triplet, read_triplets
+from rali.reference import build_reference_triplets, requested_triplets
 
 ROOT = Path(__file__).parent.parent
 COLUMNS = ("alignment", "PCA", "bucketed k-means", "seed augmentation", "score definition")
@@ -90,7 +89,7 @@ def main() -> None:
     results: dict[int, list[tuple[float, float]]] = {case: [] for case in CASES}
     with StageProgress() as progress:
         build_reference_triplets(train, arguments.output / "triplets", count=6)
-        triplets: list[Triplet] = read_triplets(arguments.output / "triplets")
+        triplets = requested_triplets(train, arguments.output / "triplets", count=6)
         for seed in range(arguments.seeds):
             embeddings = Embeddings()
             for case in (6, 2, 3, 5, 4, 1):

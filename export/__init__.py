@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .check import compare
+from .check import compare, export_checked
 from .onnx import export_onnx
 
-__all__ = ["compare", "export_onnx"]
+__all__ = ["compare", "export_checked", "export_onnx"]

@@ -1,7 +1,8 @@
-"""Torch against ONNX Runtime on the same pictures: the largest difference of a score."""
+"""Exports that are checked: torch against ONNX Runtime on the same pictures."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 
 from rali import Scorer, Student
 from rali.errors import InputError
+
+from .onnx import export_onnx, move_into
 
 TOLERANCE = 1e-4
 
@@ -23,13 +26,31 @@ class Agreement:
     onnx_scores: np.ndarray
     max_difference: float
 
-    def require(self) -> None:
-        """Raise an InputError when the difference is more than `TOLERANCE`."""
-        if self.max_difference > TOLERANCE:
+
+def export_checked(
+    student: Student, path: str | Path, pictures: Sequence[Any] | None = None
+) -> Agreement:
+    """Export the student and compare; the file takes its place only if the scores agree.
+
+    Args:
+        path: the ONNX file.
+        pictures: to compare on; by default `check_pictures`.
+
+    Raises:
+        InputError: the scores differ by more than `TOLERANCE`.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        file = export_onnx(student, Path(folder) / path.name)
+        agreement = compare(student, file, list(pictures or check_pictures()))
+        if agreement.max_difference > TOLERANCE:
             raise InputError(
-                f"the ONNX file differs from torch by {self.max_difference:.1e}, more than "
-                f"{TOLERANCE:g}. Do not use it; please report the encoder and the versions."
+                f"the ONNX file differs from torch by {agreement.max_difference:.1e}, more than "
+                f"{TOLERANCE:g}, and was not kept; please report the encoder and the versions."
             )
+        move_into(file, path.parent)
+    return agreement
 
 
 def compare(student: Student, onnx_file: str | Path, pictures: Sequence[Any]) -> Agreement:

@@ -1,7 +1,7 @@
 """A student in, `model.onnx` out: pixel_values float32 [batch, 3, S, S] → score, embedding.
 
-One file with the weights inside, a dynamic batch, and metadata that lets a scorer prepare
-pictures without any other file (SPEC §3).
+One file with the weights inside (beside it from 2 GB on), a dynamic batch, and metadata that lets
+a scorer prepare pictures without any other file (SPEC §3).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def export_onnx(student: Student, path: str | Path) -> Path:
 
     Args:
         student: on the CPU, in evaluation mode.
-        path: the file; written under a temporary name and renamed.
+        path: the file; it appears when it is complete.
 
     Raises:
         MissingExtraError: onnx or onnxscript is not installed.
@@ -53,14 +54,23 @@ def export_onnx(student: Student, path: str | Path) -> Path:
             verbose=False,
         )
     assert program is not None
-    temporary = path.with_name(path.name + ".tmp")
-    program.save(str(temporary), external_data=False)
-    model = onnx.load(str(temporary))
-    onnx.helper.set_model_props(model, metadata(student))
-    if model.ByteSize() < ONE_FILE_LIMIT:
-        onnx.save(model, str(temporary))
-    temporary.replace(path)
+    program.model.metadata_props.update(metadata(student))
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        file = Path(folder) / path.name
+        program.save(str(file), external_data=False)
+        beside = [other for other in Path(folder).iterdir() if other != file]
+        if beside and sum(p.stat().st_size for p in [file, *beside]) < ONE_FILE_LIMIT:
+            onnx.save(onnx.load(str(file)), str(file))  # torch splits earlier than it must
+            for other in beside:
+                other.unlink()
+        move_into(file, path.parent)
     return path
+
+
+def move_into(file: Path, folder: Path) -> None:
+    """Move an exported file, and the weights beside it where it has some, to `folder`."""
+    for each in sorted(file.parent.iterdir(), key=lambda other: other == file):  # itself last
+        each.replace(folder / each.name)
 
 
 def metadata(student: Student) -> dict[str, str]:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .config import check_numbers
 from .errors import InputError
 from .images import PictureBatches
 from .training import Checkpoint, cosine_schedule, decay_groups
@@ -55,6 +56,15 @@ class AlignConfig:
     temperature: float = 0.07
     flip: bool = True
     precision: str = "bf16"
+
+    def __post_init__(self) -> None:
+        check_numbers(
+            "align.", self, positive=("temperature",),
+            epochs=0, batch_size=2, micro_batch=1, texts_per_picture=1, seeds_used=0, lr=0,
+            warmup=0, weight_decay=0,
+        )  # fmt: skip
+        if self.precision not in ("bf16", "fp16", "fp32"):
+            raise InputError(f"align.precision is {self.precision!r}; expected bf16, fp16 or fp32.")
 
 
 def multi_positive_infonce(
@@ -209,7 +219,7 @@ def align(
                 report(step, steps, loss)
             if step < steps:
                 keeper.save(step)
-    keeper.remove()
+    accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # autocast goes with the training
     return encoder.eval()
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 
+from .config import check_numbers
 from .errors import InputError
 
 
@@ -29,6 +30,9 @@ class BasesConfig:
     buckets: int = 240
     count: int = 250
     iterations: int = 25
+
+    def __post_init__(self) -> None:
+        check_numbers("bases.", self, buckets=1, count=1, iterations=1)
 
 
 def bucket_of(scores: np.ndarray, buckets: int, low: float = 1.0, high: float = 5.0) -> np.ndarray:
@@ -58,21 +62,16 @@ def allocate(counts: np.ndarray, total: int) -> np.ndarray:
         shares[order] = 1
         return shares
     rest = min(total, counts.sum()) - shares.sum()
-    while rest > 0:
+    while rest > 0:  # once, and again for what full buckets could not take
         room = counts - shares
-        open_ = room > 0
-        weight = np.where(open_, counts, 0)
-        ideal = rest * weight / weight.sum()
-        whole = np.minimum(np.floor(ideal).astype(int), room)
-        shares += whole
-        rest -= whole.sum()
-        if whole.sum() == 0:  # nothing but remainders left
-            order = np.argsort(
-                -np.where(counts - shares > 0, ideal - np.floor(ideal), -1), kind="stable"
-            )
-            take = order[: min(rest, int((counts - shares > 0).sum()))]
-            shares[take] += 1
-            rest -= len(take)
+        weight = np.where(room > 0, counts, 0)
+        quota = rest * weight / weight.sum()
+        more = np.floor(quota).astype(int)
+        remainder = np.where(room > 0, quota - more, -1)
+        more[np.argsort(-remainder, kind="stable")[: rest - more.sum()]] += 1
+        more = np.minimum(more, room)
+        shares += more
+        rest -= more.sum()
     return shares
 
 

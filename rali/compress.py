@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.decomposition import PCA
 
+from .config import check_numbers
 from .errors import InputError
 
 
@@ -27,6 +28,9 @@ class CompressConfig:
     enabled: bool = True
     dim: int = 0
     scale: bool = False
+
+    def __post_init__(self) -> None:
+        check_numbers("compress.", self, dim=0)
 
 
 @dataclass
@@ -48,9 +52,7 @@ class Projection:
         return ((embeddings - self.mean) / self.scale) @ self.components.T
 
 
-def fit_projection(
-    embeddings: np.ndarray, config: CompressConfig | None = None, *, seed: int = 0
-) -> Projection:
+def fit_projection(embeddings: np.ndarray, config: CompressConfig | None = None) -> Projection:
     """Fit the projection on the training embeddings [n, D].
 
     With fewer samples than the asked size (PCA has at most n − 1 directions), a size left to

@@ -38,6 +38,20 @@ def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
     return kind(**built)
 
 
+def check_numbers(where: str, config: Any, *, positive: Sequence[str] = (), **least: float) -> None:
+    """For a config's `__post_init__`: fields that must be positive, or at least so much.
+
+    Raises:
+        InputError: one is not; it is named as the user types it, `where.field`.
+    """
+    for name, low in least.items():
+        if not getattr(config, name) >= low:  # NaN is not either
+            raise InputError(f"{where}{name} is {getattr(config, name)}; give {low:g} or more.")
+    for name in positive:
+        if not getattr(config, name) > 0:
+            raise InputError(f"{where}{name} is {getattr(config, name)}; give a number above 0.")
+
+
 def _coerce(value: Any, wanted: Any, name: str) -> Any:
     if wanted is float and isinstance(value, str):  # YAML reads 1e-3 as a string
         try:
@@ -83,7 +97,12 @@ def with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str
         place = values
         for parent in parents:
             place = place.setdefault(parent, {})
-        place[last] = yaml.safe_load(text)
+            if not isinstance(place, dict):
+                raise InputError(f"--set {override!r}: {parent} is {place!r}, not a group.")
+        try:
+            place[last] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {override!r}: {text!r} is not YAML: {error}") from error
     return values
 
 

@@ -8,12 +8,13 @@ them; where a level of KADID changes next to nothing (blur 1, saturation ×1), o
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.resources import files
@@ -27,6 +28,7 @@ from scipy.interpolate import PchipInterpolator
 
 from .errors import InputError, PictureError
 from .pictures import open_picture
+from .tables import replace_atomically
 
 if TYPE_CHECKING:
     from .manifest import Row
@@ -47,6 +49,7 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
     "quantize": (20, 16, 13, 10, 7),  # levels per channel
 }
 DISTORTIONS = tuple(STRENGTHS)
+STAMP = "degraded.json"  # what a folder's pictures were made from
 SEVERITY_NAMES = ("none", "slight", "mild", "moderate", "severe", "catastrophic")
 _SYNONYMS = {
     "none": "null",
@@ -233,8 +236,8 @@ def degrade_folder(
     """Write every photograph plain and degraded as PNG; returns manifest rows.
 
     Files are `<content>__<distortion>__<severity>.png`, written under a temporary name and
-    renamed; those that are there already are kept, so a stopped call goes on (another `size` or
-    `seed` belongs in another folder). `content` is the photograph's stem, made unique.
+    renamed; those that are there already are kept, so a stopped call goes on.
+    `content` is the photograph's stem, made unique.
     A degradation that changes no pixel (saturation of a grey photograph) is none and is left out;
     so are photographs that cannot be read, with one warning at the end.
 
@@ -245,7 +248,8 @@ def degrade_folder(
         progress: called with (photographs done, photographs).
 
     Raises:
-        InputError: no photograph could be read, or an unknown distortion or severity.
+        InputError: no photograph could be read, an unknown distortion or severity, or a folder
+            whose pictures were made from other photographs of these names or in another way.
     """
     output = Path(output_dir)
     output.mkdir(parents=True, exist_ok=True)
@@ -266,10 +270,12 @@ def degrade_folder(
         except PictureError as error:
             return f"{path}: {error}"
 
+    contents = _contents(paths)
+    _claim(output, dict(zip(contents, paths, strict=True)), size, seed)
     rows: list[Row] = []
     failures: list[str] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        outcomes = pool.map(attempt, paths, _contents(paths))
+        outcomes = pool.map(attempt, paths, contents)
         for number, outcome in enumerate(outcomes):
             if isinstance(outcome, str):
                 failures.append(outcome)
@@ -285,6 +291,28 @@ def degrade_folder(
             raise InputError(message)
         warnings.warn(message, stacklevel=2)
     return rows
+
+
+def _claim(output: Path, sources: Mapping[str, Path], size: int | None, seed: int) -> None:
+    """Note in the folder what its pictures are made from; refuse it if it was something else."""
+    made_with = f"size {size}, seed {seed}, strengths {zlib.crc32(repr(STRENGTHS).encode())}"
+    stamp = output / STAMP
+    known: dict[str, str] = json.loads(stamp.read_text("utf-8")) if stamp.is_file() else {}
+    now = dict(known)
+    for content, path in sources.items():
+        if path.is_file():
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+            now[content] = f"{digest}, {made_with}"
+    other = [name for name in now if known.get(name, now[name]) != now[name]]
+    unknown = not known and any(output.glob("*__null__0.png"))
+    if other or unknown:
+        raise InputError(
+            f"{output} already holds pictures of {other[0] if other else 'another version'} made "
+            "from another photograph, size or seed, or by another version of rali. Give another "
+            "folder, or delete it."
+        )
+    text = json.dumps(now, indent=1)
+    replace_atomically(stamp, lambda target: target.write_text(text, "utf-8"))
 
 
 def _contents(paths: Sequence[Path]) -> list[str]:
@@ -322,9 +350,10 @@ def _degrade_photograph(
             picture = degrade(original, name, severity, own)
             if severity and np.array_equal(picture, original):
                 continue
-            temporary = target.with_suffix(".tmp")
-            Image.fromarray(picture).save(temporary, "PNG", compress_level=1)
-            temporary.replace(target)
+            image = Image.fromarray(picture)
+            replace_atomically(
+                target, lambda path, image=image: image.save(path, "PNG", compress_level=1)
+            )
         score = degraded_score(name, severity)
         rows.append(
             Row(

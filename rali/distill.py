@@ -1,18 +1,18 @@
 """RALI from end to end: manifest and rationales in, a scoring model folder out.
 
-align → embed → compress → bases → fit (→ finetune), in that order, into one run folder. The long
-stages (align, embed, finetune) leave their result with a fingerprint of everything it depends on,
-so the same command started again does only what is missing, and a changed setting redoes only
+align → embed → compress → bases → fit (→ finetune), in that order, into one run folder. What takes
+long (texts, align, embed, finetune) leaves its result with a fingerprint of everything it depends
+on, so the same command started again does only what is missing, and a changed setting redoes only
 what it touches; the others take a second and are always done.
 """
 
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from .images import PictureBatches, embed
 from .manifest import Row
 from .run_folder import RunFolder, fingerprint
 from .student import Student, StudentConfig
+from .tables import replace_atomically
 from .triplets import Triplet
 
 Report = Callable[[str, int, int, float | None], None]
@@ -67,6 +68,10 @@ class DistillConfig:
     fit: FitConfig = field(default_factory=FitConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
 
+    def __post_init__(self) -> None:
+        if self.views not in (1, 2):
+            raise InputError(f"views is {self.views}; expected 1, or 2 to add mirror images.")
+
 
 def distill(
     config: DistillConfig,
@@ -77,7 +82,7 @@ def distill(
     encoder: Encoder | None = None,
     trained_on: str = "",
     report: Report | None = None,
-) -> Student:
+) -> Student | None:
     """Make a student; the model folder is `folder/model`.
 
     Rows of split `train` (or all, where the manifest has no splits) are trained on; `val` rows
@@ -90,8 +95,13 @@ def distill(
         encoder: instead of loading `config.encoder`.
         trained_on: one sentence for the model card.
 
+    Returns:
+        The student; None in all processes of `accelerate launch` but the first, as they have
+        nothing to do after the alignment.
+
     Raises:
-        InputError: nothing to train on, pictures without rationales, pictures that cannot be read.
+        InputError: nothing to train on, pictures or contents in two splits, pictures without
+            rationales, pictures that cannot be read.
     """
     from accelerate import PartialState
 
@@ -99,30 +109,22 @@ def distill(
     state = PartialState()
     say = report or (lambda stage, step, steps, loss: None)
     train, val = training_rows(rows)
-    write_yaml(config, run.folder / "config.yaml")
+    if state.is_main_process:
+        write_yaml(config, run.folder / "config.yaml")
     encoder = encoder or load_encoder(config.encoder, config.pretrained or None)
-    texts, owners, truncated = rationale_embeddings(
-        encoder, train, triplets, needed=config.align.enabled
-    )
     pictures = PictureBatches(
         [row.image for row in train], encoder.preprocess, keep=config.keep_pixels
     )
-
-    data = fingerprint(
-        [(str(r.image), r.score) for r in train],
-        [hashlib.sha256(t.numpy().tobytes()).hexdigest() for t in texts],
-        _weights_hash(encoder.image),
-    )
-    mark = fingerprint("align", data, encoder.spec, asdict(config.align), config.seed)
-    aligned_file = run.folder / "aligned.safetensors"
-    if config.align.enabled:
-        _align_stage(run, mark, aligned_file, encoder, pictures, texts, owners, config, say)
+    chosen = rationales_of(train, triplets) if config.align.enabled else []
+    facts = _align_stage(run, encoder, pictures, chosen, config, say)
     if not state.is_main_process:
-        state.wait_for_everyone()
-        return Student.from_pretrained(run.folder / "model")
+        return None
 
-    flips = [False, True][: max(1, config.views)]
+    mark = fingerprint(
+        [(str(row.image), row.score) for row in train], encoder.spec, _weights_hash(encoder.image)
+    )
     places = [place for place, row in enumerate(train) if row.score is not None]
+    flips = [False, True][: config.views]
     known = pictures.take(places), _scores(train[place] for place in places)
     val = [row for row in val if row.score is not None]
     unseen = PictureBatches([row.image for row in val], encoder.preprocess), _scores(val)
@@ -133,17 +135,12 @@ def distill(
     embeddings = np.concatenate(parts)
     scores = np.tile(known[1], len(flips))
 
-    started = time.monotonic()
-    projection = fit_projection(embeddings, config.compress, seed=config.seed)
-    vectors, values = find_bases(
-        projection.transform(embeddings), scores, config.bases, seed=config.seed
-    )
-    say("bases", 1, 1, None)
-    run.finish(
-        "bases", fingerprint("bases", mark, asdict(config.bases)), time.monotonic() - started
-    )
-
-    started = time.monotonic()
+    with run.timed("bases"):
+        projection = fit_projection(embeddings, config.compress)
+        vectors, values = find_bases(
+            projection.transform(embeddings), scores, config.bases, seed=config.seed
+        )
+        say("bases", 1, 1, None)
 
     def on_fit(step: int, steps: int, loss: float) -> None:
         if step % 10 == 0 or step == steps:
@@ -153,19 +150,19 @@ def distill(
     def centred(points: np.ndarray) -> np.ndarray:
         return (points - projection.mean) / projection.scale
 
-    fitted = fit_scores(
-        centred(embeddings),
-        scores,
-        vectors,
-        values,
-        projection.components,
-        config.fit,
-        validation=None if held_out is None else (centred(held_out), unseen[1]),
-        seed=config.seed,
-        report=on_fit,
-    )
-    say("fit", config.fit.steps, config.fit.steps, None)
-    run.finish("fit", fingerprint("fit", mark, asdict(config.fit)), time.monotonic() - started)
+    with run.timed("fit"):
+        fitted = fit_scores(
+            centred(embeddings),
+            scores,
+            vectors,
+            values,
+            projection.components,
+            config.fit,
+            validation=None if held_out is None else (centred(held_out), unseen[1]),
+            seed=config.seed,
+            report=on_fit,
+        )
+        say("fit", config.fit.steps, config.fit.steps, None)
 
     student = Student(
         StudentConfig(
@@ -179,8 +176,7 @@ def distill(
             training={
                 "data": trained_on,
                 "pictures": len(known[0]),
-                "rationales": sum(map(len, texts)),
-                "truncated_texts": round(truncated, 4),
+                **facts,
                 "variance_kept": round(projection.explained, 4),
                 "teacher": ", ".join(sorted({t.teacher for t in triplets})),
                 "config": asdict(config),
@@ -198,8 +194,8 @@ def distill(
     if config.finetune.epochs > 0:
         _finetune_stage(run, student, known, unseen if val else None, config, say)
     student.save_pretrained(run.folder / "model")
-    if state.num_processes > 1:
-        state.wait_for_everyone()
+    # What was exported before was another student.
+    (run.folder / "model" / "onnx" / "model.onnx").unlink(missing_ok=True)
     return student
 
 
@@ -207,7 +203,8 @@ def training_rows(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     """Rows to train on and rows to choose by: splits `train` and `val`.
 
     Raises:
-        InputError: no labelled training row.
+        InputError: no labelled training row; a picture or a content that is trained on and in
+            another split too.
     """
     train = [row for row in rows if row.split == "train"]
     if not any(row.split for row in rows):
@@ -217,19 +214,25 @@ def training_rows(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
             f"no picture to train on: of {len(rows)} rows none has split 'train' and a score. "
             "Split the manifest with `rali data split MANIFEST --fractions 6:2:2 -o OUT`."
         )
+    pictures = {row.image for row in train}
+    contents = {(row.dataset, row.content) for row in train if row.content}
+    for row in rows:
+        if row.split in ("val", "test") and (
+            row.image in pictures or (row.dataset, row.content) in contents
+        ):
+            raise InputError(
+                f"{row.image} is in split {row.split!r}, but it or its content {row.content!r} is "
+                "in 'train' too. Split the manifests together with `rali data split`."
+            )
     return train, [row for row in rows if row.split == "val"]
 
 
-def rationale_embeddings(
-    encoder: Encoder, rows: Sequence[Row], triplets: Sequence[Triplet], *, needed: bool = True
-) -> tuple[list[Tensor], list[int], float]:
-    """Per row its frozen text embeddings [n_i, D] in order of seed, and an owner id.
+def rationales_of(rows: Sequence[Row], triplets: Sequence[Triplet]) -> list[list[Triplet]]:
+    """Per row its parsed triplets, in order of seed.
 
-    Rows with the same bytes (SHA-256) share an owner. The third value is the share of texts that
-    were longer than the tower's context.
+    Raises:
+        InputError: a row has none.
     """
-    if not needed or encoder.text is None:
-        return [torch.zeros(0, encoder.dim) for _ in rows], list(range(len(rows))), 0.0
     by_image: dict[Path, list[Triplet]] = {}
     for triplet in triplets:
         if triplet.parse_ok and triplet.reasoning.strip():
@@ -240,55 +243,90 @@ def rationale_embeddings(
             f"{len(missing)} of {len(rows)} training pictures have no rationale, the first is "
             f"{missing[0]}. Write some with `rali data rationales MANIFEST -o triplets/`."
         )
-    chosen = [sorted(by_image[row.image.resolve()], key=lambda t: t.seed) for row in rows]
-    flat = [triplet.reasoning for own in chosen for triplet in own]
-    truncated = sum(map(encoder.text.is_truncated, flat)) / len(flat)
-    texts = list(encoder.text.encode(flat).cpu().split([len(own) for own in chosen]))
-    ids: dict[str, int] = {}
-    owners = [ids.setdefault(own[0].image_sha256, len(ids)) for own in chosen]
-    return texts, owners, truncated
+    return [sorted(by_image[row.image.resolve()], key=lambda t: t.seed) for row in rows]
 
 
 def _align_stage(
     run: RunFolder,
-    mark: str,
-    aligned_file: Path,
     encoder: Encoder,
     pictures: PictureBatches,
-    texts: list[Tensor],
-    owners: list[int],
+    chosen: Sequence[Sequence[Triplet]],
     config: DistillConfig,
     say: Report,
-) -> None:
+) -> dict[str, Any]:
+    """Align the encoder, in place, or load what an earlier call left; facts for the card."""
     from accelerate import PartialState
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
+    if not config.align.enabled:
+        return {"rationales": 0}
+    mark = fingerprint(
+        [[(t.image_sha256, t.reasoning) for t in own] for own in chosen],
+        encoder.spec,
+        _weights_hash(encoder.image),
+        asdict(config.align),
+        config.seed,
+    )
+    state = PartialState()
+    with state.main_process_first():  # the others find them done
+        texts, truncated = _embed_texts(run, encoder, chosen, say)
+    facts = {"rationales": sum(map(len, texts)), "truncated_texts": round(truncated, 4)}
+    aligned_file = run.folder / "aligned.safetensors"
     if run.done("align", mark) and aligned_file.is_file():
         encoder.image.load_state_dict(load_file(aligned_file))
-        return
-    started = time.monotonic()
+        return facts
     checkpoint = run.folder / f"align-{mark}.pt"
+    # Pictures with the same bytes are one picture.
+    ids: dict[str, int] = {}
+    owners = [ids.setdefault(own[0].image_sha256, len(ids)) for own in chosen]
 
     def on_step(step: int, steps: int, loss: float) -> None:
         run.log(stage="align", step=step, loss=loss)
         say("align", step, steps, loss)
 
-    align(
-        encoder.image,
-        pictures,
-        texts,
-        config.align,
-        seed=config.seed,
-        owners=owners,
-        checkpoint=checkpoint,
-        report=on_step,
-    )
-    if PartialState().is_main_process:
-        state = {k: v.detach().cpu().contiguous() for k, v in encoder.image.state_dict().items()}
-        temporary = aligned_file.with_suffix(".tmp")
-        save_file(state, temporary)
-        temporary.replace(aligned_file)
-        run.finish("align", mark, time.monotonic() - started)
+    def work() -> None:
+        align(
+            encoder.image,
+            pictures,
+            texts,
+            config.align,
+            seed=config.seed,
+            owners=owners,
+            checkpoint=checkpoint,
+            report=on_step,
+        )
+
+    if not state.is_main_process:
+        work()
+        return facts
+    with run.timed("align", mark):
+        work()
+        _save(aligned_file, encoder.image.state_dict())
+    checkpoint.unlink(missing_ok=True)
+    return facts
+
+
+def _embed_texts(
+    run: RunFolder, encoder: Encoder, chosen: Sequence[Sequence[Triplet]], say: Report
+) -> tuple[list[Tensor], float]:
+    """Per picture its texts' embeddings [n_i, D], and the share of texts over the context."""
+    from safetensors.torch import load_file
+
+    if encoder.text is None:
+        raise InputError("the alignment needs the encoder's text tower; it was loaded without.")
+    texts = [triplet.reasoning for own in chosen for triplet in own]
+    mark = fingerprint(texts, _weights_hash(encoder.text.model))
+    file = run.folder / "texts.safetensors"
+    if not (run.done("texts", mark) and file.is_file()):
+        with run.timed("texts", mark):
+            embeddings = encoder.text.encode(
+                texts, report=lambda done, count: say("texts", done, count, None)
+            )
+            truncated = torch.tensor([encoder.text.is_truncated(text) for text in texts])
+            _save(file, {"embeddings": embeddings, "truncated": truncated})
+    stored = load_file(file)
+    counts = [len(own) for own in chosen]
+    return list(stored["embeddings"].split(counts)), stored["truncated"].float().mean().item()
 
 
 def _finetune_stage(
@@ -299,30 +337,31 @@ def _finetune_stage(
     config: DistillConfig,
     say: Report,
 ) -> None:
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
     mark = fingerprint("finetune", _weights_hash(student), asdict(config.finetune), config.seed)
     file = run.folder / "finetuned.safetensors"
     if run.done("finetune", mark) and file.is_file():
         student.load_state_dict(load_file(file))
         return
-    started = time.monotonic()
+    checkpoint = run.folder / f"finetune-{mark}.pt"
 
     def on_step(step: int, steps: int, loss: float) -> None:
         run.log(stage="finetune", step=step, loss=loss)
         say("finetune", step, steps, loss)
 
-    finetune(
-        student,
-        *known,
-        config.finetune,
-        validation=unseen,
-        seed=config.seed,
-        checkpoint=run.folder / f"finetune-{mark}.pt",
-        report=on_step,
-    )
-    save_file({k: v.contiguous() for k, v in student.state_dict().items()}, file)
-    run.finish("finetune", mark, time.monotonic() - started)
+    with run.timed("finetune", mark):
+        finetune(
+            student,
+            *known,
+            config.finetune,
+            validation=unseen,
+            seed=config.seed,
+            checkpoint=checkpoint,
+            report=on_step,
+        )
+        _save(file, student.state_dict())
+    checkpoint.unlink(missing_ok=True)
 
 
 def _embed_stage(
@@ -335,25 +374,38 @@ def _embed_stage(
     """Embeddings [n, D] for each job: pictures, and whether they are mirrored."""
     cache = run.folder / "embeddings.npz"
     if not (run.done("embed", mark) and cache.is_file()):
-        started = time.monotonic()
         device = "cuda" if torch.cuda.is_available() else "cpu"
         total = sum(len(pictures) for pictures, _ in jobs)
         arrays: list[np.ndarray] = []
-        for pictures, flip in jobs:
-            base = sum(map(len, arrays))
+        with run.timed("embed", mark):
+            for pictures, flip in jobs:
+                base = sum(map(len, arrays))
 
-            def on_batch(done: int, count: int, base: int = base) -> None:
-                say("embed", base + done, total, None)
+                def on_batch(done: int, count: int, base: int = base) -> None:
+                    say("embed", base + done, total, None)
 
-            arrays.append(embed(encoder.image, pictures, flip=flip, device=device, report=on_batch))
-        np.savez(cache, *arrays)
-        run.finish("embed", mark, time.monotonic() - started)
+                arrays.append(
+                    embed(encoder.image, pictures, flip=flip, device=device, report=on_batch)
+                )
+
+            def write(path: Path) -> None:
+                with path.open("wb") as file:
+                    np.savez(file, *arrays)
+
+            replace_atomically(cache, write)
     stored = np.load(cache)
     return [stored[f"arr_{index}"] for index in range(len(jobs))]
 
 
 def _scores(rows: Iterable[Row]) -> np.ndarray:
     return np.array([row.score for row in rows], dtype=np.float64)
+
+
+def _save(path: Path, state: dict[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
+    replace_atomically(path, lambda target: save_file(tensors, target))
 
 
 def _weights_hash(module: torch.nn.Module) -> str:

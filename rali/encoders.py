@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -42,14 +42,23 @@ class TextTower(nn.Module):
         return bool((self.tokenizer([text])[0, -1] != 0).item())
 
     @torch.no_grad()
-    def encode(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
-        """Embeddings [len(texts), D], float32, on the tower's device."""
-        device = next(self.model.parameters()).device
+    def encode(
+        self,
+        texts: Sequence[str],
+        batch_size: int = 256,
+        *,
+        report: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """Embeddings [len(texts), D], float32, on the CPU; on a GPU where there is one."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        embed = getattr(self.model.to(device), "encode_text", self.model)
         parts = []
         for start in range(0, len(texts), batch_size):
-            ids = self.tokenizer(list(texts[start : start + batch_size])).to(device)
-            embed = getattr(self.model, "encode_text", self.model)
-            parts.append(embed(ids).float())
+            chunk = list(texts[start : start + batch_size])
+            parts.append(embed(self.tokenizer(chunk).to(device)).float().cpu())
+            if report:
+                report(start + len(chunk), len(texts))
+        self.model.to("cpu")
         return torch.cat(parts)
 
 
@@ -94,7 +103,14 @@ def image_tower(spec: dict[str, Any]) -> nn.Module:
     if spec["name"] == NANO:
         return NanoImageEncoder(NanoConfig.from_dict(spec["config"]))
     open_clip = require("open_clip", "distill")
-    return open_clip.create_model(spec["name"], pretrained=None).visual
+    return _plain(open_clip.create_model(spec["name"], pretrained=None).visual)
+
+
+def _plain(visual: nn.Module) -> nn.Module:
+    """CoCa's image tower gives its tokens beside the embedding, unless told not to."""
+    if getattr(visual, "output_tokens", False):
+        visual.output_tokens = False
+    return visual
 
 
 def nano_preprocess(config: NanoConfig) -> Preprocess:
@@ -119,8 +135,8 @@ def _nano(pretrained: str | None, text: bool) -> Encoder:
         if not (folder / "config.json").is_file():
             raise InputError(
                 f"{folder} holds no nano weights: expected config.json, image.safetensors and "
-                "text.safetensors. Give a folder written by `rali pretrain`, or nothing for the "
-                "packaged ones."
+                "text.safetensors. Give a folder written by recipes/pretrain_nano.py, or nothing "
+                "for the packaged ones."
             )
         config = NanoConfig.from_dict(json.loads((folder / "config.json").read_text()))
         image, tower = NanoImageEncoder(config), NanoTextEncoder(config)
@@ -154,7 +170,7 @@ def _open_clip(name: str, pretrained: str | None, text: bool) -> Encoder:
             f"the weights {tag!r} of {name} could not be loaded ({error}). Give a local file with "
             "--pretrained FILE, or 'random' to start from nothing."
         ) from error
-    image = model.visual
+    image = _plain(model.visual)
     settings = image.preprocess_cfg
     size = settings["size"]
     preprocess = Preprocess(

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .config import check_numbers
 from .images import PictureBatches
 from .student import Student
 from .training import Checkpoint, cosine_schedule, decay_groups
@@ -37,6 +38,9 @@ class FinetuneConfig:
     batch_size: int = 64
     lr: float = 5e-4
     weight_decay: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_numbers("finetune.", self, epochs=0, batch_size=1, lr=0, weight_decay=0)
 
 
 def finetune(
@@ -99,7 +103,6 @@ def finetune(
             best.offer(_error(student, *validation), student)
         if not last:
             keeper.save(step + 1)
-    keeper.remove()
     if best.weights:
         student.load_state_dict(best.weights)
     for tensor in bases:

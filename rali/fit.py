@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .config import check_numbers
 from .errors import InputError
 
 
@@ -39,6 +40,11 @@ class FitConfig:
     steps: int = 1500
     batch_size: int = 256
     patience: int = 15
+
+    def __post_init__(self) -> None:
+        check_numbers(
+            "fit.", self, positive=("temperature",), lr=0, steps=0, batch_size=1, patience=0
+        )
 
 
 def score_from_bases(
@@ -103,8 +109,6 @@ def fit_scores(
         raise InputError(
             f"the fit needs one score per embedding; given {len(embeddings)} and {len(scores)}."
         )
-    if config.temperature <= 0:
-        raise InputError(f"fit.temperature is {config.temperature}; give a number above 0.")
     x, y = torch.tensor(embeddings).float(), torch.tensor(scores).float()
     vectors = torch.tensor(basis_vectors).float()
     values = torch.tensor(basis_scores).float()

@@ -90,7 +90,7 @@ def find_pictures(paths: Iterable[str | Path], recursive: bool = False) -> list[
     """
     found: dict[Path, None] = {}
     for path in map(Path, paths):
-        if not path.is_dir():
+        if not os.path.isdir(path):  # noqa: PTH112 - False, where Path.is_dir raises
             found[path] = None
             continue
         for folder, folders, files in os.walk(path):

@@ -88,7 +88,8 @@ def pretrain(
     )
     batches = PictureBatches(pictures, nano_preprocess(config.nano), keep=True)
     steps = max(1, round(config.epochs * len(pictures) / config.batch_size))
-    checkpoint = Checkpoint(folder / "pretrain.pt", str(config), optimizer=optimizer, **modules)
+    checkpoint_file = folder / "pretrain.pt"
+    checkpoint = Checkpoint(checkpoint_file, str(config), optimizer=optimizer, **modules)
     step = checkpoint.resume()
     while step < steps:
         draw = np.random.default_rng((config.seed, step))
@@ -118,5 +119,5 @@ def pretrain(
         }
         save_file(state, folder / f"{name}.safetensors")
     (folder / "config.json").write_text(json.dumps(config.nano.to_dict(), indent=1) + "\n")
-    checkpoint.remove()
+    checkpoint_file.unlink(missing_ok=True)
     return folder

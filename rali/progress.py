@@ -51,6 +51,8 @@ class StageProgress:
         trace: TracebackType | None,
     ) -> None:
         self._bars.stop()
+        if kind is KeyboardInterrupt:
+            self.console.print("rali: stopped; the same command goes on from here.")
 
     def __call__(self, stage: str, step: int, steps: int, loss: float | None = None) -> None:
         new = stage not in self._tasks

@@ -19,12 +19,11 @@ from .distill import DistillConfig, distill, training_rows
 from .evaluate import evaluate
 from .fit import FitConfig
 from .manifest import Row, write_manifest
-from .reference import build_reference_triplets
+from .reference import build_reference_triplets, requested_triplets
 from .report import write_report
 from .run_folder import RunFolder
 from .scorer import Scorer
 from .splits import assign_splits
-from .triplets import read_triplets
 
 PHOTOGRAPHS = {
     "sklearn.datasets.images": ("china.jpg", "flower.jpg"),
@@ -84,31 +83,29 @@ def quickstart(
         write_manifest(rows, manifest)
     train, _ = training_rows(rows)
     with run.timed("rationales"):
+        texts = run.folder / "triplets"
+        asked = {"count": RATIONALES, "seed": CONFIG.seed}
         build_reference_triplets(
-            train,
-            run.folder / "triplets",
-            count=RATIONALES,
-            seed=CONFIG.seed,
-            progress=lambda i, n: report("rationales", i, n, None),
+            train, texts, **asked, progress=lambda i, n: report("rationales", i, n, None)
         )
+        triplets = requested_triplets(train, texts, **asked)
     student = distill(
         CONFIG,
         rows,
-        read_triplets(run.folder / "triplets"),
+        triplets,
         run.folder,
         trained_on="degraded photographs of scikit-image and scikit-learn (KADID-10k's mean "
         "score of each degradation)",
         report=report,
     )
+    assert student is not None, "the quickstart is one process"
     model = run.folder / "model"
     with run.timed("export"):
-        from rali.export import compare, export_onnx
-        from rali.export.check import check_pictures
+        from rali.export import export_checked
 
         report("export", 0, 1, None)
-        onnx = export_onnx(student, model / "onnx" / "model.onnx")
-        agreement = compare(student, onnx, check_pictures())
-        agreement.require()
+        onnx = model / "onnx" / "model.onnx"
+        agreement = export_checked(student, onnx)
         report("export", 1, 1, None)
     with run.timed("evaluate"):
         evaluation, predictions = evaluate(

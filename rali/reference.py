@@ -130,6 +130,18 @@ def build_reference_triplets(
     return new
 
 
+def requested_triplets(
+    rows: Iterable[Row], folder: str | Path, *, count: int = 4, seed: int = 0
+) -> list[Triplet]:
+    """Those of the folder's triplets that `build_reference_triplets` is asked for here.
+
+    A folder may hold more: of other pictures, other seeds, a larger count.
+    """
+    pictures = {row.image.resolve() for row in rows}
+    seeds = range(SEEDS_PER_RUN * seed, SEEDS_PER_RUN * seed + count)
+    return [t for t in read_triplets(folder) if t.image.resolve() in pictures and t.seed in seeds]
+
+
 def _known_distortion(name: str) -> str | None:
     """A distortion that the writer has words for; other data sets' names are left unsaid."""
     from .degradations import canonical

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from .errors import PictureError
 from .evaluate import LABELS, remarks
 from .pictures import open_picture
+from .tables import replace_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -189,10 +190,7 @@ def write_report(
         body = f"<details><summary>Show the configuration</summary><pre>{text}</pre></details>"
         parts.append(_section("Configuration", body))
     page = _page(title, intro, "".join(parts))
-    part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(page, encoding="utf-8")
-    part.replace(path)
+    replace_atomically(path, lambda target: target.write_text(page, "utf-8"))
     return path
 
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .tables import replace_atomically
+
 
 class RunFolder:
     """The output folder of a run: metrics, and which stages are done with which settings."""
@@ -20,27 +22,34 @@ class RunFolder:
         self._stages = folder / "stages.json"
 
     def done(self, stage: str, fingerprint: str) -> bool:
-        return self._read().get(stage, {}).get("fingerprint") == fingerprint
+        """Whether the stage was finished with these settings."""
+        entry = self._read().get(stage, {})
+        return entry.get("fingerprint") == fingerprint and entry.get("done", False)
 
     def seconds(self) -> dict[str, float]:
-        """Seconds per finished stage, over all the times it was started."""
+        """Seconds per stage, over all the tries that were not killed outright."""
         return {stage: entry["seconds"] for stage, entry in self._read().items()}
 
-    def finish(self, stage: str, fingerprint: str, seconds: float) -> None:
-        stages = self._read()
-        stages[stage] = {"fingerprint": fingerprint, "seconds": round(seconds, 2)}
-        temporary = self._stages.with_suffix(".tmp")
-        temporary.write_text(json.dumps(stages, indent=2), "utf-8")
-        temporary.replace(self._stages)
-
     @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add a block's seconds to the stage's, so a resumed run counts all its parts."""
-        started, before = time.monotonic(), self.seconds().get(stage, 0.0)
+    def timed(self, stage: str, fingerprint: str = "") -> Iterator[None]:
+        """A block that is a stage: it is done when the block ends without an error.
+
+        With the same fingerprint the seconds of a stopped try are added to the next one's, and a
+        finished stage that only looks what is there keeps the seconds of its work.
+        """
+        entry = self._read().get(stage, {})
+        entry = entry if entry.get("fingerprint") == fingerprint else {}
+        before, started, done = entry.get("seconds", 0.0), time.monotonic(), False
         try:
             yield
+            done = True
         finally:
-            self.finish(stage, "", before + time.monotonic() - started)
+            taken = time.monotonic() - started
+            seconds = max(before, taken) if entry.get("done") else before + taken
+            stages = self._read()
+            stages[stage] = {"fingerprint": fingerprint, "seconds": round(seconds, 2), "done": done}
+            text = json.dumps(stages, indent=2)
+            replace_atomically(self._stages, lambda path: path.write_text(text, "utf-8"))
 
     def log(self, **row: Any) -> None:
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:

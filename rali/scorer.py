@@ -85,7 +85,7 @@ class Scorer:
         Raises:
             PictureError: one cannot be read; the message names it. `score_many` goes on instead.
         """
-        if isinstance(pictures, str | Path) and pictures != "" and Path(pictures).is_dir():
+        if isinstance(pictures, str | Path) and os.path.isdir(pictures):  # noqa: PTH112
             paths = [str(path) for path in find_pictures([pictures])]
             if not paths:
                 raise InputError(f"There are no pictures in the folder {pictures}.")

@@ -188,7 +188,7 @@ class Student(nn.Module):
         self,
         repo_id: str,
         *,
-        onnx: str | Path | None = None,
+        onnx: str | Path,
         private: bool = False,
         token: str | None = None,
     ) -> str:
@@ -196,7 +196,7 @@ class Student(nn.Module):
 
         Args:
             repo_id: owner/name; made if it is not there.
-            onnx: the file that `rali export` wrote; `Scorer(repo_id)` needs it.
+            onnx: the file that `rali export` wrote, which `Scorer(repo_id)` loads.
         """
         from huggingface_hub import HfApi
 
@@ -204,9 +204,8 @@ class Student(nn.Module):
         api.create_repo(repo_id, private=private, exist_ok=True)
         with tempfile.TemporaryDirectory() as temporary:
             folder = self.save_pretrained(temporary, name=repo_id)
-            if onnx is not None:
-                (folder / "onnx").mkdir()
-                shutil.copyfile(onnx, folder / "onnx" / "model.onnx")
+            (folder / "onnx").mkdir()
+            shutil.copyfile(onnx, folder / "onnx" / "model.onnx")
             return str(api.upload_folder(repo_id=repo_id, folder_path=folder))
 
 

@@ -39,7 +39,7 @@ def stored_path(path: str | Path, folder: Path) -> str:
     return os.path.relpath(absolute, base).replace(os.sep, "/")
 
 
-def replace_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write` with a temporary name beside `path`, then rename; a failure leaves no trace."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
+from .tables import replace_atomically
 
 
 def cosine_schedule(step: int, steps: int, warmup: float) -> float:
@@ -46,6 +47,8 @@ class Stateful(Protocol):
 
 class Checkpoint:
     """The parts of a training loop in one file, with the step and the random state.
+
+    The file is left to be deleted by whoever has saved what the loop made.
 
     Args:
         path: the file, or None to keep nothing.
@@ -84,12 +87,5 @@ class Checkpoint:
             return
         state = {name: part.state_dict() for name, part in self.parts.items()}
         state |= {"step": step, "mark": self.mark, "rng": torch.get_rng_state()}
-        temporary = self.path.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self.path)
+        replace_atomically(self.path, lambda path: torch.save(state, path))
         self._saved = time.monotonic()
-
-    def remove(self) -> None:
-        """The loop is done: the file is not needed any more."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)

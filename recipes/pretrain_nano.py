@@ -21,9 +21,8 @@ from rali.degradations import degrade_folder
 from rali.manifest import Row
 from rali.pretrain import PretrainConfig, pretrain
 from rali.progress import StageProgress
-from rali.reference import build_reference_triplets
+from rali.reference import build_reference_triplets, requested_triplets
 from rali.run_folder import RunFolder
-from rali.triplets import read_triplets
 
 SIZES = (384, 512, 768)  # longer edges: nano must know detail that a resize blurred or sharpened
 PER_SIZE = 20
@@ -89,15 +88,12 @@ def main() -> None:
                 progress=lambda i, n: progress("degrade authentic", i, n),
             )
         ]
+        folder, asked = arguments.output / "triplets", {"count": 6, "seed": arguments.seed}
         build_reference_triplets(
-            rows,
-            arguments.output / "triplets",
-            count=6,
-            seed=arguments.seed,
-            progress=lambda i, n: progress("rationales", i, n),
+            rows, folder, **asked, progress=lambda i, n: progress("rationales", i, n)
         )
         texts: dict[Path, list[str]] = defaultdict(list)
-        for triplet in read_triplets(arguments.output / "triplets"):
+        for triplet in requested_triplets(rows, folder, **asked):
             texts[triplet.image].append(triplet.reasoning)
         pictures = sorted(texts)
         pretrain(

@@ -24,6 +24,15 @@ def test_allocation_by_largest_remainder():
     # One each, 4 left over for counts 6:3:1 → 2.4, 1.2, 0.4 → 2, 1, 0 and the last one by the
     # largest remainder, a tie of 0.4 that the fuller bucket wins.
     assert allocate(np.array([6, 3, 0, 1]), 7).tolist() == [4, 2, 0, 1]
+    # 5 left over for 60:29:11 → 3, 1.45, 0.55: the last one goes to the third bucket.
+    assert allocate(np.array([60, 29, 11]), 8).tolist() == [4, 2, 2]
+
+
+def test_what_a_full_bucket_cannot_take_goes_to_the_others():
+    # 17 left over for 2:30:10 → 0.8, 12.1, 4.05 → 1, 12, 4, and the first is full with that.
+    assert allocate(np.array([2, 30, 10]), 20).tolist() == [2, 13, 5]
+    # 5 left over for 1:1:100 after one each; the two small ones are full already.
+    assert allocate(np.array([1, 1, 100]), 8).tolist() == [1, 1, 6]
 
 
 def test_allocation_never_exceeds_a_bucket():

@@ -43,3 +43,12 @@ def test_a_missing_package_is_a_sentence(monkeypatch, capsys, tmp_path):
     )
     assert rali(monkeypatch, "distill", "m.csv", "-o", tmp_path) == 2
     assert "pip install 'rali[distill]'" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(
+    monkeypatch, capsys, tmp_path, photograph_files
+):
+    file = tmp_path / "a-file"
+    file.write_text("")
+    assert rali(monkeypatch, "data", "degrade", photograph_files[0], "-o", file) == 2
+    assert str(file) in capsys.readouterr().err

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -171,6 +173,25 @@ def test_folder_goes_on_where_it_stopped(photograph_files: list[Path], tmp_path:
     assert run() == rows
     assert kept.stat().st_mtime_ns == stamp
     assert lost.read_bytes() == contents[lost]
+
+
+@pytest.mark.parametrize("change", ["photograph", "size", "seed", "no stamp"])
+def test_folder_made_in_another_way_is_refused(
+    change: str, photograph_files: list[Path], tmp_path: Path
+) -> None:
+    """Old pixels under new scores would go unnoticed."""
+    source, folder = tmp_path / "a.png", tmp_path / "out"
+    shutil.copy(photograph_files[0], source)
+    kinds: dict[str, Any] = {"distortions": ["noise"], "severities": [1], "size": 64, "seed": 0}
+    degrade_folder([source], folder, **kinds)
+    if change == "photograph":
+        shutil.copy(photograph_files[1], source)
+    elif change == "no stamp":
+        (folder / "degraded.json").unlink()
+    else:
+        kinds[change] += 1
+    with pytest.raises(InputError, match="Give another folder"):
+        degrade_folder([source], folder, **kinds)
 
 
 def test_folder_gives_each_picture_its_own_noise(tmp_path: Path) -> None:

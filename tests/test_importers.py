@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rali.errors import InputError
-from rali.importers import IMPORTERS, biq2021, csv_columns, deqa, folder, koniq10k, meta_info
+from rali.importers import biq2021, csv_columns, deqa, folder, koniq10k, meta_info
 from rali.importers._common import rescale
 from rali.manifest import read_manifest, write_manifest
 from rali.metrics import srcc
@@ -59,10 +59,6 @@ def test_rescale_flips_when_the_range_is_turned(share, low, high):
 def test_rescale_refuses_what_is_outside(raw, low, high):
     with pytest.raises(InputError, match="range"):
         rescale(raw, low, high)
-
-
-def test_every_importer_is_listed():
-    assert set(IMPORTERS) == {"biq2021", "csv", "deqa", "folder", "koniq10k", "meta-info"}
 
 
 # ── any CSV ──────────────────────────────────────────────────────────────────────────────────────

@@ -499,3 +499,10 @@ def test_find_pictures(tmp_path: Path) -> None:
     assert find_pictures([*given_by_name, tmp_path, flat[0]]) == [*given_by_name, *flat]
     assert find_pictures([]) == []
     assert {".jpg", ".heic", ".webp"} <= PICTURE_SUFFIXES
+
+
+def test_a_name_too_long_for_the_system_is_a_reason_not_a_crash() -> None:
+    name = 300 * "x" + ".jpg"
+    assert find_pictures([name]) == [Path(name)]
+    with pytest.raises(PictureError):
+        open_picture(name)

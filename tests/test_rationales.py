@@ -127,7 +127,7 @@ def test_without_a_score_there_is_no_verdict() -> None:
 
 
 def test_a_fault_in_a_good_picture_is_conceded() -> None:
-    concession = re.compile("Despite this,|Even so,|Still,")
+    concession = re.compile("Despite its faults,|Even so,|All the same,")
     for text in write_rationales(
         score=4.4, measures=ORDINARY, distortion="jpeg", severity=1, count=20
     ):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from rali import Scorer, Student
 from rali.align import AlignConfig
@@ -18,7 +21,7 @@ from rali.degradations import degrade_folder
 from rali.distill import DistillConfig, distill
 from rali.encoders import Encoder, TextTower, load_encoder, nano_preprocess
 from rali.errors import InputError
-from rali.export import compare, export_onnx
+from rali.export import compare, export_checked, export_onnx
 from rali.finetune import FinetuneConfig
 from rali.fit import FitConfig
 from rali.nano import NanoConfig, NanoImageEncoder, NanoTextEncoder, tokenize
@@ -95,6 +98,17 @@ def test_onnx_agrees_with_torch_on_non_square_pictures(trained, photographs):
     agreement = compare(student, onnx, list(photographs.values()))
     assert agreement.max_difference <= 1e-4
     assert np.ptp(agreement.torch_scores) > 0, "a constant would agree trivially"
+
+
+def test_a_file_that_disagrees_is_not_kept(trained, photographs, tmp_path, monkeypatch):
+    _, student, _ = trained
+    target = tmp_path / "model.onnx"
+    target.write_bytes(b"the last good one")
+    monkeypatch.setattr("rali.export.check.TOLERANCE", -1.0)
+    with pytest.raises(InputError, match="differs from torch"):
+        export_checked(student, target, [photographs["coffee"]])
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    assert target.read_bytes() == b"the last good one"
 
 
 def test_onnx_file_follows_the_contract(trained):
@@ -194,6 +208,70 @@ def test_metrics_survive_a_cut_line(tmp_path):
     assert run.metrics() == [{"stage": "align", "step": 1, "loss": 1.5}]
 
 
+def test_seconds_of_stopped_tries_count_and_finished_work_keeps_its_own(tmp_path, monkeypatch):
+    clock = itertools.count(0, 10)
+    monkeypatch.setattr(
+        "rali.run_folder.time", SimpleNamespace(monotonic=lambda: float(next(clock)))
+    )
+    run = RunFolder(tmp_path)
+    with pytest.raises(KeyboardInterrupt), run.timed("align", "a"):
+        raise KeyboardInterrupt
+    assert not run.done("align", "a")
+    with run.timed("align", "a"):
+        pass
+    assert run.done("align", "a") and run.seconds() == {"align": 20}
+    with run.timed("align", "a"):  # looks what is there
+        pass
+    assert run.seconds() == {"align": 20}
+    with run.timed("align", "b"):  # another setting, other work
+        pass
+    assert run.seconds() == {"align": 10} and not run.done("align", "a")
+
+
+def test_a_new_student_takes_the_old_export_away(data, tmp_path):
+    rows, triplets = data
+    old = tmp_path / "model" / "onnx" / "model.onnx"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"of another student")
+    distill(CONFIG, rows, triplets, tmp_path, encoder=small_encoder())
+    assert not old.exists()
+
+
+def test_pictures_of_another_split_are_not_trained_on(data, tmp_path):
+    rows, triplets = data
+    train = next(row for row in rows if row.split == "train")
+    for other in (
+        dataclasses.replace(train, split="test", dataset="the same under another name", content=""),
+        dataclasses.replace(train, split="val", image=tmp_path / "sibling.png"),
+    ):
+        with pytest.raises(InputError, match=r"in 'train' too.*rali data split"):
+            distill(CONFIG, [*rows, other], triplets, tmp_path, encoder=small_encoder())
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("bases.count=0", r"bases\.count is 0"),
+        ("align.temperature=0", r"align\.temperature is 0"),
+        ("align.texts_per_picture=0", r"align\.texts_per_picture"),
+        ("align.precision=half", r"align\.precision is 'half'"),
+        ("align.lr=.nan", r"align\.lr is nan"),
+        ("finetune.batch_size=0", r"finetune\.batch_size"),
+        ("fit.temperature=-1", r"fit\.temperature is -1"),
+        ("views=3", "views is 3"),
+        ("align.lr=[1", "not YAML"),
+    ],
+)
+def test_settings_that_cannot_work_are_named_before_any_work(setting, named):
+    with pytest.raises(InputError, match=named):
+        from_dict(DistillConfig, with_overrides({}, [setting]))
+
+
+def test_a_setting_is_not_a_group():
+    with pytest.raises(InputError, match=r"align is 5, not a group"):
+        with_overrides({}, ["align=5", "align.lr=1"])
+
+
 def test_wrong_folders_are_sentences(tmp_path):
     with pytest.raises(InputError, match="not a model folder"):
         Student.from_pretrained(tmp_path)
@@ -238,14 +316,29 @@ def test_finetuning_the_encoder_fits_the_training_pictures_better(trained, data,
     assert error(loaded) == pytest.approx(error(tuned), abs=1e-4)
 
 
-def test_pretraining_learns_resumes_and_loads(photograph_files, tmp_path):
+def test_pretraining_learns_resumes_and_loads(photograph_files, tmp_path, saved_every_step):
     texts = [[f"picture number {i} is {w}" for w in ("fine", "good")] for i in range(5)]
     config = PretrainConfig(epochs=8, batch_size=5, lr=5e-3, nano=SMALL)
     losses: list[float] = []
-    folder = pretrain(
-        photograph_files, texts, config, tmp_path, report=lambda s, n, loss: losses.append(loss)
-    )
+    whole = pretrain(
+        photograph_files, texts, config, tmp_path / "whole",
+        report=lambda step, steps, loss: losses.append(loss),
+    )  # fmt: skip
     assert losses[-1] < losses[0]
+
+    def stop(step: int, steps: int, loss: float) -> None:
+        if step == 6:
+            raise KeyboardInterrupt
+
+    folder = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(photograph_files, texts, config, folder, report=stop)
+    first: list[int] = []
+    pretrain(photograph_files, texts, config, folder, report=lambda s, n, loss: first.append(s))
+    assert first[0] == 6 and not (folder / "pretrain.pt").exists()
+    weights, same = (load_file(f / "image.safetensors") for f in (folder, whole))
+    for name, value in weights.items():
+        torch.testing.assert_close(value, same[name])
     encoder = load_encoder("nano", str(folder))
     assert encoder.dim == SMALL.embed_dim and encoder.text is not None
     assert encoder.text.encode(["a", ""]).isfinite().all()

@@ -18,7 +18,7 @@ from PIL import Image
 
 from rali.errors import InputError
 from rali.manifest import Row
-from rali.reference import build_reference_triplets, reference_triplets
+from rali.reference import build_reference_triplets, reference_triplets, requested_triplets
 from rali.triplets import (
     FIELDS,
     Triplet,
@@ -283,3 +283,18 @@ def test_a_killed_run_goes_on_without_loss_or_repetition(rows, tmp_path):
     in_one_go = tmp_path / "again"
     build_reference_triplets(many, in_one_go, count=3)
     assert set(read_triplets(folder)) == set(read_triplets(in_one_go))
+
+
+def test_requested_triplets_are_those_asked_for_now(
+    photograph_files: list[Path], tmp_path: Path
+) -> None:
+    """What a folder has from other seeds, counts and pictures is not trained on."""
+    rows = [Row(path, score=3.0) for path in photograph_files[:2]]
+    build_reference_triplets(rows, tmp_path, count=3, seed=0)
+    build_reference_triplets(rows, tmp_path, count=2, seed=1)
+    chosen = requested_triplets(rows[:1], tmp_path, count=2, seed=0)
+    assert [(t.image, t.seed) for t in chosen] == [
+        (photograph_files[0], 0),
+        (photograph_files[0], 1),
+    ]
+    assert {t.seed for t in requested_triplets(rows, tmp_path, count=2, seed=1)} == {1000, 1001}

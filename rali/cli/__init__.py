@@ -58,6 +58,8 @@ def main() -> None:
             raise
         typer.echo(f"rali: {missing_extra(package)}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("rali: stopped; the same command goes on from here.", err=True)
-        sys.exit(130)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        typer.echo(f"rali: {error.filename}: {error.strerror}.", err=True)
+        sys.exit(2)

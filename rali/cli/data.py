@@ -375,6 +375,7 @@ def _summary(rows: list[Row]) -> None:
     """A table: pictures, contents and scores per data set and split."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
@@ -389,7 +390,7 @@ def _summary(rows: list[Row]) -> None:
         members = groups[dataset, split]
         scores = [row.score for row in members if row.score is not None]
         table.add_row(
-            dataset or "–",
+            Text(dataset or "–"),
             split or "–",
             str(len(members)),
             str(len({row.content or str(row.image) for row in members})),

@@ -41,12 +41,18 @@ def distill(
 
     Example: rali distill manifest.csv --encoder nano -o runs/mine
     """  # fmt: skip
+    from dataclasses import asdict
+
+    from accelerate import PartialState
+
     from rali.config import from_dict, read_yaml, with_overrides
     from rali.distill import DistillConfig, training_rows
     from rali.distill import distill as run
     from rali.manifest import read_manifest
     from rali.progress import StageProgress
-    from rali.reference import build_reference_triplets
+    from rali.reference import build_reference_triplets, requested_triplets
+    from rali.report import write_report
+    from rali.run_folder import RunFolder
     from rali.triplets import read_triplets
 
     values = read_yaml(config) if config else {}
@@ -57,34 +63,47 @@ def distill(
     rows = [row for path in manifest for row in read_manifest(path)]
     train, _ = training_rows(rows)
     with StageProgress() as progress:
-        folders = list(triplets or [])
-        if not folders:
-            folders = [output / "triplets"]
-            build_reference_triplets(
-                train,
-                folders[0],
-                count=count,
-                seed=settings.seed,
-                progress=lambda i, n: progress("rationales", i, n),
-            )
+        if triplets:
+            texts = [triplet for folder in triplets for triplet in read_triplets(folder)]
+        else:
+            asked = {"count": count, "seed": settings.seed}
+            with PartialState().main_process_first():  # the others find them done
+                build_reference_triplets(
+                    train,
+                    output / "triplets",
+                    **asked,
+                    progress=lambda i, n: progress("rationales", i, n),
+                )
+            texts = requested_triplets(train, output / "triplets", **asked)
         student = run(
             settings,
             rows,
-            [triplet for folder in folders for triplet in read_triplets(folder)],
+            texts,
             output,
             trained_on=", ".join(sorted({row.dataset for row in train if row.dataset})),
             report=progress,
         )
+        if student is None:  # not the first of several processes
+            return
         if export:
-            from rali.export import compare, export_onnx
-            from rali.export.check import check_pictures
+            from rali.export import export_checked
 
             progress("export", 0, 1)
-            path = export_onnx(student, output / "model" / "onnx" / "model.onnx")
-            agreement = compare(student, path, check_pictures())
-            agreement.require()
+            path = output / "model" / "onnx" / "model.onnx"
+            agreement = export_checked(student, path)
             progress("export", 1, 1)
-    typer.echo(f"model: {output / 'model'}")
+    write_report(
+        output / "report.html",
+        title="rali distill",
+        intro=f"A student of {settings.encoder}, trained on {', '.join(map(str, manifest))}.",
+        stages=RunFolder(output).seconds(),
+        metrics=RunFolder(output).metrics(),
+        basis_vectors=student.basis_vectors.numpy(),
+        basis_scores=student.basis_scores.numpy(),
+        config=asdict(settings),
+    )
+    typer.echo(f"report: {output / 'report.html'}")
+    typer.echo(f"model:  {output / 'model'}")
     if export:
-        typer.echo(f"onnx:  {path} (largest difference {agreement.max_difference:.1e})")
-    typer.echo(f"try:   rali evaluate {output / 'model'} {manifest[0]} --split test")
+        typer.echo(f"onnx:   {path} (largest difference {agreement.max_difference:.1e})")
+    typer.echo(f"try:    rali evaluate {output / 'model'} {manifest[0]} --split test")

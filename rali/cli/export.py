@@ -28,8 +28,7 @@ def export(
 
     Example: rali export runs/mine/model
     """  # fmt: skip
-    from rali.export import compare, export_onnx
-    from rali.export.check import check_pictures
+    from rali.export import export_checked
     from rali.student import Student
 
     if output is None:
@@ -39,10 +38,8 @@ def export(
             )
         output = Path(model) / "onnx" / "model.onnx"
     student = Student.from_pretrained(model)
-    path = export_onnx(student, output)
-    agreement = compare(student, path, list(picture or check_pictures()))
+    agreement = export_checked(student, output, picture)
     typer.echo(
-        f"{path}: {path.stat().st_size / 1e6:.1f} MB, largest difference from torch "
+        f"{output}: {output.stat().st_size / 1e6:.1f} MB, largest difference from torch "
         f"{agreement.max_difference:.1e} on {len(agreement.onnx_scores)} pictures"
     )
-    agreement.require()

@@ -41,5 +41,5 @@ def quickstart(
     console.print(table)
     for picture in summary["pictures"]:
         said = picture["error"] or f"{picture['score']:.2f}"
-        console.print(f"{picture['image']}: {said}", soft_wrap=True)
+        typer.echo(f"{picture['image']}: {said}")
     typer.echo(f"report: {(out / 'report.html').resolve()}")

@@ -47,7 +47,8 @@ def score(
         typer.Option("--format", "-f", help="Default: by --output's suffix, else table."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write instead of the screen.")
+        Path | None,
+        typer.Option("--output", "-o", dir_okay=False, help="File to write instead of the screen."),
     ] = None,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Also look into the folders' folders.")
