@@ -75,7 +75,7 @@ def test_other_texts_of_a_picture_are_positives_by_hand():
 
 def test_duplicate_pictures_are_not_negatives():
     # Two pictures told apart perfectly, scale 10. As two pictures that is right; as one picture
-    # twice, each has both texts for positives and the cosine of 0 costs: log(e^10 + 1) − (10 + 0)/2.
+    # twice, each has both texts for positives and the cosine of 0 costs: log(e^10 + 1) − 10/2.
     eye = torch.eye(2)
     apart = multi_positive_infonce(eye, eye, torch.arange(2), torch.arange(2), 10.0)
     shared = multi_positive_infonce(eye, eye, torch.zeros(2), torch.zeros(2), 10.0)

@@ -107,6 +107,14 @@ def test_the_same_score_whatever_the_batch(model: Path, photos: Path, batch_size
     np.testing.assert_array_equal(scores, Scorer(model, batch_size=batch_size)(paths))
 
 
+def test_the_built_in_gives_the_same_score_whatever_the_batch(photograph_files: list[Path]) -> None:
+    single = Scorer(batch_size=1)(photograph_files)
+    assert np.ptp(single) > 0.01
+    for batch_size in (2, 3, 8):
+        scores = Scorer(batch_size=batch_size)(photograph_files)
+        np.testing.assert_allclose(scores, single, atol=1e-5)
+
+
 def test_folder_and_batch_array(model: Path, photos: Path) -> None:
     scorer = Scorer(model)
     scores = scorer(str(photos))
