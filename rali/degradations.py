@@ -27,8 +27,8 @@ from scipy import ndimage
 from scipy.interpolate import PchipInterpolator
 
 from .errors import InputError, PictureError
+from .files import replace_atomically
 from .pictures import open_picture
-from .tables import replace_atomically
 
 if TYPE_CHECKING:
     from .manifest import Row

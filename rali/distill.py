@@ -25,13 +25,13 @@ from .compress import CompressConfig, fit_projection
 from .config import write_yaml
 from .encoders import Encoder, load_encoder
 from .errors import InputError
+from .files import replace_atomically
 from .finetune import FinetuneConfig, finetune
 from .fit import FitConfig, fit_scores
 from .images import PictureBatches, embed
 from .manifest import Row
 from .run_folder import RunFolder, fingerprint
 from .student import Student, StudentConfig
-from .tables import replace_atomically
 from .triplets import Triplet
 
 Report = Callable[[str, int, int, float | None], None]

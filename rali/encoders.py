@@ -114,13 +114,13 @@ def _plain(visual: nn.Module) -> nn.Module:
 
 
 def nano_preprocess(config: NanoConfig) -> Preprocess:
-    """Nano sees the whole picture, squashed to a square: nothing at the edges is lost."""
+    """The shorter edge to S and a centre crop: a squashed picture is blurred along one axis."""
     return Preprocess(
         size=config.size,
         mean=config.mean,
         std=config.std,
         interpolation="bicubic",
-        resize_mode="squash",
+        resize_mode="shortest",
     )
 
 

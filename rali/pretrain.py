@@ -29,13 +29,16 @@ class PretrainConfig:
 
     Attributes:
         epochs: passes over the pictures. batch_size: pictures compared with each other.
+        siblings: so many of them at a time are versions of one photograph. Two photographs can be
+            told apart by their content; two versions of one only by their quality.
         lr: peak rate of AdamW. warmup: share of steps. weight_decay: AdamW's.
         seed: of weights and batches.
         nano: the architecture.
     """
 
-    epochs: float = 10.0
+    epochs: float = 8.0
     batch_size: int = 96
+    siblings: int = 8
     lr: float = 2e-3
     warmup: float = 0.05
     weight_decay: float = 0.05
@@ -46,6 +49,7 @@ class PretrainConfig:
 def pretrain(
     pictures: Sequence[Path],
     texts: Sequence[Sequence[str]],
+    contents: Sequence[str],
     config: PretrainConfig,
     folder: str | Path,
     *,
@@ -57,6 +61,7 @@ def pretrain(
 
     Args:
         pictures: the files. texts: per picture its rationales; one is drawn per step.
+        contents: per picture the photograph that it is a version of.
         report: called with (step, steps, loss).
 
     Raises:
@@ -64,10 +69,11 @@ def pretrain(
     """
     from safetensors.torch import save_file
 
-    if len(pictures) < config.batch_size or len(pictures) != len(texts):
+    if len(pictures) < config.batch_size or not len(pictures) == len(texts) == len(contents):
         raise InputError(
-            f"pretraining needs at least one batch of {config.batch_size} pictures with texts; "
-            f"given {len(pictures)} pictures and texts for {len(texts)}."
+            f"pretraining needs at least one batch of {config.batch_size} pictures with texts and "
+            f"contents; given {len(pictures)} pictures, texts for {len(texts)} and contents for "
+            f"{len(contents)}."
         )
     if not all(texts):
         raise InputError("pretraining needs a text for every picture; some have none.")
@@ -91,9 +97,12 @@ def pretrain(
     checkpoint_file = folder / "pretrain.pt"
     checkpoint = Checkpoint(checkpoint_file, str(config), optimizer=optimizer, **modules)
     step = checkpoint.resume()
+    per_epoch = len(pictures) // config.batch_size
     while step < steps:
-        draw = np.random.default_rng((config.seed, step))
-        chosen = draw.choice(len(pictures), config.batch_size, replace=False)
+        draw = np.random.default_rng((config.seed, step, 1))
+        epoch, place = divmod(step, per_epoch)
+        order = _grouped(contents, config.siblings, np.random.default_rng((config.seed, epoch)))
+        chosen = order[place * config.batch_size : (place + 1) * config.batch_size]
         pixels = batches.pixels(chosen, flip=draw.random(len(chosen)) < 0.5).to(device)
         drawn = [texts[i][int(draw.integers(len(texts[i])))] for i in chosen.tolist()]
         own: Tensor = torch.arange(len(chosen), device=device)
@@ -121,3 +130,12 @@ def pretrain(
     (folder / "config.json").write_text(json.dumps(config.nano.to_dict(), indent=1) + "\n")
     checkpoint_file.unlink(missing_ok=True)
     return folder
+
+
+def _grouped(contents: Sequence[str], size: int, draw: np.random.Generator) -> np.ndarray:
+    """All indices once, in random order, up to `size` of one content beside each other."""
+    members: dict[str, list[int]] = {}
+    for index in draw.permutation(len(contents)).tolist():
+        members.setdefault(contents[index], []).append(index)
+    groups = [own[i : i + size] for own in members.values() for i in range(0, len(own), size)]
+    return np.concatenate([groups[i] for i in draw.permutation(len(groups))])

@@ -25,26 +25,25 @@ from .run_folder import RunFolder
 from .scorer import Scorer
 from .splits import assign_splits
 
+# Photographs of scenes: the packages' textures and microscope pictures look like none of them.
 PHOTOGRAPHS = {
     "sklearn.datasets.images": ("china.jpg", "flower.jpg"),
     "skimage.data": (
         "astronaut.png",
-        "brick.png",
         "camera.png",
         "chelsea.png",
         "coffee.png",
-        "grass.png",
-        "gravel.png",
         "hubble_deep_field.jpg",
         "motorcycle_left.png",
         "rocket.jpg",
     ),
 }
-SIZE = 384
+SIZE = 512
 RATIONALES = 4
 CONFIG = DistillConfig(
     encoder="nano",
     views=2,
+    keep_pixels=True,
     align=AlignConfig(epochs=8, batch_size=64, lr=5e-4),
     fit=FitConfig(steps=600),
 )
@@ -78,7 +77,7 @@ def quickstart(
             size=SIZE,
             progress=lambda i, n: report("degrade", i, n, None),
         )
-        rows = assign_splits(rows, (6, 2, 3), seed=CONFIG.seed)
+        rows = assign_splits(rows, (5, 1, 3), seed=CONFIG.seed)
         manifest = run.folder / "manifest.csv"
         write_manifest(rows, manifest)
     train, _ = training_rows(rows)

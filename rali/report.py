@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from .errors import PictureError
 from .evaluate import LABELS, remarks
+from .files import replace_atomically
 from .pictures import open_picture
-from .tables import replace_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

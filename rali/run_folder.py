@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .tables import replace_atomically
+from .files import replace_atomically
 
 
 class RunFolder:

@@ -1,19 +1,19 @@
 """CSV and Parquet tables as lists of (row number, cells), for manifests and pairs.
 
 In: a path. Out: records, one dict of cells a row; the header is row 1. Also what every table here
-shares: paths stored relative to the file, and files that appear whole or not at all.
+shares: paths stored relative to the file.
 """
 
 from __future__ import annotations
 
 import csv
 import os
-import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError, require
+from .files import replace_atomically
 
 Records = list[tuple[int, Mapping[str, Any]]]
 
@@ -37,17 +37,6 @@ def stored_path(path: str | Path, folder: Path) -> str:
     if shared in ("", os.path.splitdrive(shared)[0] + os.sep) and shared != base:
         return absolute.replace(os.sep, "/")
     return os.path.relpath(absolute, base).replace(os.sep, "/")
-
-
-def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write` with a temporary name beside `path`, then rename; a failure leaves no trace."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _suffix(path: Path, kind: str) -> str:

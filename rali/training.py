@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
-from .tables import replace_atomically
+from .files import replace_atomically
 
 
 def cosine_schedule(step: int, steps: int, warmup: float) -> float:

@@ -17,7 +17,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from .errors import InputError, require
-from .tables import replace_atomically, resolve_path, stored_path
+from .files import replace_atomically
+from .tables import resolve_path, stored_path
 
 
 @dataclass(frozen=True)

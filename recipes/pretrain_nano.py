@@ -24,7 +24,7 @@ from rali.progress import StageProgress
 from rali.reference import build_reference_triplets, requested_triplets
 from rali.run_folder import RunFolder
 
-SIZES = (384, 512, 768)  # longer edges: nano must know detail that a resize blurred or sharpened
+SIZES = (512, 768, 1024)  # longer edges: nano must know detail that a resize blurred or sharpened
 PER_SIZE = 20
 
 
@@ -95,10 +95,12 @@ def main() -> None:
         texts: dict[Path, list[str]] = defaultdict(list)
         for triplet in requested_triplets(rows, folder, **asked):
             texts[triplet.image].append(triplet.reasoning)
+        contents = {row.image: row.content for row in rows}
         pictures = sorted(texts)
         pretrain(
             pictures,
             [texts[picture] for picture in pictures],
+            [contents[picture] for picture in pictures],
             PretrainConfig(epochs=arguments.epochs, seed=arguments.seed),
             arguments.output / "weights",
             report=on_step,

@@ -25,7 +25,7 @@ from rali.export import compare, export_checked, export_onnx
 from rali.finetune import FinetuneConfig
 from rali.fit import FitConfig
 from rali.nano import NanoConfig, NanoImageEncoder, NanoTextEncoder, tokenize
-from rali.pretrain import PretrainConfig, pretrain
+from rali.pretrain import PretrainConfig, _grouped, pretrain
 from rali.reference import build_reference_triplets
 from rali.run_folder import RunFolder
 from rali.triplets import read_triplets
@@ -318,10 +318,11 @@ def test_finetuning_the_encoder_fits_the_training_pictures_better(trained, data,
 
 def test_pretraining_learns_resumes_and_loads(photograph_files, tmp_path, saved_every_step):
     texts = [[f"picture number {i} is {w}" for w in ("fine", "good")] for i in range(5)]
+    contents = [path.stem for path in photograph_files]
     config = PretrainConfig(epochs=8, batch_size=5, lr=5e-3, nano=SMALL)
     losses: list[float] = []
     whole = pretrain(
-        photograph_files, texts, config, tmp_path / "whole",
+        photograph_files, texts, contents, config, tmp_path / "whole",
         report=lambda step, steps, loss: losses.append(loss),
     )  # fmt: skip
     assert losses[-1] < losses[0]
@@ -332,9 +333,12 @@ def test_pretraining_learns_resumes_and_loads(photograph_files, tmp_path, saved_
 
     folder = tmp_path / "stopped"
     with pytest.raises(KeyboardInterrupt):
-        pretrain(photograph_files, texts, config, folder, report=stop)
+        pretrain(photograph_files, texts, contents, config, folder, report=stop)
     first: list[int] = []
-    pretrain(photograph_files, texts, config, folder, report=lambda s, n, loss: first.append(s))
+    pretrain(
+        photograph_files, texts, contents, config, folder,
+        report=lambda step, steps, loss: first.append(step),
+    )  # fmt: skip
     assert first[0] == 6 and not (folder / "pretrain.pt").exists()
     weights, same = (load_file(f / "image.safetensors") for f in (folder, whole))
     for name, value in weights.items():
@@ -344,9 +348,18 @@ def test_pretraining_learns_resumes_and_loads(photograph_files, tmp_path, saved_
     assert encoder.text.encode(["a", ""]).isfinite().all()
 
 
+def test_versions_of_one_photograph_meet_in_a_batch():
+    contents = [f"photograph {i // 6}" for i in range(60)]
+    order = _grouped(contents, 4, np.random.default_rng(0))
+    assert sorted(order) == list(range(60))
+    runs = [len(list(run)) for _, run in itertools.groupby(contents[i] for i in order)]
+    assert max(runs) >= 4 and set(runs) <= {2, 4, 6, 8}, "groups of 4 and 2, some side by side"
+    assert not np.array_equal(order, _grouped(contents, 4, np.random.default_rng(1)))
+
+
 def test_too_few_pictures_to_pretrain_is_a_sentence(photograph_files, tmp_path):
     with pytest.raises(InputError, match="at least one batch of 96"):
-        pretrain(photograph_files, [["x"]] * 5, PretrainConfig(), tmp_path)
+        pretrain(photograph_files, [["x"]] * 5, ["c"] * 5, PretrainConfig(), tmp_path)
 
 
 def test_unknown_settings_are_named():

@@ -5,18 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rali.cli._bar import scoring_bar
 from rali.errors import InputError
 
 if TYPE_CHECKING:
-    from rali.evaluate import Progress
     from rali.manifest import Row
 
 
@@ -58,7 +55,7 @@ def evaluate(
             raise InputError(
                 f"--output {output} is no folder that can be made: {error.strerror}."
             ) from error
-    with _progress_bar() as progress:
+    with scoring_bar() as progress:
         evaluation, predictions = run(
             model, manifests, split=split, batch_size=batch_size, progress=progress
         )
@@ -76,22 +73,6 @@ def evaluate(
         console.print(sentence, markup=False, highlight=False)
     if output is not None:
         console.print(f"Written to {output}", markup=False, highlight=False)
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Progress | None]:
-    """A bar on standard error, and only where a person looks at it."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = ("Scoring", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("Scoring", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _write(

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
 import os
 import sys
-import tempfile
 import warnings
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from rali.cli._bar import scoring_bar
 from rali.errors import InputError, require
-
-if TYPE_CHECKING:
-    from rali.scorer import Result
+from rali.files import replace_atomically
 
 COLUMNS = ("image", "score", "error")
 
@@ -80,11 +76,13 @@ def score(
         raise InputError(f"There are no pictures in {', '.join(map(str, paths))}{hint}.")
     scorer = Scorer(model, batch_size=batch_size)
     rows = []
-    for result in _with_progress(scorer.score_many(pictures), len(pictures)):
-        number = None if result.score is None else round(result.score, 6)
-        # Names that are not valid UTF-8 must not stop the report.
-        name = os.fsencode(result.source).decode("utf-8", "replace")
-        rows.append((name, number, result.error))
+    with scoring_bar() as progress:
+        for result in scorer.score_many(pictures):
+            number = None if result.score is None else round(result.score, 6)
+            # Names that are not valid UTF-8 must not stop the report.
+            name = os.fsencode(result.source).decode("utf-8", "replace")
+            rows.append((name, number, result.error))
+            progress(len(rows), len(pictures))
     _write(rows, chosen, output)
     if any(error for _, _, error in rows):
         raise typer.Exit(1)
@@ -102,32 +100,16 @@ def _format(given: Format | None, output: Path | None) -> Format:
     return given
 
 
-def _with_progress(results: Iterator[Result], total: int) -> Iterator[Result]:
-    """A bar on standard error, only where somebody looks at it."""
-    if not sys.stderr.isatty():
-        yield from results
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn("Scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield from progress.track(results, total=total)
-
-
 def _write(rows: list[Row], chosen: Format, output: Path | None) -> None:
     if output is not None:
-        with _atomic(output) as temporary:
+
+        def write(path: Path) -> None:
             if chosen is Format.parquet:
-                _write_parquet(rows, temporary)
+                _write_parquet(rows, path)
             else:
-                temporary.write_text(_text(rows, chosen), encoding="utf-8", newline="")
+                path.write_text(_text(rows, chosen), encoding="utf-8", newline="")
+
+        replace_atomically(output, write)
     elif chosen is Format.table and sys.stdout.isatty():
         _show_table(rows)
     else:
@@ -179,19 +161,3 @@ def _write_parquet(rows: list[Row], path: Path) -> None:
     columns = zip(*rows, strict=True)
     arrays = [pa.array(list(c), t) for c, t in zip(columns, types, strict=True)]
     parquet.write_table(pa.table(dict(zip(COLUMNS, arrays, strict=True))), path)
-
-
-@contextlib.contextmanager
-def _atomic(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` that takes its place only when all is written."""
-    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
