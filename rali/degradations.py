@@ -16,7 +16,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -350,10 +350,8 @@ def _degrade_photograph(
             picture = degrade(original, name, severity, own)
             if severity and np.array_equal(picture, original):
                 continue
-            image = Image.fromarray(picture)
-            replace_atomically(
-                target, lambda path, image=image: image.save(path, "PNG", compress_level=1)
-            )
+            save = partial(Image.fromarray(picture).save, format="PNG", compress_level=1)
+            replace_atomically(target, save)
         score = degraded_score(name, severity)
         rows.append(
             Row(

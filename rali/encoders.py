@@ -106,7 +106,7 @@ def image_tower(spec: dict[str, Any]) -> nn.Module:
     return _plain(open_clip.create_model(spec["name"], pretrained=None).visual)
 
 
-def _plain(visual: nn.Module) -> nn.Module:
+def _plain(visual: Any) -> Any:
     """CoCa's image tower gives its tokens beside the embedding, unless told not to."""
     if getattr(visual, "output_tokens", False):
         visual.output_tokens = False

@@ -85,7 +85,7 @@ class Checkpoint:
         """Save after `step` steps, if the last time was a minute ago."""
         if self.path is None or time.monotonic() - self._saved < 60:
             return
-        state = {name: part.state_dict() for name, part in self.parts.items()}
+        state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
         state |= {"step": step, "mark": self.mark, "rng": torch.get_rng_state()}
         replace_atomically(self.path, lambda path: torch.save(state, path))
         self._saved = time.monotonic()
