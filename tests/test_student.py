@@ -378,20 +378,21 @@ def test_tokens_are_stable_and_cut():
     assert torch.equal(ids[0], again[0])
 
 
-def test_packaged_nano_loads_and_its_text_tower_tells_quality():
+def test_packaged_nano_loads_and_its_text_tower_tells_faults_apart():
     encoder = load_encoder("nano")
     assert encoder.text is not None
-    good, better, bad = torch.nn.functional.normalize(
+    blur, blurring, noise, grain = torch.nn.functional.normalize(
         encoder.text.encode(
             [
-                "Overall, the quality is excellent. A score of about 4.9 seems right.",
-                "Overall, I find the picture outstanding. I would rate it around 4.8 out of 5.",
-                "Overall, the quality is terrible. A score of about 1.1 seems right.",
+                "The main problem is a severe blur that softens edges.",
+                "It suffers from catastrophic blurring of the whole frame.",
+                "It suffers from severe random noise over all surfaces.",
+                "The main problem is catastrophic colour noise.",
             ]
         ),
         dim=-1,
     )
-    assert good @ better > good @ bad
+    assert min(blur @ blurring, noise @ grain) > max(blur @ noise, blurring @ grain) + 0.2
 
 
 @pytest.mark.slow
