@@ -63,15 +63,7 @@ class Embeddings:
         if key not in self.known:
             pictures = PictureBatches([row.image for row in rows], student.preprocess)
             self.known[key] = embed(student.encoder, pictures)
-        from rali.fit import score_from_bases
-
-        points = (torch.from_numpy(self.known[key]) - student.mean) / student.scale
-        return score_from_bases(
-            points @ student.components.T,
-            student.basis_vectors,
-            student.basis_scores,
-            student.config.temperature,
-        ).numpy()
+        return student.score_embeddings(torch.from_numpy(self.known[key])).numpy()
 
 
 def main() -> None:

@@ -22,10 +22,14 @@ def main(folder: str) -> None:
             print(f"{result.source}: {result.error}", file=sys.stderr)
         else:
             series[result.source.parent].append((result.score, result.source))
+    if not series:
+        sys.exit(f"There is no picture that can be scored in {folder}.")
     for place, scored in series.items():
         score, best = max(scored)
         print(f"{place}: {best.name} ({score:.2f}, best of {len(scored)})")
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     main(sys.argv[1])

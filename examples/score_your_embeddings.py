@@ -27,6 +27,8 @@ def main(manifest: str) -> None:
 
     def part(split: str) -> tuple[np.ndarray, np.ndarray]:
         chosen = [row for row in rows if row.split == split]
+        if not chosen:
+            sys.exit(f"{manifest} has no scored picture in split {split!r}.")
         return embed([row.image for row in chosen]), np.array([row.score for row in chosen])
 
     train, val, test = part("train"), part("val"), part("test")
@@ -46,4 +48,6 @@ def main(manifest: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     main(sys.argv[1])

@@ -6,7 +6,6 @@ a scorer prepare pictures without any other file (SPEC §3).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import tempfile
@@ -17,6 +16,7 @@ import torch
 
 from rali import Student, __version__
 from rali.errors import require
+from rali.student import weights_sha256
 
 OPSET = 18
 ONE_FILE_LIMIT = 2_000_000_000
@@ -75,15 +75,11 @@ def move_into(file: Path, folder: Path) -> None:
 
 def metadata(student: Student) -> dict[str, str]:
     """What the file says of itself; every value is JSON."""
-    digest = hashlib.sha256()
-    for name, value in sorted(student.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     values = {
         "model_type": "rali",
         "rali_version": __version__,
         **student.preprocess.to_dict(),
         "score_range": list(student.config.score_range),
-        "weights_sha256": digest.hexdigest(),
+        "weights_sha256": weights_sha256(student),
     }
     return {key: json.dumps(value) for key, value in values.items()}

@@ -8,7 +8,6 @@ them; where a level of KADID changes next to nothing (blur 1, saturation ×1), o
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -29,6 +28,7 @@ from scipy.interpolate import PchipInterpolator
 from .errors import InputError, PictureError
 from .files import replace_atomically
 from .pictures import open_picture
+from .triplets import image_sha256
 
 if TYPE_CHECKING:
     from .manifest import Row
@@ -301,15 +301,17 @@ def _claim(output: Path, sources: Mapping[str, Path], size: int | None, seed: in
     now = dict(known)
     for content, path in sources.items():
         if path.is_file():
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-            now[content] = f"{digest}, {made_with}"
-    other = [name for name in now if known.get(name, now[name]) != now[name]]
-    unknown = not known and any(output.glob("*__null__0.png"))
-    if other or unknown:
+            now[content] = f"{image_sha256(path)[:16]}, {made_with}"
+    other = [name for name in known if now[name] != known[name]]
+    if other:
         raise InputError(
-            f"{output} already holds pictures of {other[0] if other else 'another version'} made "
-            "from another photograph, size or seed, or by another version of rali. Give another "
-            "folder, or delete it."
+            f"{output} holds degradations of another {other[0]!r}, or with another size, seed or "
+            "version of rali. Give another folder, or delete it."
+        )
+    if not known and any(output.glob("*__null__0.png")):
+        raise InputError(
+            f"{output} holds degradations, but no {STAMP} that says of what. Give another folder, "
+            "or delete it."
         )
     text = json.dumps(now, indent=1)
     replace_atomically(stamp, lambda target: target.write_text(text, "utf-8"))

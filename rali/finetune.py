@@ -135,4 +135,4 @@ def _error(student: Student, pictures: PictureBatches, scores: np.ndarray) -> fl
     for start in range(0, len(pictures), 32):
         indices = np.arange(start, min(start + 32, len(pictures)))
         parts.append(student(pictures.pixels(indices).to(student.mean.device))[0].cpu())
-    return F.mse_loss(torch.cat(parts), torch.tensor(np.asarray(scores)).float()).item()
+    return F.mse_loss(torch.cat(parts), torch.tensor(scores).float()).item()

@@ -33,16 +33,16 @@ def download(hub_id: str, name: str, *, revision: str | None = None) -> Path:
         why = (
             "it is not in the local cache, and the Hub cannot be reached (or HF_HUB_OFFLINE is on)"
         )
-        raise InputError(f"Cannot load {hub_id}: {why}. Give a model folder instead.") from error
+        cause: Exception = error
     except errors.RevisionNotFoundError as error:
-        raise InputError(f"{hub_id} on the Hub has no revision {revision}.") from error
+        why, cause = f"it has no revision {revision}", error
     except errors.EntryNotFoundError as error:
-        raise InputError(f"{hub_id} on the Hub has no {name}.") from error
+        why, cause = f"it has no {name}", error
     except errors.RepositoryNotFoundError as error:
-        raise InputError(
-            f"There is no folder {hub_id} here, and no such repository on the Hugging Face Hub "
-            "(or it is private: type hf auth login)."
-        ) from error
+        why, cause = "there is no such repository (or it is private: type hf auth login)", error
     except Exception as error:  # the network stack has no common base
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"Cannot load {hub_id} from the Hugging Face Hub: {first_line}") from error
+        why, cause = (str(error).strip() or type(error).__name__).splitlines()[0], error
+    raise InputError(
+        f"There is no folder {hub_id} here, and as a model of the Hugging Face Hub it cannot be "
+        f"loaded: {why}."
+    ) from cause

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,8 +30,8 @@ class PictureBatches:
             picture (in TMPDIR), which goes away with this object.
 
     Raises:
-        InputError: from `pixels`, when a file cannot be read; training data is not skipped
-            silently.
+        InputError: too little space to keep the pixels; from `pixels`, when a file cannot be
+            read: training data is not skipped silently.
     """
 
     def __init__(
@@ -40,6 +42,13 @@ class PictureBatches:
         self._kept: np.ndarray | None = None
         if keep and self.paths:
             shape = (len(self.paths), preprocess.size, preprocess.size, 3)
+            needed, free = math.prod(shape), shutil.disk_usage(tempfile.gettempdir()).free
+            if needed > free:  # writing to the map of a full disk would kill the process
+                raise InputError(
+                    f"keeping {len(self.paths)} decoded pictures takes {needed / 1e9:.1f} GB, but "
+                    f"{tempfile.gettempdir()} has {free / 1e9:.1f} GB left. Set TMPDIR to a larger "
+                    "disk, or keep_pixels=false."
+                )
             file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the map
             self._kept = np.memmap(file, np.uint8, "w+", shape=shape)
         self._read_before = np.zeros(len(self.paths), bool)

@@ -5,6 +5,7 @@ Also its folder on disk: `config.json`, `model.safetensors`, `README.md`, `onnx/
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -103,11 +104,14 @@ class Student(nn.Module):
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
         """Scores [batch] and embeddings [batch, D] (before PCA, not normalised)."""
         embedding = self.encoder(pixel_values)
+        return self.score_embeddings(embedding), embedding
+
+    def score_embeddings(self, embedding: Tensor) -> Tensor:
+        """Scores [batch] of embeddings [batch, D] as the encoder gives them."""
         projected = ((embedding - self.mean) / self.scale) @ self.components.T
-        score = score_from_bases(
+        return score_from_bases(
             projected, self.basis_vectors, self.basis_scores, self.config.temperature
         )
-        return score, embedding
 
     @torch.inference_mode()
     def score(self, pictures: Sequence[Any], batch_size: int = 8) -> np.ndarray:
@@ -207,6 +211,15 @@ class Student(nn.Module):
             (folder / "onnx").mkdir()
             shutil.copyfile(onnx, folder / "onnx" / "model.onnx")
             return str(api.upload_folder(repo_id=repo_id, folder_path=folder))
+
+
+def weights_sha256(module: nn.Module) -> str:
+    """SHA-256 of all weights and buffers with their names."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _model_folder(model: str, revision: str | None) -> Path:

@@ -66,12 +66,15 @@ class Checkpoint:
         """Load what was saved; returns the steps done, 0 without a file.
 
         Raises:
-            InputError: the file is of another run.
+            InputError: the file is of another run, or damaged.
         """
         if self.path is None or not self.path.is_file():
             return 0
-        state = torch.load(self.path, map_location="cpu", weights_only=True)
-        if state["mark"] != self.mark:
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)  # runs no code
+        except Exception as error:  # damage shows itself in many ways
+            raise InputError(f"{self.path} is damaged; delete it to start again.") from error
+        if state.get("mark") != self.mark:
             raise InputError(
                 f"{self.path} is of a run with other settings; give another folder, or delete it "
                 "to start again."

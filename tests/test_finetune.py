@@ -91,3 +91,9 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, saved_every_step):
         finetune(student(), Pixels(), SCORES, CONFIG, checkpoint=checkpoint, report=stop)
     with pytest.raises(InputError, match=r"finetune\.pt is of a run with other settings"):
         finetune(student(), Pixels(), SCORES, CONFIG, checkpoint=checkpoint, seed=1)
+    torch.save({"step": 3}, checkpoint)  # as an older version might have left it
+    with pytest.raises(InputError, match="other settings"):
+        finetune(student(), Pixels(), SCORES, CONFIG, checkpoint=checkpoint)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"finetune\.pt is damaged"):
+        finetune(student(), Pixels(), SCORES, CONFIG, checkpoint=checkpoint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -52,3 +53,10 @@ def test_a_part_shares_what_was_read(paths: list[Path]) -> None:
         path.unlink()
     torch.testing.assert_close(pictures.pixels([2, 0]), first)
     assert len(part) == 2 and part.name(0) == str(paths[2])
+
+
+def test_a_full_disk_is_a_sentence(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rali.images.shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(InputError, match=r"takes 0\.0 GB.*keep_pixels=false"):
+        PictureBatches(paths, PREPROCESS, keep=True)
+    PictureBatches(paths, PREPROCESS)
