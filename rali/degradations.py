@@ -50,7 +50,7 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
 }
 DISTORTIONS = tuple(STRENGTHS)
 STAMP = "degraded.json"  # what a folder's pictures were made from
-SEVERITY_NAMES = ("none", "slight", "mild", "moderate", "severe", "catastrophic")
+SEVERITY_NAMES = ("none", "slight", "moderate", "obvious", "serious", "catastrophic")
 _SYNONYMS = {
     "none": "null",
     "no distortion": "null",

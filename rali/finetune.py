@@ -56,7 +56,7 @@ def finetune(
 ) -> Student:
     """Train encoder, basis vectors and basis scores on image–score pairs, in place.
 
-    With `validation` the weights of the epoch with the least squared error are kept.
+    With `validation` the weights with the least squared error are kept, of the start or an epoch.
 
     Args:
         student: as the fit left it. scores: [n], 1–5, of `pictures`.
@@ -81,7 +81,10 @@ def finetune(
         optimizer=optimizer,
         best=best,
     )
-    for step in range(keeper.resume(), steps):
+    start = keeper.resume()
+    if validation is not None and start == 0:
+        best.offer(_error(student, *validation), student)
+    for step in range(start, steps):
         epoch, place = divmod(step, per_epoch)
         order = np.random.default_rng((seed, epoch)).permutation(len(pictures))
         chosen = order[place * batch : (place + 1) * batch]

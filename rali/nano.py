@@ -1,15 +1,16 @@
 """Nano: an image encoder and a text tower small enough to ship inside the package.
 
 In come pixels [batch, 3, S, S] and token ids [batch, context]; out come embeddings [batch, dim]
-in one space, as from CLIP. Quality lives in fine detail, so the image encoder looks at a shrunken
-whole picture (exposure, colour, composition) and at native-resolution crops (blur, noise,
-blocking) with one convolutional trunk, and pools means *and standard deviations* of every stage:
-the statistics that hand-made quality measures are built on. `benchmarks/nano.md` has what was
-tried.
+in one space, as from CLIP. Quality lives in fine detail, so the image encoder looks twice: at a
+shrunken whole picture (exposure, colour, composition) with a convolutional trunk, and at the
+cosine spectra of small native-resolution blocks (blur, noise, blocking, banding) with a small
+network on their logarithms. Both are pooled to means *and standard deviations*, the statistics
+that hand-made quality measures are built on. `benchmarks/nano.md` has what was tried.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from dataclasses import asdict, dataclass
@@ -19,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+LOG_FLOOR = 0.01  # two thirds of a grey level: what is below is silence
 _WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|[^\w\s]")
 
 
@@ -29,10 +32,11 @@ class NanoConfig:
     Attributes:
         size: edge S of the input, in pixels.
         embed_dim: dimension D of the shared space.
+        shrink: the trunk sees the picture averaged over shrink × shrink pixels.
         widths: channels of the trunk's stages, each at half the resolution of the one before.
-        views: what the trunk looks at: `("whole", k)` is the picture averaged over k×k pixels,
-            `("crops", n, c)` an n×n grid of native c×c crops.
-        statistics: pool standard deviations beside means.
+        spectra: what the block spectra are taken of: (`"luma"` or `"chroma"`, pixels averaged
+            over, edge of a block, distance from a block to the next).
+        spectrum_width: channels of the network on each of them.
         head_width: hidden units between the pooled statistics and the embedding.
         text_width, text_layers, text_heads: the text transformer.
         context: tokens per text; longer texts are cut.
@@ -41,9 +45,14 @@ class NanoConfig:
 
     size: int = 512
     embed_dim: int = 192
+    shrink: int = 4
     widths: tuple[int, ...] = (16, 32, 64, 128)
-    views: tuple[tuple[Any, ...], ...] = (("whole", 4), ("crops", 3, 64))
-    statistics: bool = True
+    spectra: tuple[tuple[str, int, int, int], ...] = (
+        ("luma", 1, 8, 16),
+        ("luma", 2, 8, 8),
+        ("chroma", 4, 4, 4),
+    )
+    spectrum_width: int = 64
     head_width: int = 320
     text_width: int = 128
     text_layers: int = 2
@@ -83,38 +92,75 @@ def token_count(text: str) -> int:
     return len(_WORD.findall(text.lower()))
 
 
-class _Conv(nn.Module):
-    """3×3 convolution, shared by all views, then a batch normalisation for each view.
+def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs))
 
-    A shrunken picture and native crops have different statistics: one running mean for both
-    would be right for neither when the model is evaluated.
-    """
 
-    def __init__(self, inputs: int, outputs: int, views: int, stride: int = 1) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(outputs) for _ in range(views))
-
-    def forward(self, x: Tensor, view: int) -> Tensor:
-        return self.norms[view](self.conv(x))
+def _statistics(features: Tensor) -> list[Tensor]:
+    """Mean and standard deviation over positions of [batch, channels, H, W]."""
+    mean = features.mean((2, 3))
+    square = (features * features).mean((2, 3))
+    return [mean, (square - mean * mean).clamp_min(0).add(1e-4).sqrt()]
 
 
 class _Stage(nn.Module):
     """Halve the resolution; then, where asked for, a residual block."""
 
-    def __init__(self, inputs: int, outputs: int, views: int, residual: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, residual: bool) -> None:
         super().__init__()
-        self.down = _Conv(inputs, outputs, views, stride=2)
-        self.body = nn.ModuleList(
-            _Conv(outputs, outputs, views) for _ in range(2 if residual else 0)
+        self.down = _conv(inputs, outputs, stride=2)
+        self.body = (
+            nn.Sequential(_conv(outputs, outputs), nn.ReLU(), _conv(outputs, outputs))
+            if residual
+            else None
         )
 
-    def forward(self, x: Tensor, view: int) -> Tensor:
-        x = F.relu(self.down(x, view))
-        if len(self.body):
-            inner = F.relu(self.body[0](x, view))
-            x = F.relu(x + self.body[1](inner, view))
-        return x
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.down(x))
+        return x if self.body is None else F.relu(x + self.body(x))
+
+
+class _Spectrum(nn.Module):
+    """Logarithms of the cosine spectrum of small blocks, and a small network on each block's.
+
+    Blur empties the high frequencies, noise fills all alike, compression and quantization leave
+    few: a factor each, which the logarithm turns into a distance.
+    """
+
+    cosines: Tensor
+    constant: Tensor
+
+    def __init__(self, planes: int, shrink: int, edge: int, stride: int, width: int) -> None:
+        super().__init__()
+        self.planes, self.shrink, self.stride = planes, shrink, stride
+        channels = planes * edge * edge
+        self.register_buffer("cosines", _cosines(edge).repeat(planes, 1, 1, 1), persistent=False)
+        constant = torch.zeros(1, channels, 1, 1)
+        constant[0, :: edge * edge] = 1.0  # a block's mean has a sign and stays as it is
+        self.register_buffer("constant", constant, persistent=False)
+        self.norm = nn.BatchNorm2d(channels)
+        self.network = nn.Sequential(
+            _conv(channels, width, 1), nn.ReLU(), _conv(width, width, 1), nn.ReLU()
+        )
+        self.outputs = 2 * (channels + width)
+
+    def forward(self, planes: Tensor) -> list[Tensor]:
+        if self.shrink > 1:
+            planes = F.avg_pool2d(planes, self.shrink)
+        spectrum = F.conv2d(planes, self.cosines, stride=self.stride, groups=self.planes)
+        logarithms = torch.log(spectrum.abs() + LOG_FLOOR)
+        x = self.norm(torch.where(self.constant > 0, spectrum, logarithms))
+        return _statistics(x) + _statistics(self.network(x))
+
+
+def _cosines(edge: int) -> Tensor:
+    """The orthonormal discrete cosine transform (type II) of blocks: [edge², 1, edge, edge]."""
+    place = torch.arange(edge, dtype=torch.float64)
+    basis = torch.cos(math.pi / edge * (place + 0.5) * place[:, None]) * math.sqrt(2 / edge)
+    basis[0] /= math.sqrt(2)
+    blocks = torch.einsum("ux,vy->uvxy", basis, basis)
+    return blocks.reshape(edge * edge, 1, edge, edge).float()
 
 
 def _random_windows(pixels: Tensor, edge: int) -> Tensor:
@@ -136,68 +182,42 @@ class NanoImageEncoder(nn.Module):
         super().__init__()
         self.config = config
         widths = config.widths
-        views = len(config.views)
-        self.stem = _Conv(3, widths[0], views, stride=2)
+        self.stem = _conv(3, widths[0], stride=2)
         # A residual block at the highest resolution would cost as much as all the others.
         self.stages = nn.ModuleList(
-            _Stage(widths[index - 1], widths[index], views, residual=index > 1)
+            _Stage(widths[index - 1], widths[index], residual=index > 1)
             for index in range(1, len(widths))
         )
-        pooled = sum(widths) * (2 if config.statistics else 1) * len(config.views)
-        self.norm = nn.LayerNorm(pooled)
+        spectra = [
+            _Spectrum({"luma": 1, "chroma": 2}[kind], shrink, edge, stride, config.spectrum_width)
+            for kind, shrink, edge, stride in config.spectra
+        ]
+        self.spectra = nn.ModuleList(spectra)
+        pooled = 2 * sum(widths) + sum(spectrum.outputs for spectrum in spectra)
+        self.norm = nn.BatchNorm1d(pooled)
         self.head = nn.Sequential(
             nn.Linear(pooled, config.head_width),
             nn.GELU(),
             nn.Linear(config.head_width, config.embed_dim),
         )
 
-    def _crops(self, pixels: Tensor, grid: int, edge: int) -> Tensor:
-        """Native crops stacked along the batch, crop-major: [grid² · batch, 3, edge, edge].
-
-        In evaluation they lie evenly; in training each lies anywhere in its cell of the grid.
-        """
-        height, width = pixels.shape[-2:]
-        crops = []
-        for row in range(grid):
-            for column in range(grid):
-                if self.training:
-                    tall, wide = height // grid, width // grid
-                    cell = pixels[
-                        ..., row * tall : (row + 1) * tall, column * wide : (column + 1) * wide
-                    ]
-                    crops.append(_random_windows(cell, edge))
-                else:
-                    top = (2 * row + 1) * height // (2 * grid) - edge // 2
-                    left = (2 * column + 1) * width // (2 * grid) - edge // 2
-                    crops.append(pixels[..., top : top + edge, left : left + edge])
-        return torch.cat(crops)
-
-    def _pool(self, features: Tensor, batch: int) -> list[Tensor]:
-        """Mean and standard deviation over crops and positions: each [batch, channels]."""
-        groups = features.shape[0] // batch
-        mean = features.mean((2, 3))
-        if not self.config.statistics:
-            return [mean.reshape(groups, batch, -1).mean(0)]
-        square = (features * features).mean((2, 3)).reshape(groups, batch, -1).mean(0)
-        mean = mean.reshape(groups, batch, -1).mean(0)
-        return [mean, (square - mean * mean).clamp_min(0).add(1e-4).sqrt()]
-
     def forward(self, pixels: Tensor) -> Tensor:
-        batch, _, height, _ = pixels.shape
-        pooled: list[Tensor] = []
         if self.training:
             # Seven eighths of each edge, at native resolution: new content, the same quality.
-            pixels = _random_windows(pixels, height * 7 // 8 // 16 * 16)
-        for index, (kind, *numbers) in enumerate(self.config.views):
-            if kind == "crops":
-                view = self._crops(pixels, *numbers)
-            else:
-                view = F.avg_pool2d(pixels, numbers[0]) if numbers[0] > 1 else pixels
-            x = F.relu(self.stem(view, index))
-            pooled += self._pool(x, batch)
-            for stage in self.stages:
-                x = stage(x, index)
-                pooled += self._pool(x, batch)
+            pixels = _random_windows(pixels, pixels.shape[-1] * 7 // 8 // 16 * 16)
+        x = F.relu(self.stem(F.avg_pool2d(pixels, self.config.shrink)))
+        pooled = _statistics(x)
+        for stage in self.stages:
+            x = stage(x)
+            pooled += _statistics(x)
+        red, green, blue = pixels.split(1, 1)
+        luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
+        planes = {
+            "luma": luma,
+            "chroma": torch.cat([0.564 * (blue - luma), 0.713 * (red - luma)], 1),
+        }
+        for (kind, *_), spectrum in zip(self.config.spectra, self.spectra, strict=True):
+            pooled += spectrum(planes[kind])
         return self.head(self.norm(torch.cat(pooled, 1)))
 
 

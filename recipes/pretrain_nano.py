@@ -4,7 +4,7 @@
 
 DIR holds `pristine/` (photographs without visible faults; Kodak's are left out because TID2013
 and LIVE are made of them) and `biq2021/` (only pictures of its `train` split are read, and none
-of its human scores). Pristine pictures get 20 degradations at each of three sizes and texts with
+of its human scores). Pristine pictures get 30 degradations at each of three sizes and texts with
 KADID-10k's score of the degradation; BIQ2021's get two each and texts without a verdict. The
 outcome is what `rali/nano_weights` holds. Stopped and started again, it goes on.
 """
@@ -25,7 +25,7 @@ from rali.reference import build_reference_triplets, requested_triplets
 from rali.run_folder import RunFolder
 
 SIZES = (512, 768, 1024)  # longer edges: nano must know detail that a resize blurred or sharpened
-PER_SIZE = 20
+PER_SIZE = 30
 
 
 def sources(data: Path) -> tuple[list[Path], list[Path]]:

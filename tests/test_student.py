@@ -24,8 +24,8 @@ from rali.errors import InputError
 from rali.export import compare, export_checked, export_onnx
 from rali.finetune import FinetuneConfig
 from rali.fit import FitConfig
-from rali.nano import NanoConfig, NanoImageEncoder, NanoTextEncoder, tokenize
-from rali.pretrain import PretrainConfig, _grouped, pretrain
+from rali.nano import NanoConfig, NanoImageEncoder, NanoTextEncoder, _cosines, tokenize
+from rali.pretrain import PretrainConfig, _grouped, _some_sentences, pretrain
 from rali.reference import build_reference_triplets
 from rali.run_folder import RunFolder
 from rali.triplets import read_triplets
@@ -34,7 +34,9 @@ SMALL = NanoConfig(
     size=64,
     embed_dim=24,
     widths=(4, 8, 8),
-    views=(("whole", 2), ("crops", 2, 16)),
+    shrink=2,
+    spectra=(("luma", 1, 8, 8), ("chroma", 2, 4, 4)),
+    spectrum_width=8,
     text_width=16,
     text_heads=2,
     text_layers=1,
@@ -294,7 +296,7 @@ def test_unknown_encoder_is_a_sentence():
         load_encoder("ViT-Q")
 
 
-def test_finetuning_the_encoder_fits_the_training_pictures_better(trained, data, tmp_path):
+def test_finetuning_runs_in_a_distillation_and_never_makes_val_worse(trained, data, tmp_path):
     rows, triplets = data
     _, student, _ = trained
     config = dataclasses.replace(CONFIG, finetune=FinetuneConfig(epochs=20, batch_size=12, lr=3e-3))
@@ -310,8 +312,7 @@ def test_finetuning_the_encoder_fits_the_training_pictures_better(trained, data,
     def error(model: Student) -> float:
         return float(((model.score([row.image for row in val]) - wanted) ** 2).mean())
 
-    assert not torch.equal(tuned.basis_vectors, student.basis_vectors)
-    assert error(tuned) < error(student) + 0.1, "the best epoch on val is kept"
+    assert error(tuned) <= error(student) + 1e-3, "the start is kept where it is the best"
     loaded = Student.from_pretrained(tmp_path / "model")
     assert error(loaded) == pytest.approx(error(tuned), abs=1e-4)
 
@@ -346,6 +347,26 @@ def test_pretraining_learns_resumes_and_loads(photograph_files, tmp_path, saved_
     encoder = load_encoder("nano", str(folder))
     assert encoder.dim == SMALL.embed_dim and encoder.text is not None
     assert encoder.text.encode(["a", ""]).isfinite().all()
+
+
+def test_the_block_spectrum_is_scipys_cosine_transform():
+    from scipy.fft import dctn
+
+    blocks = torch.randn(5, 1, 8, 8)
+    found = torch.nn.functional.conv2d(blocks, _cosines(8)).reshape(5, 8, 8)
+    assert found.numpy() == pytest.approx(
+        dctn(blocks[:, 0].numpy(), axes=(1, 2), norm="ortho"), abs=1e-5
+    )
+
+
+def test_shortened_texts_keep_whole_sentences_in_order():
+    text = "Here is a blur. I would rate it around 1.9 out of 5. Overall, it is poor."
+    sentences = ["Here is a blur.", "I would rate it around 1.9 out of 5.", "Overall, it is poor."]
+    possible = {
+        " ".join(chosen) for n in (1, 2, 3) for chosen in itertools.combinations(sentences, n)
+    }
+    draw = np.random.default_rng(0)
+    assert {_some_sentences(text, draw) for _ in range(200)} == possible
 
 
 def test_versions_of_one_photograph_meet_in_a_batch():
