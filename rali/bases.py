@@ -136,10 +136,11 @@ def find_bases(
     vectors, values = [], []
     for members, count in groups:
         cluster = kmeans(embeddings[members], int(count), iterations=config.iterations, seed=seed)
-        size = np.bincount(cluster)
-        used = size > 0
-        sums = np.zeros((len(size), embeddings.shape[1]))
-        np.add.at(sums, cluster, embeddings[members])
-        vectors.append((sums[used] / size[used, None]).astype(np.float32))
-        values.append(np.bincount(cluster, weights=scores[members])[used] / size[used])
+        order = np.argsort(cluster, kind="stable")
+        starts = np.flatnonzero(np.diff(cluster[order], prepend=-1))
+        size = np.diff(starts, append=len(order))
+        own = members[order]
+        sums = np.add.reduceat(embeddings[own], starts, dtype=np.float64)
+        vectors.append((sums / size[:, None]).astype(np.float32))
+        values.append(np.add.reduceat(scores[own], starts) / size)
     return np.concatenate(vectors), np.concatenate(values).astype(np.float32)
