@@ -135,12 +135,9 @@ def find_bases(
         groups = [(np.arange(len(scores)), config.count)]
     vectors, values = [], []
     for members, count in groups:
-        cluster = kmeans(embeddings[members], int(count), iterations=config.iterations, seed=seed)
-        order = np.argsort(cluster, kind="stable")
-        starts = np.flatnonzero(np.diff(cluster[order], prepend=-1))
-        size = np.diff(starts, append=len(order))
-        own = members[order]
-        sums = np.add.reduceat(embeddings[own], starts, dtype=np.float64)
-        vectors.append((sums / size[:, None]).astype(np.float32))
-        values.append(np.add.reduceat(scores[own], starts) / size)
-    return np.concatenate(vectors), np.concatenate(values).astype(np.float32)
+        points = embeddings[members]
+        cluster = kmeans(points, int(count), iterations=config.iterations, seed=seed)
+        own = [np.flatnonzero(cluster == label) for label in np.unique(cluster)]
+        vectors += [points[places].mean(0, dtype=np.float64) for places in own]
+        values += [scores[members[places]].mean() for places in own]
+    return np.array(vectors, np.float32), np.array(values, np.float32)
