@@ -23,7 +23,8 @@ HEAD = """# Degradations: fidelity by class and severity
 
 Mean over {count} photographs ({names}), longer edge {edge} pixels; SSIM and PSNR (dB) by
 scikit-image. "Out of order" counts photographs whose SSIM or PSNR does not fall at every step of
-severity. Score is KADID-10k's mean human score of the nearest type and the same level.
+severity. Score is interpolated in KADID-10k's mean human scores of the nearest type
+at our strength (kadid_scores.py).
 Written by `python benchmarks/degradations.py`.
 
 | class | measure | 1 | 2 | 3 | 4 | 5 | out of order |

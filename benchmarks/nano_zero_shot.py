@@ -32,10 +32,10 @@ from rali.triplets import read_triplets
 
 TEXTS, TEMPERATURE, SEED = 6000, 0.05, 0
 WORDINGS = (
-    ("It suffers from severe blurring of the whole frame.",
+    ("It suffers from serious blurring of the whole frame.",
      "The main problem is a catastrophic blur that softens edges."),
-    ("It suffers from severe blurring of the whole frame.",
-     "It suffers from severe random noise over all surfaces."),
+    ("It suffers from serious blurring of the whole frame.",
+     "It suffers from serious random noise over all surfaces."),
     ("Overall, the photograph is terrible.", "Overall, the photograph is excellent."),
 )  # fmt: skip
 

@@ -29,13 +29,18 @@ from rali.triplets import read_triplets
 PICTURES = 32
 
 
+def peak() -> float:
+    """The most memory that this process held so far, in GB (10⁹ bytes)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
 def main() -> None:
-    times: dict[str, float] = {}
+    times: dict[str, tuple[float, float]] = {}
     started = time.perf_counter()
 
     def lap(name: str) -> None:
         nonlocal started
-        times[name] = time.perf_counter() - started
+        times[name] = time.perf_counter() - started, peak()
         started = time.perf_counter()
 
     with tempfile.TemporaryDirectory() as place:
@@ -65,19 +70,18 @@ def main() -> None:
         scores = Scorer(onnx)(paths)
         lap(f"score {len(paths)} pictures")
         size = onnx.stat().st_size / 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print("# ViT-L/14-336, random weights, from pictures to scores\n")
     print(
         f"{platform.machine()}, {torch.get_num_threads()} threads, Python "
         f"{platform.python_version()}, torch {torch.__version__}, rali {__version__}, seed 0, "
         f"{len(paths)} pictures.\n"
     )
-    print("| stage | seconds |\n| --- | ---: |")
-    for name, value in times.items():
-        print(f"| {name} | {value:.1f} |")
+    print("| stage | seconds | peak memory until then (GB) |\n| --- | ---: | ---: |")
+    for name, (seconds, memory) in times.items():
+        print(f"| {name} | {seconds:.1f} | {memory:.1f} |")
     print(
         f"\nONNX file {size:.0f} MB; largest difference from torch {difference:.1e}; scores "
-        f"{np.min(scores):.2f}–{np.max(scores):.2f}; peak memory {peak:.1f} GB (bar: < 10 GB)."
+        f"{np.min(scores):.2f}–{np.max(scores):.2f}; peak memory {peak():.1f} GB (bar: < 10 GB)."
     )
 
 

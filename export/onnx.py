@@ -58,6 +58,7 @@ def export_onnx(student: Student, path: str | Path) -> Path:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
         file = Path(folder) / path.name
         program.save(str(file), external_data=False)
+        _strip(file)
         beside = [other for other in Path(folder).iterdir() if other != file]
         if beside and sum(p.stat().st_size for p in [file, *beside]) < ONE_FILE_LIMIT:
             onnx.save(onnx.load(str(file)), str(file))  # torch splits earlier than it must
@@ -65,6 +66,16 @@ def export_onnx(student: Student, path: str | Path) -> Path:
                 other.unlink()
         move_into(file, path.parent)
     return path
+
+
+def _strip(file: Path) -> None:
+    """Take out the exporter's notes on each node: stack traces of this machine, 150 kB for nano."""
+    import onnx
+
+    model = onnx.load(str(file), load_external_data=False)
+    for part in (*model.graph.node, *model.graph.value_info):
+        del part.metadata_props[:]
+    onnx.save(model, str(file))
 
 
 def move_into(file: Path, folder: Path) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from .config import check_numbers
 from .errors import InputError
 from .images import PictureBatches
-from .training import Checkpoint, cosine_schedule, decay_groups
+from .training import Checkpoint, check_normalised, cosine_schedule, decay_groups
 
 
 @dataclass
@@ -176,7 +176,11 @@ def align(
     )
     model, optimizer = accelerator.prepare(encoder, optimizer)
     batch = min(config.batch_size, len(pictures) // world)
-    steps = max(1, round(config.epochs * len(pictures) / (batch * world)))
+    steps = round(config.epochs * len(pictures) / (batch * world))
+    steps = max(steps, 1 if config.epochs > 0 else 0)
+    # Parts of nearly the same size: one left over would have no batch to be normalised in.
+    parts = -(-batch // config.micro_batch)
+    check_normalised(encoder, batch // parts, "align.batch_size and align.micro_batch")
     keeper = Checkpoint(
         checkpoint,
         f"align {config} {seed} {steps}",
@@ -202,9 +206,7 @@ def align(
         text_owner = torch.repeat_interleave(
             image_owner, torch.tensor([len(own) for own in drawn], device=device)
         )
-        loss = _backward(
-            model, accelerator, pixels, text, image_owner, text_owner, scale, config.micro_batch
-        )
+        loss = _backward(model, accelerator, pixels, text, image_owner, text_owner, scale, parts)
         if world > 1:  # DDP averages; the scale is not part of the wrapped model
             scale.log.grad = accelerator.reduce(scale.log.grad, "mean")
         accelerator.clip_grad_norm_(model.parameters(), 1.0)
@@ -231,10 +233,14 @@ def _backward(
     image_owner: Tensor,
     text_owner: Tensor,
     scale: LogitScale,
-    micro_batch: int,
+    count: int,
 ) -> float:
-    """Accumulate the gradient of the loss over the whole (global) batch; returns the loss."""
-    parts = pixels.split(micro_batch)
+    """Accumulate the gradient of the loss over the whole (global) batch, in `count` parts.
+
+    Returns:
+        The loss.
+    """
+    parts = pixels.tensor_split(count)
     states, embeddings = [], []
     for part in parts:
         states.append((torch.get_rng_state(), _cuda_state(pixels)))
@@ -260,7 +266,7 @@ def _backward(
         embeddings[0].backward(gradient)
         return loss.item()
     after = (torch.get_rng_state(), _cuda_state(pixels))
-    for part, state, slice_ in zip(parts, states, gradient.split(micro_batch), strict=True):
+    for part, state, slice_ in zip(parts, states, gradient.tensor_split(count), strict=True):
         _set_state(state)  # the same random windows as in the first pass
         with accelerator.autocast():
             again = model(part).float()

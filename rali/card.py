@@ -18,14 +18,10 @@ TAGS = ("image-quality-assessment", "iqa", "no-reference", "onnx", "rali")
 TRAINING_LABELS = {
     "data": "Pictures",
     "pictures": "Number of pictures",
-    "texts": "Number of texts",
-    "texts_from": "Texts from",
+    "rationales": "Number of rationales",
+    "truncated_texts": "Share of rationales cut at the text tower's context",
+    "variance_kept": "Share of the variance that PCA keeps",
     "teacher": "Teacher",
-    "scores": "Scores",
-    "not_used": "Not used for training",
-    "seed": "Seed",
-    "seconds": "Seconds",
-    "machine": "Machine",
     "versions": "Versions",
 }
 LIMITS = (
@@ -34,6 +30,7 @@ LIMITS = (
     "Pictures unlike its training data (drawings, screenshots, medical or satellite pictures, "
     "other distortions) may get scores that mean little. Evaluate on your own before use.",
     "It sees a picture at the input size above, so flaws that vanish at that size are not seen.",
+    "Of a picture that is not square it sees the square in the middle.",
     "Differences smaller than the RMSE below are within its error for single pictures.",
 )
 
@@ -173,6 +170,8 @@ def _limits(config: Json, evaluation: Json | None) -> str:
     shown = list(LIMITS)
     if not (config.get("preprocess") or {}).get("size"):
         shown = [line for line in shown if "input size above" not in line]
+    if (config.get("preprocess") or {}).get("resize_mode") != "shortest":
+        shown = [line for line in shown if "not square" not in line]
     if evaluation is None:
         shown = [line for line in shown if "RMSE" not in line]
     return "\n".join(f"- {line}" for line in shown)

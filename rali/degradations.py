@@ -1,9 +1,10 @@
 """Synthetic degradations: 12 classes × 5 severities, uint8 RGB in, uint8 RGB out.
 
 The classes are DQ-495K's; Q-Insight's noise, blur, JPEG and darken are four of them and "null" is
-its fifth label. Severities 1–5 are slight, mild, moderate, severe and catastrophic. Their strengths
-lie on the scales of KADID-10k's generator and inside its ranges, so that its human scores hold for
-them; where a level of KADID changes next to nothing (blur 1, saturation ×1), ours starts higher.
+its fifth label. Severities 1–5 are slight, moderate, obvious, serious and catastrophic. Their
+strengths lie on the scales of KADID-10k's generator and inside its ranges, so that its human scores
+hold for them; where a level of KADID changes next to nothing (blur 1, saturation ×1), ours starts
+higher.
 """
 
 from __future__ import annotations

@@ -180,9 +180,9 @@ def distill(
     student.requires_grad_(False)
     if config.finetune.epochs > 0:
         finetune_stage(run, student, known, unseen, config.finetune, config.seed, say)
-    student.save_pretrained(run.folder / "model")
-    # What was exported before was another student.
+    # What was exported before was another student, and would be scored with.
     (run.folder / "model" / "onnx" / "model.onnx").unlink(missing_ok=True)
+    student.save_pretrained(run.folder / "model")
     return student
 
 

@@ -39,7 +39,9 @@ class TextTower(nn.Module):
         encode = getattr(self.tokenizer, "encode", None)
         if encode is not None:
             return len(encode(text)) + 2 > self.context
-        return bool((self.tokenizer([text])[0, -1] != 0).item())
+        # A text that is not cut ends with padding, as the shorter empty text does.
+        ids, padded = self.tokenizer([text, ""])[:, -1].tolist()
+        return ids != padded
 
     @torch.no_grad()
     def encode(
@@ -161,8 +163,7 @@ def _open_clip(name: str, pretrained: str | None, text: bool) -> Encoder:
         )
     tag = pretrained
     if tag is None:
-        tags = open_clip.list_pretrained_tags_by_model(name)
-        tag = "openai" if "openai" in tags else next(iter(tags), None)
+        tag = _default_weights(open_clip, name)
     try:
         model = open_clip.create_model(name, pretrained=None if tag == "random" else tag)
     except Exception as error:
@@ -192,3 +193,22 @@ def _open_clip(name: str, pretrained: str | None, text: bool) -> Encoder:
         preprocess=preprocess,
         dim=dim,
     )
+
+
+def _default_weights(open_clip: Any, name: str) -> str | None:
+    """The first weights made with the model's own activation, OpenAI's before others.
+
+    Raises:
+        InputError: there are weights, but all need QuickGELU and this model has GELU.
+    """
+    quick = bool(open_clip.get_model_config(name).get("quick_gelu"))
+    tags = sorted(open_clip.list_pretrained_tags_by_model(name), key=lambda tag: tag != "openai")
+    fitting = [
+        tag
+        for tag in tags
+        if bool(open_clip.get_pretrained_cfg(name, tag).get("quick_gelu")) == quick
+    ]
+    if tags and not fitting:
+        other = name.removesuffix("-quickgelu") if quick else f"{name}-quickgelu"
+        raise InputError(f"no weights fit {name}; those there are belong to {other}.")
+    return next(iter(fitting), None)

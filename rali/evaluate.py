@@ -72,7 +72,8 @@ def evaluate(
 
 def labelled_rows(manifests: Sequence[str | Path], *, split: str | None = None) -> list[Row]:
     """All rows of the manifests in `split`; an InputError if none of them has a score."""
-    everything = [row for path in manifests for row in read_manifest(path)]
+    read = [read_manifest(path) for path in manifests]
+    everything = [row for own in read for row in own]
     rows = select(everything, split)
     if not any(row.score is not None for row in rows):
         names = ", ".join(str(path) for path in manifests)
@@ -86,6 +87,11 @@ def labelled_rows(manifests: Sequence[str | Path], *, split: str | None = None) 
             f"None of the {len(rows)} rows of {names} has a score; "
             "evaluation needs a filled `score` column (1 to 5)."
         )
+    for name, own in zip(manifests, read, strict=True):
+        # Or a data set would be missing from the average unseen.
+        if not any(row.score is not None for row in select(own, split)):
+            wanted = "has a score" if split is None else f"is in split {split!r} and has a score"
+            raise InputError(f"No row of {name} {wanted}; leave the manifest out, or mend it.")
     return rows
 
 

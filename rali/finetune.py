@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from .config import check_numbers
 from .images import PictureBatches
 from .student import Student
-from .training import Checkpoint, cosine_schedule, decay_groups
+from .training import Checkpoint, check_normalised, cosine_schedule, decay_groups
 
 
 @dataclass
@@ -71,6 +71,7 @@ def finetune(
     optimizer = torch.optim.AdamW([*groups, {"params": bases, "weight_decay": 0.0}], lr=config.lr)
     target = torch.tensor(scores, dtype=torch.float32)
     batch = min(config.batch_size, len(pictures))
+    check_normalised(student.encoder, batch, "finetune.batch_size")
     per_epoch = max(1, len(pictures) // batch)
     steps = max(1, round(config.epochs * per_epoch))
     best = _Best()

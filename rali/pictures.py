@@ -64,7 +64,8 @@ def open_picture(source: Source, *, max_pixels: int = 178_956_970) -> np.ndarray
     Args:
         source: a path, the bytes of a file, an open binary file, a `PIL.Image.Image`, or an array
             [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] of uint8, uint16 or floats from 0 to 1.
-        max_pixels: a file that announces more pixels is refused before it is decoded.
+        max_pixels: a file that announces more pixels is refused before it is decoded; Pillow
+            refuses more than twice `PIL.Image.MAX_IMAGE_PIXELS` whatever is given here.
 
     Raises:
         PictureError: `str(error)` is the reason, without the file's name.
@@ -189,7 +190,8 @@ def _reason(error: Exception, max_pixels: int) -> str:
     """One sentence for what went wrong inside the decoder."""
     text = str(error).strip().rstrip(".") or type(error).__name__
     if isinstance(error, Image.DecompressionBombError):
-        return f"The picture has more pixels than the limit of {max_pixels:,} allows."
+        limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
+        return f"The picture has more pixels than the limit of {limit:,} allows."
     if isinstance(error, UnidentifiedImageError | KeyError):
         return "This is not a picture in a format that rali reads, or its header is damaged."
     if isinstance(error, PermissionError):

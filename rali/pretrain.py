@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from .align import LogitScale, multi_positive_infonce
 from .encoders import nano_preprocess
 from .errors import InputError
+from .files import replace_atomically
 from .images import PictureBatches
 from .nano import NanoConfig, NanoImageEncoder, NanoTextEncoder
 from .training import Checkpoint, cosine_schedule, decay_groups
@@ -136,7 +137,8 @@ def pretrain(
             key: (value.half() if value.is_floating_point() else value).cpu().contiguous()
             for key, value in modules[name].state_dict().items()
         }
-        save_file(state, folder / f"{name}.safetensors")
+        file = folder / f"{name}.safetensors"
+        replace_atomically(file, lambda path, state=state: save_file(state, path))  # type: ignore[misc]
     (folder / "config.json").write_text(json.dumps(config.nano.to_dict(), indent=1) + "\n")
     checkpoint_file.unlink(missing_ok=True)
     return folder

@@ -171,8 +171,8 @@ def write_report(
                 "the line is their running mean.",
             )
         )
-    if basis_vectors is not None and basis_scores is not None:
-        count = len(np.asarray(basis_scores))
+    count = 0 if basis_scores is None else len(np.asarray(basis_scores))
+    if basis_vectors is not None and basis_scores is not None and count > 1:
         training.append(
             _figure(
                 *(plots.bases_2d(basis_vectors, basis_scores, theme=t) for t in plots.THEMES),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,3 +83,12 @@ def fingerprint(*parts: Any) -> str:
     """A short hash of JSON-able parts."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_marks(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of each file: whether it is still the one it was."""
+    found = []
+    for path in paths:
+        stat = path.stat()
+        found.append((str(path), stat.st_size, stat.st_mtime_ns))
+    return found

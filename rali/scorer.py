@@ -99,7 +99,13 @@ class Scorer:
 
         Pictures are decoded in a few threads while the model runs; at most three batches are in
         memory, however many sources there are.
+
+        Raises:
+            InputError: a single picture in place of several.
         """
+        single = isinstance(sources, str | bytes | bytearray | memoryview | np.ndarray)
+        if (single and not _is_many(sources)) or not isinstance(sources, Iterable):
+            raise InputError("score_many takes several pictures; for a single one give [picture].")
         for source, output, error in self._run(sources):
             score = None if output is None else float(output[0])
             if score is not None and not np.isfinite(score):

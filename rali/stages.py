@@ -22,9 +22,9 @@ from .files import replace_atomically
 from .finetune import FinetuneConfig, finetune
 from .images import PictureBatches, embed
 from .manifest import Row
-from .run_folder import RunFolder, fingerprint
+from .run_folder import RunFolder, file_marks, fingerprint
 from .student import Student, weights_sha256
-from .triplets import Triplet
+from .triplets import Triplet, image_sha256
 
 Report = Callable[[str, int, int, float | None], None]
 """Called with (stage, step, steps, loss); `loss` is None where a stage has none."""
@@ -37,7 +37,7 @@ def rationales_of(rows: Sequence[Row], triplets: Sequence[Triplet]) -> list[list
     """Per row its parsed triplets, in order of seed.
 
     Raises:
-        InputError: a row has none.
+        InputError: a row has none, or its picture is no longer the one that they are about.
     """
     by_image: dict[Path, list[Triplet]] = {}
     for triplet in triplets:
@@ -49,7 +49,14 @@ def rationales_of(rows: Sequence[Row], triplets: Sequence[Triplet]) -> list[list
             f"{len(missing)} of {len(rows)} training pictures have no rationale, the first is "
             f"{missing[0]}. Write some with `rali data rationales MANIFEST -o triplets/`."
         )
-    return [sorted(by_image[row.image.resolve()], key=lambda t: t.seed) for row in rows]
+    found = [sorted(by_image[row.image.resolve()], key=lambda t: t.seed) for row in rows]
+    for row, own in zip(rows, found, strict=True):
+        if row.image.is_file() and image_sha256(row.image) != own[0].image_sha256:
+            raise InputError(
+                f"{row.image} has changed since its rationales were written; write them anew, "
+                "in another folder."
+            )
+    return found
 
 
 def align_stage(
@@ -78,7 +85,11 @@ def align_stage(
     state = PartialState()
     with state.main_process_first():  # the others find them done
         texts, truncated = _embed_texts(run, encoder, chosen, say)
-    facts = {"rationales": sum(map(len, texts)), "truncated_texts": round(truncated, 4)}
+    used = config.seeds_used or max(map(len, texts))
+    facts = {
+        "rationales": sum(min(used, len(own)) for own in texts),
+        "truncated_texts": round(truncated, 4),
+    }
     aligned_file = run.folder / "aligned.safetensors"
     if run.done("align", mark) and aligned_file.is_file():
         encoder.image.load_state_dict(load_file(aligned_file))
@@ -148,7 +159,11 @@ def finetune_stage(
 ) -> None:
     from safetensors.torch import load_file
 
-    data = [(pictures.paths, scores.tolist()) for pictures, scores in (known, unseen) if pictures]
+    data = [
+        (file_marks(pictures.paths), scores.tolist())
+        for pictures, scores in (known, unseen)
+        if pictures
+    ]
     mark = fingerprint(data, weights_sha256(student), asdict(config), seed)
     file = run.folder / "finetuned.safetensors"
     if run.done("finetune", mark) and file.is_file():
@@ -182,7 +197,7 @@ def embed_stage(
 ) -> list[np.ndarray]:
     """Embeddings [n, D] for each job: pictures, and whether they are mirrored."""
     mark = fingerprint(
-        [(pictures.paths, flip) for pictures, flip in jobs],
+        [(file_marks(pictures.paths), flip) for pictures, flip in jobs],
         encoder.preprocess.to_dict(),
         weights_sha256(encoder.image),
     )

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from . import __version__
 from .encoders import image_tower
 from .errors import InputError
+from .files import replace_atomically
 from .fit import score_from_bases
 from .hub import download, is_hub_id
 from .pictures import open_picture
@@ -148,7 +149,9 @@ class Student(nn.Module):
             .contiguous()
             for key, value in self.state_dict().items()
         }
-        save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+        replace_atomically(
+            folder / WEIGHTS_FILE, lambda path: save_file(state, path, metadata={"format": "pt"})
+        )
         config = self.config.to_dict()
         (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
         card = model_card(config, self.config.evaluation or None, self.config.training, name=name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import InputError
 from .files import replace_atomically
@@ -36,6 +36,22 @@ def decay_groups(
         {"params": decayed, "weight_decay": weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
+
+
+def check_normalised(model: nn.Module, batch: int, settings: str) -> None:
+    """Refuse batches of one for a model that normalises over the batch.
+
+    Args:
+        settings: what the user may change.
+
+    Raises:
+        InputError: a batch of one, and a model with batch normalisation.
+    """
+    if batch < 2 and any(isinstance(part, nn.BatchNorm2d) for part in model.modules()):
+        raise InputError(
+            "this encoder normalises over the pictures of a batch, and here a batch is a single "
+            f"picture; raise {settings}, or give more pictures."
+        )
 
 
 class Stateful(Protocol):

@@ -101,6 +101,23 @@ def test_micro_batches_give_the_same_training():
         assert torch.allclose(a, b, atol=1e-5)
 
 
+def test_a_batch_that_leaves_one_over_is_split_evenly():
+    seen: list[int] = []
+    model = nn.Sequential(nn.BatchNorm2d(3), tower())
+    model[0].register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+    config = AlignConfig(epochs=1, batch_size=5, micro_batch=4)
+    align(model, Pixels(), texts(), config)
+    assert set(seen) == {3, 2}
+    with pytest.raises(InputError, match="a single picture; raise align"):
+        align(model, Pixels(), texts(), AlignConfig(batch_size=4, micro_batch=1))
+
+
+def test_no_epochs_leave_the_encoder_as_it_is():
+    before = tower().state_dict()
+    for name, value in run(AlignConfig(epochs=0)).state_dict().items():
+        assert torch.equal(value, before[name])
+
+
 def test_alignment_lowers_the_loss():
     losses: list[float] = []
     run(

@@ -7,7 +7,9 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,6 +78,22 @@ def test_failures_are_rows_and_exit_code_1(photos: Path, model: str) -> None:
     assert rows["a2.png"]["score"] is not None
     table = runner.invoke(app, [str(missing), "-m", model])
     assert table.exit_code == 1 and "There is no such file." in table.stdout
+
+
+def test_an_interrupt_keeps_what_was_scored(
+    photos: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Scorer.score_many
+
+    def interrupted(self: Scorer, sources: Any) -> Iterator[Any]:
+        yield next(real(self, sources))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Scorer, "score_many", interrupted)
+    run = runner.invoke(app, [str(photos), "-m", model, "-o", str(tmp_path / "scores.csv")])
+    assert run.exit_code == 130 and "stopped after 1 of 3 pictures" in run.stderr
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "scores.csv").read_text("utf-8"))))
+    assert [Path(row["image"]).name for row in rows] == ["a2.png"]
 
 
 def test_parquet(photos: Path, model: str, tmp_path: Path) -> None:

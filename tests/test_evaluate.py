@@ -88,6 +88,13 @@ def test_a_split_that_is_not_there_names_those_that_are(manifest: Path) -> None:
         evaluate(Brightness(), [manifest], split="val")
 
 
+def test_a_manifest_that_adds_nothing_is_named(manifest: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    write_manifest([Row(tmp_path / "a.png", score=3.0, dataset="x", split="train")], other)
+    with pytest.raises(InputError, match=r"other\.csv is in split 'test'"):
+        evaluate(Brightness(), [manifest, other], split="test")
+
+
 def test_no_labels_is_an_error(tmp_path: Path) -> None:
     write_manifest([Row(tmp_path / "a.png", dataset="x")], tmp_path / "m.csv")
     with pytest.raises(InputError, match="has a score"):

@@ -164,6 +164,12 @@ def test_score_many_goes_on_after_a_failure(model: Path, photos: Path, tmp_path:
     assert next(Scorer(model).score_many([tmp_path / "text.jpg"])).error is not None
 
 
+@pytest.mark.parametrize("single", ["a.jpg", b"bytes", np.zeros((9, 9, 3), np.uint8), Path("a")])
+def test_score_many_wants_several(model: Path, single: Any) -> None:
+    with pytest.raises(InputError, match=r"give \[picture\]"):
+        next(Scorer(model).score_many(single))
+
+
 def test_score_many_is_bounded_and_may_be_left_early(model: Path) -> None:
     taken = 0
 

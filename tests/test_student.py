@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from rali import Scorer, Student
@@ -19,7 +21,13 @@ from rali.bases import BasesConfig
 from rali.config import from_dict, with_overrides
 from rali.degradations import degrade_folder
 from rali.distill import DistillConfig, distill
-from rali.encoders import Encoder, TextTower, load_encoder, nano_preprocess
+from rali.encoders import (
+    Encoder,
+    TextTower,
+    _default_weights,
+    load_encoder,
+    nano_preprocess,
+)
 from rali.errors import InputError
 from rali.export import compare, export_checked, export_onnx
 from rali.finetune import FinetuneConfig
@@ -93,6 +101,33 @@ def test_distill_leaves_a_model_that_loads_and_scores_alike(trained, photographs
     config = json.loads((folder / "model" / "config.json").read_text())
     assert config["model_type"] == "rali" and config["pca_dim"] == 16
     assert "not evaluated" in (folder / "model" / "README.md").read_text().lower()
+
+
+def test_replaced_pictures_are_noticed(data, tmp_path):
+    rows, triplets = data
+    moved = []
+    for row in rows:
+        image = tmp_path / row.image.name
+        shutil.copy(row.image, image)
+        moved.append(dataclasses.replace(row, image=image))
+    config = dataclasses.replace(CONFIG, align=AlignConfig(enabled=False))
+    before = distill(config, moved, [], tmp_path / "run", encoder=small_encoder())
+    for row in moved:
+        Image.fromarray(255 - np.asarray(Image.open(row.image))).save(row.image)
+    after = distill(config, moved, [], tmp_path / "run", encoder=small_encoder())
+    assert not torch.allclose(before.mean, after.mean)
+    about = {row.image.name: row.image for row in moved}
+    stale = [dataclasses.replace(t, image=about[t.image.name]) for t in triplets]
+    with pytest.raises(InputError, match="has changed since its rationales were written"):
+        distill(CONFIG, moved, stale, tmp_path / "run2", encoder=small_encoder())
+
+
+def test_default_weights_fit_the_activation():
+    open_clip = pytest.importorskip("open_clip")
+    assert _default_weights(open_clip, "ViT-L-14-336-quickgelu") == "openai"
+    assert _default_weights(open_clip, "ViT-L-14") == "laion400m_e31"
+    with pytest.raises(InputError, match="ViT-L-14-336-quickgelu"):
+        _default_weights(open_clip, "ViT-L-14-336")
 
 
 def test_onnx_agrees_with_torch_on_non_square_pictures(trained, photographs):
@@ -405,9 +440,9 @@ def test_packaged_nano_loads_and_its_text_tower_tells_faults_apart():
     blur, blurring, noise, grain = torch.nn.functional.normalize(
         encoder.text.encode(
             [
-                "The main problem is a severe blur that softens edges.",
+                "The main problem is a serious blur that softens edges.",
                 "It suffers from catastrophic blurring of the whole frame.",
-                "It suffers from severe random noise over all surfaces.",
+                "It suffers from serious random noise over all surfaces.",
                 "The main problem is catastrophic colour noise.",
             ]
         ),

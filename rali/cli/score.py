@@ -60,10 +60,12 @@ def score(
     # Decoders warn about oddities that do not change the picture, in the middle of the bar.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     chosen = _format(format, output)
-    if output is not None and not output.absolute().parent.is_dir():
-        raise InputError(
-            f"There is no folder {output.absolute().parent} to write {output.name} in."
-        )
+    if output is not None:
+        parent = output.absolute().parent
+        if not parent.is_dir():
+            raise InputError(f"There is no folder {parent} to write {output.name} in.")
+        if not os.access(parent, os.W_OK):
+            raise InputError(f"There is no permission to write {output.name} in {parent}.")
     if chosen is Format.parquet:
         require("pyarrow", "data")
 
@@ -75,14 +77,19 @@ def score(
         hint = "" if recursive else " (--recursive also looks into their folders)"
         raise InputError(f"There are no pictures in {', '.join(map(str, paths))}{hint}.")
     scorer = Scorer(model, batch_size=batch_size)
-    rows = []
-    with scoring_bar() as progress:
-        for result in scorer.score_many(pictures):
-            number = None if result.score is None else round(result.score, 6)
-            # Names that are not valid UTF-8 must not stop the report.
-            name = os.fsencode(result.source).decode("utf-8", "replace")
-            rows.append((name, number, result.error))
-            progress(len(rows), len(pictures))
+    rows: list[Row] = []
+    try:
+        with scoring_bar() as progress:
+            for result in scorer.score_many(pictures):
+                number = None if result.score is None else round(result.score, 6)
+                # Names that are not valid UTF-8 must not stop the report.
+                name = os.fsencode(result.source).decode("utf-8", "replace")
+                rows.append((name, number, result.error))
+                progress(len(rows), len(pictures))
+    except KeyboardInterrupt:
+        _write(rows, chosen, output)
+        typer.echo(f"rali: stopped after {len(rows)} of {len(pictures)} pictures.", err=True)
+        raise typer.Exit(130) from None
     _write(rows, chosen, output)
     if any(error for _, _, error in rows):
         raise typer.Exit(1)
