@@ -54,7 +54,7 @@ def main() -> None:
         config = DistillConfig(
             encoder="ViT-L-14-336-quickgelu",
             pretrained="random",
-            align=AlignConfig(epochs=0.5, batch_size=8, micro_batch=2),
+            align=AlignConfig(epochs=0.5, batch_size=8, micro_batch=1),
         )
         student = distill(config, rows, read_triplets(folder / "triplets"), folder / "run")
         lap("align, PCA, bases, fit, save")

@@ -222,6 +222,7 @@ def align(
             if step < steps:
                 keeper.save(step)
     accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # autocast goes with the training
+    accelerator.free_memory()  # or it would keep the optimizer's moments alive
     return encoder.eval()
 
 
