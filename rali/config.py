@@ -8,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from .errors import InputError, require
+from .files import replace_atomically
 
 T = TypeVar("T")
 
@@ -33,6 +34,11 @@ def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
             if not isinstance(value, Mapping):
                 raise InputError(f"{name} is {value!r}; expected settings below it.")
             built[key] = from_dict(wanted, value, f"{name}.")  # type: ignore[arg-type]
+        elif get_origin(wanted) is list and dataclasses.is_dataclass(get_args(wanted)[0]):
+            if not isinstance(value, list) or not all(isinstance(v, Mapping) for v in value):
+                raise InputError(f"{name} is {value!r}; expected a list of settings.")
+            kind_of = get_args(wanted)[0]
+            built[key] = [from_dict(kind_of, v, f"{name}.{i}.") for i, v in enumerate(value)]
         else:
             built[key] = _coerce(value, wanted, name)
     return kind(**built)
@@ -109,4 +115,5 @@ def with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str
 def write_yaml(config: Any, path: Path) -> None:
     """Save a resolved config dataclass."""
     yaml = require("yaml", "data")
-    path.write_text(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False), "utf-8")
+    text = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
+    replace_atomically(path, lambda target: target.write_text(text, "utf-8"))

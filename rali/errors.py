@@ -25,12 +25,16 @@ class MissingExtraError(RaliError, ImportError):
     """A package of an optional extra is not installed."""
 
 
-DATA_PACKAGES = ("pyarrow", "yaml", "openpyxl", "xlrd", "scipy")
+EXTRAS = {  # by package; the others come with "distill"
+    **dict.fromkeys(("pyarrow", "yaml", "openpyxl", "xlrd", "scipy"), "data"),
+    **dict.fromkeys(("transformers", "trl", "peft", "datasets"), "teach"),
+    "vllm": "vllm",
+}
 
 
 def missing_extra(package: str, extra: str = "") -> str:
     """The sentence for a package that is not installed; the extra is looked up if not given."""
-    extra = extra or ("data" if package in DATA_PACKAGES else "distill")
+    extra = extra or EXTRAS.get(package, "distill")
     return f"This needs {package}, which is not installed. Type: pip install 'rali[{extra}]'"
 
 

@@ -129,25 +129,74 @@ def loss_curves(rows: Iterable[Mapping[str, Any]], *, theme: ThemeName = "light"
             stages.setdefault(str(row.get("stage", "training")), []).append(point)
     if not stages:
         raise InputError("There are no rows with a loss to draw.")
+    return curves({stage: {"loss": points} for stage, points in stages.items()}, theme=theme)
+
+
+def curves(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
+    *,
+    theme: ThemeName = "light",
+) -> Figure:
+    """One panel per quantity, in it one line per series.
+
+    Args:
+        panels: {what the vertical axis shows: {series: [(step, value), …]}}. Long series are shown
+            faint, with their running mean.
+    """
+    if not any(points for series in panels.values() for points in series.values()):
+        raise InputError("There are no points to draw.")
     colours = THEMES[theme]
-    columns = min(3, len(stages))
-    lines = -(-len(stages) // columns)
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
     figure = _figure(max(5.2, 4.3 * columns), 3.3 * lines, theme)
-    for index, (stage, points) in enumerate(stages.items()):
+    for index, (name, series) in enumerate(panels.items()):
         axes = figure.add_subplot(lines, columns, index + 1)
-        _style(axes, stage, colours)
-        step, loss = np.array(sorted(points)).T
-        width = max(1, len(loss) // 25)
-        colour = colours.series[index % len(colours.series)]
-        if width > 1:
-            axes.plot(step, loss, color=colour, alpha=0.25, linewidth=0.8)
-            step = np.convolve(step, np.ones(width) / width, mode="valid")
-            loss = np.convolve(loss, np.ones(width) / width, mode="valid")
-        axes.plot(step, loss, color=colour, linewidth=1.9, marker="o" if len(loss) < 3 else None)
+        _style(axes, name, colours)
+        for place, (label, points) in enumerate(series.items()):
+            step, value = np.array(sorted(points), float).reshape(-1, 2).T
+            colour = colours.series[place % len(colours.series)]
+            width = max(1, len(value) // 25)
+            if width > 1:
+                axes.plot(step, value, color=colour, alpha=0.25, linewidth=0.8)
+                step = np.convolve(step, np.ones(width) / width, mode="valid")
+                value = np.convolve(value, np.ones(width) / width, mode="valid")
+            axes.plot(
+                step, value, color=colour, linewidth=1.9, label=label,
+                marker="o" if len(value) < 12 else None, markersize=4,
+            )  # fmt: skip
+        if len(series) > 1:
+            axes.legend(frameon=False, fontsize=8.5, labelcolor=colours.text)
         axes.set_xlabel("step")
-        axes.set_ylabel("loss")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5))
+    return figure
+
+
+def maps(
+    panels: Mapping[str, tuple[npt.ArrayLike, Sequence[str]]],
+    *,
+    theme: ThemeName = "light",
+) -> Figure:
+    """Maps side by side: points in two dimensions, coloured by group.
+
+    Args:
+        panels: {title: (points [n, 2], group of each point [n])}.
+    """
+    colours = THEMES[theme]
+    figure = _figure(4.6 * len(panels), 4.4, theme)
+    for index, (title, (points, groups)) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), index + 1)
+        _style(axes, title, colours)
+        place = np.asarray(points, float)
+        for number, name in enumerate(dict.fromkeys(groups)):
+            mine = np.array([group == name for group in groups])
+            axes.scatter(
+                place[mine, 0], place[mine, 1], s=14, alpha=0.7, linewidths=0, label=name,
+                color=colours.series[number % len(colours.series)],
+                marker="os^Dv*"[number % 6],
+            )  # fmt: skip
+        axes.set(xticks=[], yticks=[])
+        _legend(axes, colours)
     return figure
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .errors import InputError, PictureError
 from .manifest import Row
-from .triplets import Triplet, TripletWriter, image_sha256, read_triplets
+from .triplets import Triplet, TripletWriter, check_same, image_sha256, read_triplets
 
 TEACHER = "reference"
 SEEDS_PER_RUN = 1000  # text k of run `seed` has the triplet seed 1000 · seed + k
@@ -107,7 +107,7 @@ def build_reference_triplets(
 
     with TripletWriter(folder, shard_size) as writer:
         if writer.done:
-            _check_same(rows, Path(folder))
+            check_same(rows, folder, TEACHER)
         todo = [row for row in rows if any((row.image, s) not in writer.done for s in seeds)]
         done = len(rows) - len(todo)
         with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
@@ -150,18 +150,3 @@ def _known_distortion(name: str) -> str | None:
         return canonical(name) if name else None
     except InputError:
         return None
-
-
-def _check_same(rows: Iterable[Row], folder: Path) -> None:
-    """Refuse to add to triplets that say something else of the same pictures."""
-    scores = {row.image: row.score for row in rows}
-    for triplet in read_triplets(folder):
-        if triplet.teacher != TEACHER:
-            raise InputError(
-                f"{folder} holds triplets of the teacher {triplet.teacher!r}; give another folder."
-            )
-        if triplet.image in scores and scores[triplet.image] != triplet.score:
-            raise InputError(
-                f"{folder} has the score {triplet.score} for {triplet.image}, the manifest "
-                f"{scores[triplet.image]}; delete the folder or give another."
-            )

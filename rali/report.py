@@ -133,14 +133,14 @@ def write_report(
     parts = [_headline(evaluation, summary or {})]
     if user_pictures:
         cards = "".join(_user_card(row) for row in user_pictures)
-        parts.append(_section("Your pictures", f'<div class="cards">{cards}</div>'))
+        parts.append(section_html("Your pictures", f'<div class="cards">{cards}</div>'))
     if evaluation is not None:
-        parts.append(_section("Agreement", _metrics_table(evaluation)))
+        parts.append(section_html("Agreement", _metrics_table(evaluation)))
     if predictions:
         predicted = [float(row["score"]) for row in predictions]
         true = [float(row["mos"]) for row in predictions]
         band = plots.residual_band(predicted, true)
-        drawn = _figure(
+        drawn = figure_html(
             *(
                 plots.scatter(
                     predicted,
@@ -159,12 +159,12 @@ def write_report(
             f"of the errors: the {truth} lies between "
             f"{band[0]:+.2f} and {band[1]:+.2f} of the prediction.",
         )
-        parts.append(_section("Predicted and true scores", drawn))
+        parts.append(section_html("Predicted and true scores", drawn))
         parts.append(_examples(predictions, truth))
     training = []
     if rows:
         training.append(
-            _figure(
+            figure_html(
                 *(plots.loss_curves(rows, theme=theme) for theme in plots.THEMES),
                 alt="Loss against training step, one panel per stage",
                 caption="Loss by training step. Where a stage has many steps they are faint, and "
@@ -174,7 +174,7 @@ def write_report(
     count = 0 if basis_scores is None else len(np.asarray(basis_scores))
     if basis_vectors is not None and basis_scores is not None and count > 1:
         training.append(
-            _figure(
+            figure_html(
                 *(plots.bases_2d(basis_vectors, basis_scores, theme=t) for t in plots.THEMES),
                 alt=f"{count} basis vectors on two principal components, coloured by score",
                 caption=f"{count} bases. A picture's score is the mean of the basis scores, "
@@ -182,19 +182,19 @@ def write_report(
             )
         )
     if training:
-        parts.append(_section("Training", "".join(training)))
+        parts.append(section_html("Training", "".join(training)))
     if stages:
-        parts.append(_section("Stages", _stages_table(stages)))
+        parts.append(section_html("Stages", _stages_table(stages)))
     if config is not None:
         text = escape(json.dumps(config, indent=2, default=str, ensure_ascii=False))
         body = f"<details><summary>Show the configuration</summary><pre>{text}</pre></details>"
-        parts.append(_section("Configuration", body))
-    page = _page(title, intro, "".join(parts))
+        parts.append(section_html("Configuration", body))
+    page = page_html(title, intro, "".join(parts))
     replace_atomically(path, lambda target: target.write_text(page, "utf-8"))
     return path
 
 
-def _page(title: str, intro: str, body: str) -> str:
+def page_html(title: str, intro: str, body: str) -> str:
     lead = f"<p class=lead>{escape(intro)}</p>" if intro else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -205,7 +205,7 @@ def _page(title: str, intro: str, body: str) -> str:
     )
 
 
-def _section(title: str, body: str, note: str = "") -> str:
+def section_html(title: str, body: str, note: str = "") -> str:
     note = f"<p class=note>{escape(note)}</p>" if note else ""
     return f"<section><h2>{escape(title)}</h2>{note}{body}</section>\n"
 
@@ -296,11 +296,11 @@ def _examples(predictions: Sequence[Json], truth: str) -> str:
     worst = sorted(predictions, key=lambda row: -abs(float(row["score"]) - float(row["mos"])))
     errors = [abs(float(row["score"]) - float(row["mos"])) for row in worst]
     failing = "".join(_card(row, truth) for row in worst[:SHOWN])
-    return _section(
+    return section_html(
         f"{len(picks)} pictures with their scores",
         f'<div class="cards">{spread}</div>',
         "Evenly spaced from the highest to the lowest score, not chosen by hand.",
-    ) + _section(
+    ) + section_html(
         "Worst errors first",
         f'<div class="cards">{failing}</div>',
         f"The {min(SHOWN, len(worst))} largest errors. Half of all {len(worst)} pictures are "
@@ -359,7 +359,7 @@ def thumbnail(source: Any, *, longer_side: int = THUMBNAIL) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _figure(light: Figure, dark: Figure, *, alt: str, caption: str) -> str:
+def figure_html(light: Figure, dark: Figure, *, alt: str, caption: str) -> str:
     from .plots import data_uri
 
     wide = " class=wide" if light.get_figwidth() > 7 else ""  # scrolls sideways on a phone

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from .errors import InputError, require
 from .files import replace_atomically
+from .manifest import Row
 from .tables import resolve_path, stored_path
 
 
@@ -159,6 +160,32 @@ def read_triplets(path: str | Path) -> list[Triplet]:
             triplet = Triplet(**record)
             found.setdefault((triplet.image, triplet.seed), triplet)
     return list(found.values())
+
+
+def check_same(
+    rows: Iterable[Row], folder: str | Path, teacher: str, prompt: str | None = None
+) -> None:
+    """Refuse to add to a folder of triplets that say something else of the same pictures.
+
+    Raises:
+        InputError: another teacher wrote in it, answered another prompt, or knew other scores.
+    """
+    scores = {row.image.resolve(): row.score for row in rows}
+    for triplet in read_triplets(folder):
+        if triplet.teacher != teacher:
+            raise InputError(
+                f"{folder} holds triplets of the teacher {triplet.teacher!r}; give another folder."
+            )
+        if prompt is not None and triplet.prompt != prompt:
+            raise InputError(
+                f"{folder} holds answers to another prompt ({triplet.prompt[:60]!r} …); give "
+                "another folder."
+            )
+        if triplet.image in scores and scores[triplet.image] != triplet.score:
+            raise InputError(
+                f"{folder} has the score {triplet.score} for {triplet.image}, the manifest "
+                f"{scores[triplet.image]}; delete the folder or give another."
+            )
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -10,7 +10,7 @@ import sys
 import typer
 
 from rali import __version__
-from rali.cli import data, distill, evaluate, export, quickstart, score
+from rali.cli import data, distill, evaluate, export, quickstart, score, teach
 from rali.errors import RaliError, missing_extra
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ app.command("distill")(distill.distill)
 app.command("export")(export.export)
 app.command("quickstart")(quickstart.quickstart)
 app.add_typer(data.app, name="data")
+app.add_typer(teach.app, name="teach")
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""The teacher: a vision-language model that reasons about quality before it scores it."""

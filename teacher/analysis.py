@@ -1,0 +1,212 @@
+"""Why a teacher generalises: RALI's §3 measured on any teacher.
+
+In come a loaded teacher and pictures; out come numbers and two-dimensional maps: the share of
+attention that score tokens give to the reasoning (Fig. 3), visual tokens and rationales of two data
+sets side by side (Figs. 2 and 4), and teachers put together from one's vision tower and another's
+language model (Table 1).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rali.errors import InputError
+
+from .answers import Failure, parse
+from .engines import Request, Sampling, TransformersEngine, filled
+from .models import load_teacher, opened, vision_tower
+from .prompts import Prompt
+
+Progress = Callable[[int, int], None]
+_SCORE = re.compile(r"<answer>.*?([0-9]+(?:\.[0-9]+)?).*?</answer>", re.DOTALL | re.IGNORECASE)
+_THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL | re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class AttentionShare:
+    """Where score tokens look; the four shares add up to 1.
+
+    Attributes:
+        reasoning: tokens between the think tags. visual: the picture's tokens.
+        prompt: the fixed words around the picture. answer: tags and earlier digits.
+        pictures: how many texts it is the mean of.
+    """
+
+    reasoning: float
+    visual: float
+    prompt: float
+    answer: float
+    pictures: int
+
+    @property
+    def reasoning_against_visual(self) -> float:
+        """The paper's number: reasoning / (reasoning + visual), the fixed prompt left out."""
+        return self.reasoning / max(1e-12, self.reasoning + self.visual)
+
+
+@torch.inference_mode()
+def attention_share(
+    engine: TransformersEngine,
+    pictures: Sequence[Path],
+    prompt: Prompt,
+    *,
+    max_new_tokens: int = 512,
+    progress: Progress | None = None,
+) -> AttentionShare:
+    """Mean attention of the positions that write the score, over layers and heads; RALI Fig. 3.
+
+    The likeliest text (temperature 0) of each picture is looked at; texts that cannot be parsed are
+    passed over.
+
+    Args:
+        prompt: for a score, with reasoning.
+
+    Raises:
+        InputError: another prompt, or no text with reasoning and a score.
+    """
+    if prompt.task != "score" or not prompt.reasons:
+        raise InputError(f"{prompt.name!r} does not ask for reasoning and a score.")
+    model, processor = engine.model, engine.processor
+    image_token = model.config.image_token_id
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")  # the others do not say where they look
+    found = []
+    try:
+        for number, path in enumerate(pictures):
+            request = Request((path,), prompt)
+            text = engine.generate([request], Sampling(0, max_new_tokens=max_new_tokens))[0]
+            thought, score = _THINK.search(text), _SCORE.search(text)
+            if not isinstance(parse(text, prompt), Failure) and thought and score:
+                asked = processor.apply_chat_template(
+                    filled(request), add_generation_prompt=True, tokenize=True, return_dict=True,
+                    return_tensors="pt",
+                ).to(model.device)  # fmt: skip
+                written = processor.tokenizer(
+                    text, return_offsets_mapping=True, add_special_tokens=False,
+                    return_tensors="pt",
+                )  # fmt: skip
+                found.append(
+                    _shares(model, asked, written, thought.span(1), score.span(1), image_token)
+                )
+            if progress:
+                progress(number + 1, len(pictures))
+    finally:
+        model.set_attn_implementation(before)
+    if not found:
+        raise InputError(f"none of {len(pictures)} texts had both reasoning and a score.")
+    reasoning, visual, words, answer = np.mean(found, axis=0).tolist()
+    return AttentionShare(reasoning, visual, words, answer, pictures=len(found))
+
+
+def _shares(
+    model: Any,
+    asked: Any,
+    written: Any,
+    thought: tuple[int, int],
+    score: tuple[int, int],
+    image_token: int,
+) -> list[float]:
+    ids = torch.cat([asked["input_ids"], written["input_ids"].to(asked["input_ids"].device)], 1)
+    start = asked["input_ids"].shape[1]
+    more = {k: v for k, v in asked.items() if k not in ("input_ids", "attention_mask")}
+    if "mm_token_type_ids" in more:
+        kinds = more["mm_token_type_ids"]
+        more["mm_token_type_ids"] = torch.nn.functional.pad(kinds, (0, ids.shape[1] - start))
+    output = model(
+        input_ids=ids, attention_mask=torch.ones_like(ids), output_attentions=True, **more
+    )
+    offsets = written["offset_mapping"][0].tolist()
+
+    def within(span: tuple[int, int]) -> list[int]:
+        places = [i for i, (a, b) in enumerate(offsets) if a < span[1] and b > span[0]]
+        return [start + place for place in places]
+
+    writers = [place - 1 for place in within(score)]  # a position predicts the token after it
+    attention = torch.stack(
+        [layer[0, :, writers].float().mean((0, 1)) for layer in output.attentions]
+    )
+    weights = attention.mean(0).cpu().numpy()
+    visual = (ids[0] == image_token).cpu().numpy()
+    reasoning = np.zeros(len(weights), bool)
+    reasoning[within(thought)] = True
+    own = np.arange(len(weights)) >= start
+    parts = [reasoning, visual, ~own & ~visual, own & ~reasoning]
+    return [float(weights[part].sum()) for part in parts]
+
+
+@torch.inference_mode()
+def visual_features(
+    engine: TransformersEngine, pictures: Sequence[Path], *, progress: Progress | None = None
+) -> np.ndarray:
+    """The mean of each picture's visual tokens as the language model gets them, [n, D]."""
+    tower = vision_tower(engine.model)
+    found = []
+    for number, path in enumerate(pictures):
+        seen = engine.processor.image_processor(images=[opened(path)], return_tensors="pt")
+        pixels = seen["pixel_values"].to(engine.model.device, engine.model.dtype)
+        grid = seen["image_grid_thw"].to(engine.model.device)
+        found.append(tower(pixels, grid_thw=grid).pooler_output.float().mean(0).cpu().numpy())
+        if progress:
+            progress(number + 1, len(pictures))
+    return np.stack(found)
+
+
+def map_2d(features: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """t-SNE of features [n, D]: [n, 2]; the same for one seed.
+
+    Raises:
+        InputError: fewer than five rows.
+    """
+    from sklearn.manifold import TSNE
+
+    if len(features) < 5:
+        raise InputError(f"a map needs at least five points; given {len(features)}.")
+    perplexity = min(30.0, (len(features) - 1) / 3)
+    points: np.ndarray = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(
+        features
+    )
+    return points
+
+
+def separation(features: np.ndarray, groups: Sequence[str]) -> float:
+    """How far apart data sets lie: the silhouette of the groups, −1 to 1; 0 is one cloud.
+
+    It puts a number on what Fig. 4 shows: the gap between two data sets in visual tokens, and
+    how much of it is left in the rationales.
+    """
+    from sklearn.metrics import silhouette_score
+
+    return float(silhouette_score(features, list(groups)))
+
+
+def transplant(vision: str, language: str, output: str | Path) -> Path:
+    """Save a teacher with the vision tower of one and the language model of another; Table 1.
+
+    Args:
+        vision, language: folders or hub ids.
+
+    Raises:
+        InputError: the towers have different shapes, or the output is there already.
+    """
+    output = Path(output)
+    if (output / "config.json").is_file():
+        raise InputError(f"{output} holds a model already; give another folder.")
+    seeing, _ = load_teacher(vision)
+    speaking, processor = load_teacher(language)
+    own, other = vision_tower(speaking).state_dict(), vision_tower(seeing).state_dict()
+    if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in other.items()}:
+        raise InputError(f"the vision towers of {vision} and {language} have different shapes.")
+    vision_tower(speaking).load_state_dict(other)
+    speaking.save_pretrained(output)
+    processor.save_pretrained(output)
+    note = {"vision": vision, "language": language}
+    (output / "transplant.json").write_text(json.dumps(note, indent=1) + "\n", "utf-8")
+    return output

@@ -1,0 +1,268 @@
+"""Generation: pictures and prompts in, texts out, the same for one seed whatever the batch.
+
+One small interface. `transformers` runs anywhere; `vllm` is fast; `ray`, which scales
+vLLM over machines, is named here and not built yet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+
+from rali.errors import InputError, PictureError, require
+
+from .models import load_processor, load_teacher, opened, teacher_name, teacher_place
+from .prompts import Prompt
+
+
+@dataclass(frozen=True)
+class Request:
+    """One text asked for.
+
+    Attributes:
+        images: as many as the prompt shows, in its order.
+        seed: which of the possible texts; `request_seed` mixes it with the pictures.
+    """
+
+    images: tuple[Path, ...]
+    prompt: Prompt
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How texts are drawn.
+
+    Attributes:
+        temperature: 0 takes the likeliest token each time.
+        top_p: draws from the likeliest tokens that have this probability together.
+        max_new_tokens: a text is cut off after so many.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 512
+
+
+class Engine(Protocol):
+    """What harvest, scoring and probing need of a teacher."""
+
+    name: str
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[str]:
+        """One text per request, in order, without special tokens."""
+        ...
+
+
+def request_seed(request: Request) -> int:
+    """The request's own seed for the random number generator, 0 to 2³¹ − 1.
+
+    It depends on the pictures' names and the prompt, so that one seed does not give all pictures
+    the same dice.
+    """
+    key = "\0".join([request.prompt.name, str(request.seed), *(p.name for p in request.images)])
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4]) >> 1
+
+
+class SeededSampling:
+    """A logits processor that draws each row's next token with the row's own generator.
+
+    Adding Gumbel noise and taking the greatest logit is sampling from the softmax; so a text does
+    not depend on its place in a batch, or on what else is in it.
+    """
+
+    def __init__(self, seeds: Sequence[int], sampling: Sampling) -> None:
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.sampling = sampling
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if self.sampling.temperature == 0:
+            return scores
+        scores = scores.float() / self.sampling.temperature
+        if self.sampling.top_p < 1:
+            ordered, places = scores.sort(dim=-1, descending=True)
+            before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
+            ordered = ordered.masked_fill(before >= self.sampling.top_p, -torch.inf)
+            scores = torch.full_like(scores, -torch.inf).scatter(-1, places, ordered)
+        noise = torch.stack(
+            [torch.empty(scores.shape[-1]).exponential_(generator=g) for g in self.generators]
+        )
+        return scores - noise.log().to(scores.device)
+
+
+class TransformersEngine:
+    """Qwen2.5-VL (or any model that takes pictures in a chat) through transformers.
+
+    Args:
+        model, processor: loaded; `load_teacher` does it.
+        name: how triplets call the teacher.
+        batch_size: texts generated side by side.
+    """
+
+    def __init__(self, model: Any, processor: Any, name: str, batch_size: int = 16) -> None:
+        self.model, self.processor = model, processor
+        self.name, self.batch_size = name, batch_size
+
+    @torch.inference_mode()
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[str]:
+        texts: list[str] = []
+        for start in range(0, len(requests), self.batch_size):
+            texts += self._batch(requests[start : start + self.batch_size], sampling)
+        return texts
+
+    def _batch(self, requests: Sequence[Request], sampling: Sampling) -> list[str]:
+        from transformers import LogitsProcessorList
+
+        inputs = self.processor.apply_chat_template(
+            [filled(request) for request in requests],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"padding": True, "padding_side": "left"},
+        ).to(self.model.device)
+        seeds = [request_seed(request) for request in requests]
+        written = self.model.generate(
+            **inputs,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            max_new_tokens=sampling.max_new_tokens,
+            logits_processor=LogitsProcessorList([SeededSampling(seeds, sampling)]),
+        )
+        new = written[:, inputs["input_ids"].shape[1] :]
+        return self.processor.batch_decode(new, skip_special_tokens=True)
+
+
+class VllmEngine:
+    """A teacher through vLLM's offline engine: many texts at once, pages of attention memory.
+
+    Every request has a seed of its own, so a text does not depend on how many are asked for; on
+    one machine and version the same requests give the same texts.
+
+    Args:
+        model: a folder or hub id; "nano" is the packaged one.
+        name: how triplets call it.
+        min_pixels, max_pixels: of a picture, after the processor's resize.
+        pictures: the most that a prompt shows.
+        options: any other argument of vLLM's LLM (tensor_parallel_size, max_model_len, …).
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        name: str = "",
+        min_pixels: int | None = None,
+        max_pixels: int | None = None,
+        pictures: int = 3,
+        **options: Any,
+    ) -> None:
+        vllm = require("vllm", "vllm")
+        self.name = name or teacher_name(model)
+        self.processor = load_processor(model, min_pixels=min_pixels, max_pixels=max_pixels)
+        # One size for both, or vLLM would see other pictures than transformers does.
+        size = self.processor.image_processor.size
+        look = {"min_pixels": size["shortest_edge"], "max_pixels": size["longest_edge"]}
+        self.llm = vllm.LLM(
+            **{
+                "model": teacher_place(model),
+                "limit_mm_per_prompt": {"image": pictures, "video": 0},
+                "mm_processor_kwargs": look,
+                "seed": 0,
+                **options,
+            }
+        )
+
+    def inputs(self, request: Request) -> dict[str, Any]:
+        """What vLLM is given: each picture has one placeholder, which vLLM itself widens."""
+        messages = filled(request)
+        text = self.processor.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=False
+        )
+        images = [part["image"] for turn in messages for part in turn["content"] if "image" in part]
+        return {"prompt": text, "multi_modal_data": {"image": images}}
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[str]:
+        vllm = require("vllm", "vllm")
+        drawn = [
+            vllm.SamplingParams(
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                max_tokens=sampling.max_new_tokens,
+                seed=request_seed(request),
+            )
+            for request in requests
+        ]
+        outputs = self.llm.generate(
+            [self.inputs(request) for request in requests], drawn, use_tqdm=False
+        )
+        return [output.outputs[0].text for output in outputs]
+
+
+ENGINES = ("transformers", "vllm", "ray")
+
+
+def load_engine(
+    engine: str,
+    model: str,
+    *,
+    dtype: str = "auto",
+    batch_size: int = 16,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+    options: dict[str, Any] | None = None,
+) -> Engine:
+    """An engine by its name.
+
+    Args:
+        engine: one of `ENGINES`.
+        model: a folder or hub id; "nano" is the packaged one.
+        dtype: of the weights. batch_size: texts side by side, for transformers.
+        min_pixels, max_pixels: of a picture; by default the processor's own.
+        options: further arguments of vLLM's LLM.
+
+    Raises:
+        InputError: no such engine or model.
+        MissingExtraError: the engine's package is not installed.
+    """
+    if engine == "transformers":
+        loaded = load_teacher(model, dtype=dtype, min_pixels=min_pixels, max_pixels=max_pixels)
+        loaded[0].to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        return TransformersEngine(*loaded, name=teacher_name(model), batch_size=batch_size)
+    if engine == "vllm":
+        return VllmEngine(
+            model, min_pixels=min_pixels, max_pixels=max_pixels, dtype=dtype, **(options or {})
+        )
+    if engine == "ray":
+        raise InputError("this version of rali has no ray engine yet; use transformers or vllm.")
+    raise InputError(f"no engine is called {engine!r}; there are {', '.join(ENGINES)}.")
+
+
+def filled(request: Request) -> list[dict[str, Any]]:
+    """The prompt's chat messages with the pictures in their places."""
+    pictures = iter([_open(path) for path in request.images])
+    return [
+        {
+            **message,
+            "content": [
+                {**part, "image": next(pictures)} if part["type"] == "image" else part
+                for part in message["content"]
+            ],
+        }
+        for message in request.prompt.messages()
+    ]
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        return opened(path)
+    except PictureError as error:
+        raise PictureError(f"{path}: {error}") from error

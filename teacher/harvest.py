@@ -1,0 +1,185 @@
+"""Harvest: a teacher looks at every picture with several seeds, and what it says is kept.
+
+In come an engine, manifest rows and a prompt; out comes a folder of triplets (SPEC §3). A text that
+cannot be parsed is kept too, marked, and asked for again with another seed, up to a limit. A run
+that is killed loses at most the batch in flight; started again it does only what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rali.errors import InputError, PictureError
+from rali.manifest import Row
+from rali.pictures import open_picture
+from rali.triplets import Triplet, TripletWriter, check_same, image_sha256, read_triplets
+
+from .answers import Failure, Score, parse, reasoning_of
+from .engines import Engine, Request, Sampling
+from .prompts import Prompt
+from .tasks import to_quality
+
+RETRY = 1_000_000  # attempt a at seed s is drawn with the seed s + a · RETRY
+
+
+@dataclass(frozen=True)
+class HarvestSummary:
+    """What a harvest's folder holds of what was asked for.
+
+    Attributes:
+        pictures: that were asked about. texts: usable ones, `seeds` per picture at best.
+        written: texts that this call added, usable or not.
+        attempts, failures: texts drawn so far, and how many of them could not be parsed.
+        given_up: (picture, seed) pairs that stayed without a usable text.
+        unreadable: pictures left out, each with the reason.
+    """
+
+    pictures: int
+    texts: int
+    written: int
+    attempts: int
+    failures: int
+    given_up: int
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def failure_rate(self) -> float:
+        """Share of the texts that could not be parsed, 0–1."""
+        return self.failures / self.attempts if self.attempts else 0.0
+
+
+def harvest(
+    engine: Engine,
+    rows: Sequence[Row],
+    prompt: Prompt,
+    folder: str | Path,
+    *,
+    seeds: int = 8,
+    sampling: Sampling | None = None,
+    attempts: int = 4,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> HarvestSummary:
+    """Ask for `seeds` texts per picture that the folder does not have yet.
+
+    Args:
+        rows: pictures, with or without scores.
+        prompt: for a score or a description.
+        seeds: texts per picture, of seeds 0, 1, … A later call with more adds the others.
+        attempts: how often a text that cannot be parsed is drawn in all.
+        batch_size: texts asked for, and kept, at a time.
+        progress: called with (texts settled, texts).
+
+    Raises:
+        InputError: a prompt of another task, or a folder with another teacher's texts, another
+            prompt's or other scores.
+    """
+    if prompt.task not in ("score", "description"):
+        raise InputError(
+            f"a harvest asks for a score or a description, not for {prompt.name!r}; "
+            "`rali teach perceive` and `compare` ask the others."
+        )
+    if not 1 <= seeds <= RETRY or attempts < 1 or batch_size < 1:
+        raise InputError(
+            f"seeds is {seeds} (expected 1 to {RETRY:,}), attempts {attempts} and batch_size "
+            f"{batch_size} (expected 1 or more)."
+        )
+    sampling = sampling or Sampling()
+    folder = Path(folder)
+    rows = list({row.image.resolve(): row for row in rows}.values())
+    if folder.is_dir() and any(folder.glob("*.parquet")):
+        check_same(rows, folder, engine.name, prompt.text)
+        known = read_triplets(folder)
+    else:
+        known = []
+    usable = {(t.image, t.seed): t.parse_ok for t in known}
+    digests: dict[Path, str] = {}
+    unreadable: dict[Path, str] = {}
+    counts = {"attempts": 0, "failures": 0, "written": 0, "texts": 0, "given_up": 0}
+    todo: list[tuple[Row, int]] = []  # a picture and the seed to draw next
+
+    def settle(row: Row, seed: int, ok: bool) -> None:
+        """Count one drawn text; ask again where it was of no use."""
+        counts["attempts"] += 1
+        counts["failures"] += not ok
+        if ok:
+            counts["texts"] += 1
+        elif seed // RETRY + 1 < attempts:
+            follow(row, seed + RETRY)
+        else:
+            counts["given_up"] += 1
+
+    def follow(row: Row, seed: int) -> None:
+        key = (row.image.resolve(), seed)
+        if key in usable:
+            settle(row, seed, usable[key])
+        else:
+            todo.append((row, seed))
+
+    for seed in range(seeds):
+        for row in rows:
+            follow(row, seed)
+    total = seeds * len(rows)
+    with TripletWriter(folder, shard_size=batch_size) as writer:
+        while todo:
+            batch, todo[:] = todo[:batch_size], todo[batch_size:]
+            batch, texts = _generate(engine, prompt, batch, sampling, unreadable)
+            made = []
+            for (row, seed), text in zip(batch, texts, strict=True):
+                if row.image not in digests:
+                    digests[row.image] = image_sha256(row.image)
+                made.append(_triplet(row, digests[row.image], text, prompt, engine.name, seed))
+            counts["written"] += writer.add(made)
+            writer.flush()
+            for (row, seed), triplet in zip(batch, made, strict=True):
+                settle(row, seed, triplet.parse_ok)
+            todo[:] = [pair for pair in todo if pair[0].image not in unreadable]
+            if progress:
+                progress(total - len(todo), total)
+    return HarvestSummary(
+        pictures=len(rows),
+        unreadable=tuple(f"{path}: {reason}" for path, reason in unreadable.items()),
+        **counts,
+    )
+
+
+def _generate(
+    engine: Engine,
+    prompt: Prompt,
+    batch: list[tuple[Row, int]],
+    sampling: Sampling,
+    unreadable: dict[Path, str],
+) -> tuple[list[tuple[Row, int]], list[str]]:
+    """Texts for what can be read of the batch; what cannot goes to `unreadable`."""
+    try:
+        requests = [Request((row.image,), prompt, seed) for row, seed in batch]
+        return batch, engine.generate(requests, sampling)
+    except PictureError:
+        for row, _ in batch:
+            try:
+                open_picture(row.image)
+            except PictureError as error:
+                unreadable[row.image] = str(error)
+        batch = [pair for pair in batch if pair[0].image not in unreadable]
+        requests = [Request((row.image,), prompt, seed) for row, seed in batch]
+        return batch, engine.generate(requests, sampling) if requests else []
+
+
+def _triplet(row: Row, digest: str, text: str, prompt: Prompt, teacher: str, seed: int) -> Triplet:
+    answer = parse(text, prompt)
+    reasoning = text.strip() if prompt.task == "description" else reasoning_of(text)
+    score = to_quality(answer.value, prompt) if isinstance(answer, Score) else None
+    return Triplet(
+        image=row.image.resolve(),
+        image_sha256=digest,
+        score=row.score,
+        reasoning=reasoning,
+        raw_text=text,
+        teacher_score=score,
+        teacher=teacher,
+        prompt=prompt.text,
+        seed=seed,
+        parse_ok=not isinstance(answer, Failure) and bool(reasoning or not prompt.reasons),
+    )

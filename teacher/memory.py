@@ -1,0 +1,101 @@
+"""How much GPU memory a training takes, from the model's config alone.
+
+In come settings and a batch plan; out comes a sentence. The model is built on the meta device, so
+a 7B model costs nothing; where its config cannot be had, that of a known shape is used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from rali.errors import require
+
+from .grpo import GrpoConfig
+from .models import teacher_place, vision_tower
+from .plan import BatchPlan, MemoryEstimate, estimate_memory
+from .prompts import Prompt
+
+PIXELS_PER_TOKEN = 28 * 28
+TEXT_TOKENS = 200  # of the longest prompt's words
+# Sizes that Qwen publishes in config.json, for machines without the hub.
+SHAPES: dict[str, dict[str, Any]] = {
+    "Qwen/Qwen2.5-VL-7B-Instruct": {
+        "text_config": {
+            "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
+            "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152064,
+        },
+        "vision_config": {
+            "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16,
+            "out_hidden_size": 3584,
+        },
+    },
+    "Qwen/Qwen2.5-VL-3B-Instruct": {
+        "text_config": {
+            "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36,
+            "num_attention_heads": 16, "num_key_value_heads": 2, "vocab_size": 151936,
+        },
+        "vision_config": {
+            "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16,
+            "out_hidden_size": 2048,
+        },
+        "tie_word_embeddings": True,
+    },
+}  # fmt: skip
+
+
+def model_config(model: str) -> Any:
+    """transformers' config of a teacher; None where it can neither be read nor is known."""
+    transformers = require("transformers", "teach")
+    try:
+        return transformers.AutoConfig.from_pretrained(teacher_place(model))
+    except (OSError, ValueError):
+        known = SHAPES.get(model)
+        return known and transformers.Qwen2_5_VLConfig(**known)
+
+
+def on_meta(config: Any) -> nn.Module:
+    """The model of a config, without memory for its weights."""
+    transformers = require("transformers", "teach")
+    with torch.device("meta"):
+        model: nn.Module = transformers.AutoModelForImageTextToText.from_config(config)
+    return model
+
+
+def memory_of(settings: GrpoConfig, plan: BatchPlan, config: Any) -> MemoryEstimate:
+    """GiB on one GPU; several processes share weights and optimiser, as FSDP and ZeRO-3 do."""
+    model = on_meta(config)
+    total = sum(p.numel() for p in model.parameters())
+    if settings.lora.rank:
+        learning = sum(
+            settings.lora.rank * (layer.in_features + layer.out_features)
+            for name, layer in model.named_modules()
+            if isinstance(layer, nn.Linear) and name.rpartition(".")[2] in settings.lora.targets
+        )
+    else:
+        frozen = 0 if settings.vision else sum(p.numel() for p in vision_tower(model).parameters())
+        learning = total - frozen
+    prompts: list[Prompt] = [task.resolve() for task in settings.tasks]
+    pictures = max(len(prompt.images) for prompt in prompts)
+    pixels = settings.max_pixels or 28 * 28 * 1280
+    return estimate_memory(
+        config.get_text_config(),
+        total,
+        trained=learning,
+        micro_batch=plan.micro_batch,
+        rollouts=plan.local_prompts * plan.generations,
+        prompt_tokens=TEXT_TOKENS + pictures * pixels // PIXELS_PER_TOKEN,
+        completion_tokens=settings.max_completion_length,
+        reference=settings.beta > 0 and not settings.lora.rank,
+        shards=plan.processes,
+    )
+
+
+def describe_memory(settings: GrpoConfig, plan: BatchPlan) -> str:
+    """The estimate in words."""
+    config = model_config(settings.model)
+    if config is None:
+        return f"GPU memory: not known, as the config of {settings.model} cannot be read."
+    return f"GPU memory: {memory_of(settings, plan, config).words()}"

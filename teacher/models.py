@@ -1,0 +1,114 @@
+"""Loading a teacher: any chat model that sees pictures, with bounds on a picture's pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import nn
+
+from rali.errors import InputError, require
+from rali.pictures import open_picture
+
+NANO = Path(__file__).parent / "nano_weights"
+
+
+def teacher_place(model: str) -> str:
+    """The folder or hub id to load; "nano" is the packaged teacher."""
+    return str(NANO) if model == "nano" else model
+
+
+def teacher_name(model: str) -> str:
+    """How triplets call a teacher: "nano", a hub id, or a folder's own name and its parent's."""
+    path = Path(model)
+    return "/".join(path.resolve().parts[-2:]) if path.is_dir() else model
+
+
+def load_processor(
+    model: str, *, min_pixels: int | None = None, max_pixels: int | None = None
+) -> Any:
+    """A teacher's processor, with bounds on a picture's pixels after its resize.
+
+    Args:
+        min_pixels, max_pixels: None keeps the processor's own.
+
+    Raises:
+        InputError: no such model, or one that sees no pictures.
+    """
+    transformers = require("transformers", "teach")
+    try:
+        processor = transformers.AutoProcessor.from_pretrained(teacher_place(model))
+        size = dict(processor.image_processor.size)
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{model} cannot be loaded as a teacher: {error}") from error
+    if min_pixels is not None:
+        size["shortest_edge"] = min_pixels
+    if max_pixels is not None:
+        size["longest_edge"] = max_pixels
+    if size["shortest_edge"] > size["longest_edge"]:
+        raise InputError(
+            f"min_pixels is {size['shortest_edge']:,} and max_pixels {size['longest_edge']:,}; "
+            "expected the other way round."
+        )
+    processor.image_processor.size = size
+    processor.tokenizer.padding_side = "left"
+    return processor
+
+
+def load_teacher(
+    model: str,
+    *,
+    dtype: str = "auto",
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+) -> tuple[Any, Any]:
+    """A model and its processor, from a folder or the hub; "nano" is the packaged one.
+
+    Args:
+        dtype: "bfloat16", "float32", … or "auto" for that of the weights.
+        min_pixels, max_pixels: as for `load_processor`.
+
+    Raises:
+        InputError: no such model, or one that sees no pictures.
+    """
+    transformers = require("transformers", "teach")
+    processor = load_processor(model, min_pixels=min_pixels, max_pixels=max_pixels)
+    try:
+        loaded = transformers.AutoModelForImageTextToText.from_pretrained(
+            teacher_place(model), dtype=dtype if dtype == "auto" else getattr(torch, dtype)
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"{model} cannot be loaded as a teacher: {error}") from error
+    if not torch.cuda.is_available():
+        flatten_patches(loaded)
+        if loaded.dtype == torch.float16:
+            loaded.float()  # CPUs have no fast arithmetic in half precision
+    return loaded, processor
+
+
+def vision_tower(model: Any) -> nn.Module:
+    """The part of a Qwen2.5-VL model that sees."""
+    return model.model.visual
+
+
+def opened(path: Path) -> Image.Image:
+    """A file as a picture for a processor, read by the input policy."""
+    return Image.fromarray(open_picture(path))
+
+
+def flatten_patches(model: Any) -> None:
+    """Let the patch embedding be the matrix product that it is.
+
+    Its kernel covers its whole input; on a CPU the convolution takes six times as long.
+    """
+    embed = getattr(vision_tower(model), "patch_embed", None)
+    if embed is not None and isinstance(getattr(embed, "proj", None), nn.Conv3d):
+        embed.forward = MethodType(_product, embed)
+
+
+def _product(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
+    weight = self.proj.weight.flatten(1)
+    return nn.functional.linear(hidden_states.flatten(1).to(weight.dtype), weight, self.proj.bias)

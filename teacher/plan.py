@@ -1,0 +1,160 @@
+"""What a training will do, said before a model is loaded: batch arithmetic and GPU memory.
+
+In come the settings, the number of processes and the model's config; out come sentences, or an
+error for settings that cannot work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rali.errors import InputError
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """How one optimiser step is divided.
+
+    Attributes:
+        processes: how many there are.
+        prompts: per step, over all processes.
+        generations: completions per prompt.
+        micro_batch: completions that one process takes through the model at once.
+        compared: prompts among which a picture finds its partners.
+    """
+
+    processes: int
+    prompts: int
+    generations: int
+    micro_batch: int
+    compared: int
+
+    @property
+    def local_prompts(self) -> int:
+        return self.prompts // self.processes
+
+    @property
+    def accumulation(self) -> int:
+        """Forward and backward passes per step on one process."""
+        return self.local_prompts * self.generations // self.micro_batch
+
+    def words(self) -> str:
+        """The arithmetic in words."""
+        each = f" on each of {self.processes} processes" if self.processes > 1 else ""
+        scope = "" if self.compared == self.prompts else f", {self.compared} at a time"
+        return (
+            f"{self.local_prompts} prompts × {self.generations} completions{each} = "
+            f"{self.prompts} pictures compared{scope}; {self.prompts * self.generations} "
+            f"completions per step, {self.accumulation} passes of {self.micro_batch} on a process."
+        )
+
+
+def plan_batch(
+    *,
+    prompts_per_step: int,
+    num_generations: int,
+    micro_batch: int,
+    pair_scope: str,
+    processes: int = 1,
+    ranked: bool = True,
+) -> BatchPlan:
+    """Check that the numbers divide and that there is something to compare.
+
+    Args:
+        ranked: a reward compares pictures, so that at least two must meet.
+
+    Raises:
+        InputError: they do not; the sentence says what to set.
+    """
+    for name, value, least in (
+        ("prompts_per_step", prompts_per_step, 1),
+        ("num_generations", num_generations, 2),
+        ("micro_batch", micro_batch, 1),
+    ):
+        if value < least:
+            raise InputError(f"{name} is {value}; give {least} or more.")
+    if pair_scope not in ("global", "process"):
+        raise InputError(f"pair_scope is {pair_scope!r}; there are global, process.")
+    if prompts_per_step % processes:
+        raise InputError(
+            f"prompts_per_step is {prompts_per_step}, which {processes} processes cannot share; "
+            f"give a multiple of {processes}."
+        )
+    local = prompts_per_step // processes
+    if (local * num_generations) % micro_batch:
+        raise InputError(
+            f"{local} prompts × {num_generations} completions = {local * num_generations} per "
+            f"process, which micro_batch {micro_batch} does not divide."
+        )
+    compared = prompts_per_step if pair_scope == "global" else local
+    if ranked and compared < 2:
+        more = "" if pair_scope == "global" else ' or pair_scope: "global"'
+        raise InputError(
+            f"RL2R compares pictures, and only {compared} would meet; give a prompts_per_step of "
+            f"{2 if pair_scope == 'global' else 2 * processes} or more{more}."
+        )
+    return BatchPlan(processes, prompts_per_step, num_generations, micro_batch, compared)
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """GiB on one GPU, by what takes it."""
+
+    parts: dict[str, float]
+
+    @property
+    def total(self) -> float:
+        return sum(self.parts.values())
+
+    def words(self) -> str:
+        """The parts and their sum."""
+        parts = ", ".join(f"{name} {size:.1f}" for name, size in self.parts.items())
+        return f"about {self.total:.0f} GiB on a GPU ({parts})."
+
+
+def estimate_memory(
+    config: Any,
+    parameters: int,
+    *,
+    trained: int,
+    micro_batch: int,
+    rollouts: int,
+    prompt_tokens: int,
+    completion_tokens: int,
+    reference: bool,
+    shards: int = 1,
+) -> MemoryEstimate:
+    """GPU memory of a GRPO step in bfloat16 with gradient checkpointing.
+
+    Weights take 2 bytes; what is trained takes 2 more for its gradient and 12 for a float32 copy
+    and AdamW's two moments. Saved activations are one hidden state per layer and token, the rest
+    is computed again layer by layer. The logits of completions are held in float32, with gradient.
+
+    Args:
+        config: of the language model: hidden_size, num_hidden_layers, intermediate_size,
+            num_attention_heads, num_key_value_heads, vocab_size.
+        parameters: of the whole model. trained: how many of them (or of an adapter's) learn.
+        micro_batch: completions per forward pass. rollouts: completions generated at once.
+        prompt_tokens: with those of the pictures. completion_tokens: at most.
+        reference: a second copy of the weights is held for the KL term.
+        shards: processes that share weights, gradients and optimiser (FSDP, ZeRO-3).
+    """
+    tokens = micro_batch * (prompt_tokens + completion_tokens)
+    head = config.hidden_size // config.num_attention_heads
+    cache = 2 * config.num_hidden_layers * config.num_key_value_heads * head * 2
+    layer = 2 * (8 * config.hidden_size + 3 * config.intermediate_size)
+    parts = {
+        "weights": 2 * parameters / shards,
+        "reference": 2 * parameters / shards if reference else 0,
+        "gradients and optimiser": 14 * trained / shards,
+        "activations": tokens * (2 * config.hidden_size * config.num_hidden_layers + layer),
+        "logits": micro_batch * completion_tokens * config.vocab_size * 4 * 3,
+        "generation": rollouts * (prompt_tokens + completion_tokens) * cache,
+    }
+    # A layer that is gathered from its shards to be computed is whole for a moment.
+    if shards > 1:
+        parts["gathered layers"] = 2 * 2 * parameters / config.num_hidden_layers
+    return MemoryEstimate({name: size / GIB for name, size in parts.items() if size})

@@ -1,0 +1,219 @@
+"""What a teacher is asked: every prompt of the three papers, and a place for a user's own.
+
+In comes a prompt's name or a question; out come chat messages whose `{"type": "image"}` parts
+stand where the pictures go. Sources: Q-Insight Table A, VisualQuality-R1 Table 1, RALI/RACT
+Table A.4. RALI's Table A.1 compares with a teacher that does not reason, but prints no prompt for
+it: `direct/score` is ours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rali.degradations import SEVERITY_NAMES, canonical
+from rali.errors import InputError
+
+Task = Literal["score", "degradation", "comparison", "description"]
+AnswerFormat = Literal["json", "number", "label", "text"]
+
+_REASON = (
+    "A conversation between User and Assistant. The user asks a question, and the Assistant solves "
+    "it. The assistant first thinks about the reasoning process in the mind and then provides the "
+    "user with the answer. The reasoning process and answer are enclosed within <think> </think> "
+    "and <answer> </answer> tags, respectively, i.e., <think> reasoning process here </think>"
+    "<answer> answer here </answer>."
+)
+_IMAGE = re.compile(r"<(image|image_a|image_b|reference)>")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question, and what an answer to it looks like.
+
+    Attributes:
+        name: how triplets and configs call it.
+        task: what is asked for.
+        text: the user's turn. `<image>`, `<image_a>`, `<image_b>` and `<reference>` stand where
+            the pictures go.
+        answer: what stands inside the answer tags: a JSON object, one number, one label, or
+            (`text`) the whole completion, without tags.
+        system: the system's turn; empty for the model's own.
+        reasons: the completion opens with `<think>…</think>`.
+        low, high: range of a score, higher is better; a score outside is no answer.
+        choices: for a comparison, the labels that may be given: `A`, `B`, `similar`.
+        classes: for degradation, the classes that may be named beside `null`.
+    """
+
+    name: str
+    task: Task
+    text: str
+    answer: AnswerFormat
+    system: str = ""
+    reasons: bool = True
+    low: float = 1.0
+    high: float = 5.0
+    choices: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Which pictures it shows, in order: of `image`, `image_a`, `image_b`, `reference`."""
+        return tuple(_IMAGE.findall(self.text))
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Chat messages; each `{"type": "image"}` part waits for the next of `images`."""
+        parts: list[dict[str, str]] = []
+        for piece in re.split(r"(<(?:image|image_a|image_b|reference)>)", self.text):
+            if _IMAGE.fullmatch(piece):
+                parts.append({"type": "image"})
+            elif piece:
+                parts.append({"type": "text", "text": piece})
+        messages: list[dict[str, Any]] = [{"role": "user", "content": parts}]
+        if self.system:
+            system = {"role": "system", "content": [{"type": "text", "text": self.system}]}
+            messages.insert(0, system)
+        return messages
+
+
+def _quoted(words: tuple[str, ...]) -> str:
+    """`"a", "b", or "c"`."""
+    *rest, last = [f'"{word}"' for word in words]
+    return f"{', '.join(rest)}, or {last}" if rest else last
+
+
+def degradation_prompt(classes: tuple[str, ...] = ("noise", "compression", "blur", "darken")):
+    """Q-Insight's degradation question (Table A) for other classes than its four.
+
+    Raises:
+        InputError: no class, or one that `rali.degradations` does not know.
+    """
+    known = tuple(name for name in map(canonical, classes) if name != "null")
+    if not known:
+        raise InputError("a degradation prompt needs at least one class of distortion.")
+    default = known == ("noise", "compression", "blur", "darken")
+    return Prompt(
+        name="q-insight/degradation" + ("" if default else f"-{len(known)}"),
+        task="degradation",
+        text="<image>Analyze the given image and determine if it contains any of the following "
+        f"distortions: {_quoted(known)}. If a distortion is present, classify its severity as "
+        f"{_quoted(SEVERITY_NAMES[1:])}. Return the result in JSON format with the following "
+        'keys: "distortion_class": The detected distortion (or "null" if none). and "severity": '
+        'The severity level (or "null" if none).',
+        answer="json",
+        system=_REASON,
+        classes=known,
+    )
+
+
+PROMPTS: dict[str, Prompt] = {
+    prompt.name: prompt
+    for prompt in (
+        Prompt(
+            name="q-insight/score",
+            task="score",
+            text="<image>What is your overall rating on the quality of this picture? The rating "
+            "should be a float between 1 and 5, rounded to two decimal places, with 1 "
+            "representing very poor quality and 5 representing excellent quality. Return the "
+            'final answer in JSON format with the following keys: "rating": The score.',
+            answer="json",
+            system=_REASON,
+        ),
+        degradation_prompt(),
+        Prompt(
+            name="q-insight/compare",
+            task="comparison",
+            text="Given Image A: <image_a> and Image B: <image_b>, assess the visual quality of "
+            "both the Image A and the Image B, explain and justify which one is better "
+            'considering composition and degradation. Your answer should be "Image A" or '
+            '"Image B".',
+            answer="label",
+            system=_REASON,
+            choices=("A", "B"),
+        ),
+        Prompt(
+            name="q-insight/compare-reference",
+            task="comparison",
+            text="Given a low-quality reference image and two enhanced outputs. Reference Image: "
+            "<reference>, Image A: <image_a> and Image B: <image_b>. Decide which enhanced image "
+            "is superior or if they are comparable. Evaluate based on: 1) fidelity and "
+            "consistency with the reference image; 2) overall perceptual quality. Return exactly "
+            'one of: "Image A", "Image B", or "Similar".',
+            answer="label",
+            system=_REASON,
+            choices=("A", "B", "similar"),
+        ),
+        Prompt(
+            name="ract/description",
+            task="description",
+            text="<image>What is your overall assessment of the quality of this picture?",
+            answer="text",
+            reasons=False,
+        ),
+        Prompt(
+            name="visualquality-r1/score",
+            task="score",
+            text="<image>You are doing the image quality assessment task. Here is the question: "
+            "Rate the overall image visual quality. The rating should be a float between 1 and "
+            "5, with 1 representing very poor quality and 5 representing excellent quality. First "
+            "output the thinking process in <think> </think> tags and then output the final "
+            "answer with only one score in <answer> </answer> tags.",
+            answer="number",
+        ),
+        Prompt(
+            name="direct/score",
+            task="score",
+            text="<image>Rate the overall image visual quality. The rating should be a float "
+            "between 1 and 5, with 1 representing very poor quality and 5 representing excellent "
+            "quality. Do not explain: output only the score, in <answer> </answer> tags.",
+            answer="number",
+            reasons=False,
+        ),
+    )
+}
+
+
+def score_prompt(
+    question: str,
+    *,
+    name: str,
+    low: float = 1.0,
+    high: float = 5.0,
+    meaning: tuple[str, str] = ("very poor quality", "excellent quality"),
+) -> Prompt:
+    """VisualQuality-R1's prompt with another question and range: aesthetics, age, …
+
+    Args:
+        question: a sentence, such as "Rate how old the person in the image is, in years.".
+        name: how triplets call it.
+        low, high: the answer's range. meaning: what its two ends stand for.
+
+    Raises:
+        InputError: no question, or a range that is empty.
+    """
+    if not question.strip() or not low < high:
+        raise InputError(
+            f"a score prompt needs a question and a range from low to high; given {question!r}, "
+            f"{low:g} to {high:g}."
+        )
+    text = (
+        f"<image>{question.strip()} The rating should be a float between {low:g} and {high:g}, "
+        f"with {low:g} representing {meaning[0]} and {high:g} representing {meaning[1]}. First "
+        "output the thinking process in <think> </think> tags and then output the final answer "
+        "with only one score in <answer> </answer> tags."
+    )
+    default = PROMPTS["visualquality-r1/score"]
+    return dataclasses.replace(default, name=name, text=text, low=low, high=high)
+
+
+def find_prompt(name: str) -> Prompt:
+    """The prompt of this name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in PROMPTS:
+        raise InputError(f"no prompt is called {name!r}; there are {', '.join(PROMPTS)}.")
+    return PROMPTS[name]

@@ -1,0 +1,66 @@
+"""In which order examples are drawn, so that pictures that are compared meet in one step.
+
+In comes each example's data set; out comes one order for the whole training. It is made of runs of
+`group` examples of one data set each, shuffled, and depends on nothing but its arguments: a
+training that goes on draws what it would have drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rali.errors import InputError
+
+DRAWS = ("size", "uniform")
+
+
+def sample_order(
+    keys: Sequence[str], group: int, epochs: float, *, draw: str = "size", seed: int = 0
+) -> list[int]:
+    """Indices of examples, `group` of one key at a time, for so many epochs.
+
+    Args:
+        keys: per example what it may be compared within: task and data set.
+        group: examples of one key drawn together.
+        epochs: passes over all examples.
+        draw: "size" passes over every example once an epoch (but for those that do not fill a
+            group, which are others each time); "uniform" draws every key as often as the others.
+        seed: of the shuffling.
+
+    Raises:
+        InputError: a key with fewer examples than a group has.
+    """
+    if draw not in DRAWS:
+        raise InputError(f"draw is {draw!r}; there are {', '.join(DRAWS)}.")
+    members: dict[str, list[int]] = {}
+    for index, key in enumerate(keys):
+        members.setdefault(key, []).append(index)
+    for key, own in members.items():
+        if len(own) < group:
+            raise InputError(
+                f"{key} has {len(own)} examples; {group} are drawn together. Add some, leave it "
+                "out, or draw fewer."
+            )
+    runs = {key: len(own) // group for key, own in members.items()}
+    if draw == "uniform":
+        runs = dict.fromkeys(runs, -(-sum(runs.values()) // len(runs)))
+    return [
+        index
+        for epoch in range(int(np.ceil(epochs)))
+        for index in _epoch(members, runs, group, np.random.default_rng((seed, epoch)))
+    ][: round(epochs * sum(runs.values())) * group]
+
+
+def _epoch(
+    members: dict[str, list[int]], runs: dict[str, int], group: int, draw: np.random.Generator
+) -> list[int]:
+    groups = []
+    for key, own in members.items():
+        whole = len(own) // group * group
+        order: list[int] = []
+        while len(order) < runs[key] * group:
+            order += draw.permutation(own).tolist()[:whole]
+        groups += [order[i * group : (i + 1) * group] for i in range(runs[key])]
+    return [index for place in draw.permutation(len(groups)) for index in groups[place]]

@@ -1,0 +1,184 @@
+"""What is looked at while a teacher trains: validation scores, and what it says of some pictures.
+
+A callback for TRL's trainers. It writes rows to the run's metrics.jsonl and texts to probes.jsonl,
+and draws nothing from the training's own random numbers, so that a training goes the same way
+whether it is watched or not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import TrainerCallback
+
+from rali.config import check_numbers
+from rali.errors import InputError
+from rali.manifest import Row, read_manifest
+from rali.metrics import plcc, srcc
+from rali.run_folder import RunFolder
+
+from .ask import TeacherScore, ask, score
+from .engines import Request, Sampling, TransformersEngine
+from .prompts import Prompt
+from .tasks import of_split
+
+PROBES = "probes.jsonl"
+
+
+@dataclass
+class WatchConfig:
+    """What to look at while training.
+
+    Attributes:
+        every: steps between looks; there is one before the first step and one after the last. 0
+            looks only then.
+        manifests: pictures to validate on. split: their part.
+        pictures: at most so many of each data set, drawn once.
+        samples: per picture; their mean is the score, as in the papers' tests. temperature: theirs.
+        probes: pictures whose rationale is written down at each look (VisualQuality-R1, Fig. 4).
+        batch_size: texts side by side.
+    """
+
+    every: int = 50
+    manifests: list[str] = field(default_factory=list)
+    split: str = "val"
+    pictures: int = 200
+    samples: int = 5
+    temperature: float = 1.0
+    probes: list[str] = field(default_factory=list)
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        check_numbers("watch.", self, every=0, pictures=2, samples=1, temperature=0, batch_size=1)
+
+    def rows(self) -> list[Row]:
+        """The pictures to validate on, the same at every look.
+
+        Raises:
+            InputError: a manifest without labelled pictures in the split, or a probe that is not
+                there.
+        """
+        for probe in self.probes:
+            if not Path(probe).is_file():
+                raise InputError(f"watch.probes: there is no picture {probe}.")
+        found = []
+        for path in self.manifests:
+            own = [row for row in of_split(read_manifest(path), self.split) if row.score]
+            if not own:
+                raise InputError(f"watch: {path} has no scored picture in split {self.split!r}.")
+            chosen = np.random.default_rng(0).permutation(len(own))[: self.pictures]
+            found += [own[place] for place in sorted(chosen)]
+        return found
+
+
+class Watch(TrainerCallback):
+    """Looks at the model before, while and after it trains, and logs what the trainer logs.
+
+    Args:
+        run: where to write. prompt: what pictures are scored with.
+        max_new_tokens: of a text.
+        stage: the name of the training in metrics.jsonl.
+        report: called with (stage, step, steps, loss).
+    """
+
+    def __init__(
+        self,
+        config: WatchConfig,
+        run: RunFolder,
+        prompt: Prompt,
+        processor: Any,
+        *,
+        max_new_tokens: int,
+        stage: str = "train",
+        report: Any = None,
+    ) -> None:
+        self.config, self.run, self.prompt, self.processor = config, run, prompt, processor
+        self.max_new_tokens, self.stage, self.report = max_new_tokens, stage, report
+        self.rows = config.rows()
+        self.trainer: Any = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == 0:
+            self.look(0)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        due = self.config.every and state.global_step % self.config.every == 0
+        if due or state.global_step == state.max_steps:
+            self.look(state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        values = {k: v for k, v in (logs or {}).items() if isinstance(v, int | float)}
+        if state.is_world_process_zero and "loss" in values:
+            self.run.log(stage=self.stage, step=state.global_step, **values)
+            if self.report:
+                shown = values.get("reward", values["loss"])
+                self.report(self.stage, state.global_step, state.max_steps, shown)
+
+    def look(self, step: int) -> None:
+        """Score the validation pictures and let the teacher speak about the probes."""
+        if not self.rows and not self.config.probes:
+            return
+        from accelerate.utils import gather_object
+
+        accelerator = self.trainer.accelerator
+        rank, world = accelerator.process_index, accelerator.num_processes
+        sampling = Sampling(self.config.temperature, max_new_tokens=self.max_new_tokens)
+        with self._engine() as engine:
+            mine = self.rows[rank::world]
+            scored = score(
+                engine, [row.image for row in mine], self.prompt,
+                samples=self.config.samples, sampling=sampling,
+            )  # fmt: skip
+            told = []
+            if rank == 0:
+                requests = [Request((Path(p),), self.prompt) for p in self.config.probes]
+                told = ask(engine, requests, Sampling(0, max_new_tokens=self.max_new_tokens))
+        everyone = gather_object(list(zip(mine, scored, strict=True)))
+        if rank:
+            return
+        for dataset in dict.fromkeys(row.dataset for row, _ in everyone):
+            own = [(row, found) for row, found in everyone if row.dataset == dataset]
+            values = validation(own)
+            self.run.log(stage="validate", step=step, dataset=dataset or "unnamed", **values)
+        with (self.run.folder / PROBES).open("a", encoding="utf-8") as file:
+            for probe, answer in zip(self.config.probes, told, strict=True):
+                file.write(json.dumps({"step": step, "image": probe, "text": answer.text}) + "\n")
+
+    @contextmanager
+    def _engine(self) -> Iterator[TransformersEngine]:
+        from trl.models import unwrap_model_for_generation
+
+        trainer = self.trainer
+        with unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as model:
+            training = model.training
+            model.eval()
+            try:
+                yield TransformersEngine(
+                    model, self.processor, "in training", self.config.batch_size
+                )
+            finally:
+                model.train(training)
+
+
+def validation(scored: list[tuple[Row, TeacherScore]]) -> dict[str, float | None]:
+    """SRCC and PLCC of the means, their mean spread, and the share of samples that were parsed.
+
+    A correlation that is not defined (a teacher that gives all the same) is None.
+    """
+    pairs = [(found.score, row.score) for row, found in scored if found.score is not None]
+    spreads = [found.spread for _, found in scored if found.spread is not None]
+    values: dict[str, float | None] = {"srcc": None, "plcc": None, "n": len(pairs)}
+    if len(pairs) > 2:
+        predicted, truth = np.array(pairs, dtype=float).T
+        with suppress(InputError):
+            values |= {"srcc": srcc(predicted, truth), "plcc": plcc(predicted, truth)}
+    values["spread"] = float(np.mean(spreads)) if spreads else None
+    samples = sum(found.samples for _, found in scored)
+    values["parsed"] = sum(found.parsed for _, found in scored) / max(1, samples)
+    return values

@@ -1,0 +1,268 @@
+"""What a teacher writes is read as it stands, or not at all."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rali.teacher.answers import (
+    Comparison,
+    Degradation,
+    Description,
+    Failure,
+    Score,
+    format_reward,
+    parse,
+    reasoning_of,
+)
+from rali.teacher.prompts import PROMPTS, degradation_prompt, score_prompt
+
+SCORE = PROMPTS["q-insight/score"]
+NUMBER = PROMPTS["visualquality-r1/score"]
+CLASSES = PROMPTS["q-insight/degradation"]
+COMPARE = PROMPTS["q-insight/compare"]
+REFERENCE = PROMPTS["q-insight/compare-reference"]
+
+
+def said(answer: str, why: str = "Blurry.") -> str:
+    return f"<think>{why}</think><answer>{answer}</answer>"
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ('{"rating": 3.25}', 3.25),
+        (' {"rating":"3.25"} ', 3.25),
+        ("{'rating': 3.25}", 3.25),
+        ("{rating: 3.25,}", 3.25),
+        ('{"Rating": 3.25, "comment": "ok"}', 3.25),
+        ('{"score": 4}', 4.0),
+        ('```json\n{"rating": 2.5}\n```', 2.5),
+        ('The answer is {"rating": 2.5}.', 2.5),
+        ("rating: 3.50", 3.5),  # as in Q-Insight's Fig. A
+        ("3.5", 3.5),
+        ("+3.5", 3.5),
+        ("3.5.", 3.5),
+        ("3.5/5", 3.5),
+        ("3.5 out of 5", 3.5),
+        ('{"rating": "4 / 5.0"}', 4.0),
+        ("1", 1.0),
+        ("5.00", 5.0),
+    ],
+)
+@pytest.mark.parametrize("prompt", [SCORE, NUMBER])
+def test_scores_are_read_in_many_spellings(answer, value, prompt):
+    assert parse(said(answer), prompt) == Score(value, "Blurry.")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "good",
+        "0.99",
+        "5.01",
+        "-3",
+        "42",
+        "3,5",  # a decimal comma or two numbers: nobody knows
+        "3 or 4",
+        "3-4",
+        "1 to 5: 3",
+        "80%",
+        "3e0",
+        "0x3",
+        "3.2.1",
+        "v3",
+        "3½",
+        "3²",
+        "٣",
+        "nan",
+        "Infinity",
+        "true",
+        "3/10",
+        "3/4",
+        '{"rating": null}',
+        '{"rating": true}',
+        '{"rating": [3, 4]}',
+        '{"rating": 3, "rating": 4}',
+        '{"rating": 3',
+        '{"confidence": 3}',
+        "{}",
+    ],
+)
+@pytest.mark.parametrize("prompt", [SCORE, NUMBER])
+def test_what_is_no_score_is_a_failure_with_its_reason(answer, prompt):
+    found = parse(said(answer), prompt)
+    assert isinstance(found, Failure) and found.reason and found.reasoning == "Blurry."
+
+
+def test_the_last_closed_answer_counts_and_a_cut_off_one_does_not():
+    assert parse(said("2") + said("3", "On second thought."), NUMBER).value == 3.0
+    assert isinstance(parse("<think>a</think><answer>4", NUMBER), Failure)
+    assert isinstance(parse("<think>a</think>4", NUMBER), Failure)
+    assert isinstance(parse('<think>a</think><answer>{"rating": 4', SCORE), Failure)
+    assert parse('<think>a</think>{"rating": 4.5}', SCORE) == Score(4.5, "a")
+    assert isinstance(parse('<think>not {"rating": 2}</think>', SCORE), Failure)
+
+
+def test_a_prompt_of_ones_own_has_its_own_range():
+    age = score_prompt("Rate the age of the person.", name="age", low=0, high=100)
+    assert "between 0 and 100" in age.text and age.images == ("image",)
+    assert parse(said("42 out of 100"), age) == Score(42.0, "Blurry.")
+    assert isinstance(parse(said("3/5"), age), Failure)
+
+
+@pytest.mark.parametrize(
+    ("answer", "distortion", "severity"),
+    [
+        ('{"distortion_class": "noise", "severity": "serious"}', "noise", 4),
+        ("{'distortion_class': 'JPEG', 'severity': 'slight'}", "compression", 1),
+        ('{"distortion_class": null, "severity": null}', "null", 0),
+        ("{distortion_class: null, severity: null}", "null", 0),
+        ('{"distortion_class": "none", "severity": "none"}', "null", 0),
+        ('{"distortion_class": ["blur"], "severity": "Catastrophic"}', "blur", 5),
+        ('{"distortion class": "darken", "severity": "huge"}', "darken", None),
+        ('{"distortion_class": "blur"}', "blur", None),
+        ("distortion_class: blur\nseverity: moderate", "blur", 2),
+    ],
+)
+def test_degradations_are_read_with_synonyms(answer, distortion, severity):
+    assert parse(said(answer), CLASSES) == Degradation(distortion, severity, "Blurry.")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["", "blur", '{"distortion_class": "rain"}', '{"severity": "slight"}',
+     '{"distortion_class": ["blur", "noise"], "severity": "slight"}'],
+)  # fmt: skip
+def test_unknown_or_several_classes_are_failures(answer):
+    assert isinstance(parse(said(answer), CLASSES), Failure)
+
+
+@pytest.mark.parametrize(
+    ("answer", "choice"),
+    [
+        ("Image A", "A"),
+        ("image_b.", "B"),
+        ("B", "B"),
+        ("**Image A**", "A"),
+        ("The better one is Image B", "B"),
+        ('{"answer": "Image A"}', "A"),
+        ("Similar", "similar"),
+        ("They are comparable", "similar"),
+    ],
+)
+def test_comparisons_are_read(answer, choice):
+    assert parse(said(answer), REFERENCE) == Comparison(choice, "Blurry.")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["", "Image C", "Image A is better than Image B", "Image A or B", "not Image A",
+     "Image A is worse", "A picture"],
+)  # fmt: skip
+def test_what_is_no_plain_label_is_a_failure(answer):
+    assert isinstance(parse(said(answer), REFERENCE), Failure)
+
+
+def test_similar_is_an_answer_only_where_the_prompt_offers_it():
+    assert isinstance(parse(said("Similar"), COMPARE), Failure)
+
+
+def test_descriptions_are_the_text_or_the_reasoning():
+    prompt = PROMPTS["ract/description"]
+    assert parse(" A sharp picture. ", prompt) == Description("A sharp picture.")
+    assert parse(said("4"), prompt) == Description("Blurry.")
+    assert isinstance(parse(" \n", prompt), Failure)
+
+
+def test_reasoning_is_the_last_closed_thought():
+    assert reasoning_of("<think>a</think> <think> b\n</think> <think>c") == "b"
+    assert reasoning_of("none") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt", "loose", "strict"),
+    [
+        (said('{"rating": 3}'), SCORE, 1, 1),
+        ("\n <think>a\nb</think>\n<answer> {'rating': 3} </answer>\n", SCORE, 1, 0),
+        (said('{"rating": 9}'), SCORE, 1, 0),
+        (said('{"quality": 3}'), SCORE, 1, 0),
+        (said("3"), SCORE, 0, 0),
+        (said('{"rating": {"value": 3}}'), SCORE, 0, 0),
+        ("Sure! " + said('{"rating": 3}'), SCORE, 0, 0),
+        (said('{"rating": 3}') + " Bye.", SCORE, 0, 0),
+        (said('{"rating": 3}') * 2, SCORE, 0, 0),
+        ('<answer>{"rating": 3}</answer>', SCORE, 0, 0),
+        ('<think> </think><answer>{"rating": 3}</answer>', SCORE, 0, 0),
+        ("<think>a<think>b</think><answer>3</answer>", NUMBER, 0, 0),
+        (said("3.5"), NUMBER, 1, 1),
+        (said("about 3.5"), NUMBER, 0, 0),
+        (said("7"), NUMBER, 1, 0),
+        (said('{"distortion_class": null, "severity": null}'), CLASSES, 1, 1),
+        (said('{"distortion_class": null}'), CLASSES, 1, 0),
+        (said("Image A"), COMPARE, 1, 1),
+        (said("Similar"), COMPARE, 1, 0),
+        (said("Image A is better"), COMPARE, 0, 0),
+        ("<answer>3.5</answer>", PROMPTS["direct/score"], 1, 1),
+        (said("3.5"), PROMPTS["direct/score"], 0, 0),
+    ],
+)
+def test_the_format_reward_loose_and_strict(text, prompt, loose, strict):
+    assert format_reward(text, prompt) == loose
+    assert format_reward(text, prompt, strict=True) == strict
+
+
+def test_every_prompt_shows_its_pictures_in_place():
+    for prompt in PROMPTS.values():
+        parts = prompt.messages()[-1]["content"]
+        assert [part["type"] for part in parts].count("image") == len(prompt.images) >= 1
+        assert not any("<image" in part.get("text", "") for part in parts)
+    assert REFERENCE.images == ("reference", "image_a", "image_b")
+    assert CLASSES.classes == ("noise", "compression", "blur", "darken")
+    assert '"pixelate"' in degradation_prompt(("pixelate", "JPEG")).text
+
+
+TEXTS = st.one_of(
+    st.text(max_size=80),
+    st.lists(
+        st.sampled_from(
+            ["<think>", "</think>", "<answer>", "</answer>", "{", "}", '"rating"', "'score'", ":",
+             ",", " ", "\n", "3", "4.5", ".", "5", "/", "-", "%", "null", "Image A", "Similar",
+             "noise", "distortion_class", "severity", "out of", "½", "not"]
+        ),
+        max_size=25,
+    ).map("".join),
+)  # fmt: skip
+
+
+def check_any(text: str) -> None:
+    """A typed answer or a typed failure; a score only where the text has that number."""
+    for prompt in PROMPTS.values():
+        found = parse(text, prompt)
+        if isinstance(found, Score):
+            assert prompt.low <= found.value <= prompt.high
+            assert found.value in {float(n) for n in re.findall(r"[0-9]+(?:\.[0-9]+)?", text)}
+        elif isinstance(found, Degradation):
+            assert found.severity in {None, 0, 1, 2, 3, 4, 5}
+        elif isinstance(found, Comparison):
+            assert found.choice in prompt.choices
+        else:
+            assert isinstance(found, Description) or found.reason
+        for strict in (False, True):
+            assert format_reward(text, prompt, strict=strict) in (0.0, 1.0)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(TEXTS)
+def test_any_text_gives_an_answer_or_a_failure(text):
+    check_any(text)
+
+
+@settings(max_examples=500, deadline=None)
+@given(TEXTS)
+def test_any_answer_gives_an_answer_or_a_failure(text):
+    check_any(said(text))
