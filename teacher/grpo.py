@@ -26,7 +26,7 @@ from .answers import Answer, Failure, Score, format_reward, parse
 from .models import load_teacher, opened, vision_tower
 from .plan import BatchPlan, plan_batch
 from .prompts import PROMPTS, Prompt
-from .resume import claim, last_checkpoint
+from .resume import claim, finished, last_checkpoint
 from .rewards import comparison_reward, degradation_reward, score_reward
 from .rl2r import rl2r_rewards
 from .sampling import DRAWS, sample_order
@@ -338,13 +338,43 @@ def train(
     Raises:
         InputError: settings that cannot work, before a model is loaded.
     """
+    output = Path(output)
+    if finished(output):
+        claim(config, output)
+        return output / "model"
+    trainer = build_trainer(config, output, callbacks=callbacks, report=report)
+    trainer.train(resume_from_checkpoint=last_checkpoint(output / "checkpoints"))
+    trainer.save_model(str(output / ("adapter" if config.lora.rank else "model")))
+    if trainer.is_world_process_zero():
+        if config.lora.rank:
+            _merge(config.model, output)
+        trainer.processing_class.save_pretrained(output / "model")
+    return output / "model"
+
+
+def _merge(model: str, output: Path) -> None:
+    """Write `output/adapter` into the weights it adapts: `output/model`, which any engine loads."""
+    from peft import PeftModel
+
+    base, _ = load_teacher(model)
+    merged = PeftModel.from_pretrained(base, str(output / "adapter")).merge_and_unload()
+    merged.save_pretrained(output / "model")
+
+
+def build_trainer(
+    config: GrpoConfig,
+    output: Path,
+    *,
+    callbacks: Sequence[Any] = (),
+    report: Callable[[str, int, int, float | None], None] | None = None,
+) -> Any:
+    """TRL's GRPOTrainer with everything in its place, for `train` and for what it does not do."""
     require("trl", "teach")
     from trl import GRPOTrainer
 
-    output = Path(output)
     plan = config.plan(int(os.environ.get("WORLD_SIZE", 1)))
-    claim(config, output)
     drawn = ordered_examples(config, plan)
+    claim(config, output)
     rewards = Rewards(config, drawn)
     model, processor = load_teacher(
         config.model,
@@ -370,14 +400,10 @@ def train(
         args=trl_config(config, plan, output / "checkpoints"),
         train_dataset=prompt_dataset(drawn, rewards.prompts),
         callbacks=[watch, *callbacks],
-        peft_config=lora_config(config.lora),
+        peft_config=lora_config(config.lora, vision=config.vision),
     )
     watch.trainer = trainer
-    trainer.train(resume_from_checkpoint=last_checkpoint(output / "checkpoints"))
-    trainer.save_model(str(output / "model"))
-    if trainer.is_world_process_zero():
-        processor.save_pretrained(output / "model")
-    return output / "model"
+    return trainer
 
 
 def trl_config(config: GrpoConfig, plan: BatchPlan, output: Path) -> Any:
@@ -432,8 +458,12 @@ def prompt_dataset(drawn: Sequence[Example], prompts: Sequence[Prompt]) -> Any:
     return Dataset.from_dict({"place": list(range(len(drawn)))}).with_transform(rows)
 
 
-def lora_config(config: LoraConfig) -> Any:
-    """peft's settings of an adapter, or None where all weights learn."""
+def lora_config(config: LoraConfig, *, vision: bool = True) -> Any:
+    """peft's settings of an adapter, or None where all weights learn.
+
+    Args:
+        vision: whether the vision tower's layers of these names get one too.
+    """
     if not config.rank:
         return None
     from peft import LoraConfig as PeftConfig
@@ -443,5 +473,6 @@ def lora_config(config: LoraConfig) -> Any:
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
         target_modules=config.targets,
+        exclude_modules=None if vision else r".*visual.*",
         task_type="CAUSAL_LM",
     )

@@ -72,7 +72,9 @@ def memory_of(settings: GrpoConfig, plan: BatchPlan, config: Any) -> MemoryEstim
         learning = sum(
             settings.lora.rank * (layer.in_features + layer.out_features)
             for name, layer in model.named_modules()
-            if isinstance(layer, nn.Linear) and name.rpartition(".")[2] in settings.lora.targets
+            if isinstance(layer, nn.Linear)
+            and name.rpartition(".")[2] in settings.lora.targets
+            and (settings.vision or "visual" not in name)
         )
     else:
         frozen = 0 if settings.vision else sum(p.numel() for p in vision_tower(model).parameters())

@@ -50,6 +50,11 @@ def last_checkpoint(folder: Path) -> str | None:
     return str(steps[max(steps)]) if steps else None
 
 
+def finished(output: Path) -> bool:
+    """Whether `output/model` is whole: its tokenizer is written last."""
+    return (output / "model" / "tokenizer_config.json").is_file()
+
+
 def _plain(value: Any) -> Any:
     """As YAML gives it back: lists for tuples."""
     return json.loads(json.dumps(value, default=str))

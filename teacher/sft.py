@@ -25,7 +25,7 @@ from rali.triplets import read_triplets
 from .answers import compose
 from .models import load_teacher, opened, vision_tower
 from .prompts import PROMPTS, Prompt, find_prompt
-from .resume import claim, last_checkpoint
+from .resume import claim, finished, last_checkpoint
 from .tasks import rescale
 from .watch import Watch, WatchConfig
 
@@ -166,6 +166,8 @@ def train_sft(
 
     output = Path(output)
     claim(config, output)
+    if finished(output):
+        return output / "model"
     own = list(examples) if examples is not None else sft_examples(config)
     teacher, processor = model or load_teacher(
         config.model,
