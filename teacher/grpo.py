@@ -402,7 +402,7 @@ def build_trainer(
         callbacks=[watch, *callbacks],
         peft_config=lora_config(config.lora, vision=config.vision),
     )
-    watch.trainer = trainer
+    watch.follow(trainer)
     return trainer
 
 

@@ -197,7 +197,7 @@ def train_sft(
         train_dataset=_dataset(own, config),
         callbacks=[watch, *callbacks],
     )
-    watch.trainer = trainer
+    watch.follow(trainer)
     trainer.train(resume_from_checkpoint=last_checkpoint(output / "checkpoints"))
     trainer.save_model(str(output / "model"))
     if trainer.is_world_process_zero():

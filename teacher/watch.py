@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 
 from rali.config import check_numbers
 from rali.errors import InputError
@@ -102,6 +102,11 @@ class Watch(TrainerCallback):
         self.max_new_tokens, self.stage, self.report = max_new_tokens, stage, report
         self.rows = config.rows()
         self.trainer: Any = None
+
+    def follow(self, trainer: Any) -> None:
+        """Look at this trainer's model, and say in its place what it logs."""
+        self.trainer = trainer
+        trainer.remove_callback(PrinterCallback)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == 0:
