@@ -24,8 +24,8 @@ VLLM := .venv-vllm
 
 test-vllm: $(VLLM)/.ready
 	VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_CPU_KVCACHE_SPACE=1 VLLM_LOGGING_LEVEL=WARNING \
-	PYTHONPATH="$$($(VLLM)/bin/python -c 'import torchvision' 2>/dev/null || echo tests/vllm/torchvision_stub)" \
-	$(VLLM)/bin/python -m pytest tests/vllm
+	PYTHONPATH="$$($(VLLM)/bin/python -c 'import torchvision' 2>/dev/null || echo tests/with_vllm/torchvision_stub)" \
+	$(VLLM)/bin/python -m pytest tests/with_vllm
 
 $(VLLM)/.ready: pyproject.toml
 	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
