@@ -26,7 +26,7 @@ from .answers import Answer, Failure, Score, format_reward, parse
 from .models import load_teacher, opened, vision_tower
 from .plan import BatchPlan, plan_batch
 from .prompts import PROMPTS, Prompt
-from .resume import claim, finished, last_checkpoint
+from .resume import claim, finished, go_on
 from .rewards import comparison_reward, degradation_reward, score_reward
 from .rl2r import rl2r_rewards
 from .sampling import DRAWS, sample_order
@@ -343,7 +343,7 @@ def train(
         claim(config, output)
         return output / "model"
     trainer = build_trainer(config, output, callbacks=callbacks, report=report)
-    trainer.train(resume_from_checkpoint=last_checkpoint(output / "checkpoints"))
+    go_on(trainer, output / "checkpoints")
     trainer.save_model(str(output / ("adapter" if config.lora.rank else "model")))
     if trainer.is_world_process_zero():
         if config.lora.rank:

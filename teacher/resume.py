@@ -10,6 +10,8 @@ from typing import Any
 from rali.config import read_yaml, write_yaml
 from rali.errors import InputError
 
+from .models import load_teacher
+
 FREE = ("report_to", "log_every", "save_every", "watch")  # may change without another outcome
 
 
@@ -48,6 +50,21 @@ def last_checkpoint(folder: Path) -> str | None:
         except (OSError, ValueError, KeyError):
             continue
     return str(steps[max(steps)]) if steps else None
+
+
+def go_on(trainer: Any, folder: Path) -> None:
+    """Train from the last checkpoint in `folder`, or from the start.
+
+    A checkpoint names a Qwen2.5-VL's weights as Qwen does, not as the model in memory does, and
+    transformers' trainer passes over names it does not know: it would go on with the weights of the
+    start. So they are loaded here, the way a model is.
+    """
+    last = last_checkpoint(folder)
+    whole = not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)  # those have their own
+    if last and whole and not hasattr(trainer.model, "peft_config"):
+        saved, _ = load_teacher(last)
+        trainer.model.load_state_dict(saved.state_dict())
+    trainer.train(resume_from_checkpoint=last)
 
 
 def finished(output: Path) -> bool:

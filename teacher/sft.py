@@ -25,7 +25,7 @@ from rali.triplets import read_triplets
 from .answers import compose
 from .models import load_teacher, opened, vision_tower
 from .prompts import PROMPTS, Prompt, find_prompt
-from .resume import claim, finished, last_checkpoint
+from .resume import claim, finished, go_on
 from .tasks import rescale
 from .watch import Watch, WatchConfig
 
@@ -198,7 +198,7 @@ def train_sft(
         callbacks=[watch, *callbacks],
     )
     watch.follow(trainer)
-    trainer.train(resume_from_checkpoint=last_checkpoint(output / "checkpoints"))
+    go_on(trainer, output / "checkpoints")
     trainer.save_model(str(output / "model"))
     if trainer.is_world_process_zero():
         processor.save_pretrained(output / "model")
