@@ -26,8 +26,9 @@ from .finetune import FinetuneConfig
 from .fit import FitConfig, fit_scores
 from .images import PictureBatches
 from .manifest import Row
+from .progress import Report
 from .run_folder import RunFolder
-from .stages import Report, align_stage, embed_stage, finetune_stage, rationales_of
+from .stages import align_stage, embed_stage, finetune_stage, rationales_of
 from .student import Student, StudentConfig
 from .triplets import Triplet
 

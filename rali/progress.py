@@ -1,21 +1,31 @@
-"""Progress with stage names and time left, on standard error: bars, or plain lines in a log."""
+"""Progress with stage names and time left, on standard error: bars, or plain lines in a log.
+
+Whatever takes long is given one of two callables, and does not know who listens.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+import rich.progress
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+Report = Callable[[str, int, int, float | None], None]
+"""Called with (stage, step, steps, loss); `loss` is None where a stage has none."""
+
+Progress = Callable[[int, int], None]
+"""Called with (done, all)."""
 
 
 class StageProgress:
@@ -27,7 +37,7 @@ class StageProgress:
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
-        self._bars = Progress(
+        self._bars = rich.progress.Progress(
             TextColumn("{task.description:<22}"),
             BarColumn(),
             MofNCompleteColumn(),

@@ -19,6 +19,7 @@ from .distill import DistillConfig, distill, training_rows
 from .evaluate import evaluate
 from .fit import FitConfig
 from .manifest import Row, write_manifest
+from .progress import Report
 from .reference import build_reference_triplets, requested_triplets
 from .report import write_report
 from .run_folder import RunFolder

@@ -6,7 +6,7 @@ the stage goes on from its checkpoint, where it has one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,10 @@ from .files import replace_atomically
 from .finetune import FinetuneConfig, finetune
 from .images import PictureBatches, embed
 from .manifest import Row
+from .progress import Report
 from .run_folder import RunFolder, file_marks, fingerprint
 from .student import Student, weights_sha256
 from .triplets import Triplet, image_sha256
-
-Report = Callable[[str, int, int, float | None], None]
-"""Called with (stage, step, steps, loss); `loss` is None where a stage has none."""
 
 ScoredPictures = tuple[PictureBatches, np.ndarray]
 """Pictures and their scores [n], 1–5."""

@@ -9,8 +9,7 @@ language model (Table 1).
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,12 @@ import numpy as np
 import torch
 
 from rali.errors import InputError
+from rali.progress import Progress
 
-from .answers import Failure, parse
+from .answers import ANSWER, NUMBER, THINK, Score, parse
 from .engines import Request, Sampling, TransformersEngine, filled
 from .models import load_teacher, opened, vision_tower
 from .prompts import Prompt
-
-Progress = Callable[[int, int], None]
-_SCORE = re.compile(r"<answer>.*?([0-9]+(?:\.[0-9]+)?).*?</answer>", re.DOTALL | re.IGNORECASE)
-_THINK = re.compile(r"<think>(.*?)</think>", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -83,8 +79,8 @@ def attention_share(
         for number, path in enumerate(pictures):
             request = Request((path,), prompt)
             text = engine.generate([request], Sampling(0, max_new_tokens=max_new_tokens))[0]
-            thought, score = _THINK.search(text), _SCORE.search(text)
-            if not isinstance(parse(text, prompt), Failure) and thought and score:
+            spans = _spans(text)
+            if isinstance(parse(text, prompt), Score) and spans:
                 asked = processor.apply_chat_template(
                     filled(request), add_generation_prompt=True, tokenize=True, return_dict=True,
                     return_tensors="pt",
@@ -93,9 +89,7 @@ def attention_share(
                     text, return_offsets_mapping=True, add_special_tokens=False,
                     return_tensors="pt",
                 )  # fmt: skip
-                found.append(
-                    _shares(model, asked, written, thought.span(1), score.span(1), image_token)
-                )
+                found.append(_shares(model, asked, written, *spans, image_token))
             if progress:
                 progress(number + 1, len(pictures))
     finally:
@@ -104,6 +98,13 @@ def attention_share(
         raise InputError(f"none of {len(pictures)} texts had both reasoning and a score.")
     reasoning, visual, words, answer = np.mean(found, axis=0).tolist()
     return AttentionShare(reasoning, visual, words, answer, pictures=len(found))
+
+
+def _spans(text: str) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Where the reasoning and the number of the score stand in a text."""
+    thoughts, answers = list(THINK.finditer(text)), list(ANSWER.finditer(text))
+    number = NUMBER.search(text, *answers[-1].span(1)) if answers else None
+    return (thoughts[-1].span(1), number.span("value")) if thoughts and number else None
 
 
 def _shares(

@@ -59,15 +59,15 @@ class Failure:
 
 Answer = Score | Degradation | Comparison | Description | Failure
 
-_THINK = re.compile(r"<\s*think\s*>(.*?)<\s*/\s*think\s*>", re.DOTALL | re.IGNORECASE)
-_ANSWER = re.compile(r"<\s*answer\s*>(.*?)<\s*/\s*answer\s*>", re.DOTALL | re.IGNORECASE)
+THINK = re.compile(r"<\s*think\s*>(.*?)<\s*/\s*think\s*>", re.DOTALL | re.IGNORECASE)
+ANSWER = re.compile(r"<\s*answer\s*>(.*?)<\s*/\s*answer\s*>", re.DOTALL | re.IGNORECASE)
 _OBJECT = re.compile(r"\{([^{}]*)\}")
 _PAIR = re.compile(
     r"""["']?(?P<key>[A-Za-z][A-Za-z _-]*?)["']?\s*:"""
     r"""\s*(?P<value>"[^"]*"|'[^']*'|\[[^\]]*\]|[^,\n]*)"""
 )
 # A number that stands alone: no part of a word, a version, a percentage or a decimal comma.
-_NUMBER = re.compile(
+NUMBER = re.compile(
     r"(?<![\w.,%-])(?P<value>[+-]?[0-9]+(?:\.[0-9]+)?)(?![\w%])(?![.,][0-9])(?!\s*%)"
     r"(?:\s*(?:/|out\s+of)\s*(?P<most>[0-9]+(?:\.[0-9]+)?)(?![\w%])(?![.,][0-9]))?"
 )
@@ -110,7 +110,7 @@ def parse(text: str, prompt: Prompt) -> Answer:
 
 def reasoning_of(text: str) -> str:
     """The text inside the last closed `<think>`, stripped; empty when there is none."""
-    thoughts = _THINK.findall(text)
+    thoughts = THINK.findall(text)
     return thoughts[-1].strip() if thoughts else ""
 
 
@@ -143,7 +143,7 @@ def format_reward(text: str, prompt: Prompt, *, strict: bool = False) -> float:
             except ValueError:
                 right = False
     elif prompt.answer == "number":
-        right = _NUMBER.fullmatch(content) is not None
+        right = NUMBER.fullmatch(content) is not None
     else:
         right = _LABEL.fullmatch(content.strip("\"'.")) is not None
     return float(right and not (strict and isinstance(parse(text, prompt), Failure)))
@@ -195,10 +195,10 @@ _KEYS = {"score": {"rating"}, "degradation": {"distortion_class", "severity"}}
 
 
 def _content(text: str, prompt: Prompt) -> str:
-    blocks = _ANSWER.findall(text)
+    blocks = ANSWER.findall(text)
     if blocks:
         return blocks[-1].strip()
-    rest = _THINK.sub("", text)
+    rest = THINK.sub("", text)
     if prompt.answer == "json" and _OBJECT.search(rest):
         return rest
     raise _UnreadableError("there is no closed <answer>")
@@ -224,8 +224,8 @@ def _score(content: str, prompt: Prompt) -> float:
     if not values and "{" in content:
         raise _UnreadableError("the object in the answer has no rating")
     text = values[0] if values else content
-    numbers = list(_NUMBER.finditer(text))
-    rest = _NUMBER.sub(" ", text)
+    numbers = list(NUMBER.finditer(text))
+    rest = NUMBER.sub(" ", text)
     if len(numbers) != 1 or any(character.isnumeric() for character in rest):
         raise _UnreadableError("the answer holds no number that stands alone")
     value = float(numbers[0]["value"])

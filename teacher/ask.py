@@ -7,21 +7,23 @@ cannot be read is a result with `error`, never the end of the batch.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from rali.errors import InputError, PictureError
+from rali.manifest import Row
+from rali.metrics import plcc, srcc
 from rali.pictures import open_picture
+from rali.progress import Progress
 
 from .answers import Answer, Comparison, Failure, Score, parse
 from .engines import Engine, Request, Sampling
-from .prompts import Prompt
+from .prompts import Prompt, find_prompt
 from .tasks import to_quality
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -126,74 +128,100 @@ def ask(
         batch_size: requests given to the engine at a time.
         progress: called with (requests done, requests).
     """
-    sampling = sampling or Sampling()
     found: list[Told] = []
-    reasons: dict[Path, str | None] = {}
+    unreadable: dict[Path, str] = {}
     for start in range(0, len(requests), batch_size):
-        batch = requests[start : start + batch_size]
-        bad = {
-            index: reason
-            for index, request in enumerate(batch)
-            if (reason := _unreadable(request, reasons))
-        }
-        good = [request for index, request in enumerate(batch) if index not in bad]
-        texts = iter(engine.generate(good, sampling) if good else [])
-        for index, request in enumerate(batch):
-            if index in bad:
-                found.append(Told(request.images, None, error=bad[index]))
-                continue
-            text = next(texts)
-            answer = parse(text, request.prompt)
-            error = answer.reason if isinstance(answer, Failure) else None
-            found.append(Told(request.images, answer, text, error))
+        found += _ask_batch(
+            engine, requests[start : start + batch_size], sampling or Sampling(), unreadable
+        )
         if progress:
             progress(len(found), len(requests))
     return found
 
 
-def _unreadable(request: Request, known: dict[Path, str | None]) -> str | None:
-    for path in request.images:
-        if path not in known:
+def _ask_batch(
+    engine: Engine, requests: Sequence[Request], sampling: Sampling, unreadable: dict[Path, str]
+) -> list[Told]:
+    def readable() -> list[Request]:
+        return [r for r in requests if not any(path in unreadable for path in r.images)]
+
+    try:
+        texts = engine.generate(readable(), sampling) if readable() else []
+    except PictureError:
+        for path in dict.fromkeys(path for request in readable() for path in request.images):
             try:
                 open_picture(path)
-                known[path] = None
-            except PictureError as error:
-                known[path] = f"{path}: {error}"
-        if known[path]:
-            return known[path]
-    return None
+            except PictureError as reason:
+                unreadable[path] = str(reason)
+        texts = engine.generate(readable(), sampling) if readable() else []
+    written = iter(texts)
+    found = []
+    for request in requests:
+        bad = next((path for path in request.images if path in unreadable), None)
+        if bad:
+            found.append(Told(request.images, None, error=f"{bad}: {unreadable[bad]}"))
+            continue
+        text = next(written)
+        answer = parse(text, request.prompt)
+        error = answer.reason if isinstance(answer, Failure) else None
+        found.append(Told(request.images, answer, text, error))
+    return found
 
 
 def compare_both_ways(
     engine: Engine,
-    first: Path,
-    second: Path,
-    prompt: Prompt,
+    pairs: Sequence[tuple[Path, Path, Path | None]],
     *,
-    reference: Path | None = None,
     sampling: Sampling | None = None,
-) -> list[Told]:
-    """Compare two pictures in both orders, as a teacher may favour a place.
+    progress: Progress | None = None,
+) -> list[tuple[Told, Told]]:
+    """Compare pairs of pictures in both orders, as a teacher may favour a place.
 
-    The second answer is turned round: in both, `A` is `first`.
+    The second answer is turned round: in both, `A` is the pair's first picture.
 
-    Raises:
-        InputError: a reference is given or missing against the prompt's wish.
+    Args:
+        pairs: (first, second, reference); with a reference, Q-Insight's prompt that shows it.
+        sampling: by default the likeliest texts.
+        progress: called with (texts done, texts).
     """
-    if ("reference" in prompt.images) != (reference is not None):
-        raise InputError(
-            f"the prompt {prompt.name!r} shows {', '.join(prompt.images)}; a reference was "
-            f"{'not ' if reference is None else ''}given."
-        )
     requests = []
-    for a, b in ((first, second), (second, first)):
-        places = {"image_a": a, "image_b": b, "reference": reference}
-        images = tuple(path for name in prompt.images if (path := places[name]) is not None)
-        requests.append(Request(images, prompt))
-    forward, backward = ask(engine, requests, sampling or Sampling(temperature=0))
-    if isinstance(backward.answer, Comparison):
-        turned = {"A": "B", "B": "A"}.get(backward.answer.choice, backward.answer.choice)
-        backward = dataclasses.replace(
-            backward, answer=dataclasses.replace(backward.answer, choice=turned)
-        )
-    return [forward, backward]
+    for first, second, reference in pairs:
+        name = "q-insight/compare-reference" if reference else "q-insight/compare"
+        prompt = find_prompt(name)
+        for a, b in ((first, second), (second, first)):
+            places = {"image_a": a, "image_b": b, "reference": reference}
+            images = tuple(path for name in prompt.images if (path := places[name]) is not None)
+            requests.append(Request(images, prompt))
+    told = ask(engine, requests, sampling or Sampling(temperature=0), progress=progress)
+    return [(told[i], _turned(told[i + 1])) for i in range(0, len(told), 2)]
+
+
+def _turned(told: Told) -> Told:
+    if not isinstance(told.answer, Comparison):
+        return told
+    choice = {"A": "B", "B": "A"}.get(told.answer.choice, told.answer.choice)
+    return dataclasses.replace(told, answer=dataclasses.replace(told.answer, choice=choice))
+
+
+def agreement(scored: Sequence[tuple[Row, TeacherScore]]) -> dict[str, float | None]:
+    """How a teacher's scores agree with people's, as far as the pictures have some.
+
+    Returns:
+        `srcc` and `plcc` of the means (None where they are not defined: fewer than three, or all
+        the same), `n` of them, their mean `spread`, and `parsed`, a share of the samples.
+    """
+    pairs = [
+        (found.score, row.score)
+        for row, found in scored
+        if found.score is not None and row.score is not None
+    ]
+    spreads = [found.spread for _, found in scored if found.spread is not None]
+    values: dict[str, float | None] = {"srcc": None, "plcc": None, "n": len(pairs)}
+    if len(pairs) > 2:
+        predicted, truth = np.array(pairs, dtype=float).T
+        with suppress(InputError):
+            values |= {"srcc": srcc(predicted, truth), "plcc": plcc(predicted, truth)}
+    values["spread"] = float(np.mean(spreads)) if spreads else None
+    samples = sum(found.samples for _, found in scored)
+    values["parsed"] = sum(found.parsed for _, found in scored) / max(1, samples)
+    return values

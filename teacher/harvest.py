@@ -7,16 +7,17 @@ that is killed loses at most the batch in flight; started again it does only wha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rali.errors import InputError, PictureError
+from rali.errors import InputError
 from rali.manifest import Row
-from rali.pictures import open_picture
+from rali.progress import Progress
 from rali.triplets import Triplet, TripletWriter, check_same, image_sha256, read_triplets
 
-from .answers import Failure, Score, parse, reasoning_of
+from .answers import Score, reasoning_of
+from .ask import Told, ask
 from .engines import Engine, Request, Sampling
 from .prompts import Prompt
 from .tasks import to_quality
@@ -60,7 +61,7 @@ def harvest(
     sampling: Sampling | None = None,
     attempts: int = 4,
     batch_size: int = 64,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> HarvestSummary:
     """Ask for `seeds` texts per picture that the folder does not have yet.
 
@@ -125,61 +126,44 @@ def harvest(
     with TripletWriter(folder, shard_size=batch_size) as writer:
         while todo:
             batch, todo[:] = todo[:batch_size], todo[batch_size:]
-            batch, texts = _generate(engine, prompt, batch, sampling, unreadable)
-            made = []
-            for (row, seed), text in zip(batch, texts, strict=True):
+            requests = [Request((row.image,), prompt, seed) for row, seed in batch]
+            asked, made = [], []
+            answers = ask(engine, requests, sampling, batch_size=batch_size)
+            for (row, seed), told in zip(batch, answers, strict=True):
+                if told.answer is None:
+                    unreadable[row.image] = str(told.error)
+                    continue
                 if row.image not in digests:
                     digests[row.image] = image_sha256(row.image)
-                made.append(_triplet(row, digests[row.image], text, prompt, engine.name, seed))
+                asked.append((row, seed))
+                made.append(_triplet(row, digests[row.image], told, prompt, engine.name, seed))
             counts["written"] += writer.add(made)
             writer.flush()
-            for (row, seed), triplet in zip(batch, made, strict=True):
+            for (row, seed), triplet in zip(asked, made, strict=True):
                 settle(row, seed, triplet.parse_ok)
             todo[:] = [pair for pair in todo if pair[0].image not in unreadable]
             if progress:
                 progress(total - len(todo), total)
     return HarvestSummary(
         pictures=len(rows),
-        unreadable=tuple(f"{path}: {reason}" for path, reason in unreadable.items()),
+        unreadable=tuple(unreadable.values()),
         **counts,
     )
 
 
-def _generate(
-    engine: Engine,
-    prompt: Prompt,
-    batch: list[tuple[Row, int]],
-    sampling: Sampling,
-    unreadable: dict[Path, str],
-) -> tuple[list[tuple[Row, int]], list[str]]:
-    """Texts for what can be read of the batch; what cannot goes to `unreadable`."""
-    try:
-        requests = [Request((row.image,), prompt, seed) for row, seed in batch]
-        return batch, engine.generate(requests, sampling)
-    except PictureError:
-        for row, _ in batch:
-            try:
-                open_picture(row.image)
-            except PictureError as error:
-                unreadable[row.image] = str(error)
-        batch = [pair for pair in batch if pair[0].image not in unreadable]
-        requests = [Request((row.image,), prompt, seed) for row, seed in batch]
-        return batch, engine.generate(requests, sampling) if requests else []
-
-
-def _triplet(row: Row, digest: str, text: str, prompt: Prompt, teacher: str, seed: int) -> Triplet:
-    answer = parse(text, prompt)
-    reasoning = text.strip() if prompt.task == "description" else reasoning_of(text)
-    score = to_quality(answer.value, prompt) if isinstance(answer, Score) else None
+def _triplet(row: Row, digest: str, told: Told, prompt: Prompt, teacher: str, seed: int) -> Triplet:
+    described = prompt.task == "description"
+    reasoning = told.text.strip() if described else reasoning_of(told.text)
+    score = to_quality(told.answer.value, prompt) if isinstance(told.answer, Score) else None
     return Triplet(
         image=row.image.resolve(),
         image_sha256=digest,
         score=row.score,
         reasoning=reasoning,
-        raw_text=text,
+        raw_text=told.text,
         teacher_score=score,
         teacher=teacher,
         prompt=prompt.text,
         seed=seed,
-        parse_ok=not isinstance(answer, Failure) and bool(reasoning or not prompt.reasons),
+        parse_ok=told.error is None and bool(reasoning or not prompt.reasons),
     )

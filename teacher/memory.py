@@ -32,17 +32,6 @@ SHAPES: dict[str, dict[str, Any]] = {
             "out_hidden_size": 3584,
         },
     },
-    "Qwen/Qwen2.5-VL-3B-Instruct": {
-        "text_config": {
-            "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36,
-            "num_attention_heads": 16, "num_key_value_heads": 2, "vocab_size": 151936,
-        },
-        "vision_config": {
-            "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16,
-            "out_hidden_size": 2048,
-        },
-        "tie_word_embeddings": True,
-    },
 }  # fmt: skip
 
 

@@ -17,8 +17,19 @@ NANO = Path(__file__).parent / "nano_weights"
 
 
 def teacher_place(model: str) -> str:
-    """The folder or hub id to load; "nano" is the packaged teacher."""
-    return str(NANO) if model == "nano" else model
+    """The folder or hub id to load; "nano" is the packaged teacher.
+
+    Raises:
+        InputError: this copy of rali has no nano teacher.
+    """
+    if model != "nano":
+        return model
+    if not (NANO / "model.safetensors").is_file():
+        raise InputError(
+            "this copy of rali comes without the nano teacher; recipes/make_nano_teacher.py makes "
+            "one, whose folder can be given in its place."
+        )
+    return str(NANO)
 
 
 def teacher_name(model: str) -> str:
@@ -100,9 +111,9 @@ def opened(path: Path) -> Image.Image:
 
 
 def flatten_patches(model: Any) -> None:
-    """Let the patch embedding be the matrix product that it is.
+    """Let the patch embedding be the matrix product that it is, as its kernel covers its input.
 
-    Its kernel covers its whole input; on a CPU the convolution takes six times as long.
+    On a CPU the convolution is several times slower.
     """
     embed = getattr(vision_tower(model), "patch_embed", None)
     if embed is not None and isinstance(getattr(embed, "proj", None), nn.Conv3d):

@@ -38,9 +38,10 @@ def training_curves(rows: list[dict[str, Any]]) -> dict[str, dict[str, Points]]:
             panels.setdefault(panel, {}).setdefault(series, []).append(point)
 
     for row in rows:
-        if row["stage"] == "validate":
+        stage, _, dataset = row["stage"].partition("/")
+        if stage == "validate":
             for name, panel in (("srcc", "validation SRCC"), ("spread", "validation spread")):
-                add(panel, row["dataset"], row, name)
+                add(panel, dataset, row, name)
             continue
         for name in row:
             kind, _, rest = name.partition("/")

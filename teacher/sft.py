@@ -9,25 +9,25 @@ TRL trains; what is here is what it learns from and which parts of it learn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from rali.config import check_numbers
 from rali.errors import InputError, require
+from rali.progress import Report
 from rali.run_folder import RunFolder
 from rali.triplets import read_triplets
 
 from .answers import compose
-from .models import load_teacher, opened, vision_tower
+from .models import opened, vision_tower
 from .prompts import PROMPTS, Prompt, find_prompt
-from .resume import claim, finished, go_on
 from .tasks import rescale
-from .watch import Watch, WatchConfig
+from .training import TrainingConfig, claim, finished, train_to
+from .watch import Watch
 
 PARTS = ("vision", "language", "all")
 
@@ -48,49 +48,29 @@ class SftSource:
 
 
 @dataclass
-class SftConfig:
-    """A supervised fine-tuning.
+class SftConfig(TrainingConfig):
+    """A supervised fine-tuning; for RACT `model` is a teacher that was trained on one data set.
 
     Attributes:
-        model: a folder or hub id; for RACT a teacher trained by reinforcement learning on the data
-            set whose scores it shall give. "nano" is the packaged one.
         sources: what it learns from.
         parts: what learns: "all", or "vision" (the vision tower with its projector, the case of
             RALI's Table 5 that comes as far), or "language".
-        seed: of the order. epochs: passes over all examples.
-        batch_size: examples in a step on each process. micro_batch: of them at once.
-        lr: peak rate of AdamW, half a cosine to 0 after warmup (a share of steps).
+        batch_size: examples in a step on each process.
+        warmup: share of the steps in which the rate rises; from there it is half a cosine to 0.
         weight_decay: AdamW's.
-        min_pixels, max_pixels: of a picture, after the processor's resize; None keeps its own.
-        dtype: of the weights. gradient_checkpointing: saves memory for time.
-        save_every: steps between checkpoints. log_every: between logged lines.
-        report_to: "tensorboard", "trackio", "wandb", …
-        watch: what to look at on the way.
-        trl: any other field of TRL's SFTConfig.
     """
 
-    model: str = "Qwen/Qwen2.5-VL-7B-Instruct"
     sources: list[SftSource] = field(default_factory=list)
     parts: str = "all"
-    seed: int = 0
-    epochs: float = 1.0
     batch_size: int = 32
-    micro_batch: int = 4
-    lr: float = 1e-5
     warmup: float = 0.03
     weight_decay: float = 0.0
-    min_pixels: int | None = None
-    max_pixels: int | None = None
-    dtype: str = "bfloat16"
-    gradient_checkpointing: bool = True
     save_every: int = 200
     log_every: int = 10
-    report_to: list[str] = field(default_factory=list)
-    watch: WatchConfig = field(default_factory=WatchConfig)
-    trl: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_numbers("", self, warmup=0, weight_decay=0, positive=["epochs", "lr"])
+        super().__post_init__()
+        check_numbers("", self, warmup=0, weight_decay=0)
         if self.parts not in PARTS:
             raise InputError(f"parts is {self.parts!r}; there are {', '.join(PARTS)}.")
         if self.batch_size % self.micro_batch:
@@ -144,8 +124,7 @@ def train_sft(
     examples: Sequence[SftExample] | None = None,
     *,
     model: tuple[Any, Any] | None = None,
-    callbacks: Sequence[Any] = (),
-    report: Callable[[str, int, int, float | None], None] | None = None,
+    report: Report | None = None,
 ) -> Path:
     """Fine-tune a teacher; returns the folder `output/model`, which transformers loads.
 
@@ -155,26 +134,22 @@ def train_sft(
     Args:
         examples: in place of the config's sources.
         model: a model and its processor, in place of the config's.
-        callbacks: transformers' TrainerCallbacks.
         report: called with (stage, step, steps, loss).
 
     Raises:
-        InputError: settings that cannot work, before a model is loaded.
+        InputError: settings that cannot work, before a model is loaded, or a folder of another
+            training.
     """
     require("trl", "teach")
+    from trl import SFTConfig as TrlConfig
     from trl import SFTTrainer
 
     output = Path(output)
-    claim(config, output)
+    own = list(examples) if examples is not None else sft_examples(config)
+    claim(config, own, output)
     if finished(output):
         return output / "model"
-    own = list(examples) if examples is not None else sft_examples(config)
-    teacher, processor = model or load_teacher(
-        config.model,
-        dtype=config.dtype,
-        min_pixels=config.min_pixels,
-        max_pixels=config.max_pixels,
-    )
+    teacher, processor = model or config.load()
     seeing = vision_tower(teacher)
     if config.parts == "vision":
         teacher.requires_grad_(False)
@@ -190,48 +165,23 @@ def train_sft(
         stage="sft",
         report=report,
     )
+    settings = config.trl_settings(
+        output,
+        gradient_accumulation_steps=config.batch_size // config.micro_batch,
+        lr_scheduler_type="cosine",
+        warmup_steps=config.warmup,
+        weight_decay=config.weight_decay,
+        completion_only_loss=True,
+        max_length=None,  # a cut would part pictures from their tokens
+    )
     trainer = SFTTrainer(
         model=teacher,
         processing_class=processor,
-        args=_trl_config(config, output / "checkpoints"),
+        args=TrlConfig(**settings),
         train_dataset=_dataset(own, config),
-        callbacks=[watch, *callbacks],
+        callbacks=[watch],
     )
-    watch.follow(trainer)
-    go_on(trainer, output / "checkpoints")
-    trainer.save_model(str(output / "model"))
-    if trainer.is_world_process_zero():
-        processor.save_pretrained(output / "model")
-    return output / "model"
-
-
-def _trl_config(config: SftConfig, output: Path) -> Any:
-    from trl import SFTConfig as TrlConfig
-
-    settings: dict[str, Any] = {
-        "output_dir": str(output),
-        "seed": config.seed,
-        "num_train_epochs": 1,  # the order of examples holds all epochs
-        "shuffle_dataset": False,
-        "per_device_train_batch_size": config.micro_batch,
-        "gradient_accumulation_steps": config.batch_size // config.micro_batch,
-        "learning_rate": config.lr,
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": config.warmup,
-        "weight_decay": config.weight_decay,
-        "completion_only_loss": True,
-        "max_length": None,  # a cut would part pictures from their tokens
-        "gradient_checkpointing": config.gradient_checkpointing,
-        "bf16": config.dtype == "bfloat16",
-        "use_cpu": not torch.cuda.is_available(),
-        "save_steps": config.save_every,
-        "save_total_limit": 2,
-        "logging_steps": config.log_every,
-        "report_to": config.report_to or "none",
-        "remove_unused_columns": False,
-        "disable_tqdm": True,
-    }
-    return TrlConfig(**(settings | config.trl))
+    return train_to(output, trainer, watch)
 
 
 def _dataset(examples: Sequence[SftExample], config: SftConfig) -> Any:

@@ -75,6 +75,11 @@ class TaskConfig:
             return degradation_prompt(tuple(self.classes))
         return find_prompt(self.prompt)
 
+    @property
+    def ranked(self) -> bool:
+        """Whether RL2R compares pictures for this task's reward."""
+        return self.resolve().task == "score" and self.reward == "rl2r"
+
 
 @dataclass(frozen=True)
 class Example:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from transformers import PrinterCallback, TrainerCallback
 from rali.config import check_numbers
 from rali.errors import InputError
 from rali.manifest import Row, read_manifest
-from rali.metrics import plcc, srcc
+from rali.progress import Report
 from rali.run_folder import RunFolder
 
-from .ask import TeacherScore, ask, score
+from .ask import agreement, ask, score
 from .engines import Request, Sampling, TransformersEngine
 from .prompts import Prompt
 from .tasks import of_split
@@ -96,7 +96,7 @@ class Watch(TrainerCallback):
         *,
         max_new_tokens: int,
         stage: str = "train",
-        report: Any = None,
+        report: Report | None = None,
     ) -> None:
         self.config, self.run, self.prompt, self.processor = config, run, prompt, processor
         self.max_new_tokens, self.stage, self.report = max_new_tokens, stage, report
@@ -149,8 +149,8 @@ class Watch(TrainerCallback):
             return
         for dataset in dict.fromkeys(row.dataset for row, _ in everyone):
             own = [(row, found) for row, found in everyone if row.dataset == dataset]
-            values = validation(own)
-            self.run.log(stage="validate", step=step, dataset=dataset or "unnamed", **values)
+            stage = f"validate/{dataset or 'unnamed'}"
+            self.run.log(stage=stage, step=step, **agreement(own))
         with (self.run.folder / PROBES).open("a", encoding="utf-8") as file:
             for probe, answer in zip(self.config.probes, told, strict=True):
                 file.write(json.dumps({"step": step, "image": probe, "text": answer.text}) + "\n")
@@ -169,21 +169,3 @@ class Watch(TrainerCallback):
                 )
             finally:
                 model.train(training)
-
-
-def validation(scored: list[tuple[Row, TeacherScore]]) -> dict[str, float | None]:
-    """SRCC and PLCC of the means, their mean spread, and the share of samples that were parsed.
-
-    A correlation that is not defined (a teacher that gives all the same) is None.
-    """
-    pairs = [(found.score, row.score) for row, found in scored if found.score is not None]
-    spreads = [found.spread for _, found in scored if found.spread is not None]
-    values: dict[str, float | None] = {"srcc": None, "plcc": None, "n": len(pairs)}
-    if len(pairs) > 2:
-        predicted, truth = np.array(pairs, dtype=float).T
-        with suppress(InputError):
-            values |= {"srcc": srcc(predicted, truth), "plcc": plcc(predicted, truth)}
-    values["spread"] = float(np.mean(spreads)) if spreads else None
-    samples = sum(found.samples for _, found in scored)
-    values["parsed"] = sum(found.parsed for _, found in scored) / max(1, samples)
-    return values

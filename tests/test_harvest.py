@@ -6,6 +6,7 @@ teacher takes the same paths in test_teacher.py.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from rali.errors import InputError, PictureError
 from rali.manifest import Row
 from rali.pictures import open_picture
 from rali.teacher.answers import Comparison, Degradation
-from rali.teacher.ask import ask, compare_both_ways, score
+from rali.teacher.ask import agreement, ask, compare_both_ways, score
 from rali.teacher.engines import Request, Sampling, request_seed
 from rali.teacher.harvest import RETRY, harvest
 from rali.teacher.prompts import PROMPTS, find_prompt
@@ -168,14 +169,13 @@ def test_both_orders_are_asked_and_turned_round(rows):
                 for _ in requests
             ]
 
-    prompt = find_prompt("q-insight/compare")
-    forward, backward = compare_both_ways(Favours(), rows[0].image, rows[1].image, prompt)
-    assert isinstance(forward.answer, Comparison) and forward.answer.choice == "A"
-    assert isinstance(backward.answer, Comparison) and backward.answer.choice == "B"
-    with pytest.raises(InputError, match="reference was not given"):
-        compare_both_ways(
-            Favours(), rows[0].image, rows[1].image, find_prompt("q-insight/compare-reference")
-        )
+    a, b, reference = (row.image for row in rows)
+    found = compare_both_ways(Favours(), [(a, b, None), (b, a, reference)])
+    for forward, backward in found:
+        assert isinstance(forward.answer, Comparison) and forward.answer.choice == "A"
+        assert isinstance(backward.answer, Comparison) and backward.answer.choice == "B"
+    assert found[0][1].images == (b, a)
+    assert found[1][0].images == (reference, b, a)
 
 
 def test_degradations_are_typed(rows):
@@ -202,3 +202,12 @@ def test_an_unreadable_picture_names_itself(tmp_path):
     (tmp_path / "x.png").write_text("no picture")
     with pytest.raises(PictureError, match=r"x\.png: "):
         filled(Request((tmp_path / "x.png",), VQ))
+
+
+def test_agreement_needs_something_to_compare(rows):
+    found = score(Script(), [row.image for row in rows], VQ, samples=1)
+    assert agreement(list(zip(rows, found, strict=True)))["srcc"] is None, "all the same"
+    given = [dataclasses.replace(f, score=5.0 - i) for i, f in enumerate(found)]
+    values = agreement(list(zip(rows, given, strict=True)))
+    assert values["srcc"] == pytest.approx(-1) and values["n"] == 3 and values["parsed"] == 1
+    assert agreement([(dataclasses.replace(rows[0], score=None), found[0])])["n"] == 0

@@ -16,14 +16,15 @@ from rali.config import from_dict, read_yaml
 from rali.errors import InputError
 from rali.manifest import PairRow, Row, write_manifest, write_pairs
 from rali.teacher.answers import compose, parse
-from rali.teacher.grpo import GrpoConfig, Prediction, Rewards, ordered_examples, ranked_rewards
+from rali.teacher.grpo import GrpoConfig, ordered_examples
 from rali.teacher.memory import SHAPES, describe_memory, memory_of, model_config, on_meta
 from rali.teacher.plan import plan_batch
 from rali.teacher.prompts import PROMPTS
-from rali.teacher.resume import claim, last_checkpoint
 from rali.teacher.rl2r import rl2r_rewards
 from rali.teacher.sft import SftConfig, SftSource, sft_examples
-from rali.teacher.tasks import TaskConfig
+from rali.teacher.tasks import Example, TaskConfig
+from rali.teacher.training import claim, last_checkpoint
+from rali.teacher.trl_rewards import Prediction, Rewards, ranked_rewards
 from rali.triplets import Triplet, write_triplets
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -146,7 +147,7 @@ def test_each_task_has_its_own_reward(tmp_path):
         group=1, epochs=1, prompts_per_step=8, num_generations=2, micro_batch=2,
     )  # fmt: skip
     drawn = ordered_examples(config, config.plan())
-    rewards, completions, wanted = Rewards(config, drawn), [], []
+    rewards, completions, wanted = Rewards(config.tasks, drawn), [], []
     for example in drawn:
         prompt = config.tasks[example.task].resolve()
         text = compose(
@@ -170,7 +171,7 @@ def test_only_a_format_reward_is_left_to_a_lone_picture(two):
     drawn = [next(e for e in ordered_examples(config, config.plan()) if e.dataset == name)
              for name in ("one", "two")]  # fmt: skip
     texts = [f"<think>x</think><answer>{value}</answer>" for value in (2, 3)]
-    rewards = Rewards(config, drawn)
+    rewards = Rewards(config.tasks, drawn)
     assert rewards.quality(texts, [0, 1]) == [None, None]
     assert rewards.format(texts, [0, 1]) == [1.0, 1.0]
 
@@ -231,11 +232,15 @@ def test_a_checkpoint_that_was_cut_off_is_not_gone_on_from(tmp_path):
 
 
 def test_a_run_with_other_settings_is_refused(tmp_path):
-    config = GrpoConfig(lr=1e-5)
-    claim(config, tmp_path / "run")
-    claim(dataclasses.replace(config, save_every=7), tmp_path / "run")
+    config, run = GrpoConfig(lr=1e-5), tmp_path / "run"
+    drawn = [Example(0, (tmp_path / f"{i}.png",), "one", score=2.0 + i) for i in range(3)]
+    claim(config, drawn, run)
+    moved = [dataclasses.replace(e, images=(Path("/mnt") / e.images[0].name,)) for e in drawn]
+    claim(dataclasses.replace(config, save_every=7), moved, run)
     with pytest.raises(InputError, match=r"other settings \(lr, lora\)"):
-        claim(GrpoConfig(lr=2e-5, lora=dataclasses.replace(config.lora, rank=8)), tmp_path / "run")
+        claim(GrpoConfig(lr=2e-5, lora=dataclasses.replace(config.lora, rank=8)), drawn, run)
+    with pytest.raises(InputError, match="other examples"):
+        claim(config, [*drawn[:2], dataclasses.replace(drawn[2], score=1.0)], run)
 
 
 # --- recipes and memory ---------------------------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import sys
@@ -15,6 +13,7 @@ from typing import Annotated
 import typer
 
 from rali.cli._bar import scoring_bar
+from rali.cli._output import check_writable, csv_text
 from rali.errors import InputError, require
 from rali.files import replace_atomically
 
@@ -60,12 +59,7 @@ def score(
     # Decoders warn about oddities that do not change the picture, in the middle of the bar.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     chosen = _format(format, output)
-    if output is not None:
-        parent = output.absolute().parent
-        if not parent.is_dir():
-            raise InputError(f"There is no folder {parent} to write {output.name} in.")
-        if not os.access(parent, os.W_OK):
-            raise InputError(f"There is no permission to write {output.name} in {parent}.")
+    check_writable(output)
     if chosen is Format.parquet:
         require("pyarrow", "data")
 
@@ -130,11 +124,7 @@ def _text(rows: list[Row], chosen: Format) -> str:
         )
         return "".join(line + "\n" for line in lines)
     if chosen is Format.csv:
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
-        return buffer.getvalue()
+        return csv_text(COLUMNS, rows)
     cells = [COLUMNS, *((name, _digits(number), error or "") for name, number, error in rows)]
     width = max(len(row[0]) for row in cells)
     return "".join(f"{a:<{width}}  {b:>5}  {c}".rstrip() + "\n" for a, b, c in cells)

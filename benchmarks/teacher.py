@@ -1,0 +1,364 @@
+"""What reinforcement learning does to the nano teacher: VisualQuality-R1's and Q-Insight's claims.
+
+    python benchmarks/teacher.py --data DIR -o runs/bench-teacher [--only NAME ...] [--seeds 3]
+
+Every training starts from the packaged nano teacher and takes at most a quarter of an hour on two
+cores. `degraded`: RL2R on degraded photographs, judged on Kodak's. `human`: RL2R on BIQ2021's train
+split, judged on its test split. `mixed`: on both together. `tasks`: Q-Insight's scores and
+degradations together. `variants`: the four rewards of VisualQuality-R1's Table 4. `samples`:
+K = 4, 5, 6. Writes benchmarks/teacher.md and the plots beside it. Trainings are kept; a stopped
+call goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rali.degradations import DISTORTIONS, degrade_folder
+from rali.importers import biq2021
+from rali.manifest import Row, write_manifest
+from rali.metrics import plcc, srcc
+from rali.plots import curves, save_png
+from rali.progress import StageProgress
+from rali.run_folder import RunFolder
+from rali.teacher.answers import Degradation
+from rali.teacher.ask import ask, score
+from rali.teacher.engines import Request, Sampling, load_engine
+from rali.teacher.grpo import GrpoConfig, train
+from rali.teacher.prompts import degradation_prompt, find_prompt
+from rali.teacher.report import training_curves
+from rali.teacher.rewards import score_reward
+from rali.teacher.tasks import TaskConfig
+from rali.teacher.watch import WatchConfig
+
+HERE = Path(__file__).parent
+EXPERIMENTS = ("degraded", "human", "mixed", "tasks", "variants", "samples")
+SAMPLES = 6
+TOKENS = 200
+STEPS = 100
+VQ = find_prompt("visualquality-r1/score")
+BASE = GrpoConfig(
+    model="nano",
+    prompts_per_step=8,
+    num_generations=6,
+    micro_batch=48,
+    lr=1e-4,
+    beta=0.04,
+    max_completion_length=TOKENS,
+    dtype="float32",
+    gradient_checkpointing=False,
+    save_every=50,
+)
+
+
+class Bench:
+    """The data, the trainings and the scores, each made once."""
+
+    def __init__(self, data: Path, output: Path, progress: StageProgress) -> None:
+        self.output, self.progress = output, progress
+        pristine = sorted((data / "pristine").glob("*.jpg"))
+        kodak = [path for path in pristine if path.name.startswith("kodak")]
+        others = [path for path in pristine if path not in kodak]
+        biq = [
+            dataclasses.replace(row, dataset="biq2021") for row in biq2021.read(data / "biq2021")
+        ]
+        self.test = {
+            "kodak": self._degrade(kodak, "kodak", 15),
+            "biq2021": [r for r in biq if r.split == "test" and r.score is not None],
+        }
+        self.manifests = {
+            "degraded": self._write("degraded", self._degrade(others, "known", 15)),
+            "biq2021": self._write(
+                "biq2021", [r for r in biq if r.split in ("train", "val") and r.score is not None]
+            ),
+        }
+
+    def _degrade(self, photographs: list[Path], name: str, count: int) -> list[Row]:
+        return degrade_folder(
+            photographs, self.output / "pictures" / name, size=512, per_photograph=count,
+            progress=lambda i, n: self.progress(f"degrade {name}", i, n),
+        )  # fmt: skip
+
+    def _write(self, name: str, rows: list[Row]) -> str:
+        path = self.output / f"{name}.csv"
+        write_manifest(rows, path)
+        return str(path)
+
+    def teacher(self, name: str, config: GrpoConfig) -> Path:
+        """The folder of a trained teacher; trained where it is not there yet."""
+        folder = self.output / name
+        if not (folder / "model" / "config.json").is_file():
+            steps = STEPS * config.prompts_per_step
+            count = sum(len(json_rows(m)) for task in config.tasks for m in task.manifests)
+            config = dataclasses.replace(config, epochs=steps / count)
+            with RunFolder(folder).timed("train"):
+                train(
+                    config, folder,
+                    report=lambda stage, i, n, reward: self.progress(name, i, n, reward),
+                )  # fmt: skip
+        return folder / "model"
+
+    def scores(self, model: str | Path, of: str, samples: int = SAMPLES) -> dict[str, np.ndarray]:
+        """Mean score, spread and share of parsed texts per picture of a test set."""
+        name = "start" if model == "nano" else Path(model).parent.name
+        file = self.output / "scores" / f"{name}-{of}-{samples}.json"
+        rows = self.test[of]
+        if not file.is_file():
+            found = score(
+                load_engine("transformers", str(model), batch_size=48), [r.image for r in rows],
+                VQ, samples=samples, sampling=Sampling(max_new_tokens=TOKENS),
+                progress=lambda i, n: self.progress(f"{name} on {of}", i, n),
+            )  # fmt: skip
+            file.parent.mkdir(parents=True, exist_ok=True)
+            values = [[f.score, f.spread, f.parsed / f.samples] for f in found]
+            file.write_text(json.dumps(values))
+        values = np.array(json.loads(file.read_text()), dtype=float)
+        # A picture without any score gets the mean of the others: it is judged as unknown.
+        values[np.isnan(values[:, 0]), 0] = np.nanmean(values[:, 0])
+        truth = np.array([row.score for row in rows])
+        return dict(zip(("score", "spread", "parsed"), values.T, strict=True)) | {"truth": truth}
+
+
+def json_rows(manifest: str) -> list[Row]:
+    from rali.manifest import read_manifest
+    from rali.teacher.tasks import of_split
+
+    return of_split(read_manifest(manifest), "train")
+
+
+def interval(
+    statistic: Callable[[np.ndarray], float], count: int, seed: int = 0
+) -> tuple[float, float]:
+    """95 % bootstrap interval of a statistic of drawn places, 1,000 resamples."""
+    draw = np.random.default_rng(seed)
+    values = [statistic(draw.integers(count, size=count)) for _ in range(1000)]
+    return float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975))
+
+
+def gain(before: dict[str, np.ndarray], after: list[dict[str, np.ndarray]]) -> str:
+    """SRCC after minus before, mean over seeds, with its paired interval over pictures."""
+
+    def difference(places: np.ndarray) -> float:
+        truth = before["truth"][places]
+        start = srcc(before["score"][places], truth)
+        return float(np.mean([srcc(a["score"][places], truth) - start for a in after]))
+
+    everyone = np.arange(len(before["truth"]))
+    low, high = interval(difference, len(everyone))
+    return f"{difference(everyone):+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def summary(values: dict[str, np.ndarray]) -> str:
+    truth = values["truth"]
+    return (
+        f"{srcc(values['score'], truth):.3f} | {plcc(values['score'], truth):.3f} | "
+        f"{np.nanmean(values['spread']):.3f} | {np.mean(values['parsed']):.3f}"
+    )
+
+
+def table(bench: Bench, of: str, runs: dict[str, Path]) -> list[str]:
+    start = bench.scores("nano", of)
+    lines = [
+        f"| teacher, on {of} | SRCC | PLCC | spread of K = {SAMPLES} | parsed | minutes |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        f"| start | {summary(start)} | |",
+    ]
+    for name, model in runs.items():
+        minutes = RunFolder(model.parent).seconds()["train"] / 60
+        lines.append(f"| {name} | {summary(bench.scores(model, of))} | {minutes:.0f} |")
+    return lines
+
+
+def ranked(bench: Bench, *names: str, seed: int = 0, **more: Any) -> GrpoConfig:
+    """RL2R on manifests by name."""
+    task = {k: more.pop(k) for k in ("variant",) if k in more}
+    manifests = [bench.manifests[name] for name in names]
+    return dataclasses.replace(
+        BASE, tasks=[TaskConfig(manifests=manifests, **task)], seed=seed,
+        draw="uniform" if len(names) > 1 else "size", **more,
+    )  # fmt: skip
+
+
+def degraded(bench: Bench, seeds: int) -> list[str]:
+    watch = WatchConfig(
+        every=25, manifests=[bench._write("kodak", bench.test["kodak"])], pictures=60
+    )
+    runs = {
+        f"degraded, seed {seed}": bench.teacher(
+            f"degraded-{seed}",
+            ranked(bench, "degraded", seed=seed, watch=watch if seed == 0 else WatchConfig()),
+        )
+        for seed in range(seeds)
+    }
+    rows = RunFolder(bench.output / "degraded-0").metrics()
+    save_png(curves(training_curves(rows)), HERE / "teacher-degraded.png")
+    start = bench.scores("nano", "kodak")
+    after = [bench.scores(model, "kodak") for model in runs.values()]
+    before, now = np.nanmean(start["spread"]), np.mean([np.nanmean(a["spread"]) for a in after])
+    return [
+        "## RL2R on degraded photographs, judged on Kodak's\n",
+        *table(bench, "kodak", runs),
+        f"\nSRCC {gain(start, after)} (bar: ≥ +0.05); spread {now / before - 1:+.0%} "
+        "(bar: ≤ −25 %).\n\n![Curves of the first seed](teacher-degraded.png)\n",
+    ]
+
+
+def human(bench: Bench, seeds: int, *, both: bool) -> list[str]:
+    names = ("biq2021", "degraded") if both else ("biq2021",)
+    label = "mixed" if both else "human"
+    runs = {
+        f"{label}, seed {seed}": bench.teacher(f"{label}-{seed}", ranked(bench, *names, seed=seed))
+        for seed in range(seeds)
+    }
+    start = bench.scores("nano", "biq2021")
+    after = [bench.scores(model, "biq2021") for model in runs.values()]
+    lines = [
+        f"## RL2R on human scores{', together with degraded photographs' if both else ''}\n",
+        *table(bench, "biq2021", runs),
+        f"\nSRCC {gain(start, after)} (bar: interval above 0).\n",
+    ]
+    single = [bench.output / f"human-{seed}" / "model" for seed in range(seeds)]
+    if both and all(model.is_dir() for model in single):
+        alone = [bench.scores(model, "biq2021") for model in single]
+
+        def difference(places: np.ndarray) -> float:
+            truth = start["truth"][places]
+            return float(
+                np.mean([srcc(a["score"][places], truth) for a in after])
+                - np.mean([srcc(a["score"][places], truth) for a in alone])
+            )
+
+        everyone = np.arange(len(start["truth"]))
+        low, high = interval(difference, len(everyone))
+        lines.append(
+            f"Mixed minus single: {difference(everyone):+.3f} [{low:+.3f}, {high:+.3f}] "
+            "(bar: lower bound above −0.03).\n"
+        )
+    return lines
+
+
+def tasks(bench: Bench, seeds: int) -> list[str]:
+    known = bench.manifests["degraded"]
+    config = dataclasses.replace(
+        BASE, num_generations=8, micro_batch=64, beta=1e-3, group=1,
+        tasks=[
+            TaskConfig(prompt="q-insight/score", manifests=[known], reward="threshold"),
+            TaskConfig(
+                prompt="q-insight/degradation-12", classes=list(DISTORTIONS), manifests=[known]
+            ),
+        ],
+    )  # fmt: skip
+    prompts = find_prompt("q-insight/score"), degradation_prompt(DISTORTIONS)
+    rows = bench.test["kodak"]
+
+    def judged(model: str | Path) -> np.ndarray:
+        """Score reward and whether the class is right, per picture, means of two texts."""
+        name = "start" if model == "nano" else Path(model).parent.name
+        file = bench.output / "scores" / f"{name}-tasks.json"
+        if not file.is_file():
+            engine = load_engine("transformers", str(model), batch_size=48)
+            columns = []
+            for prompt in prompts:
+                told = ask(
+                    engine, [Request((r.image,), prompt, seed) for r in rows for seed in (0, 1)],
+                    Sampling(max_new_tokens=TOKENS),
+                    progress=lambda i, n, p=prompt: bench.progress(f"{name}, {p.name}", i, n),
+                )  # fmt: skip
+                right = [
+                    0.0
+                    if t.answer is None
+                    else score_reward(t.answer, row.score or 0.0, 0.35)
+                    if prompt.task == "score"
+                    else float(
+                        isinstance(t.answer, Degradation)
+                        and t.answer.distortion == (row.distortion if row.severity else "null")
+                    )
+                    for t, row in zip(told, [r for r in rows for _ in (0, 1)], strict=True)
+                ]
+                columns.append(np.array(right).reshape(-1, 2).mean(1))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(np.stack(columns, 1).tolist()))
+        return np.array(json.loads(file.read_text()))
+
+    start = judged("nano")
+    runs = [
+        bench.teacher(f"tasks-{seed}", dataclasses.replace(config, seed=seed))
+        for seed in range(seeds)
+    ]
+    after = np.mean([judged(model) for model in runs], axis=0)
+    lines = [
+        "## Q-Insight's scores and degradations together, judged on Kodak's\n",
+        "| | start | after | difference |\n| --- | ---: | ---: | ---: |",
+    ]
+    for column, name in enumerate(("score reward (ε = 0.35)", "class right (of 13)")):
+        a, b = start[:, column], after[:, column]
+        low, high = interval(lambda p, a=a, b=b: float((b[p] - a[p]).mean()), len(a))
+        lines.append(
+            f"| {name} | {a.mean():.3f} | {b.mean():.3f} | {(b - a).mean():+.3f} "
+            f"[{low:+.3f}, {high:+.3f}] |"
+        )
+    return [*lines, f"\nMean of {seeds} seeds (bar: both intervals above 0).\n"]
+
+
+def variants(bench: Bench) -> list[str]:
+    runs = {}
+    for variant in ("fidelity", "binary", "probability_average", "fixed_variance"):
+        name = "degraded-0" if variant == "fidelity" else f"variant-{variant}"
+        runs[variant] = bench.teacher(name, ranked(bench, "degraded", variant=variant))
+    return ["## The rewards of VisualQuality-R1's Table 4, one seed\n",
+            *table(bench, "kodak", runs), ""]  # fmt: skip
+
+
+def samples(bench: Bench) -> list[str]:
+    runs = {}
+    for count in (4, 5, 6):
+        name = "degraded-0" if count == 6 else f"samples-{count}"
+        config = ranked(bench, "degraded", num_generations=count, micro_batch=8 * count)
+        runs[f"K = {count}"] = bench.teacher(name, config)
+    return ["## Completions per picture, one seed\n", *table(bench, "kodak", runs), ""]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs/bench-teacher"))
+    parser.add_argument("--only", nargs="*", default=list(EXPERIMENTS), choices=EXPERIMENTS)
+    parser.add_argument("--seeds", type=int, default=3)
+    arguments = parser.parse_args()
+    with StageProgress() as progress:
+        bench = Bench(arguments.data, arguments.output, progress)
+        make: dict[str, Callable[[], list[str]]] = {
+            "degraded": lambda: degraded(bench, arguments.seeds),
+            "human": lambda: human(bench, arguments.seeds, both=False),
+            "mixed": lambda: human(bench, arguments.seeds, both=True),
+            "tasks": lambda: tasks(bench, arguments.seeds),
+            "variants": lambda: variants(bench),
+            "samples": lambda: samples(bench),
+        }
+        parts = {name: "\n".join(make[name]()) for name in arguments.only}
+    kept = arguments.output / "parts.json"
+    known = json.loads(kept.read_text()) if kept.is_file() else {}
+    kept.write_text(json.dumps(known | parts))
+    head = (
+        "# Reinforcement learning of the nano teacher\n\n"
+        f"`python benchmarks/teacher.py --data DIR`: {platform.machine()}, 2 cores, Python "
+        f"{platform.python_version()}, torch {torch.__version__}; {STEPS} steps of 8 "
+        f"pictures × 6 completions, RL2R with β = {BASE.beta}, lr {BASE.lr:g}. Scores are means of "
+        f"K = {SAMPLES} samples, intervals 95 % bootstrap intervals over pictures.\n\n"
+    )
+    text = head + "\n".join((known | parts)[name] for name in EXPERIMENTS if name in known | parts)
+    (HERE / "teacher.md").write_text(text, "utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""What the commands that ask a teacher share: options, loading, pictures, tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+
+import typer
+
+from rali.cli._bar import scoring_bar
+from rali.cli._output import csv_text
+from rali.errors import InputError
+from rali.files import replace_atomically
+
+if TYPE_CHECKING:
+    from rali.manifest import Row
+    from rali.teacher.engines import TransformersEngine
+
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="nano, a folder or a hub id of a Qwen2.5-VL.")
+]
+EngineName = Annotated[str, typer.Option("--engine", help="transformers or vllm.")]
+PromptName = Annotated[str, typer.Option(help="Name of the prompt.")]
+Temperature = Annotated[
+    float, typer.Option(min=0, help="Of the sampling; 0 takes the likeliest text.")
+]
+MaxTokens = Annotated[int, typer.Option(min=1, help="Longest text, in tokens.")]
+MaxPixels = Annotated[
+    int | None, typer.Option(help="Of a picture after its resize.", show_default="the model's own")
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Texts side by side.")]
+Pictures = Annotated[list[Path], typer.Argument(help="Pictures, folders or manifests.")]
+Samples = Annotated[int, typer.Option(min=1, help="Texts per picture; the mean counts.")]
+CsvOutput = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", dir_okay=False, help="CSV to write instead of the screen."),
+]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def transformers_engine(model: str, max_pixels: int | None = None) -> TransformersEngine:
+    """For looking inside a teacher, which other engines do not let."""
+    from rali.teacher.engines import TransformersEngine, load_engine
+
+    engine = load_engine("transformers", model, max_pixels=max_pixels)
+    assert isinstance(engine, TransformersEngine)
+    return engine
+
+
+def find_rows(paths: list[Path]) -> list[Row]:
+    """The pictures that paths and manifests name, with the scores that manifests give."""
+    from rali.manifest import Row, read_manifest
+    from rali.pictures import find_pictures
+
+    found: list[Row] = []
+    for path in paths:
+        if path.suffix.lower() in (".csv", ".parquet"):
+            found += read_manifest(path)
+        else:
+            found += [Row(picture) for picture in find_pictures([path])]
+    if not found:
+        raise InputError(f"there are no pictures in {', '.join(map(str, paths))}.")
+    return found
+
+
+def in_chunks(items: Sequence[T], work: Callable[[Sequence[T]], list[R]], size: int) -> list[R]:
+    """What `work` makes of `items`, `size` at a time; Ctrl-C ends it with what is done."""
+    found: list[R] = []
+    try:
+        with scoring_bar() as bar:
+            for start in range(0, len(items), size):
+                found += work(items[start : start + size])
+                bar(len(found), len(items))
+    except KeyboardInterrupt:
+        typer.echo(f"rali: stopped after {len(found)} of {len(items)}.", err=True)
+    return found
+
+
+def write_table(header: list[str], rows: list[list[Any]], output: Path | None) -> None:
+    """CSV to a file; on the screen one block per row, as texts are long."""
+    if output is not None:
+        text = csv_text(header, rows)
+        replace_atomically(output, lambda path: path.write_text(text, "utf-8", newline=""))
+        return
+    for row in rows:
+        for name, value in zip(header, row, strict=True):
+            if value != "":
+                shown = value if isinstance(value, str) else json.dumps(value)
+                typer.echo(f"{name}: {shown}")
+        typer.echo()
+
+
+def leave(done: int, asked: int, errors: bool) -> NoReturn:
+    """Exit with 130 after a stop, 1 where there was an error, else 0."""
+    raise typer.Exit(130 if done < asked else int(errors))
+
+
+def digits(number: float | None) -> str:
+    """Three decimals, or nothing."""
+    return "" if number is None else f"{number:.3f}"
