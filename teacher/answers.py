@@ -64,7 +64,7 @@ ANSWER = re.compile(r"<\s*answer\s*>(.*?)<\s*/\s*answer\s*>", re.DOTALL | re.IGN
 _OBJECT = re.compile(r"\{([^{}]*)\}")
 _PAIR = re.compile(
     r"""["']?(?P<key>[A-Za-z][A-Za-z _-]*?)["']?\s*:"""
-    r"""\s*(?P<value>"[^"]*"|'[^']*'|\[[^\]]*\]|[^,\n]*)"""
+    r"""\s*(?P<value>"[^"]*"|'[^']*'|\[[^\]]*\]|[^,\n]*(?:,(?=\s*[0-9.])[^,\n]*)*)"""
 )
 # A number that stands alone: no part of a word, a version, a percentage or a decimal comma.
 NUMBER = re.compile(

@@ -68,6 +68,9 @@ def test_scores_are_read_in_many_spellings(answer, value, prompt):
         "-3",
         "42",
         "3,5",  # a decimal comma or two numbers: nobody knows
+        '{"rating": 3,5}',
+        '{"rating": "3,5"}',
+        '{"rating": 3, 5}',
         "3 or 4",
         "3-4",
         "1 to 5: 3",
