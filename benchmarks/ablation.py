@@ -1,7 +1,8 @@
 """RALI's Table 4 on nano and BIQ2021: six cases, several seeds, mean ± standard deviation.
 
-    python benchmarks/ablation.py --data DIR -o runs/ablation
+    python benchmarks/ablation.py --data DIR -o runs/ablation [--harvested TRIPLETS]
 
+Cases 7 and 8 are 6 and 4 with the rationales of a teacher: triplets harvested on the train split.
 Writes benchmarks/ablation.md. Runs are kept under the output folder; a stopped call goes on.
 Cases 2, 3, 5 and 6 share one alignment per seed, as they differ only behind it.
 """
@@ -26,9 +27,12 @@ from rali.importers import biq2021
 from rali.manifest import Row
 from rali.progress import StageProgress
 from rali.reference import build_reference_triplets, requested_triplets
+from rali.triplets import read_triplets
 
 ROOT = Path(__file__).parent.parent
-COLUMNS = ("alignment", "PCA", "bucketed k-means", "seed augmentation", "score definition")
+COLUMNS = (
+    "rationales", "alignment", "PCA", "bucketed k-means", "seed augmentation", "score definition",
+)  # fmt: skip
 CASES: dict[int, dict[str, dict[str, Any]]] = {
     1: {"align": {"enabled": False}},
     2: {"compress": {"enabled": False}},
@@ -36,10 +40,14 @@ CASES: dict[int, dict[str, dict[str, Any]]] = {
     4: {"align": {"seeds_used": 1}},
     5: {"fit": {"enabled": False}},
     6: {},
+    7: {},
+    8: {"align": {"seeds_used": 1}},
 }
+HARVESTED = (7, 8)
+RUNS = {1: "plain", 4: "one-seed", 7: "harvested", 8: "harvested-one-seed"}  # others: aligned
 MARKS = {
     1: "✗ ✓ ✓ ✗ ✓", 2: "✓ ✗ ✓ ✓ ✓", 3: "✓ ✓ ✗ ✓ ✓", 4: "✓ ✓ ✓ ✗ ✓", 5: "✓ ✓ ✓ ✓ ✗",
-    6: "✓ ✓ ✓ ✓ ✓",
+    6: "✓ ✓ ✓ ✓ ✓", 7: "✓ ✓ ✓ ✓ ✓", 8: "✓ ✓ ✓ ✗ ✓",
 }  # fmt: skip
 
 
@@ -73,22 +81,26 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=ROOT / "recipes" / "nano-biq2021.yaml")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=float, default=2.0, help="of the alignment")
+    parser.add_argument("--harvested", type=Path, help="folder of a teacher's triplets")
     arguments = parser.parse_args()
     rows = biq2021.read(arguments.data / "biq2021")
     train, _ = training_rows(rows)
     test = [row for row in rows if row.split == "test"]
     base = read_yaml(arguments.config)
-    results: dict[int, list[tuple[float, float]]] = {case: [] for case in CASES}
+    cases = [case for case in CASES if arguments.harvested or case not in HARVESTED]
+    results: dict[int, list[tuple[float, float]]] = {case: [] for case in cases}
     with StageProgress() as progress:
         build_reference_triplets(train, arguments.output / "triplets", count=6)
-        triplets = requested_triplets(train, arguments.output / "triplets", count=6)
+        reference = requested_triplets(train, arguments.output / "triplets", count=6)
+        harvested = read_triplets(arguments.harvested) if arguments.harvested else []
         for seed in range(arguments.seeds):
             embeddings = Embeddings()
-            for case in (6, 2, 3, 5, 4, 1):
-                key = {1: "plain", 4: "one-seed"}.get(case, "aligned")
+            for case in cases:
+                key = RUNS.get(case, "aligned")
                 config = case_config(base, case, seed, arguments.epochs)
                 student = distill(
-                    config, rows, triplets, arguments.output / f"seed{seed}-{key}",
+                    config, rows, harvested if case in HARVESTED else reference,
+                    arguments.output / f"seed{seed}-{key}",
                     report=lambda stage, i, n, loss, name=f"seed {seed} {key}": progress(
                         f"{name} {stage}", i, n, loss
                     ),
@@ -106,12 +118,18 @@ def main() -> None:
         f"{platform.machine()}, torch {torch.__version__}. "
         "Command: `python benchmarks/ablation.py --data DIR`.\n",
         "| case | " + " | ".join(COLUMNS) + " | PLCC | SRCC |",
-        "| --- |" + " :---: |" * len(COLUMNS) + " ---: | ---: |",
+        "| --- | --- |" + " :---: |" * (len(COLUMNS) - 1) + " ---: | ---: |",
     ]
     for case, values in results.items():
         mean, spread = np.mean(values, 0), np.std(values, 0, ddof=1 if len(values) > 1 else 0)
         numbers = " | ".join(f"{m:.3f} ± {s:.3f}" for m, s in zip(mean, spread, strict=True))
-        lines.append(f"| {case} | " + " | ".join(MARKS[case].split()) + f" | {numbers} |")
+        whose = "–" if case == 1 else "harvested" if case in HARVESTED else "reference"
+        marks = " | ".join([whose, *MARKS[case].split()])
+        lines.append(f"| {case} | {marks} | {numbers} |")
+    if harvested:
+        teachers = ", ".join(sorted({triplet.teacher for triplet in harvested}))
+        usable = sum(triplet.parse_ok for triplet in harvested)
+        lines.append(f"\nHarvested: {usable:,} rationales by {teachers}.")
     (ROOT / "benchmarks" / "ablation.md").write_text("\n".join(lines) + "\n", "utf-8")
     print("\n".join(lines))
 

@@ -36,7 +36,7 @@ WORDS = (
     "sharp", "blurry", "rating", "score", "the answer is", "about", "not", "n't", "or", "null",
     "severity", "Image A", "image b", "similar", "A", "B", "out of", "of", "%", "½", "三", "٣",
     "NaN", "inf", "1e3", "-", "+", "/", "5", "1", "3.5", "4,5", "0.99", "5.01", "10", "2.", ".7",
-    "1-5", "3:4", "\x00", "\u200b", "\ud800", "🙂",
+    "ten", "less than", '"confidence_score": 4', "1-5", "3:4", "\x00", "\u200b", "\ud800", "🙂",
 )  # fmt: skip
 PIECES = (
     "<think>", "</think>", "<answer>", "</answer>", "< answer >", "<ANSWER>", "</ answer>",
@@ -89,13 +89,16 @@ def invented(text: str, answer: Answer, prompt: Prompt) -> bool:
     if not isinstance(answer, Score):
         return False
     blocks = re.findall(r"(?is)<\s*answer\s*>(.*?)<\s*/\s*answer\s*>", text)
-    said = blocks[-1] if blocks else text
+    said = blocks[-1] if blocks else re.sub(r"(?is)<\s*think\s*>.*?<\s*/\s*think\s*>", "", text)
+    said = said.replace('"confidence_score": 4', "")  # another thing's number
     if not blocks and "{" not in said:
         return True
     if not prompt.low <= answer.value <= prompt.high:
         return True
     groups = list(GROUP.finditer(said))
     if answer.value not in [number(group[0]) for group in groups]:
+        return True
+    if re.search(r"less than\s*[0-9]", said):
         return True
     if re.search(r"(?i)rating|score", said):
         return False  # other numbers may stand under other keys

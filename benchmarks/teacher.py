@@ -72,7 +72,7 @@ class Bench:
             dataclasses.replace(row, dataset="biq2021") for row in biq2021.read(data / "biq2021")
         ]
         self.test = {
-            "kodak": self._degrade(kodak, "kodak", 15),
+            "kodak": self._degrade(kodak, "kodak", 8),
             "biq2021": [r for r in biq if r.split == "test" and r.score is not None],
         }
         self.manifests = {
@@ -96,16 +96,13 @@ class Bench:
     def teacher(self, name: str, config: GrpoConfig) -> Path:
         """The folder of a trained teacher; trained where it is not there yet."""
         folder = self.output / name
-        if not (folder / "model" / "config.json").is_file():
-            steps = STEPS * config.prompts_per_step
-            count = sum(len(json_rows(m)) for task in config.tasks for m in task.manifests)
-            config = dataclasses.replace(config, epochs=steps / count)
-            with RunFolder(folder).timed("train"):
-                train(
-                    config, folder,
-                    report=lambda stage, i, n, reward: self.progress(name, i, n, reward),
-                )  # fmt: skip
-        return folder / "model"
+        pictures = STEPS * config.prompts_per_step
+        count = sum(len(train_rows(m)) for task in config.tasks for m in task.manifests)
+        with RunFolder(folder).timed("train"):
+            return train(
+                dataclasses.replace(config, epochs=pictures / count), folder,
+                report=lambda stage, i, n, reward: self.progress(name, i, n, reward),
+            )  # fmt: skip
 
     def scores(self, model: str | Path, of: str, samples: int = SAMPLES) -> dict[str, np.ndarray]:
         """Mean score, spread and share of parsed texts per picture of a test set."""
@@ -114,7 +111,7 @@ class Bench:
         rows = self.test[of]
         if not file.is_file():
             found = score(
-                load_engine("transformers", str(model), batch_size=48), [r.image for r in rows],
+                load_engine("transformers", str(model), batch_size=64), [r.image for r in rows],
                 VQ, samples=samples, sampling=Sampling(max_new_tokens=TOKENS),
                 progress=lambda i, n: self.progress(f"{name} on {of}", i, n),
             )  # fmt: skip
@@ -128,7 +125,7 @@ class Bench:
         return dict(zip(("score", "spread", "parsed"), values.T, strict=True)) | {"truth": truth}
 
 
-def json_rows(manifest: str) -> list[Row]:
+def train_rows(manifest: str) -> list[Row]:
     from rali.manifest import read_manifest
     from rali.teacher.tasks import of_split
 
@@ -265,7 +262,7 @@ def tasks(bench: Bench, seeds: int) -> list[str]:
         name = "start" if model == "nano" else Path(model).parent.name
         file = bench.output / "scores" / f"{name}-tasks.json"
         if not file.is_file():
-            engine = load_engine("transformers", str(model), batch_size=48)
+            engine = load_engine("transformers", str(model), batch_size=64)
             columns = []
             for prompt in prompts:
                 told = ask(

@@ -200,6 +200,26 @@ def maps(
     return figure
 
 
+def score_maps(
+    panels: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], *, theme: ThemeName = "light"
+) -> Figure:
+    """Maps side by side: points in two dimensions, coloured by score.
+
+    Args:
+        panels: {title: (points [n, 2], scores [n], 1–5)}.
+    """
+    colours = THEMES[theme]
+    figure = _figure(4.6 * len(panels) + 0.9, 4.4, theme)
+    for index, (title, (points, scores)) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), index + 1)
+        _style(axes, title, colours)
+        place = np.asarray(points, float)
+        drawn = _by_score(axes, place, np.asarray(scores, float), colours, size=18)
+        axes.set(xticks=[], yticks=[])
+    _score_bar(figure, drawn, figure.axes, "score (1 bad, 5 excellent)", colours)
+    return figure
+
+
 def bases_2d(
     basis_vectors: npt.ArrayLike,
     basis_scores: npt.ArrayLike,
@@ -225,26 +245,36 @@ def bases_2d(
     share = singular**2 / max(float(np.sum(singular**2)), 1e-12)
     colours = THEMES[theme]
     figure, axes = _canvas(6.2, 4.9, title, theme)
-    drawn = axes.scatter(
+    drawn = _by_score(axes, points, scores, colours, size=34)
+    axes.set_xlabel(f"first component ({share[0]:.0%} of the variance)")
+    second = share[1] if len(share) > 1 else 0.0
+    axes.set_ylabel(f"second component ({second:.0%})")
+    _score_bar(figure, drawn, axes, "basis score (1 bad, 5 excellent)", colours)
+    return figure
+
+
+def _by_score(
+    axes: Axes, points: np.ndarray, scores: np.ndarray, colours: Theme, *, size: float
+) -> Any:
+    return axes.scatter(
         points[:, 0],
         points[:, 1],
         c=scores,
         cmap="viridis",
         vmin=SCORES[0],
         vmax=SCORES[1],
-        s=34,
+        s=size,
         alpha=0.9,
         edgecolors=colours.background,
         linewidths=0.4,
     )
-    axes.set_xlabel(f"first component ({share[0]:.0%} of the variance)")
-    second = share[1] if len(share) > 1 else 0.0
-    axes.set_ylabel(f"second component ({second:.0%})")
+
+
+def _score_bar(figure: Figure, drawn: Any, axes: Any, label: str, colours: Theme) -> None:
     bar = figure.colorbar(drawn, ax=axes, ticks=[1, 2, 3, 4, 5], pad=0.02, aspect=28)
-    bar.set_label("basis score (1 bad, 5 excellent)", color=colours.muted, fontsize=9)
+    bar.set_label(label, color=colours.muted, fontsize=9)
     bar.ax.tick_params(colors=colours.muted, labelsize=9, length=0)
     bar.outline.set_visible(False)
-    return figure
 
 
 def to_png(figure: Figure, *, dpi: int = 144) -> bytes:

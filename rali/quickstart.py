@@ -1,13 +1,14 @@
 """From nothing to a scored picture: the whole pipeline on photographs that every install has.
 
-scikit-image's and scikit-learn's photographs are degraded, nano is distilled on some of them and
-evaluated on others (whole contents, never trained on), exported, and shown in `report.html`.
+scikit-image's and scikit-learn's photographs are degraded; on some of them the nano teacher is
+trained and says what it sees, and from that a nano student is distilled, which is evaluated on the
+others (whole contents, never trained on), exported, and shown in `report.html`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -16,15 +17,16 @@ from typing import Any
 from .align import AlignConfig
 from .degradations import degrade_folder
 from .distill import DistillConfig, distill, training_rows
+from .errors import require
 from .evaluate import evaluate
 from .fit import FitConfig
 from .manifest import Row, write_manifest
 from .progress import Report
-from .reference import build_reference_triplets, requested_triplets
 from .report import write_report
 from .run_folder import RunFolder
 from .scorer import Scorer
 from .splits import assign_splits
+from .triplets import Triplet, read_triplets
 
 # Photographs of scenes: the packages' textures and microscope pictures look like none of them.
 PHOTOGRAPHS = {
@@ -49,6 +51,17 @@ CONFIG = DistillConfig(
     align=AlignConfig(epochs=8, batch_size=64, lr=3e-4),
     fit=FitConfig(temperature=0.15, steps=600),
 )
+TEACHING: dict[str, Any] = {
+    "epochs": 0.5,
+    "prompts_per_step": 8,
+    "num_generations": 6,
+    "micro_batch": 48,
+    "lr": 1e-4,
+    "max_completion_length": 200,
+    "dtype": "float32",
+    "gradient_checkpointing": False,
+    "save_every": 5,
+}
 
 
 def photographs() -> list[Path]:
@@ -62,7 +75,7 @@ def quickstart(
     folder: str | Path,
     pictures: Sequence[Path] = (),
     *,
-    report: Callable[[str, int, int, float | None], None],
+    report: Report,
 ) -> dict[str, Any]:
     """Run every stage that is not done yet; returns the summary that `summary.json` holds.
 
@@ -83,13 +96,10 @@ def quickstart(
         manifest = run.folder / "manifest.csv"
         write_manifest(rows, manifest)
     train, _ = training_rows(rows)
-    with run.timed("rationales"):
-        texts = run.folder / "triplets"
-        asked = {"count": RATIONALES, "seed": CONFIG.seed}
-        build_reference_triplets(
-            train, texts, **asked, progress=lambda i, n: report("rationales", i, n, None)
-        )
-        triplets = requested_triplets(train, texts, **asked)
+    with run.timed("teach"):
+        teacher = _teach(run.folder / "teacher", manifest, report)
+    with run.timed("harvest"):
+        triplets, failure_rate = _harvest(teacher, train, run.folder / "triplets", report)
     student = distill(
         CONFIG,
         rows,
@@ -119,8 +129,11 @@ def quickstart(
         student.save_pretrained(model)
         (run.folder / "evaluation.json").write_text(json.dumps(evaluation, indent=2), "utf-8")
     with run.timed("report"):
+        from rali.teacher.report import training_section
+        from rali.teacher.sheets import rationales_section
+
         report("report", 0, 1, None)
-        summary = _summary(run, rows, evaluation, agreement.max_difference)
+        summary = _summary(run, rows, evaluation, agreement.max_difference, failure_rate)
         scored = [
             {"image": str(result.source), "score": result.score, "error": result.error}
             for result in (Scorer(onnx).score_many(pictures) if pictures else ())
@@ -150,16 +163,59 @@ def quickstart(
             user_pictures=scored,
             config=asdict(CONFIG),
             truth="score of the degradation",
+            sections=[
+                training_section(RunFolder(run.folder / "teacher"), "The teacher's training"),
+                rationales_section([run.folder / "triplets"], count=6),
+            ],
         )
         report("report", 1, 1, None)
-    summary = _summary(run, rows, evaluation, agreement.max_difference)
+    summary = _summary(run, rows, evaluation, agreement.max_difference, failure_rate)
     summary["pictures"] = scored
     (run.folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
     return summary
 
 
+def _teach(folder: Path, manifest: Path, report: Report) -> Path:
+    """A short reinforcement learning of the nano teacher on the pictures to train on."""
+    require("trl", "teach")
+    from rali.teacher.grpo import GrpoConfig, train
+    from rali.teacher.tasks import TaskConfig
+
+    config = GrpoConfig(
+        model="nano",
+        tasks=[TaskConfig(manifests=[str(manifest)])],
+        **TEACHING,
+    )
+    return train(config, folder, report=lambda stage, i, n, reward: report("teach", i, n, reward))
+
+
+def _harvest(
+    teacher: Path, rows: Sequence[Row], folder: Path, report: Report
+) -> tuple[list[Triplet], float]:
+    """What the teacher says of the pictures to train on, and the share that made no sense."""
+    from rali.teacher.engines import Sampling, load_engine
+    from rali.teacher.harvest import harvest
+    from rali.teacher.prompts import find_prompt
+
+    summary = harvest(
+        load_engine("transformers", str(teacher), batch_size=48),
+        rows,
+        find_prompt("visualquality-r1/score"),
+        folder,
+        seeds=RATIONALES,
+        sampling=Sampling(max_new_tokens=200),
+        batch_size=96,
+        progress=lambda i, n: report("harvest", i, n, None),
+    )
+    return read_triplets(folder), summary.failure_rate
+
+
 def _summary(
-    run: RunFolder, rows: Sequence[Row], evaluation: dict[str, Any], difference: float
+    run: RunFolder,
+    rows: Sequence[Row],
+    evaluation: dict[str, Any],
+    difference: float,
+    failure_rate: float,
 ) -> dict[str, Any]:
     result = evaluation["datasets"]["degraded"]
     stages = run.seconds()
@@ -169,6 +225,7 @@ def _summary(
         "n": result["n"],
         "held_out_photographs": len({row.content for row in rows if row.split == "test"}),
         "onnx_max_difference": difference,
+        "rationales_not_parsed": round(failure_rate, 4),
         "seconds": round(sum(stages.values()), 2),
         "stages": stages,
     }

@@ -105,6 +105,7 @@ def write_report(
     user_pictures: Sequence[Json] = (),
     config: Json | None = None,
     truth: str = "human score",
+    sections: Sequence[str] = (),
 ) -> Path:
     """Write the report; a section whose data are missing is left out.
 
@@ -122,6 +123,7 @@ def write_report(
         user_pictures: {"image", "score" or None, "error" or None}.
         config: the resolved configuration, shown as JSON.
         truth: what `mos` is, e.g. "human score" or "score of the degradation".
+        sections: HTML of `section_html`, shown before the stages.
 
     Returns:
         The path written.
@@ -183,6 +185,7 @@ def write_report(
         )
     if training:
         parts.append(section_html("Training", "".join(training)))
+    parts += sections
     if stages:
         parts.append(section_html("Stages", _stages_table(stages)))
     if config is not None:

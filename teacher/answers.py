@@ -74,6 +74,14 @@ NUMBER = re.compile(
 _LABEL = re.compile(r"\bimage[\s_]*(?P<letter>[ab])\b|\b(?P<similar>similar|comparable)\b", re.I)
 _LETTER = re.compile(r"\W*(?P<letter>[ab])\W*", re.I)
 _DOUBT = re.compile(r"\b(?:not|never|neither|nor|or|than|worse|inferior|lower|less)\b|n['’]t", re.I)
+# Keys as models spell them, with spaces for underscores and hyphens.
+_RATING = ("rating", "score", "overall rating", "overall score", "quality rating", "quality score",
+           "overall quality rating", "overall quality score", "image quality rating",
+           "image quality score", "final rating", "final score")  # fmt: skip
+_CLASS = ("class", "distortion", "distortion class", "distortion type",
+          "degradation", "degradation class", "degradation type")  # fmt: skip
+_SEVERITY = ("severity", "severity level", "level", "distortion severity", "distortion level",
+             "degradation severity", "degradation level")  # fmt: skip
 _SEVERITIES = {name: level for level, name in enumerate(SEVERITY_NAMES)} | {
     "null": 0,
     "no": 0,
@@ -140,7 +148,7 @@ def format_reward(text: str, prompt: Prompt, *, strict: bool = False) -> float:
         if strict and right:
             try:
                 right = set(json.loads(content)) == _KEYS[prompt.task]
-            except ValueError:
+            except (ValueError, RecursionError):
                 right = False
     elif prompt.answer == "number":
         right = NUMBER.fullmatch(content) is not None
@@ -204,15 +212,16 @@ def _content(text: str, prompt: Prompt) -> str:
     raise _UnreadableError("there is no closed <answer>")
 
 
-def _values(content: str, *names: str) -> list[str]:
-    """What the object in `content` (or the bare pairs) holds under a key with one of the names."""
+def _values(content: str, names: tuple[str, ...]) -> list[str]:
+    """What the object in `content` (or the bare pairs) holds under a key of one of the names."""
     objects = _OBJECT.findall(content)
     if not objects and ("{" in content or "}" in content):
         raise _UnreadableError("the object in the answer is not closed")
     values = []
     for pair in _PAIR.finditer("\n".join(objects) if objects else content):
         key = pair["key"].lower().replace("_", " ").replace("-", " ")
-        if any(name in key for name in names):
+        key = re.sub(r"^(?:the|my) | is$", "", key)
+        if key in names:
             values.append(pair["value"].strip().strip("\"'").strip())
     if len(set(values)) > 1:
         raise _UnreadableError(f"the answer gives {names[0]} more than once")
@@ -220,13 +229,14 @@ def _values(content: str, *names: str) -> list[str]:
 
 
 def _score(content: str, prompt: Prompt) -> float:
-    values = _values(content, "rating", "score")
-    if not values and "{" in content:
-        raise _UnreadableError("the object in the answer has no rating")
+    values = _values(content, _RATING)
+    if not values and ("{" in content or _PAIR.search(content)):
+        raise _UnreadableError("the answer has no rating")
     text = values[0] if values else content
     numbers = list(NUMBER.finditer(text))
     rest = NUMBER.sub(" ", text)
-    if len(numbers) != 1 or any(character.isnumeric() for character in rest):
+    doubtful = _DOUBT.search(rest) or re.search(r"[/:]|\b(?:out\s+of|between|from)\b", rest, re.I)
+    if len(numbers) != 1 or doubtful or any(character.isnumeric() for character in rest):
         raise _UnreadableError("the answer holds no number that stands alone")
     value = float(numbers[0]["value"])
     most = numbers[0]["most"]
@@ -238,7 +248,7 @@ def _score(content: str, prompt: Prompt) -> float:
 
 
 def _degradation(content: str) -> tuple[str, int | None]:
-    named = _values(content, "class", "distortion", "degradation")
+    named = _values(content, _CLASS)
     if not named:
         raise _UnreadableError("the answer names no class of distortion")
     name = named[0].strip("[]").strip().strip("\"'")
@@ -246,7 +256,7 @@ def _degradation(content: str) -> tuple[str, int | None]:
         distortion = canonical(name)
     except InputError as error:
         raise _UnreadableError(str(error)) from None
-    severities = _values(content, "severity", "level")
+    severities = _values(content, _SEVERITY)
     how = severities[0].lower() if severities else ""
     severity = int(how) if re.fullmatch("[0-5]", how) else _SEVERITIES.get(how)
     return distortion, severity

@@ -55,6 +55,11 @@ class Engine(Protocol):
 
     name: str
 
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """Least and most of a picture's, after its resize."""
+        ...
+
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[str]:
         """One text per request, in order, without special tokens."""
         ...
@@ -109,6 +114,10 @@ class TransformersEngine:
         self.model, self.processor = model, processor
         self.name, self.batch_size = name, batch_size
 
+    @property
+    def pixels(self) -> tuple[int, int]:
+        return _pixels(self.processor)
+
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[str]:
         texts: list[str] = []
@@ -134,6 +143,7 @@ class TransformersEngine:
             temperature=None,
             top_p=None,
             top_k=None,
+            repetition_penalty=1.0,  # as vLLM and TRL draw, whatever the model's own default
             max_new_tokens=sampling.max_new_tokens,
             logits_processor=LogitsProcessorList([SeededSampling(seeds, sampling)]),
         )
@@ -169,8 +179,7 @@ class VllmEngine:
         self.name = name or teacher_name(model)
         self.processor = load_processor(model, min_pixels=min_pixels, max_pixels=max_pixels)
         # One size for both, or vLLM would see other pictures than transformers does.
-        size = self.processor.image_processor.size
-        look = {"min_pixels": size["shortest_edge"], "max_pixels": size["longest_edge"]}
+        look = dict(zip(("min_pixels", "max_pixels"), self.pixels, strict=True))
         self.llm = vllm.LLM(
             **{
                 "model": teacher_place(model),
@@ -180,6 +189,10 @@ class VllmEngine:
                 **options,
             }
         )
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        return _pixels(self.processor)
 
     def inputs(self, request: Request) -> dict[str, Any]:
         """What vLLM is given: each picture has one placeholder, which vLLM itself widens."""
@@ -230,9 +243,11 @@ def load_engine(
         options: further arguments of vLLM's LLM.
 
     Raises:
-        InputError: no such engine or model.
+        InputError: no such engine or model, or options that it does not take.
         MissingExtraError: the engine's package is not installed.
     """
+    if options and engine != "vllm":
+        raise InputError(f"{', '.join(options)}: the {engine} engine takes no further options.")
     if engine == "transformers":
         loaded = load_teacher(model, dtype=dtype, min_pixels=min_pixels, max_pixels=max_pixels)
         loaded[0].to("cuda" if torch.cuda.is_available() else "cpu").eval()
@@ -259,6 +274,11 @@ def filled(request: Request) -> list[dict[str, Any]]:
         }
         for message in request.prompt.messages()
     ]
+
+
+def _pixels(processor: Any) -> tuple[int, int]:
+    size = processor.image_processor.size
+    return size["shortest_edge"], size["longest_edge"]
 
 
 def _open(path: Path) -> Image.Image:

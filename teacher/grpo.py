@@ -17,6 +17,7 @@ from typing import Any
 
 from rali.config import check_numbers
 from rali.errors import InputError, require
+from rali.manifest import Row
 from rali.progress import Report
 from rali.run_folder import RunFolder
 
@@ -61,8 +62,7 @@ class GrpoConfig(TrainingConfig):
             with those on its process only.
         group: examples of one task and data set drawn together; 0 takes all that are compared.
         draw: "size" passes over each example once an epoch, "uniform" draws data sets equally.
-        lr_end: last rate, reached by lr_schedule "linear" or "polynomial" (linear to lr_end), or
-            "constant".
+        lr_schedule: "linear" to 0, "polynomial" (linear to lr_end), or "constant".
         beta: weight of the KL divergence from the start.
         temperature: of the rollouts. max_completion_length: in tokens.
         vision: whether the vision tower learns. lora: an adapter.
@@ -95,6 +95,8 @@ class GrpoConfig(TrainingConfig):
             raise InputError(
                 f"lr_schedule is {self.lr_schedule!r}; there are linear, polynomial, constant."
             )
+        if self.lr_end and self.lr_schedule != "polynomial":
+            raise InputError(f"lr_end needs lr_schedule: polynomial, not {self.lr_schedule}.")
 
     def plan(self, processes: int = 1) -> BatchPlan:
         """The batch arithmetic for so many processes."""
@@ -150,10 +152,11 @@ def train(config: GrpoConfig, output: str | Path, *, report: Report | None = Non
     output = Path(output)
     plan = config.plan(int(os.environ.get("WORLD_SIZE", 1)))
     drawn = ordered_examples(config, plan)
+    seen = config.watch.rows()
     claim(config, drawn, output)
     if finished(output):
         return output / "model"
-    trainer, watch = build_trainer(config, plan, drawn, output, report)
+    trainer, watch = build_trainer(config, plan, drawn, output, seen, report)
     return train_to(output, trainer, watch)
 
 
@@ -162,9 +165,10 @@ def build_trainer(
     plan: BatchPlan,
     drawn: Sequence[Example],
     output: Path,
+    seen: list[Row],
     report: Report | None = None,
 ) -> tuple[Any, Watch]:
-    """TRL's GRPOTrainer with everything in its place, and who watches it."""
+    """TRL's GRPOTrainer with everything in its place, and who watches it on the rows `seen`."""
     require("trl", "teach")
     from trl import GRPOConfig as TrlConfig
     from trl import GRPOTrainer
@@ -176,6 +180,7 @@ def build_trainer(
     scoring = [prompt for prompt in rewards.prompts if prompt.task == "score"]
     watch = Watch(
         config.watch,
+        seen,
         RunFolder(output),
         scoring[0] if scoring else PROMPTS["visualquality-r1/score"],
         processor,

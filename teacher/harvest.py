@@ -1,17 +1,21 @@
 """Harvest: a teacher looks at every picture with several seeds, and what it says is kept.
 
-In come an engine, manifest rows and a prompt; out comes a folder of triplets (SPEC §3). A text that
-cannot be parsed is kept too, marked, and asked for again with another seed, up to a limit. A run
+In come an engine, manifest rows and a prompt; out comes a folder of triplets (SPEC §3), beside
+`harvest.json`, how they were drawn, and `summary.json`, what came of it. A text that cannot be
+parsed is kept too, marked, and asked for again with another seed, up to a limit. A run
 that is killed loses at most the batch in flight; started again it does only what is missing.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rali.errors import InputError
+from rali.files import replace_atomically
 from rali.manifest import Row
 from rali.progress import Progress
 from rali.triplets import Triplet, TripletWriter, check_same, image_sha256, read_triplets
@@ -75,7 +79,7 @@ def harvest(
 
     Raises:
         InputError: a prompt of another task, or a folder with another teacher's texts, another
-            prompt's or other scores.
+            prompt's, those of other sampling or pixels, or with other scores.
     """
     if prompt.task not in ("score", "description"):
         raise InputError(
@@ -89,6 +93,8 @@ def harvest(
         )
     sampling = sampling or Sampling()
     folder = Path(folder)
+    _claim(folder, {"teacher": engine.name, "prompt": prompt.name, **asdict(sampling),
+                    "pixels": list(engine.pixels)})  # fmt: skip
     rows = list({row.image.resolve(): row for row in rows}.values())
     if folder.is_dir() and any(folder.glob("*.parquet")):
         check_same(rows, folder, engine.name, prompt.text)
@@ -144,11 +150,34 @@ def harvest(
             todo[:] = [pair for pair in todo if pair[0].image not in unreadable]
             if progress:
                 progress(total - len(todo), total)
-    return HarvestSummary(
+    summary = HarvestSummary(
         pictures=len(rows),
         unreadable=tuple(unreadable.values()),
         **counts,
     )
+    _write_json(asdict(summary) | {"failure_rate": summary.failure_rate}, folder / "summary.json")
+    return summary
+
+
+def _claim(folder: Path, settings: dict[str, Any]) -> None:
+    """Note how texts are drawn beside the shards; refuse a folder of texts drawn otherwise."""
+    file = folder / "harvest.json"
+    if file.is_file():
+        known = json.loads(file.read_text("utf-8"))
+        other = [f"{k} {known.get(k)!r}" for k, v in settings.items() if known.get(k) != v]
+        if other:
+            raise InputError(
+                f"{folder} holds a harvest with {', '.join(other)}; give another folder, or the "
+                "same settings to go on."
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(settings, file)
+
+
+def _write_json(values: dict[str, Any], path: Path) -> None:
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    replace_atomically(path, lambda target: target.write_text(text, "utf-8"))
 
 
 def _triplet(row: Row, digest: str, told: Told, prompt: Prompt, teacher: str, seed: int) -> Triplet:

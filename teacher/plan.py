@@ -24,6 +24,7 @@ class BatchPlan:
         generations: completions per prompt.
         micro_batch: completions that one process takes through the model at once.
         compared: prompts among which a picture finds its partners.
+        ranked: whether a reward compares them.
     """
 
     processes: int
@@ -31,6 +32,7 @@ class BatchPlan:
     generations: int
     micro_batch: int
     compared: int
+    ranked: bool = True
 
     @property
     def local_prompts(self) -> int:
@@ -44,10 +46,12 @@ class BatchPlan:
     def words(self) -> str:
         """The arithmetic in words."""
         each = f" on each of {self.processes} processes" if self.processes > 1 else ""
-        scope = "" if self.compared == self.prompts else f", {self.compared} at a time"
+        scope = " compared" if self.ranked else ""
+        if self.ranked and self.compared < self.prompts:
+            scope += f", {self.compared} at a time"
         return (
             f"{self.local_prompts} prompts × {self.generations} completions{each} = "
-            f"{self.prompts} pictures compared{scope}; {self.prompts * self.generations} "
+            f"{self.prompts} pictures{scope}; {self.prompts * self.generations} "
             f"completions per step, {self.accumulation} passes of {self.micro_batch} on a process."
         )
 
@@ -96,7 +100,7 @@ def plan_batch(
             f"RL2R compares pictures, and only {compared} would meet; give a prompts_per_step of "
             f"{2 if pair_scope == 'global' else 2 * processes} or more{more}."
         )
-    return BatchPlan(processes, prompts_per_step, num_generations, micro_batch, compared)
+    return BatchPlan(processes, prompts_per_step, num_generations, micro_batch, compared, ranked)
 
 
 @dataclass(frozen=True)

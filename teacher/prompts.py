@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+from rali.config import from_dict, read_yaml
 from rali.degradations import SEVERITY_NAMES, canonical
 from rali.errors import InputError
 
@@ -208,12 +210,39 @@ def score_prompt(
     return dataclasses.replace(default, name=name, text=text, low=low, high=high)
 
 
+@dataclass
+class Question:
+    """A YAML file's own question for a score; see `score_prompt`.
+
+    Attributes:
+        name: by default the file's, without its ending.
+    """
+
+    question: str = ""
+    name: str = ""
+    low: float = 1.0
+    high: float = 5.0
+    meaning: list[str] = field(default_factory=lambda: ["very poor quality", "excellent quality"])
+
+
 def find_prompt(name: str) -> Prompt:
-    """The prompt of this name.
+    """The prompt of this name, or of a YAML file with a `Question`.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or the file holds no question.
     """
+    if name.endswith((".yaml", ".yml")):
+        own = from_dict(Question, read_yaml(name))
+        if len(own.meaning) != 2:
+            raise InputError(f"{name}: meaning is {own.meaning!r}; give what low and high mean.")
+        low, high = own.meaning
+        return score_prompt(
+            own.question, name=own.name or Path(name).stem, low=own.low, high=own.high,
+            meaning=(low, high),
+        )  # fmt: skip
     if name not in PROMPTS:
-        raise InputError(f"no prompt is called {name!r}; there are {', '.join(PROMPTS)}.")
+        raise InputError(
+            f"no prompt is called {name!r}; there are {', '.join(PROMPTS)}. A question of your own "
+            "is a .yaml file with `question`, `low`, `high` and `meaning`."
+        )
     return PROMPTS[name]

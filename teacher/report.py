@@ -60,6 +60,20 @@ def training_curves(rows: list[dict[str, Any]]) -> dict[str, dict[str, Points]]:
     return {name: panels[name] for name in ranked}
 
 
+def training_section(run: RunFolder, title: str = "Training") -> str:
+    """A report's section: the curves of a teacher's training.
+
+    Raises:
+        InputError: nothing was logged.
+    """
+    panels = training_curves(run.metrics())
+    if not panels:
+        raise InputError(f"{run.folder} holds no metrics of a teacher's training.")
+    figures = [curves(panels, theme=theme) for theme in THEMES]
+    caption = "Faint lines are steps, strong ones means."
+    return section_html(title, figure_html(*figures, alt=", ".join(panels), caption=caption))
+
+
 def write_teacher_report(folder: str | Path) -> Path:
     """Write `folder/report.html`.
 
@@ -67,18 +81,9 @@ def write_teacher_report(folder: str | Path) -> Path:
         InputError: the folder is of no training, or nothing was logged in it.
     """
     run = RunFolder(Path(folder))
-    panels = training_curves(run.metrics())
-    if not panels:
-        raise InputError(f"{folder} holds no metrics of a teacher's training.")
     config = read_yaml(run.folder / "config.yaml")
-    figures = [curves(panels, theme=theme) for theme in THEMES]
     parts = [
-        section_html(
-            "Training",
-            figure_html(
-                *figures, alt=", ".join(panels), caption="Faint lines are steps, strong ones means."
-            ),
-        ),
+        training_section(run),
         _probes(run.folder / PROBES),
         section_html(
             "Configuration",

@@ -39,5 +39,5 @@ def degradation_reward(
 
 
 def comparison_reward(answer: Answer, result: str) -> float:
-    """1 if the choice (`A`, `B`, `similar`) is right, else 0; Q-Insight §4.5."""
+    """1 if the choice (`A`, `B`, `similar`) is right, else 0; Q-Insight, appendix C."""
     return float(isinstance(answer, Comparison) and answer.choice == result)

@@ -146,6 +146,7 @@ def train_sft(
 
     output = Path(output)
     own = list(examples) if examples is not None else sft_examples(config)
+    seen = config.watch.rows()
     claim(config, own, output)
     if finished(output):
         return output / "model"
@@ -158,6 +159,7 @@ def train_sft(
         seeing.requires_grad_(False)
     watch = Watch(
         config.watch,
+        seen,
         RunFolder(output),
         PROMPTS["visualquality-r1/score"],
         processor,
@@ -171,6 +173,7 @@ def train_sft(
         lr_scheduler_type="cosine",
         warmup_steps=config.warmup,
         weight_decay=config.weight_decay,
+        train_sampling_strategy="sequential",
         completion_only_loss=True,
         max_length=None,  # a cut would part pictures from their tokens
     )

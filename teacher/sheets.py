@@ -1,10 +1,11 @@
-"""Sheets of pictures with what two teachers said of them, side by side (RALI, Figs. A.2 and A.3).
+"""Sheets of pictures with what teachers said of them, side by side (RALI, Figs. A.2 and A.3).
 
-In come two folders of triplets; out comes one HTML page.
+In come folders of triplets; out comes HTML: a page, or a section of a report.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -19,43 +20,48 @@ from rali.triplets import Triplet, read_triplets
 def write_sheet(
     first: str | Path, second: str | Path, path: str | Path, *, count: int = 12, seed: int = 0
 ) -> Path:
-    """Write a page with pictures that both folders know, evenly spaced over their human scores.
+    """Write a page with pictures that both folders know; see `rationales_section`."""
+    body = rationales_section([first, second], count=count, seed=seed)
+    page = page_html("Two teachers", "What they said of the same pictures.", body)
+    path = Path(path)
+    replace_atomically(path, lambda target: target.write_text(page, "utf-8"))
+    return path
+
+
+def rationales_section(folders: Sequence[str | Path], *, count: int = 12, seed: int = 0) -> str:
+    """A report's section: pictures that all folders know, evenly spaced over their human scores.
 
     Args:
-        first, second: folders of triplets. count: pictures.
+        folders: of triplets, one per teacher. count: pictures.
         seed: of the choice among a picture's texts.
 
     Raises:
         InputError: the folders share no picture with a usable text.
     """
     draw = np.random.default_rng(seed)
-    a, b = _usable(first), _usable(second)
-    shared = [image for image in a if image in b]
+    teachers = [_usable(folder) for folder in folders]
+    shared = [image for image in teachers[0] if all(image in other for other in teachers)]
     if not shared:
-        raise InputError(f"{first} and {second} share no picture with a usable text.")
-    shared.sort(key=lambda image: (-(a[image][0].score or 0.0), str(image)))
+        raise InputError(f"{' and '.join(map(str, folders))} share no picture with a usable text.")
+    shared.sort(key=lambda image: (-(teachers[0][image][0].score or 0.0), str(image)))
     picks = np.unique(np.linspace(0, len(shared) - 1, min(count, len(shared))).round()).astype(int)
     rows = []
     for image in (shared[pick] for pick in picks):
-        one, other = (own[int(draw.integers(len(own)))] for own in (a[image], b[image]))
-        rows.append(_row(image, one, other))
-    names = [own[shared[0]][0].teacher for own in (a, b)]
+        said = [own[image][int(draw.integers(len(own[image])))] for own in teachers]
+        rows.append(_row(image, said))
+    names = [own[shared[0]][0].teacher for own in teachers]
     heads = "".join(f"<th scope=col>{escape(name)}</th>" for name in ("picture", *names))
     style = (
-        "<style>.sheet td{text-align:left;width:42%}.sheet img{width:200px;border-radius:8px}"
-        ".sheet b{font-size:1.2rem}</style>"
+        f"<style>.sheet td{{text-align:left;width:{84 // len(teachers)}%}}"
+        ".sheet img{width:200px;max-width:28vw;border-radius:8px}.sheet b{font-size:1.2rem}</style>"
     )
     table = (
         f"<table class=sheet><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
-    body = section_html(
+    return section_html(
         "Rationales", style + f"<div class=wide>{table}</div>",
-        "Evenly spaced from the best to the worst human score, not chosen by hand.",
+        "Evenly spaced from the best to the worst true score, not chosen by hand.",
     )  # fmt: skip
-    page = page_html("Two teachers", f"{names[0]} beside {names[1]}.", body)
-    path = Path(path)
-    replace_atomically(path, lambda target: target.write_text(page, "utf-8"))
-    return path
 
 
 def _usable(folder: str | Path) -> dict[Path, list[Triplet]]:
@@ -66,15 +72,15 @@ def _usable(folder: str | Path) -> dict[Path, list[Triplet]]:
     return found
 
 
-def _row(image: Path, first: Triplet, second: Triplet) -> str:
+def _row(image: Path, said: Sequence[Triplet]) -> str:
     try:
         picture = f'<img src="{thumbnail(image)}" alt="{escape(image.name)}">'
     except PictureError as error:
         picture = escape(str(error))
-    human = "" if first.score is None else f"human {first.score:.2f}"
+    human = "" if said[0].score is None else f"true score {said[0].score:.2f}"
     cells = "".join(
         f"<td>{'' if t.teacher_score is None else f'<b>{t.teacher_score:.2f}</b><br>'}"
         f"{escape(t.reasoning)}</td>"
-        for t in (first, second)
+        for t in said
     )
     return f"<tr><th scope=row>{picture}<br><small>{escape(human)}</small></th>{cells}</tr>"

@@ -16,7 +16,7 @@ from rali.degradations import canonical
 from rali.errors import InputError
 from rali.manifest import read_manifest, read_pairs
 
-from .prompts import PROMPTS, Prompt, degradation_prompt, find_prompt, score_prompt
+from .prompts import Prompt, degradation_prompt, find_prompt
 from .rl2r import VARIANTS
 
 REWARDS = ("rl2r", "threshold")
@@ -28,9 +28,8 @@ class TaskConfig:
 
     Attributes:
         manifests: files of labelled pictures; for a comparison, of pairs.
-        prompt: the name of a prompt of the papers, or with `question` a name for it.
-        question: asks something else than quality (aesthetics, age, …) for a score.
-        low, high: the range of that score.
+        prompt: the name of a prompt of the papers, or a YAML file that asks something else than
+            quality (aesthetics, age, …) for a score; see `prompts.find_prompt`.
         classes: for degradation, the classes to tell apart; Q-Insight's four by default.
         reward: for a score, "rl2r" (VisualQuality-R1) or "threshold" (Q-Insight).
         variant: RL2R's: "fidelity", or one of the ablation's "binary", "probability_average",
@@ -44,9 +43,6 @@ class TaskConfig:
 
     manifests: list[str] = field(default_factory=list)
     prompt: str = "visualquality-r1/score"
-    question: str = ""
-    low: float = 1.0
-    high: float = 5.0
     classes: list[str] = field(default_factory=list)
     reward: str = "rl2r"
     variant: str = "fidelity"
@@ -67,10 +63,6 @@ class TaskConfig:
 
     def resolve(self) -> Prompt:
         """The prompt that these settings ask for."""
-        if self.question:
-            if self.prompt in PROMPTS:
-                raise InputError(f"{self.prompt} has a question already; give `prompt` a new name.")
-            return score_prompt(self.question, name=self.prompt, low=self.low, high=self.high)
         if self.classes:
             return degradation_prompt(tuple(self.classes))
         return find_prompt(self.prompt)
@@ -138,8 +130,8 @@ def _from_manifest(path: str, prompt: Prompt, task: int, split: str) -> list[Exa
         if prompt.task == "degradation":
             if not row.distortion or row.severity is None:
                 continue
-            name = canonical(row.distortion) if row.severity else "null"
-            if name in (*prompt.classes, "null"):
+            name = _canonical_or_none(row.distortion) if row.severity else "null"
+            if name and name in (*prompt.classes, "null"):
                 severity = row.severity
                 found.append(
                     Example(task, (row.image,), dataset, distortion=name, severity=severity)
@@ -148,6 +140,13 @@ def _from_manifest(path: str, prompt: Prompt, task: int, split: str) -> list[Exa
             score = None if row.score is None else rescale(row.score, prompt)
             found.append(Example(task, (row.image,), dataset, score=score))
     return found
+
+
+def _canonical_or_none(name: str) -> str | None:
+    try:
+        return canonical(name)
+    except InputError:  # a class of another data set
+        return None
 
 
 def _from_pairs(path: str, prompt: Prompt, task: int, split: str) -> list[Example]:

@@ -113,7 +113,7 @@ def claim(config: TrainingConfig, examples: Sequence[Any], output: Path) -> None
         other = [
             name
             for name, value in wanted.items()
-            if name not in FREE and name in before and before[name] != _plain(value)
+            if name not in FREE and name in before and _plain(before[name]) != _plain(value)
         ]
         if other:
             raise InputError(
@@ -137,13 +137,15 @@ def _mark(example: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """As YAML gives it back: lists for tuples."""
-    return json.loads(json.dumps(value, default=str))
+    """As YAML gives it back, without where files lie: what is in them is in the examples' mark."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items() if k not in ("manifests", "triplets")}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def finished(output: Path) -> bool:
-    """Whether `output/model` is whole: its tokenizer is written last."""
-    return (output / "model" / "tokenizer_config.json").is_file()
+    """Whether there is `output/model`, which gets its name when it is whole."""
+    return (output / "model").is_dir()
 
 
 def train_to(output: Path, trainer: Any, watch: Watch) -> Path:
@@ -152,14 +154,26 @@ def train_to(output: Path, trainer: Any, watch: Watch) -> Path:
     An adapter is kept in `output/adapter`, and merged into `output/model`, which any engine loads.
     """
     watch.follow(trainer)
+    if not _sharded(trainer):
+        # FSDP and DeepSpeed keep float32 copies of what learns; without them a step of 1e-6 is
+        # rounded away in bfloat16.
+        for weights in trainer.model.parameters():
+            if weights.requires_grad:
+                weights.data = weights.data.float()
     _go_on(trainer, output / "checkpoints")
-    adapter = hasattr(trainer.model, "peft_config")
-    trainer.save_model(str(output / ("adapter" if adapter else "model")))
+    adapter, partial = hasattr(trainer.model, "peft_config"), output / "model.partial"
+    trainer.save_model(str(output / "adapter" if adapter else partial))
     if trainer.is_world_process_zero():
         if adapter:
-            _merge(trainer, output)
-        trainer.processing_class.save_pretrained(output / "model")
+            _merge(trainer, output / "adapter", partial)
+        trainer.processing_class.save_pretrained(partial)
+        partial.rename(output / "model")
+    trainer.accelerator.wait_for_everyone()
     return output / "model"
+
+
+def _sharded(trainer: Any) -> bool:
+    return bool(trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
 
 
 def last_checkpoint(folder: Path) -> str | None:
@@ -184,8 +198,7 @@ def _go_on(trainer: Any, folder: Path) -> None:
     start. So they are loaded here, the way a model is.
     """
     last = last_checkpoint(folder)
-    whole = not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)  # those have their own
-    if last and whole and not hasattr(trainer.model, "peft_config"):
+    if last and not _sharded(trainer) and not hasattr(trainer.model, "peft_config"):
         saved, _ = load_teacher(last)
         trainer.model.load_state_dict(saved.state_dict())
         logging.getLogger("transformers.trainer").addFilter(_not_about_names)
@@ -196,9 +209,8 @@ def _not_about_names(record: logging.LogRecord) -> bool:
     return "keys in the checkpoint" not in record.getMessage()
 
 
-def _merge(trainer: Any, output: Path) -> None:
+def _merge(trainer: Any, adapter: Path, output: Path) -> None:
     from peft import PeftModel
 
     base, _ = load_teacher(trainer.model.peft_config["default"].base_model_name_or_path)
-    merged = PeftModel.from_pretrained(base, str(output / "adapter")).merge_and_unload()
-    merged.save_pretrained(output / "model")
+    PeftModel.from_pretrained(base, str(adapter)).merge_and_unload().save_pretrained(output)

@@ -81,7 +81,7 @@ class Watch(TrainerCallback):
     """Looks at the model before, while and after it trains, and logs what the trainer logs.
 
     Args:
-        run: where to write. prompt: what pictures are scored with.
+        rows: of `config.rows()`. run: where to write. prompt: what pictures are scored with.
         max_new_tokens: of a text.
         stage: the name of the training in metrics.jsonl.
         report: called with (stage, step, steps, loss).
@@ -90,6 +90,7 @@ class Watch(TrainerCallback):
     def __init__(
         self,
         config: WatchConfig,
+        rows: list[Row],
         run: RunFolder,
         prompt: Prompt,
         processor: Any,
@@ -100,7 +101,7 @@ class Watch(TrainerCallback):
     ) -> None:
         self.config, self.run, self.prompt, self.processor = config, run, prompt, processor
         self.max_new_tokens, self.stage, self.report = max_new_tokens, stage, report
-        self.rows = config.rows()
+        self.rows = rows
         self.trainer: Any = None
 
     def follow(self, trainer: Any) -> None:
@@ -109,6 +110,11 @@ class Watch(TrainerCallback):
         trainer.remove_callback(PrinterCallback)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.trainer.is_fsdp_enabled:
+            # FSDP2 as accelerate makes it does not say so, and `generate` would not wait for the
+            # process with the longest text.
+            model = self.trainer.accelerator.unwrap_model(self.trainer.model_wrapped)
+            model._is_fsdp_managed_module = True
         if state.global_step == 0:
             self.look(0)
 
@@ -116,6 +122,8 @@ class Watch(TrainerCallback):
         due = self.config.every and state.global_step % self.config.every == 0
         if due or state.global_step == state.max_steps:
             self.look(state.global_step)
+        if state.global_step == state.max_steps:
+            control.should_log = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         values = {k: v for k, v in (logs or {}).items() if isinstance(v, int | float)}
@@ -135,16 +143,16 @@ class Watch(TrainerCallback):
         rank, world = accelerator.process_index, accelerator.num_processes
         sampling = Sampling(self.config.temperature, max_new_tokens=self.max_new_tokens)
         with self._engine() as engine:
+            # Every process asks for as many texts, as sharded weights need all of them each time.
             mine = self.rows[rank::world]
+            short = -(-len(self.rows) // world) - len(mine)
             scored = score(
-                engine, [row.image for row in mine], self.prompt,
+                engine, [row.image for row in mine + self.rows[:short]], self.prompt,
                 samples=self.config.samples, sampling=sampling,
             )  # fmt: skip
-            told = []
-            if rank == 0:
-                requests = [Request((Path(p),), self.prompt) for p in self.config.probes]
-                told = ask(engine, requests, Sampling(0, max_new_tokens=self.max_new_tokens))
-        everyone = gather_object(list(zip(mine, scored, strict=True)))
+            requests = [Request((Path(p),), self.prompt) for p in self.config.probes]
+            told = ask(engine, requests, Sampling(0, max_new_tokens=self.max_new_tokens))
+        everyone = gather_object(list(zip(mine, scored, strict=False)))
         if rank:
             return
         for dataset in dict.fromkeys(row.dataset for row, _ in everyone):

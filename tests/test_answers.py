@@ -42,6 +42,7 @@ def said(answer: str, why: str = "Blurry.") -> str:
         ('{"score": 4}', 4.0),
         ('```json\n{"rating": 2.5}\n```', 2.5),
         ('The answer is {"rating": 2.5}.', 2.5),
+        ("The final rating is: 3.5", 3.5),
         ("rating: 3.50", 3.5),  # as in Q-Insight's Fig. A
         ("3.5", 3.5),
         ("+3.5", 3.5),
@@ -69,6 +70,11 @@ def test_scores_are_read_in_many_spellings(answer, value, prompt):
         "42",
         "3,5",  # a decimal comma or two numbers: nobody knows
         '{"rating": 3,5}',
+        '{"confidence_score": 4}',
+        "4 out of ten",
+        "4/ten",
+        "less than 3",
+        "not 3",
         '{"rating": "3,5"}',
         '{"rating": 3, 5}',
         "3 or 4",

@@ -7,6 +7,7 @@ teacher takes the same paths in test_teacher.py.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,7 @@ class Script:
     """Answers with its seed; cannot be parsed where `fails` says so."""
 
     name = "script"
+    pixels = (1, 10_000)
 
     def __init__(self, fails=lambda request: False) -> None:
         self.fails = fails
@@ -132,8 +134,12 @@ def test_a_folder_of_another_teacher_or_prompt_is_refused(rows, tmp_path):
     other.name = "other"
     with pytest.raises(InputError, match="teacher 'script'"):
         harvest(other, rows, VQ, tmp_path / "t", seeds=1)
-    with pytest.raises(InputError, match="another prompt"):
+    with pytest.raises(InputError, match="prompt 'visualquality-r1/score'"):
         harvest(Script(), rows, find_prompt("q-insight/score"), tmp_path / "t", seeds=1)
+    with pytest.raises(InputError, match=r"harvest with temperature 1\.0"):
+        harvest(Script(), rows, VQ, tmp_path / "t", seeds=1, sampling=Sampling(0.5))
+    summary = json.loads((tmp_path / "t" / "summary.json").read_text())
+    assert (summary["texts"], summary["failure_rate"]) == (3, 0)
     with pytest.raises(InputError, match="score or a description"):
         harvest(Script(), rows, find_prompt("q-insight/compare"), tmp_path / "u")
 

@@ -34,7 +34,7 @@ def test_quickstart_survives_a_kill_and_learns_something_that_transfers(tmp_path
     assert summary["srcc"] > 0.62 and summary["held_out_photographs"] >= 3
     assert summary["onnx_max_difference"] <= 1e-4
     assert 1 <= summary["pictures"][0]["score"] <= 5
-    assert set(summary["stages"]) >= {"degrade", "rationales", "align", "fit", "export"}
+    assert set(summary["stages"]) >= {"degrade", "teach", "harvest", "align", "fit", "export"}
     page = (out / "report.html").read_text()
     assert photograph_files[0].name in page
     assert not re.search(r"(src|href)=.https?:", page), "the page needs no network"

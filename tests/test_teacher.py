@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from rali.degradations import degrade_folder
 from rali.errors import InputError
 from rali.manifest import Row, write_manifest
 from rali.run_folder import RunFolder
+from rali.teacher import analysis
 from rali.teacher.analysis import attention_share, map_2d, separation, transplant, visual_features
 from rali.teacher.answers import Description, Score, parse
 from rali.teacher.engines import Request, Sampling, TransformersEngine, load_engine
@@ -174,7 +176,7 @@ def replayed(manifest: Path, folder: Path) -> dict[str, list[float]]:
 
     settings = config(manifest, epochs=0.16, micro_batch=3)
     plan = settings.plan(int(os.environ.get("WORLD_SIZE", 1)))
-    trainer, _ = build_trainer(settings, plan, ordered_examples(settings, plan), folder)
+    trainer, _ = build_trainer(settings, plan, ordered_examples(settings, plan), folder, [])
     texts = [
         "<think>x</think><answer>{}</answer>",
         "<answer>{}",
@@ -264,6 +266,21 @@ def test_an_adapter_goes_on_with_its_own_weights(degraded, tmp_path):
         torch.testing.assert_close(resumed[name], weights, atol=1e-6, rtol=1e-4)
 
 
+def test_fine_tuning_the_tower_leaves_the_tongue(degraded, tmp_path):
+    rows, _ = degraded
+    prompt = find_prompt("ract/description")
+    examples = [SftExample((row.image,), prompt, "The colours are pale.") for row in rows]
+    settings = SftConfig(
+        model="nano", batch_size=10, micro_batch=10, lr=1e-3, dtype="float32", parts="vision",
+        gradient_checkpointing=False,
+    )  # fmt: skip
+    folder = train_sft(settings, tmp_path, examples)
+    before, after = load_teacher("nano")[0].state_dict(), load_teacher(str(folder))[0].state_dict()
+    moved = {name for name in before if not torch.equal(before[name].float(), after[name].float())}
+    assert moved and all(".visual." in name for name in moved)
+    assert "loss" in training_curves(RunFolder(tmp_path).metrics()), "a short training logs too"
+
+
 def test_fine_tuning_learns_its_texts(degraded, tmp_path):
     rows, _ = degraded
     prompt = find_prompt("ract/description")
@@ -315,6 +332,24 @@ def test_a_killed_harvest_ends_with_the_same_triplets(engine, degraded, tmp_path
 
 
 # --- analysis -------------------------------------------------------------------------------------
+
+
+def test_attention_goes_to_the_right_parts():
+    """Two words, two visual tokens, a word; then the five tokens of the text."""
+    text = "<think>sharp</think><answer>4</answer>"
+    offsets = [(0, 7), (7, 12), (12, 28), (28, 29), (29, 38)]
+    heads = torch.zeros(1, 2, 10, 10)
+    # The position before "4" is the one that writes it.
+    heads[0, :, 7] = torch.tensor([0.05, 0.05, 0.15, 0.05, 0.0, 0.1, 0.4, 0.2, 0, 0])
+    model = lambda **_: SimpleNamespace(attentions=[heads, heads])  # noqa: E731
+    asked = {"input_ids": torch.tensor([[1, 2, 99, 99, 3]])}
+    written = {
+        "input_ids": torch.tensor([[4, 5, 6, 7, 8]]), "offset_mapping": torch.tensor([offsets]),
+    }  # fmt: skip
+    thought, score = analysis._spans(text)
+    assert (text[slice(*thought)], text[slice(*score)]) == ("sharp", "4")
+    shares = analysis._shares(model, asked, written, thought, score, 99)
+    assert shares == pytest.approx([0.4, 0.2, 0.1, 0.3])
 
 
 def test_attention_is_shared_out_whole(engine, degraded):

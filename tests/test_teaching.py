@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -232,13 +233,15 @@ def test_a_checkpoint_that_was_cut_off_is_not_gone_on_from(tmp_path):
 
 
 def test_a_run_with_other_settings_is_refused(tmp_path):
-    config, run = GrpoConfig(lr=1e-5), tmp_path / "run"
+    config, run = GrpoConfig(lr=1e-5, tasks=[TaskConfig(manifests=["one.csv"])]), tmp_path / "run"
     drawn = [Example(0, (tmp_path / f"{i}.png",), "one", score=2.0 + i) for i in range(3)]
     claim(config, drawn, run)
     moved = [dataclasses.replace(e, images=(Path("/mnt") / e.images[0].name,)) for e in drawn]
-    claim(dataclasses.replace(config, save_every=7), moved, run)
+    task = TaskConfig(manifests=["/mnt/one.csv"])
+    claim(dataclasses.replace(config, save_every=7, tasks=[task]), moved, run)
     with pytest.raises(InputError, match=r"other settings \(lr, lora\)"):
-        claim(GrpoConfig(lr=2e-5, lora=dataclasses.replace(config.lora, rank=8)), drawn, run)
+        lora = dataclasses.replace(config.lora, rank=8)
+        claim(dataclasses.replace(config, lr=2e-5, lora=lora), drawn, run)
     with pytest.raises(InputError, match="other examples"):
         claim(config, [*drawn[:2], dataclasses.replace(drawn[2], score=1.0)], run)
 
@@ -252,7 +255,8 @@ def test_a_run_with_other_settings_is_refused(tmp_path):
         ("visualquality-r1-kadid", GrpoConfig, {"num_generations": 6, "beta": 0.04, "epochs": 10,
                                                 "lr": 1e-6, "pair_scope": "process"}),
         ("visualquality-r1-kadid-spaq", GrpoConfig, {"num_generations": 6, "beta": 0.04}),
-        ("q-insight", GrpoConfig, {"num_generations": 8, "beta": 1e-3, "lr_end": 1e-9}),
+        ("q-insight", GrpoConfig, {"num_generations": 8, "beta": 1e-3, "lr_end": 1e-9,
+                                   "epochs": 10}),
         ("q-insight-compare", GrpoConfig, {"epochs": 8, "beta": 1e-3}),
         ("ract-rl", GrpoConfig, {"num_generations": 8, "beta": 1e-3}),
         ("ract-sft", SftConfig, {"parts": "all"}),
@@ -263,10 +267,13 @@ def test_recipes_hold_the_papers_numbers(name, kind, expected):
     for field, value in expected.items():
         assert getattr(config, field) == value
     if kind is GrpoConfig:
-        processes = 16 if name.startswith("visual") else 2
-        assert config.plan(processes).local_prompts == {16: 8}.get(
-            processes, config.prompts_per_step // 2
-        )
+        told = re.search(r"--num_processes (\d+)", (RECIPES / f"{name}.yaml").read_text())
+        plan = config.plan(int(told[1]) if told else 8)  # fsdp2.yaml's
+        assert plan.prompts * plan.generations == {"visualquality-r1": 768, "q-insight-compare": 32
+            }.get(name.removesuffix("-kadid-spaq").removesuffix("-kadid"), 128)  # fmt: skip
+        for task in config.tasks:
+            assert (task.threshold, task.class_weight, task.level_weight) == (0.35, 0.25, 0.75)
+            assert task.fidelity_eps == 1e-6
 
 
 def test_a_7b_teacher_fits_where_the_recipes_say(monkeypatch):

@@ -22,13 +22,23 @@ Model = Annotated[
     str, typer.Option("--model", "-m", help="nano, a folder or a hub id of a Qwen2.5-VL.")
 ]
 EngineName = Annotated[str, typer.Option("--engine", help="transformers or vllm.")]
-PromptName = Annotated[str, typer.Option(help="Name of the prompt.")]
+PromptName = Annotated[str, typer.Option(help="Name of a prompt, or a YAML file of yours.")]
 Temperature = Annotated[
     float, typer.Option(min=0, help="Of the sampling; 0 takes the likeliest text.")
 ]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Longest text, in tokens.")]
 MaxPixels = Annotated[
     int | None, typer.Option(help="Of a picture after its resize.", show_default="the model's own")
+]
+MinPixels = Annotated[
+    int | None, typer.Option(help="Of a picture after its resize.", show_default="the model's own")
+]
+TopP = Annotated[
+    float, typer.Option(min=0, max=1, help="Draw from the likeliest tokens of this share.")
+]
+EngineSet = Annotated[
+    list[str] | None,
+    typer.Option("--engine-set", help="vLLM's own, as in tensor_parallel_size=4; repeat for more."),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Texts side by side.")]
 Pictures = Annotated[list[Path], typer.Argument(help="Pictures, folders or manifests.")]

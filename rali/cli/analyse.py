@@ -63,15 +63,20 @@ def map_(
     ] = "nano",
     pretrained: Annotated[str | None, typer.Option(help="Its weights.")] = None,
     count: Annotated[int, typer.Option(min=5, help="Pictures per folder, at most.")] = 200,
+    by_score: Annotated[
+        bool, typer.Option("--by-score", help="Rationales alone, coloured by human score.")
+    ] = False,
 ) -> None:
     """Map pictures of several data sets as visual tokens and as rationales, with t-SNE.
+
+    With --by-score: whether rationales of a teacher lie in order of people's scores.
 
     Example: rali teach map triplets-koniq/ triplets-spaq/ --model runs/vq/model -o map.png
     """
     import numpy as np
 
     from rali.encoders import load_encoder
-    from rali.plots import maps, save_png
+    from rali.plots import maps, save_png, score_maps
     from rali.teacher.analysis import map_2d, separation, visual_features
     from rali.triplets import read_triplets
 
@@ -81,10 +86,19 @@ def map_(
         own = {t.image: t for t in read_triplets(folder) if t.parse_ok}
         picks = np.random.default_rng(0).permutation(len(own))[:count]
         chosen += [list(own.values())[pick] for pick in sorted(picks)]
-        groups += [folder.name] * len(picks)
+        groups += [str(folder)] * len(picks)
     text = load_encoder(encoder, pretrained).text
     assert text is not None
     said = text.encode([triplet.reasoning for triplet in chosen]).numpy()
+    if by_score:
+        scores = np.array([np.nan if t.score is None else t.score for t in chosen])
+        clouds = {}
+        for name in dict.fromkeys(groups):
+            mine = np.array([group == name for group in groups])
+            clouds[name] = map_2d(said[mine]), scores[mine]
+        save_png(score_maps(clouds), output)
+        typer.echo(f"map: {output}")
+        return
     with scoring_bar() as bar:
         seen = visual_features(
             transformers_engine(model, max_pixels), [t.image for t in chosen], progress=bar

@@ -13,13 +13,16 @@ from rali.cli._teacher import (
     BatchSize,
     CsvOutput,
     EngineName,
+    EngineSet,
     MaxPixels,
     MaxTokens,
+    MinPixels,
     Model,
     Pictures,
     PromptName,
     Samples,
     Temperature,
+    TopP,
     digits,
     find_rows,
     in_chunks,
@@ -44,9 +47,12 @@ def score(
     engine: EngineName = "transformers",
     prompt: PromptName = "visualquality-r1/score",
     temperature: Temperature = 1.0,
+    top_p: TopP = 1.0,
     max_tokens: MaxTokens = 512,
+    min_pixels: MinPixels = None,
     max_pixels: MaxPixels = None,
     batch_size: BatchSize = 32,
+    engine_set: EngineSet = None,
     output: CsvOutput = None,
 ) -> None:
     """Score pictures with a teacher: mean and spread of several texts.
@@ -55,6 +61,7 @@ def score(
 
     Example: rali teach score photo.jpg --model nano
     """
+    from rali.config import with_overrides
     from rali.teacher.ask import agreement
     from rali.teacher.ask import score as run
     from rali.teacher.engines import Sampling, load_engine
@@ -62,8 +69,11 @@ def score(
 
     check_writable(output)
     rows, asked = find_rows(pictures), find_prompt(prompt)
-    loaded = load_engine(engine, model, batch_size=batch_size, max_pixels=max_pixels)
-    sampling = Sampling(temperature, max_new_tokens=max_tokens)
+    loaded = load_engine(
+        engine, model, batch_size=batch_size, min_pixels=min_pixels, max_pixels=max_pixels,
+        options=with_overrides({}, engine_set or []),
+    )  # fmt: skip
+    sampling = Sampling(temperature, top_p, max_tokens)
     found = in_chunks(
         rows,
         lambda some: run(

@@ -13,11 +13,14 @@ from rali.cli import analyse, ask
 from rali.cli._teacher import (
     BatchSize,
     EngineName,
+    EngineSet,
     MaxPixels,
     MaxTokens,
+    MinPixels,
     Model,
     PromptName,
     Temperature,
+    TopP,
 )
 from rali.errors import InputError, require
 
@@ -68,12 +71,14 @@ def train(
     if dry_run:
         from rali.teacher.memory import describe_memory
 
+        settings.watch.rows()
+
         examples = ordered_examples(settings, plan)
         _show(asdict(settings))
         typer.echo(plan.words())
         typer.echo(
             f"{len(examples) // plan.prompts:,} steps over {len(set(examples)):,} examples of "
-            f"{len({e.dataset for e in examples})} data sets, {settings.epochs:g} epochs."
+            f"{', '.join(sorted({e.dataset for e in examples}))}, {settings.epochs:g} epochs."
         )
         typer.echo(describe_memory(settings, plan))
         return
@@ -101,6 +106,7 @@ def sft(
     settings = from_dict(SftConfig, _settings(config, set_, data))
     examples = sft_examples(settings)
     if dry_run:
+        settings.watch.rows()
         _show(asdict(settings))
         steps = round(settings.epochs * len(examples) / settings.batch_size)
         typer.echo(f"{len(examples):,} examples, {steps:,} steps of {settings.batch_size}.")
@@ -124,12 +130,15 @@ def harvest(
     engine: EngineName = "transformers",
     prompt: PromptName = "visualquality-r1/score",
     temperature: Temperature = 1.0,
+    top_p: TopP = 1.0,
     max_tokens: MaxTokens = 512,
+    min_pixels: MinPixels = None,
     max_pixels: MaxPixels = None,
     attempts: Annotated[
         int, typer.Option(min=1, help="Tries per rationale, where one cannot be parsed.")
     ] = 4,
     batch_size: BatchSize = 32,
+    engine_set: EngineSet = None,
 ) -> None:
     """Let a teacher write rationales of a manifest's pictures: triplets for `rali distill`.
 
@@ -137,6 +146,7 @@ def harvest(
 
     Example: rali teach harvest --model runs/vq/model --manifest koniq.csv --seeds 8 -o triplets/
     """
+    from rali.config import with_overrides
     from rali.manifest import read_manifest, select
     from rali.progress import StageProgress
     from rali.teacher.engines import Sampling, load_engine
@@ -148,11 +158,14 @@ def harvest(
         within = "" if split is None else f" in split {split!r}"
         raise InputError(f"there is no picture{within} of {', '.join(map(str, manifest))}.")
     asked = find_prompt(prompt)
-    loaded = load_engine(engine, model, batch_size=batch_size, max_pixels=max_pixels)
+    loaded = load_engine(
+        engine, model, batch_size=batch_size, min_pixels=min_pixels, max_pixels=max_pixels,
+        options=with_overrides({}, engine_set or []),
+    )  # fmt: skip
     with StageProgress() as progress:
         summary = run(
             loaded, rows, asked, output, seeds=seeds, attempts=attempts,
-            batch_size=2 * batch_size, sampling=Sampling(temperature, max_new_tokens=max_tokens),
+            batch_size=2 * batch_size, sampling=Sampling(temperature, top_p, max_tokens),
             progress=lambda done, total: progress("harvest", done, total),
         )  # fmt: skip
     typer.echo(

@@ -13,7 +13,6 @@ from rali.manifest import Row
 from rali.teacher.answers import Failure, parse
 from rali.teacher.engines import Request, Sampling, VllmEngine, filled, load_engine
 from rali.teacher.harvest import harvest
-from rali.teacher.models import NANO
 from rali.teacher.prompts import PROMPTS, find_prompt
 from rali.triplets import read_triplets
 
@@ -23,8 +22,6 @@ SAMPLING = Sampling(temperature=1.0, max_new_tokens=256)
 
 @pytest.fixture(scope="module")
 def engine() -> VllmEngine:
-    if not (NANO / "model.safetensors").is_file():
-        pytest.skip("this copy has no nano teacher; recipes/make_nano_teacher.py makes one")
     loaded = load_engine(
         "vllm", "nano", dtype="float32", options={"max_model_len": 1024, "enforce_eager": True}
     )
