@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -202,7 +203,9 @@ def _go_on(trainer: Any, folder: Path) -> None:
         saved, _ = load_teacher(last)
         trainer.model.load_state_dict(saved.state_dict())
         logging.getLogger("transformers.trainer").addFilter(_not_about_names)
-    trainer.train(resume_from_checkpoint=last)
+    with warnings.catch_warnings():  # of names between TRL and transformers, once a step
+        warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated")
+        trainer.train(resume_from_checkpoint=last)
 
 
 def _not_about_names(record: logging.LogRecord) -> bool:
