@@ -7,7 +7,9 @@ import json
 import math
 import re
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,16 +18,19 @@ from PIL import Image
 from rali.config import from_dict, read_yaml
 from rali.errors import InputError
 from rali.manifest import PairRow, Row, write_manifest, write_pairs
+from rali.run_folder import RunFolder
 from rali.teacher.answers import compose, parse
 from rali.teacher.grpo import GrpoConfig, ordered_examples
 from rali.teacher.memory import SHAPES, describe_memory, memory_of, model_config, on_meta
 from rali.teacher.plan import plan_batch
 from rali.teacher.prompts import PROMPTS
+from rali.teacher.report import training_curves
 from rali.teacher.rl2r import rl2r_rewards
 from rali.teacher.sft import SftConfig, SftSource, sft_examples
 from rali.teacher.tasks import Example, TaskConfig
 from rali.teacher.training import claim, last_checkpoint
 from rali.teacher.trl_rewards import Prediction, Rewards, ranked_rewards
+from rali.teacher.watch import Watch, WatchConfig
 from rali.triplets import Triplet, write_triplets
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -217,6 +222,47 @@ def test_triplets_answer_the_prompt_of_their_source(tmp_path):
         sft_examples(SftConfig(sources=[SftSource(str(tmp_path / "t"), "q-insight/compare")]))
     with pytest.raises(InputError, match="give `sources:`"):
         sft_examples(SftConfig())
+
+
+# --- watching ------------------------------------------------------------------------------------
+
+
+def test_every_process_asks_for_as_many_texts(two, tmp_path):
+    """Sharded weights need all processes in every step of every text."""
+    asked: dict[int, int] = {0: 0, 1: 0}
+
+    class Counting(Watch):
+        @contextmanager
+        def _engine(self):
+            yield self
+
+        def generate(self, requests, sampling):
+            asked[self.trainer.accelerator.process_index] += len(requests)
+            return [f"<think>x</think><answer>{1 + len(asked)}</answer>" for _ in requests]
+
+    config = WatchConfig(manifests=two[:1], split="train", pictures=7, samples=3)
+    for rank in asked:
+        watch = Counting(
+            config, config.rows(), RunFolder(tmp_path / str(rank)),
+            PROMPTS["visualquality-r1/score"], None, max_new_tokens=9,
+        )  # fmt: skip
+        watch.config = dataclasses.replace(config, probes=[str(watch.rows[0].image)])
+        accelerator = SimpleNamespace(process_index=rank, num_processes=2)
+        watch.trainer = SimpleNamespace(accelerator=accelerator)
+        watch.look(5)
+    assert asked == {0: 4 * 3 + 1, 1: 4 * 3 + 1}
+    (row,) = RunFolder(tmp_path / "0").metrics()
+    assert (row["stage"], row["n"]) == ("validate/one", 4)
+
+
+def test_validation_of_several_data_sets_is_kept(tmp_path):
+    run = RunFolder(tmp_path)
+    for step in (0, 10):
+        for name in ("one", "two"):
+            run.log(stage=f"validate/{name}", step=step, srcc=0.5, spread=0.1)
+    assert training_curves(run.metrics())["validation SRCC"] == {
+        "one": [(0.0, 0.5), (10.0, 0.5)], "two": [(0.0, 0.5), (10.0, 0.5)],
+    }  # fmt: skip
 
 
 # --- going on -------------------------------------------------------------------------------------

@@ -28,10 +28,12 @@ Temperature = Annotated[
 ]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Longest text, in tokens.")]
 MaxPixels = Annotated[
-    int | None, typer.Option(help="Most of a picture, after its resize.", show_default="the model's own")
+    int | None,
+    typer.Option(help="Most of a picture, after its resize.", show_default="the model's own"),
 ]
 MinPixels = Annotated[
-    int | None, typer.Option(help="Least of a picture, after its resize.", show_default="the model's own")
+    int | None,
+    typer.Option(help="Least of a picture, after its resize.", show_default="the model's own"),
 ]
 TopP = Annotated[
     float, typer.Option(min=0, max=1, help="Draw from the likeliest tokens of this share.")
