@@ -1,0 +1,101 @@
+"""The nano teacher as it starts: its loss on lessons of photographs that it never saw.
+
+    python benchmarks/nano_teacher.py --data DIR --teacher runs/nano-teacher
+
+TEACHER is the folder that recipes/make_nano_teacher.py wrote. Lessons are made, as the recipe makes
+them, of Kodak's photographs degraded. Writes benchmarks/nano_teacher.md and the loss curve.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from rali.degradations import degrade_folder
+from rali.measures import measure
+from rali.pictures import open_picture
+from rali.plots import curves, save_png
+from rali.run_folder import RunFolder
+from rali.teacher.engines import Request, filled
+from rali.teacher.models import load_teacher
+from rali.teacher.sft import SftExample
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "recipes"))
+
+from make_nano_teacher import lessons  # noqa: E402
+
+
+@torch.inference_mode()
+def loss(model: torch.nn.Module, processor: object, examples: list[SftExample]) -> float:
+    """Mean negative log-likelihood of a completion's token, in nats."""
+    total, count = 0.0, 0
+    end = processor.tokenizer.eos_token
+    for example in examples:
+        asked = processor.apply_chat_template(
+            filled(Request(example.images, example.prompt)), add_generation_prompt=True,
+            tokenize=True, return_dict=True, return_tensors="pt",
+        )  # fmt: skip
+        said = processor.tokenizer(example.completion + end, return_tensors="pt")["input_ids"]
+        ids = torch.cat([asked["input_ids"], said], 1)
+        more = {k: v for k, v in asked.items() if k not in ("input_ids", "attention_mask")}
+        if "mm_token_type_ids" in more:
+            more["mm_token_type_ids"] = F.pad(more["mm_token_type_ids"], (0, said.shape[1]))
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), **more).logits
+        own = logits[0, -said.shape[1] - 1 : -1].float()
+        total += float(F.cross_entropy(own, said[0], reduction="sum"))
+        count += said.shape[1]
+    return total / count
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--teacher", type=Path, default=Path("runs/nano-teacher"))
+    parser.add_argument("--lessons", type=int, default=300)
+    arguments = parser.parse_args()
+    kodak = sorted((arguments.data / "pristine").glob("kodak*"))
+    rows = degrade_folder(kodak, arguments.teacher / "kodak", size=512, per_photograph=15)
+    picks = np.random.default_rng(0).permutation(len(rows))[: arguments.lessons]
+    # Comparisons draw partners of one photograph, so all its versions have to be there.
+    measures = [measure(open_picture(row.image)) for row in rows]
+    everything = lessons(rows, measures, passes=1, seed=0)
+    examples = [everything[pick] for pick in picks]
+    places = {
+        path.name.replace("checkpoint-", "step "): path
+        for path in sorted((arguments.teacher / "sft" / "checkpoints").glob("checkpoint-*"))
+    }
+    places |= {"as shipped, sharpened": Path("nano")}
+    found = {}
+    for name, place in places.items():
+        model, processor = load_teacher(str(place), dtype="float32")
+        found[name] = loss(model.eval(), processor, examples)
+        print(name, found[name], flush=True)
+    points = [
+        (row["step"], row["loss"]) for row in RunFolder(arguments.teacher / "sft").metrics()
+        if row["stage"] == "sft"
+    ]  # fmt: skip
+    save_png(curves({"loss on new texts": {"nano teacher": points}}), HERE / "nano_teacher.png")
+    lines = [
+        "# The nano teacher's start\n",
+        f"`python benchmarks/nano_teacher.py --data DIR`: {platform.machine()}, 2 cores, torch "
+        f"{torch.__version__}. {len(examples)} lessons of Kodak's photographs, degraded, which it "
+        "never saw; nats per token.\n",
+        "| weights | validation loss |\n| --- | ---: |",
+        *(f"| {name} | {value:.4f} |" for name, value in found.items()),
+        "\nThe texts of the training are drawn anew in each pass, so its loss is of texts that "
+        "were not seen before:\n\n![Loss over steps](nano_teacher.png)\n",
+    ]
+    (HERE / "nano_teacher.md").write_text("\n".join(lines), "utf-8")
+    (arguments.teacher / "validation.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
