@@ -143,8 +143,8 @@ def quickstart(
         write_report(
             run.folder / "report.html",
             title="rali quickstart",
-            intro="A nano student distilled on degraded photographs, and what it says of "
-            f"{summary['held_out_photographs']} photographs it has never seen.",
+            intro="A nano student of what the nano teacher said about degraded photographs, judged "
+            f"on {summary['held_out_photographs']} photographs that neither was trained on.",
             summary={k: summary[k] for k in ("onnx_max_difference", "seconds")},
             stages=summary["stages"],
             metrics=run.metrics(),

@@ -52,15 +52,16 @@ def rationales_section(folders: Sequence[str | Path], *, count: int = 12, seed: 
     names = [own[shared[0]][0].teacher for own in teachers]
     heads = "".join(f"<th scope=col>{escape(name)}</th>" for name in ("picture", *names))
     style = (
-        f"<style>.sheet td{{text-align:left;width:{84 // len(teachers)}%}}"
+        f"<style>.sheet td,.sheet th{{text-align:left}}.sheet td{{width:{84 // len(teachers)}%}}"
         ".sheet img{width:200px;max-width:28vw;border-radius:8px}.sheet b{font-size:1.2rem}</style>"
     )
     table = (
         f"<table class=sheet><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
     return section_html(
-        "Rationales", style + f"<div class=wide>{table}</div>",
-        "Evenly spaced from the best to the worst true score, not chosen by hand.",
+        "What was said", style + f"<div class=wide>{table}</div>",
+        "The score that was given, and why; one of a picture's texts, drawn by chance. Pictures "
+        "are evenly spaced from the best to the worst true score, not chosen by hand.",
     )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ def test_quickstart_survives_a_kill_and_learns_something_that_transfers(tmp_path
     assert done.returncode == 0, done.stderr
     assert {p: p.stat().st_mtime_ns for p in degraded} == degraded, "pictures were made again"
     summary = json.loads((out / "summary.json").read_text())
-    assert summary["srcc"] > 0.62 and summary["held_out_photographs"] >= 3
+    assert summary["srcc"] > 0.55 and summary["held_out_photographs"] >= 3
     assert summary["onnx_max_difference"] <= 1e-4
     assert 1 <= summary["pictures"][0]["score"] <= 5
     assert set(summary["stages"]) >= {"degrade", "teach", "harvest", "align", "fit", "export"}
