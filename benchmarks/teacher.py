@@ -338,7 +338,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(EXPERIMENTS), choices=EXPERIMENTS)
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
-    with StageProgress() as progress:
+    with StageProgress("reward") as progress:
         bench = Bench(arguments.data, arguments.output, progress)
         make: dict[str, Callable[[], list[str]]] = {
             "degraded": lambda: degraded(bench, arguments.seeds),

@@ -33,9 +33,13 @@ class StageProgress:
 
     Without a terminal it prints a plain line when a stage starts and one a minute from then on,
     so that a log shows whether a long run is alive.
+
+    Args:
+        value: what the number beside a step is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, value: str = "loss") -> None:
+        self.value = value
         self.console = Console(stderr=True)
         self._bars = rich.progress.Progress(
             TextColumn("{task.description:<22}"),
@@ -68,7 +72,7 @@ class StageProgress:
         new = stage not in self._tasks
         if new:
             self._tasks[stage] = self._bars.add_task(stage, total=steps, note="")
-        note = "" if loss is None else f"loss {loss:.3f}"
+        note = "" if loss is None else f"{self.value} {loss:.3f}"
         self._bars.update(self._tasks[stage], completed=step, total=steps, note=note)
         if not self.console.is_terminal and (new or time.monotonic() - self._printed > 60):
             left = self._bars.tasks[self._tasks[stage]].time_remaining

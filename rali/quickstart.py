@@ -188,7 +188,7 @@ def _teach(folder: Path, manifest: Path, report: Report) -> Path:
         tasks=[TaskConfig(manifests=[str(manifest)])],
         **TEACHING,
     )
-    return train(config, folder, report=lambda stage, i, n, reward: report("teach", i, n, reward))
+    return train(config, folder, report=lambda stage, i, n, _: report("teach", i, n, None))
 
 
 def _harvest(

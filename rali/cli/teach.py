@@ -82,7 +82,7 @@ def train(
         )
         typer.echo(describe_memory(settings, plan))
         return
-    with StageProgress() as progress:
+    with StageProgress("reward") as progress:
         folder = run(settings, output, report=progress)
     if int(os.environ.get("RANK", 0)) == 0:
         typer.echo(f"report:  {write_teacher_report(output)}")
