@@ -200,7 +200,7 @@ def _go_on(trainer: Any, folder: Path) -> None:
     """
     last = last_checkpoint(folder)
     if last and not _sharded(trainer) and not hasattr(trainer.model, "peft_config"):
-        saved, _ = load_teacher(last)
+        saved, _ = load_teacher(last, dtype="float32")  # a config may say less
         trainer.model.load_state_dict(saved.state_dict())
         logging.getLogger("transformers.trainer").addFilter(_not_about_names)
     with warnings.catch_warnings():  # of names between TRL and transformers, once a step

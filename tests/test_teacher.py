@@ -249,6 +249,22 @@ def test_an_adapter_and_a_frozen_tower_learn_the_rest_only(degraded, tmp_path):
     assert moved and all("language_model.layers" in n and "_proj" in n for n in moved), moved
 
 
+def test_small_steps_are_not_rounded_away(degraded, tmp_path):
+    """A step of 1e-6 is below bfloat16's resolution of most weights."""
+    _, manifest = degraded
+    settings = config(manifest, dtype="bfloat16", epochs=0.16, lr=1e-6, vision=False)
+    folder = train(settings, tmp_path)
+    before, after = (
+        load_teacher(name, dtype="float32")[0].state_dict() for name in ("nano", str(folder))
+    )
+    moved = [
+        (after[name] - weights.bfloat16().float()).ne(0).float().mean()
+        for name, weights in before.items()
+        if name.endswith("up_proj.weight") and "language" in name
+    ]
+    assert min(moved) > 0.5
+
+
 def test_an_adapter_goes_on_with_its_own_weights(degraded, tmp_path):
     _, manifest = degraded
     settings = config(manifest, epochs=0.32, lora=LoraConfig(rank=4), lr=1e-2, save_every=1)
