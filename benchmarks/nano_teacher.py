@@ -1,4 +1,4 @@
-"""The nano teacher as it starts: its loss on lessons of photographs that it never saw.
+"""The nano teacher as it starts, on photographs that it never saw: its loss and its scores.
 
     python benchmarks/nano_teacher.py --data DIR --teacher runs/nano-teacher
 
@@ -23,8 +23,10 @@ from rali.measures import measure
 from rali.pictures import open_picture
 from rali.plots import curves, save_png
 from rali.run_folder import RunFolder
-from rali.teacher.engines import Request, filled
+from rali.teacher.ask import agreement, score
+from rali.teacher.engines import Request, Sampling, filled, load_engine
 from rali.teacher.models import load_teacher
+from rali.teacher.prompts import find_prompt
 from rali.teacher.sft import SftExample
 
 HERE = Path(__file__).parent
@@ -82,6 +84,13 @@ def main() -> None:
         (row["step"], row["loss"]) for row in RunFolder(arguments.teacher / "sft").metrics()
         if row["stage"] == "sft"
     ]  # fmt: skip
+    judged = degrade_folder(kodak, arguments.teacher / "judged", size=512, per_photograph=8)
+    asked = score(
+        load_engine("transformers", "nano", batch_size=64), [row.image for row in judged],
+        find_prompt("visualquality-r1/score"), samples=6, sampling=Sampling(max_new_tokens=150),
+        progress=lambda i, n: print(f"scores {i}/{n}", flush=True),
+    )  # fmt: skip
+    values = agreement(list(zip(judged, asked, strict=True)))
     save_png(curves({"loss on new texts": {"nano teacher": points}}), HERE / "nano_teacher.png")
     lines = [
         "# The nano teacher's start\n",
@@ -90,6 +99,10 @@ def main() -> None:
         "never saw; nats per token.\n",
         "| weights | validation loss |\n| --- | ---: |",
         *(f"| {name} | {value:.4f} |" for name, value in found.items()),
+        f"\nScores of {len(judged)} degraded versions of Kodak's photographs, means of K = 6 "
+        f"samples: SRCC **{values['srcc']:.3f}** (bar: ≥ 0.50), PLCC {values['plcc']:.3f}, spread "
+        f"{values['spread']:.3f}; **{values['parsed']:.3f}** of the texts could be parsed (bar: ≥ "
+        "0.98).\n",
         "\nThe texts of the training are drawn anew in each pass, so its loss is of texts that "
         "were not seen before:\n\n![Loss over steps](nano_teacher.png)\n",
     ]

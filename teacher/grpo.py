@@ -156,8 +156,7 @@ def train(config: GrpoConfig, output: str | Path, *, report: Report | None = Non
     claim(config, drawn, output)
     if finished(output):
         return output / "model"
-    trainer, watch = build_trainer(config, plan, drawn, output, seen, report)
-    return train_to(output, trainer, watch)
+    return train_to(output, build_trainer(config, plan, drawn, output, seen, report))
 
 
 def build_trainer(
@@ -167,8 +166,8 @@ def build_trainer(
     output: Path,
     seen: list[Row],
     report: Report | None = None,
-) -> tuple[Any, Watch]:
-    """TRL's GRPOTrainer with everything in its place, and who watches it on the rows `seen`."""
+) -> Any:
+    """TRL's GRPOTrainer with everything in its place, watched on the rows `seen`."""
     require("trl", "teach")
     from trl import GRPOConfig as TrlConfig
     from trl import GRPOTrainer
@@ -210,7 +209,8 @@ def build_trainer(
         peft_config=lora_config(config.lora, vision=config.vision),
         callbacks=[watch],
     )
-    return trainer, watch
+    watch.follow(trainer)
+    return trainer
 
 
 def prompt_dataset(drawn: Sequence[Example], prompts: Sequence[Prompt]) -> Any:

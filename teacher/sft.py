@@ -184,7 +184,8 @@ def train_sft(
         train_dataset=_dataset(own, config),
         callbacks=[watch],
     )
-    return train_to(output, trainer, watch)
+    watch.follow(trainer)
+    return train_to(output, trainer)
 
 
 def _dataset(examples: Sequence[SftExample], config: SftConfig) -> Any:

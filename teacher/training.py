@@ -23,7 +23,7 @@ from rali.files import replace_atomically
 from rali.run_folder import fingerprint
 
 from .models import load_teacher
-from .watch import Watch, WatchConfig
+from .watch import WatchConfig
 
 FREE = ("report_to", "log_every", "save_every", "watch")  # may change without another outcome
 EXAMPLES = "examples.json"
@@ -149,12 +149,11 @@ def finished(output: Path) -> bool:
     return (output / "model").is_dir()
 
 
-def train_to(output: Path, trainer: Any, watch: Watch) -> Path:
+def train_to(output: Path, trainer: Any) -> Path:
     """Train from the last checkpoint, or from the start; returns the folder of the model.
 
     An adapter is kept in `output/adapter`, and merged into `output/model`, which any engine loads.
     """
-    watch.follow(trainer)
     if not _sharded(trainer):
         # FSDP and DeepSpeed keep float32 copies of what learns; without them a step of 1e-6 is
         # rounded away in bfloat16.

@@ -176,7 +176,7 @@ def replayed(manifest: Path, folder: Path) -> dict[str, list[float]]:
 
     settings = config(manifest, epochs=0.16, micro_batch=3)
     plan = settings.plan(int(os.environ.get("WORLD_SIZE", 1)))
-    trainer, _ = build_trainer(settings, plan, ordered_examples(settings, plan), folder, [])
+    trainer = build_trainer(settings, plan, ordered_examples(settings, plan), folder, [])
     texts = [
         "<think>x</think><answer>{}</answer>",
         "<answer>{}",
