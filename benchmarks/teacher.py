@@ -26,7 +26,7 @@ import torch
 
 from rali.degradations import DISTORTIONS, degrade_folder
 from rali.importers import biq2021
-from rali.manifest import Row, write_manifest
+from rali.manifest import Row, read_manifest, write_manifest
 from rali.metrics import plcc, srcc
 from rali.plots import curves, save_png
 from rali.progress import StageProgress
@@ -39,7 +39,7 @@ from rali.teacher.grpo import GrpoConfig, train
 from rali.teacher.prompts import degradation_prompt, find_prompt
 from rali.teacher.report import training_curves
 from rali.teacher.rewards import score_reward
-from rali.teacher.tasks import TaskConfig
+from rali.teacher.tasks import TaskConfig, of_split
 from rali.teacher.watch import WatchConfig
 
 HERE = Path(__file__).parent
@@ -55,7 +55,7 @@ BASE = GrpoConfig(
     micro_batch=48,
     lr=2e-4,
     beta=0.04,
-    vision=False,  # at this rate a tower that learns forgets to see
+    vision=False,
     max_completion_length=TOKENS,
     dtype="float32",
     gradient_checkpointing=False,
@@ -131,9 +131,6 @@ class Bench:
 
 
 def train_rows(manifest: str) -> list[Row]:
-    from rali.manifest import read_manifest
-    from rali.teacher.tasks import of_split
-
     return of_split(read_manifest(manifest), "train")
 
 

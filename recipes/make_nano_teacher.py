@@ -403,8 +403,8 @@ def _lesson(
 def sharpen(model: Any) -> None:
     """Let sampling at temperature 1 draw what it drew at `SHARPNESS`.
 
-    So narrow a model gives its unlikely tokens, together, too much: at its own temperature one text
-    in twenty ends in the middle of a sentence.
+    So narrow a model gives its unlikely tokens, together, too much, and texts end in the middle of
+    a sentence.
     """
     with torch.no_grad():
         model.model.language_model.norm.weight /= SHARPNESS

@@ -95,7 +95,7 @@ def score(
 
 
 def _mean(path: Path, told: Sequence[Told], prompt: Prompt) -> TeacherScore:
-    if told[0].error is not None and told[0].answer is None:
+    if told[0].answer is None:
         return TeacherScore(path, None, None, 0, len(told), error=told[0].error)
     parsed = [t.answer for t in told if isinstance(t.answer, Score)]
     values = np.array([to_quality(answer.value, prompt) for answer in parsed])

@@ -93,14 +93,14 @@ def harvest(
         )
     sampling = sampling or Sampling()
     folder = Path(folder)
-    _claim(folder, {"teacher": engine.name, "prompt": prompt.name, **asdict(sampling),
-                    "pixels": list(engine.pixels)})  # fmt: skip
     rows = list({row.image.resolve(): row for row in rows}.values())
     if folder.is_dir() and any(folder.glob("*.parquet")):
         check_same(rows, folder, engine.name, prompt.text)
         known = read_triplets(folder)
     else:
         known = []
+    _claim(folder, {"teacher": engine.name, "prompt": prompt.name, **asdict(sampling),
+                    "pixels": list(engine.pixels)})  # fmt: skip
     usable = {(t.image, t.seed): t.parse_ok for t in known}
     digests: dict[Path, str] = {}
     unreadable: dict[Path, str] = {}

@@ -119,11 +119,11 @@ class Watch(TrainerCallback):
             self.look(0)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        last = state.global_step == state.max_steps
         due = self.config.every and state.global_step % self.config.every == 0
-        if due or state.global_step == state.max_steps:
+        if due or last:
             self.look(state.global_step)
-        if state.global_step == state.max_steps:
-            control.should_log = True
+        control.should_log |= last
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         values = {k: v for k, v in (logs or {}).items() if isinstance(v, int | float)}

@@ -134,12 +134,16 @@ def test_a_folder_of_another_teacher_or_prompt_is_refused(rows, tmp_path):
     other.name = "other"
     with pytest.raises(InputError, match="teacher 'script'"):
         harvest(other, rows, VQ, tmp_path / "t", seeds=1)
-    with pytest.raises(InputError, match="prompt 'visualquality-r1/score'"):
+    with pytest.raises(InputError, match="another prompt"):
         harvest(Script(), rows, find_prompt("q-insight/score"), tmp_path / "t", seeds=1)
     with pytest.raises(InputError, match=r"harvest with temperature 1\.0"):
         harvest(Script(), rows, VQ, tmp_path / "t", seeds=1, sampling=Sampling(0.5))
     summary = json.loads((tmp_path / "t" / "summary.json").read_text())
     assert (summary["texts"], summary["failure_rate"]) == (3, 0)
+    (tmp_path / "t" / "harvest.json").unlink()  # triplets of another origin have none
+    with pytest.raises(InputError):
+        harvest(other, rows, VQ, tmp_path / "t", seeds=1)
+    assert not (tmp_path / "t" / "harvest.json").exists(), "a refused harvest leaves no note"
     with pytest.raises(InputError, match="score or a description"):
         harvest(Script(), rows, find_prompt("q-insight/compare"), tmp_path / "u")
 

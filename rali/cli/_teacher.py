@@ -16,7 +16,7 @@ from rali.files import replace_atomically
 
 if TYPE_CHECKING:
     from rali.manifest import Row
-    from rali.teacher.engines import TransformersEngine
+    from rali.teacher.engines import Engine, TransformersEngine
 
 Model = Annotated[
     str, typer.Option("--model", "-m", help="nano, a folder or a hub id of a Qwen2.5-VL.")
@@ -52,6 +52,28 @@ CsvOutput = Annotated[
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+def engine_of(
+    engine: str,
+    model: str,
+    batch_size: int,
+    max_pixels: int | None,
+    min_pixels: int | None = None,
+    engine_set: list[str] | None = None,
+) -> Engine:
+    """The engine that a command's options name."""
+    from rali.config import with_overrides
+    from rali.teacher.engines import load_engine
+
+    return load_engine(
+        engine,
+        model,
+        batch_size=batch_size,
+        min_pixels=min_pixels,
+        max_pixels=max_pixels,
+        options=with_overrides({}, engine_set or []),
+    )
 
 
 def transformers_engine(model: str, max_pixels: int | None = None) -> TransformersEngine:
@@ -93,8 +115,11 @@ def in_chunks(items: Sequence[T], work: Callable[[Sequence[T]], list[R]], size: 
 
 
 def write_table(header: list[str], rows: list[list[Any]], output: Path | None) -> None:
-    """CSV to a file; on the screen one block per row, as texts are long."""
-    if output is not None:
+    """CSV to a file; on the screen one block per row, as texts are long.
+
+    Without rows, after an early stop, a file that is there stays.
+    """
+    if output is not None and rows:
         text = csv_text(header, rows)
         replace_atomically(output, lambda path: path.write_text(text, "utf-8", newline=""))
         return

@@ -24,6 +24,7 @@ from rali.cli._teacher import (
     Temperature,
     TopP,
     digits,
+    engine_of,
     find_rows,
     in_chunks,
     leave,
@@ -61,18 +62,14 @@ def score(
 
     Example: rali teach score photo.jpg --model nano
     """
-    from rali.config import with_overrides
     from rali.teacher.ask import agreement
     from rali.teacher.ask import score as run
-    from rali.teacher.engines import Sampling, load_engine
+    from rali.teacher.engines import Sampling
     from rali.teacher.prompts import find_prompt
 
     check_writable(output)
     rows, asked = find_rows(pictures), find_prompt(prompt)
-    loaded = load_engine(
-        engine, model, batch_size=batch_size, min_pixels=min_pixels, max_pixels=max_pixels,
-        options=with_overrides({}, engine_set or []),
-    )  # fmt: skip
+    loaded = engine_of(engine, model, batch_size, max_pixels, min_pixels, engine_set)
     sampling = Sampling(temperature, top_p, max_tokens)
     found = in_chunks(
         rows,
@@ -119,12 +116,12 @@ def perceive(
     """
     from rali.degradations import DISTORTIONS
     from rali.teacher.answers import Degradation
-    from rali.teacher.engines import Sampling, load_engine
+    from rali.teacher.engines import Sampling
     from rali.teacher.prompts import degradation_prompt
 
     check_writable(output)
     rows = find_rows(pictures)
-    loaded = load_engine(engine, model, batch_size=batch_size, max_pixels=max_pixels)
+    loaded = engine_of(engine, model, batch_size, max_pixels)
     prompt = degradation_prompt(DISTORTIONS) if all_classes else degradation_prompt()
 
     def cells(told: Told) -> list[Any]:
@@ -153,12 +150,12 @@ def describe(
 
     Example: rali teach describe photo.jpg
     """
-    from rali.teacher.engines import Sampling, load_engine
+    from rali.teacher.engines import Sampling
     from rali.teacher.prompts import find_prompt
 
     check_writable(output)
     rows = find_rows(pictures)
-    loaded = load_engine(engine, model, batch_size=batch_size, max_pixels=max_pixels)
+    loaded = engine_of(engine, model, batch_size, max_pixels)
     _ask_each(
         rows, find_prompt("ract/description"), loaded,
         Sampling(temperature, max_new_tokens=max_tokens), ["description"],
@@ -186,7 +183,7 @@ def compare(
     from rali.manifest import read_pairs
     from rali.teacher.answers import Comparison
     from rali.teacher.ask import compare_both_ways
-    from rali.teacher.engines import Sampling, load_engine
+    from rali.teacher.engines import Sampling
 
     check_writable(output)
     if second is not None:
@@ -198,7 +195,7 @@ def compare(
             (pair.image_a, pair.image_b, Path(pair.reference) if pair.reference else reference)
             for pair in read_pairs(first)
         ]
-    loaded = load_engine(engine, model, batch_size=batch_size, max_pixels=max_pixels)
+    loaded = engine_of(engine, model, batch_size, max_pixels)
     sampling = Sampling(0, max_new_tokens=max_tokens)
     found = in_chunks(
         pairs,

@@ -21,6 +21,7 @@ from rali.cli._teacher import (
     PromptName,
     Temperature,
     TopP,
+    engine_of,
 )
 from rali.errors import InputError, require
 
@@ -72,7 +73,6 @@ def train(
         from rali.teacher.memory import describe_memory
 
         settings.watch.rows()
-
         examples = ordered_examples(settings, plan)
         _show(asdict(settings))
         typer.echo(plan.words())
@@ -146,10 +146,9 @@ def harvest(
 
     Example: rali teach harvest --model runs/vq/model --manifest koniq.csv --seeds 8 -o triplets/
     """
-    from rali.config import with_overrides
     from rali.manifest import read_manifest, select
     from rali.progress import StageProgress
-    from rali.teacher.engines import Sampling, load_engine
+    from rali.teacher.engines import Sampling
     from rali.teacher.harvest import harvest as run
     from rali.teacher.prompts import find_prompt
 
@@ -158,10 +157,7 @@ def harvest(
         within = "" if split is None else f" in split {split!r}"
         raise InputError(f"there is no picture{within} of {', '.join(map(str, manifest))}.")
     asked = find_prompt(prompt)
-    loaded = load_engine(
-        engine, model, batch_size=batch_size, min_pixels=min_pixels, max_pixels=max_pixels,
-        options=with_overrides({}, engine_set or []),
-    )  # fmt: skip
+    loaded = engine_of(engine, model, batch_size, max_pixels, min_pixels, engine_set)
     with StageProgress() as progress:
         summary = run(
             loaded, rows, asked, output, seeds=seeds, attempts=attempts,
