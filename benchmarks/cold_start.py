@@ -17,7 +17,7 @@ import time
 import onnxruntime
 
 from rali import __version__
-from rali.quickstart import photographs
+from rali.cli._quickstart import photographs
 
 RUNS = 15
 SCORE = (

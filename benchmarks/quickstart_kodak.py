@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from rali import __version__
+from rali.cli._quickstart import CONFIG, RATIONALES, SIZE
 from rali.degradations import degrade_folder
 from rali.distill import distill
 from rali.metrics import plcc, srcc
-from rali.quickstart import CONFIG, RATIONALES, SIZE
 from rali.reference import build_reference_triplets
 from rali.triplets import read_triplets
 

@@ -24,13 +24,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from rali.cli._quickstart import photographs
 from rali.degradations import DISTORTIONS, degrade_folder
 from rali.importers import biq2021
 from rali.manifest import Row, read_manifest, write_manifest
 from rali.metrics import plcc, srcc
 from rali.plots import curves, save_png
 from rali.progress import StageProgress
-from rali.quickstart import photographs
 from rali.run_folder import RunFolder
 from rali.teacher.answers import Degradation
 from rali.teacher.ask import ask, score

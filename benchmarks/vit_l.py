@@ -19,10 +19,10 @@ import torch
 
 from rali import Scorer, Student, __version__
 from rali.align import AlignConfig
+from rali.cli._quickstart import photographs
 from rali.degradations import DISTORTIONS, degrade_folder
 from rali.distill import DistillConfig, distill
 from rali.export import compare, export_onnx
-from rali.quickstart import photographs
 from rali.reference import build_reference_triplets
 from rali.triplets import read_triplets
 

@@ -24,8 +24,8 @@ def quickstart(
     from rich.console import Console
     from rich.table import Table
 
+    from rali.cli._quickstart import quickstart as run
     from rali.progress import StageProgress
-    from rali.quickstart import quickstart as run
 
     with StageProgress() as progress:
         summary = run(out, pictures or [], report=progress)

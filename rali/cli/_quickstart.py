@@ -14,19 +14,19 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from .align import AlignConfig
-from .degradations import degrade_folder
-from .distill import DistillConfig, distill, training_rows
-from .errors import require
-from .evaluate import evaluate
-from .fit import FitConfig
-from .manifest import Row, write_manifest
-from .progress import Report
-from .report import write_report
-from .run_folder import RunFolder
-from .scorer import Scorer
-from .splits import assign_splits
-from .triplets import Triplet, read_triplets
+from rali.align import AlignConfig
+from rali.degradations import degrade_folder
+from rali.distill import DistillConfig, distill, training_rows
+from rali.errors import require
+from rali.evaluate import evaluate
+from rali.fit import FitConfig
+from rali.manifest import Row, write_manifest
+from rali.progress import Report
+from rali.report import write_report
+from rali.run_folder import RunFolder
+from rali.scorer import Scorer
+from rali.splits import assign_splits
+from rali.triplets import Triplet, read_triplets
 
 # Photographs of scenes: the packages' textures and microscope pictures look like none of them.
 PHOTOGRAPHS = {
