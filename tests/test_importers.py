@@ -173,7 +173,7 @@ def test_biq2021_errors(tmp_path):
     with pytest.raises(InputError, match=r"row 2, column 'mos': empty"):
         biq2021.read(tmp_path)
     (tmp_path / "index.csv").write_text("image,mos,split,subset,scene\nx.jpg,3,train,ss01,s1\n")
-    with pytest.raises(InputError, match=r"row 2, column 'mos': score 3\.0 is outside"):
+    with pytest.raises(InputError, match=r"row 2: score 3\.0 is outside"):
         biq2021.read(tmp_path)
 
 

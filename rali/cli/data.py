@@ -133,6 +133,90 @@ def import_koniq10k(
     _write(koniq10k.read(root, resolution=resolution, labels_only=labels_only), output)
 
 
+def _add_release(name: str, layout: str, reader: str) -> None:
+    """A command for a release that needs nothing but its folder."""
+
+    def command(
+        root: Annotated[Path, typer.Argument(metavar="DIR", help="Its folder, or score file.")],
+        output: Output,
+        labels_only: LabelsOnly = False,
+    ) -> None:
+        from rali import importers
+
+        module, _, function = reader.partition(".")
+        read = getattr(getattr(importers, module), function or "read")
+        _write(read(root, labels_only=labels_only), output)
+
+    command.__doc__ = f"{layout}\n\nExample: rali data import {name} DIR -o {name}.csv"
+    import_app.command(name)(command)
+
+
+for _name, _layout, _reader in (
+    ("agiqa3k", "AGIQA-3K: data.csv and the pictures beside it.", "agiqa3k"),
+    ("bid", "BID: DatabaseGrades.xls and DatabaseImage0001.JPG, ….", "bid"),
+    ("csiq", "CSIQ: csiq.DMOS.xlsx, dst_imgs/ and src_imgs/.", "csiq"),
+    ("kadid10k", "KADID-10k: dmos.csv, or VisualQuality-R1's lists, and images/.", "kadid10k"),
+    ("liu13", "Liu13: VisualQuality-R1's list and the pictures beside it.", "lists.read_liu13"),
+    ("livec", "LIVE In the Wild: Data/All…_release.mat and Images/.", "livec"),
+    ("min19", "Min19: VisualQuality-R1's list and the pictures beside it.", "lists.read_min19"),
+    ("pipal", "PIPAL: Train_Label/, Distortion_1/ … and Train_Ref/.", "pipal"),
+    ("spaq", "SPAQ: Annotations/MOS and Image attribute scores.xlsx and TestImage/.", "spaq"),
+    ("sriqa-bench", "SRIQA-Bench: MOS/ and images/.", "sriqa_bench"),
+    ("tid2013", "TID2013: mos_with_names.txt, distorted_images/, reference_images/.", "tid2013"),
+):
+    _add_release(_name, _layout, _reader)
+
+
+@import_app.command("dq495k")
+def import_dq495k(
+    meta: Annotated[Path, typer.Argument(metavar="FILE", help="The JSON list.")],
+    output: Output,
+    images: Images = None,
+    labels_only: LabelsOnly = False,
+) -> None:
+    """DQ-495K: a JSON list of pictures with their degradation; no scores.
+
+    Example: rali data import dq495k dq495k.json --images DQ-495K/ -o dq495k.parquet
+    """
+    from rali.importers import dq495k
+
+    _write(dq495k.read(meta, images=images, labels_only=labels_only), output)
+
+
+@import_app.command("kadis700k")
+def import_kadis700k(
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with dist_imgs/.")],
+    output: Output,
+) -> None:
+    """KADIS-700k, or a folder made like it: dist_imgs/ and ref_imgs/; no scores.
+
+    Example: rali data import kadis700k kadis700k/ -o kadis.parquet
+    """
+    from rali.importers import kadis
+
+    _write(kadis.read(root), output)
+
+
+@import_app.command("q-insight-comparisons")
+def import_comparisons(
+    meta: Annotated[Path, typer.Argument(metavar="FILE", help="The JSON list.")],
+    output: Output,
+    images: Images = None,
+    labels_only: LabelsOnly = False,
+) -> None:
+    """Q-Insight's comparisons of DiffIQA's pictures, to a table of pairs.
+
+    Example: rali data import q-insight-comparisons train_comparison.json --images DiffIQA/
+    -o pairs.csv
+    """
+    from rali.importers import comparisons
+    from rali.manifest import write_pairs
+
+    pairs = comparisons.read(meta, images=images, labels_only=labels_only)
+    write_pairs(pairs, output)
+    typer.echo(f"{output}: {len(pairs)} pairs.")
+
+
 @import_app.command("meta-info")
 def import_meta_info(
     meta_info: Annotated[Path, typer.Argument(metavar="FILE", help="A meta_info_….csv.")],
@@ -214,6 +298,23 @@ def import_folder(
     from rali.importers import folder
 
     _write(folder.read(root, recursive=recursive, dataset=dataset), output)
+
+
+@app.command("list")
+def list_releases() -> None:
+    """The data sets that `rali data import` reads: size, scale, licence, and where to ask for them.
+
+    Example: rali data list
+    """
+    from rali.importers import RELEASES
+
+    for release in RELEASES.values():
+        typer.echo(
+            f"{release.name}\n"
+            f"    {release.title}, {release.pictures:,}; {release.scale}\n"
+            f"    content: {release.content}; split: {release.split}\n"
+            f"    licence: {release.licence}; from: {release.home}"
+        )
 
 
 @app.command("split")

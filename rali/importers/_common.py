@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from ..tables import resolve_path
@@ -94,6 +96,29 @@ def need_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -> N
             raise InputError(
                 f"{path} has no column {column!r} in row 1; it has: {', '.join(header) or 'none'}."
             )
+
+
+def json_rows(path: Path, keys: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
+    """(file and row, item) of a JSON list of objects that have `keys`.
+
+    Raises:
+        InputError: not there, not such a list, or an item lacks a key.
+    """
+    try:
+        items = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not a JSON file: {error}.") from error
+    if not isinstance(items, list):
+        raise InputError(f"{path} holds a JSON {type(items).__name__}; expected a list.")
+    found = []
+    for position, item in enumerate(items, 1):
+        where = f"{path}, row {position}"
+        if not isinstance(item, dict) or not all(key in item for key in keys):
+            raise InputError(f"{where}: expected an object with {', '.join(keys)}.")
+        found.append((where, item))
+    return found
 
 
 def subfolder(root: Path, name: str) -> Path:

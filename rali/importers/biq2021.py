@@ -6,16 +6,28 @@ or one with `index.csv` (image, mos, split, subset, scene) and `images/`. MOS 0â
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
 from ..manifest import Row
 from ..tables import read_csv
-from ._common import PictureFinder, need_columns, number, score, split_name, subfolder
+from ._common import need_columns, number, split_name, subfolder
+from ._release import Label, Release, rows_of
 
-NAME = "biq2021"
-LOW, HIGH = 0.0, 1.0
-RELEASE = {"train": "Train (Images and MOS).csv", "test": "Test (Images and MOS).csv"}
+RELEASE = Release(
+    name="biq2021",
+    title="BIQ2021",
+    pictures=12_000,
+    worst=0.0,
+    best=1.0,
+    scale="MOS 0â€“1, higher is better",
+    content="scene in index.csv, else picture",
+    split="official: 10,000 train, 2,000 test; index.csv: by scene",
+    licence="freely available for use and benchmarking",
+    home="github.com/nisarahmedrana/BIQ2021",
+)
+FILES = {"train": "Train (Images and MOS).csv", "test": "Test (Images and MOS).csv"}
 
 
 def read(root: str | Path, *, by_subset: bool = False, labels_only: bool = False) -> list[Row]:
@@ -35,65 +47,55 @@ def read(root: str | Path, *, by_subset: bool = False, labels_only: bool = False
         InputError: a file, column or picture is missing, or a cell is not what it should be.
     """
     root = Path(root)
-    pictures = PictureFinder(subfolder(root, "images"))
     if (root / "index.csv").is_file():
         source = root / "index.csv"
-        rows = _read_index(source, pictures, by_subset)
+        labels, subsets = _index(source)
     else:
         source = root
-        missing = [name for name in RELEASE.values() if not (root / name).is_file()]
+        missing = [name for name in FILES.values() if not (root / name).is_file()]
         if missing:
             raise InputError(
                 f"{root} holds neither index.csv nor {missing[0]!r}; give BIQ2021's folder."
             )
-        rows = [
-            row
-            for split, name in RELEASE.items()
-            for row in _read_release(root / name, split, pictures, by_subset)
-        ]
-    pictures.stop_if_missing(source, labels_only)
-    return rows
+        labels = [label for split, name in FILES.items() for label in _list(root / name, split)]
+        subsets = [label.picture.split(" ")[0] for label in labels]  # "ss01 (12).jpg"
+    pictures = subfolder(root, "images")
+    rows = rows_of(RELEASE, labels, source, pictures, labels_only=labels_only)
+    if not by_subset:
+        return rows
+    return [
+        replace(row, dataset=f"{RELEASE.name}-{subset}") if subset else row
+        for row, subset in zip(rows, subsets, strict=True)
+    ]
 
 
-def _read_index(path: Path, pictures: PictureFinder, by_subset: bool) -> list[Row]:
+def _index(path: Path) -> tuple[list[Label], list[str]]:
     header, records = read_csv(path)
     need_columns(path, header, ["image", "mos", "split", "subset", "scene"])
-    rows: list[Row] = []
+    labels = []
     for line, record in records:
-        where = f"{path}, row {line}, column"
-        raw = number(record.get("mos"), f"{where} 'mos'", required=True)
-        rows.append(
-            Row(
-                image=pictures.find(record.get("image"), f"{where} 'image'"),
-                score=score(raw, LOW, HIGH, f"{where} 'mos'"),
-                raw_score=raw,
-                dataset=_dataset(record.get("subset") or "", by_subset),
+        where = f"{path}, row {line}"
+        labels.append(
+            Label(
+                where,
+                record.get("image") or "",
+                number(record.get("mos"), f"{where}, column 'mos'", required=True),
                 content=record.get("scene") or "",
-                split=split_name(record.get("split"), f"{where} 'split'"),
+                split=split_name(record.get("split"), f"{where}, column 'split'"),
             )
         )
-    return rows
+    return labels, [record.get("subset") or "" for _, record in records]
 
 
-def _read_release(path: Path, split: str, pictures: PictureFinder, by_subset: bool) -> list[Row]:
+def _list(path: Path, split: str) -> list[Label]:
     header, records = read_csv(path)
     need_columns(path, header, ["Image Name", "MOS"])
-    rows: list[Row] = []
-    for line, record in records:
-        where = f"{path}, row {line}, column"
-        name = record.get("Image Name") or ""
-        raw = number(record.get("MOS"), f"{where} 'MOS'", required=True)
-        rows.append(
-            Row(
-                image=pictures.find(name, f"{where} 'Image Name'"),
-                score=score(raw, LOW, HIGH, f"{where} 'MOS'"),
-                raw_score=raw,
-                dataset=_dataset(name.split(" ")[0], by_subset),  # "ss01 (12).jpg"
-                split=split,
-            )
+    return [
+        Label(
+            f"{path}, row {line}",
+            record.get("Image Name") or "",
+            number(record.get("MOS"), f"{path}, row {line}, column 'MOS'", required=True),
+            split=split,
         )
-    return rows
-
-
-def _dataset(subset: str, by_subset: bool) -> str:
-    return f"{NAME}-{subset}" if by_subset and subset else NAME
+        for line, record in records
+    ]

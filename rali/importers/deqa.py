@@ -6,12 +6,11 @@ the data set's own units, `gt_score_norm` and `std_norm` on 1–5. Other keys ar
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from ..errors import InputError
 from ..manifest import Row
-from ._common import PictureFinder, number, rescale_std, score, split_name
+from ._common import PictureFinder, json_rows, number, rescale_std, score, split_name
 
 
 def read(
@@ -38,23 +37,12 @@ def read(
         InputError: not such a file, a picture is missing, or a value is not what it should be.
     """
     path = Path(meta)
-    try:
-        items = json.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not a JSON file: {error}.") from error
-    if not isinstance(items, list):
-        raise InputError(
-            f"{path} holds a JSON {type(items).__name__}; expected a list of pictures."
-        )
     pictures = PictureFinder(Path(images) if images else path.parent)
     part = split_name(split, "split")
     rows: list[Row] = []
-    for position, item in enumerate(items, 1):
-        where = f"{path}, row {position}"
-        if not isinstance(item, dict) or not isinstance(item.get("image"), str):
-            raise InputError(f'{where}: expected {{"image": "…", "gt_score": …}}.')
+    for where, item in json_rows(path, ["image"]):
+        if not isinstance(item["image"], str):
+            raise InputError(f"{where}, image: {item['image']!r} is not a file name.")
         raw = number(item.get("gt_score"), f"{where}, gt_score")
         std = number(item.get("std_norm"), f"{where}, std_norm", minimum=0)
         if score_range is not None:

@@ -12,11 +12,22 @@ from pathlib import Path
 from ..errors import InputError
 from ..manifest import Row
 from ..tables import read_csv
-from ._common import PictureFinder, need_columns, number, score, split_name
+from ._common import need_columns, number, split_name
+from ._release import Label, Release, home_of, rows_of, score_file
 
-NAME = "koniq10k"
-# The extremes of the full release, so that a subset of it gets the same scores.
 LOW, HIGH = 3.91176470588, 88.3888888889
+RELEASE = Release(
+    name="koniq10k",
+    title="KonIQ-10k",
+    pictures=10_073,
+    worst=LOW,
+    best=HIGH,
+    scale="z-score MOS 0–100, higher is better",
+    content="picture",
+    split="official: 7,058 train, 1,000 val, 2,015 test",
+    licence="see its page",
+    home="database.mmsp-kn.de/koniq-10k-database.html",
+)
 SETS = "koniq10k_distributions_sets.csv"
 SCORES = "koniq10k_scores_and_distributions.csv"
 FOLDERS = ("1024x768", "512x384")
@@ -38,30 +49,25 @@ def read(
     Raises:
         InputError: a file, column or picture is missing, or a cell is not what it should be.
     """
-    root = Path(root)
-    source = next((root / name for name in (SETS, SCORES) if (root / name).is_file()), None)
-    if source is None:
-        raise InputError(f"{root} holds neither {SETS} nor {SCORES}; give KonIQ-10k's folder.")
+    source = score_file(root, [SETS, SCORES], RELEASE)
     header, records = read_csv(source)
-    mos = "MOS" if source.name == SETS else "MOS_zscore"
-    need_columns(source, header, ["image_name", mos, "SD"] + ["set"] * (source.name == SETS))
-    pictures = PictureFinder(_pictures(root, resolution))
-    rows: list[Row] = []
+    mos = "MOS_zscore" if "MOS_zscore" in header else "MOS"
+    need_columns(source, header, ["image_name", mos, "SD"])
+    labels = []
     for line, record in records:
-        where = f"{source}, row {line}, column"
-        raw = number(record.get(mos), f"{where} {mos!r}", required=True)
-        rows.append(
-            Row(
-                image=pictures.find(record.get("image_name"), f"{where} 'image_name'"),
-                score=score(raw, LOW, HIGH, f"{where} {mos!r}"),
-                raw_score=raw,
-                dataset=NAME,
-                split=split_name(record.get("set"), f"{where} 'set'"),
-                std=number(record.get("SD"), f"{where} 'SD'", minimum=0),
+        where = f"{source}, row {line}"
+        spread = number(record.get("SD"), f"{where}, column 'SD'", minimum=0)  # on 1–5
+        labels.append(
+            Label(
+                where,
+                record.get("image_name") or "",
+                number(record.get(mos), f"{where}, column {mos!r}", required=True),
+                None if spread is None else spread * (HIGH - LOW) / 4,
+                split=split_name(record.get("set"), f"{where}, column 'set'"),
             )
         )
-    pictures.stop_if_missing(source, labels_only)
-    return rows
+    pictures = _pictures(home_of(root), resolution)
+    return rows_of(RELEASE, labels, source, pictures, labels_only=labels_only)
 
 
 def _pictures(root: Path, resolution: str | None) -> Path:

@@ -1,0 +1,101 @@
+"""KADID-10k (Lin, Hosu and Saupe, 2019): 81 photographs × 25 degradations × 5 levels.
+
+In: the release's folder (`dmos.csv`, `images/`), or lists of `reference picture score std` as
+VisualQuality-R1 splits it (`KADID-10K_train_set.txt`, `KADID-10K_test_set.txt`). Despite its name
+`dmos` is 1–5 and higher is better.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import InputError
+from ..manifest import Row
+from ..tables import read_csv
+from ._common import need_columns, number, subfolder
+from ._release import Label, Release, home_of, rows_of, score_file, spaced
+
+RELEASE = Release(
+    name="kadid10k",
+    title="KADID-10k",
+    pictures=10_125,
+    worst=1.0,
+    best=5.0,
+    scale="1–5, higher is better",
+    content="reference picture",
+    split="VisualQuality-R1's lists: 6,125 train, 2,000 test",
+    licence="see its page",
+    home="database.mmsp-kn.de/kadid-10k-database.html",
+)
+LISTS = {"train": "KADID-10K_train_set.txt", "test": "KADID-10K_test_set.txt"}
+TYPES = (
+    "gaussian blur", "lens blur", "motion blur", "color diffusion", "color shift",
+    "color quantization", "color saturation 1", "color saturation 2", "jpeg2000", "jpeg",
+    "white noise", "white noise in color", "impulse noise", "multiplicative noise", "denoise",
+    "brighten", "darken", "mean shift", "jitter", "non-eccentricity patch", "pixelate",
+    "quantization", "color block", "high sharpen", "contrast change",
+)  # fmt: skip
+# Levels of these run from one side of the original to the other, not from weak to strong.
+SIGNED = ("mean shift", "contrast change")
+
+
+def read(root: str | Path, *, labels_only: bool = False) -> list[Row]:
+    """Read the release, or VisualQuality-R1's lists where there is no `dmos.csv`.
+
+    Raises:
+        InputError: a file, column or picture is missing, or a cell is not what it should be.
+    """
+    home = home_of(root)
+    source = score_file(root, ["dmos.csv", *LISTS.values()], RELEASE)
+    if source.suffix.lower() == ".csv":
+        labels = _table(source)
+    else:
+        lists = {s: home / n for s, n in LISTS.items() if (home / n).is_file()}
+        if Path(root).is_file():
+            lists = {s: source for s, n in LISTS.items() if n == source.name} or {"": source}
+        labels = [label for split, path in lists.items() for label in _list(path, split)]
+    pictures = subfolder(home, "images")
+    return rows_of(RELEASE, labels, source, pictures, labels_only=labels_only)
+
+
+def _table(path: Path) -> list[Label]:
+    header, records = read_csv(path)
+    need_columns(path, header, ["dist_img", "ref_img", "dmos", "var"])
+    found = []
+    for line, record in records:
+        where = f"{path}, row {line}"
+        # `var` is the standard deviation of the ratings.
+        found.append(
+            _label(
+                where,
+                record.get("dist_img") or "",
+                record.get("ref_img") or "",
+                number(record.get("dmos"), f"{where}, column 'dmos'", required=True),
+                number(record.get("var"), f"{where}, column 'var'", minimum=0),
+            )
+        )
+    return found
+
+
+def _list(path: Path, split: str) -> list[Label]:
+    return [
+        _label(where, cells[1], cells[0], number(cells[2], where), number(cells[3], where), split)
+        for where, cells in spaced(path, 4)
+    ]
+
+
+def _label(
+    where: str, name: str, reference: str, mos: float | None, std: float | None, split: str = ""
+) -> Label:
+    """`I01_02_03.png` is the second degradation of I01 at its third level."""
+    try:
+        content, kind, level = Path(name).stem.split("_")
+        distortion, severity = TYPES[int(kind) - 1], int(level)
+    except (ValueError, IndexError):
+        raise InputError(
+            f"{where}: {name!r} is not named like I01_02_03.png (reference, type, level)."
+        ) from None
+    return Label(
+        where, name, mos, std, content=content.lower(), split=split, reference=reference,
+        distortion=distortion, severity=None if distortion in SIGNED else severity,
+    )  # fmt: skip
