@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import InputError, PictureError
+from .intervals import Interval, has_interval, read_interval
 from .manifest import Row, read_manifest, select
 from .metrics import METRICS, all_metrics
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 """Called with (pictures done, pictures in all)."""
 
+LEVEL = 0.9  # of the interval whose coverage is told
 LABELS = {
     "srcc": "SRCC",
     "plcc": "PLCC (raw)",
@@ -56,7 +58,8 @@ def evaluate(
         batch_size: pictures per forward pass; the scores do not depend on it.
 
     Returns:
-        The evaluation (see `evaluate_predictions`, plus "model") and {picture: score}.
+        The evaluation (see `evaluate_predictions`, plus "model" and, of a model with a calibrated
+        interval, "interval": its level, radius and coverage per data set) and {picture: score}.
 
     Raises:
         InputError: no labelled picture, pictures that cannot be read (the first five are named),
@@ -66,8 +69,26 @@ def evaluate(
     pictures = list(dict.fromkeys(row.image for row in rows if row.score is not None))
     predictions = predict(model, pictures, batch_size=batch_size, progress=progress)
     evaluation = evaluate_predictions(predictions, rows, split=split)
-    name = str(model) if isinstance(model, str | Path) else type(model).__name__
-    return {"model": name, **evaluation}, predictions
+    named = isinstance(model, str | Path)
+    if named and has_interval(model):
+        evaluation["interval"] = _coverage(read_interval(model), rows, predictions)
+    return {"model": str(model) if named else type(model).__name__, **evaluation}, predictions
+
+
+def _coverage(
+    interval: Interval, rows: Sequence[Row], predictions: Mapping[Path, float]
+) -> dict[str, Any]:
+    """Per data set the share of human scores inside the model's calibrated interval."""
+    inside: dict[str, list[bool]] = {}
+    for row in rows:
+        if row.score is not None:
+            low, high = interval.around(predictions[row.image], LEVEL)
+            inside.setdefault(row.dataset or "unnamed", []).append(low <= row.score <= high)
+    return {
+        "level": LEVEL,
+        "radius": interval.radius(LEVEL),
+        "coverage": {name: float(np.mean(held)) for name, held in inside.items()},
+    }
 
 
 def labelled_rows(manifests: Sequence[str | Path], *, split: str | None = None) -> list[Row]:
@@ -263,6 +284,12 @@ def remarks(evaluation: Mapping[str, Any]) -> list[str]:
         sentences.append(
             f"No logistic could be fitted to {', '.join(straight)}: "
             "PLCC (logistic) is PLCC (raw) there."
+        )
+    if "interval" in evaluation:
+        told = evaluation["interval"]
+        held = ", ".join(f"{name} {share:.1%}" for name, share in told["coverage"].items())
+        sentences.append(
+            f"Human scores within the {told['level']:.0%} interval (±{told['radius']:.2f}): {held}."
         )
     if evaluation.get("unlabelled"):
         sentences.append(f"Rows without a score, skipped: {evaluation['unlabelled']}.")

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -48,6 +49,13 @@ def score(
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Also look into the folders' folders.")
     ] = False,
+    interval: Annotated[
+        float | None,
+        typer.Option(
+            help="Also say between which scores people's lies with this probability, as 0.9.",
+            show_default="none",
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures per run of the model.")] = 8,
 ) -> None:
     """Score the quality of pictures from 1 (bad) to 5 (excellent).
@@ -71,6 +79,8 @@ def score(
         hint = "" if recursive else " (--recursive also looks into their folders)"
         raise InputError(f"There are no pictures in {', '.join(map(str, paths))}{hint}.")
     scorer = Scorer(model, batch_size=batch_size)
+    bounds = _bounds(model, interval)
+    columns = COLUMNS if bounds is None else (*COLUMNS[:2], "low", "high", COLUMNS[2])
     rows: list[Row] = []
     try:
         with scoring_bar() as progress:
@@ -78,18 +88,39 @@ def score(
                 number = None if result.score is None else round(result.score, 6)
                 # Names that are not valid UTF-8 must not stop the report.
                 name = os.fsencode(result.source).decode("utf-8", "replace")
-                rows.append((name, number, result.error))
+                between = () if bounds is None else bounds(number)
+                rows.append((name, number, *between, result.error))
                 progress(len(rows), len(pictures))
     except KeyboardInterrupt:
-        _write(rows, chosen, output)
+        _write(columns, rows, chosen, output)
         typer.echo(f"rali: stopped after {len(rows)} of {len(pictures)} pictures.", err=True)
         raise typer.Exit(130) from None
-    _write(rows, chosen, output)
-    if any(error for _, _, error in rows):
+    _write(columns, rows, chosen, output)
+    if any(row[-1] for row in rows):
         raise typer.Exit(1)
 
 
-Row = tuple[str, float | None, str | None]
+Row = tuple[str | float | None, ...]  # as the columns say
+
+
+def _bounds(
+    model: str, level: float | None
+) -> Callable[[float | None], tuple[float | None, float | None]] | None:
+    """Score → lowest and highest human score, or None where no interval is wanted."""
+    if level is None:
+        return None
+    from rali.intervals import read_interval
+
+    found = read_interval(model)
+    found.radius(level)  # what is wrong is said before the first picture
+
+    def around(score: float | None) -> tuple[float | None, float | None]:
+        if score is None:
+            return None, None
+        low, high = found.around(score, level)
+        return round(low, 6), round(high, 6)
+
+    return around
 
 
 def _format(given: Format | None, output: Path | None) -> Format:
@@ -101,60 +132,66 @@ def _format(given: Format | None, output: Path | None) -> Format:
     return given
 
 
-def _write(rows: list[Row], chosen: Format, output: Path | None) -> None:
+def _write(columns: tuple[str, ...], rows: list[Row], chosen: Format, output: Path | None) -> None:
     if output is not None:
 
         def write(path: Path) -> None:
             if chosen is Format.parquet:
-                _write_parquet(rows, path)
+                _write_parquet(columns, rows, path)
             else:
-                path.write_text(_text(rows, chosen), encoding="utf-8", newline="")
+                path.write_text(_text(columns, rows, chosen), encoding="utf-8", newline="")
 
         replace_atomically(output, write)
     elif chosen is Format.table and sys.stdout.isatty():
-        _show_table(rows)
+        _show_table(columns, rows)
     else:
-        sys.stdout.write(_text(rows, chosen))
+        sys.stdout.write(_text(columns, rows, chosen))
 
 
-def _text(rows: list[Row], chosen: Format) -> str:
+def _text(columns: tuple[str, ...], rows: list[Row], chosen: Format) -> str:
     if chosen is Format.jsonl:
         lines = (
-            json.dumps(dict(zip(COLUMNS, row, strict=True)), ensure_ascii=False) for row in rows
+            json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) for row in rows
         )
         return "".join(line + "\n" for line in lines)
     if chosen is Format.csv:
-        return csv_text(COLUMNS, rows)
-    cells = [COLUMNS, *((name, _digits(number), error or "") for name, number, error in rows)]
+        return csv_text(columns, rows)
+    cells = [columns, *([_cell(value) for value in row] for row in rows)]
     width = max(len(row[0]) for row in cells)
-    return "".join(f"{a:<{width}}  {b:>5}  {c}".rstrip() + "\n" for a, b, c in cells)
+    return "".join(
+        "  ".join([f"{row[0]:<{width}}", *(f"{c:>5}" for c in row[1:-1]), row[-1]]).rstrip() + "\n"
+        for row in cells
+    )
 
 
-def _digits(number: float | None) -> str:
-    return "" if number is None else f"{number:.3f}"
+def _cell(value: str | float | None) -> str:
+    return "" if value is None else value if isinstance(value, str) else f"{value:.3f}"
 
 
-def _show_table(rows: list[Row]) -> None:
+def _show_table(columns: tuple[str, ...], rows: list[Row]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    failed = any(row[-1] for row in rows)
+    shown = columns if failed else columns[:-1]
     table = Table()
-    table.add_column("image", overflow="fold")
-    table.add_column("score", justify="right", no_wrap=True)
-    if any(error for _, _, error in rows):
-        table.add_column("error", overflow="fold", style="red")
-    for name, number, error in rows:
-        cells = (Text(name), _digits(number), Text(error or ""))
-        table.add_row(*cells[: len(table.columns)])
+    for column in shown:
+        if column in ("image", "error"):
+            table.add_column(column, overflow="fold", style="red" if column == "error" else None)
+        else:
+            table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row[: len(shown)]))
     Console().print(table)
 
 
-def _write_parquet(rows: list[Row], path: Path) -> None:
+def _write_parquet(columns: tuple[str, ...], rows: list[Row], path: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    types = (pa.string(), pa.float64(), pa.string())
-    columns = zip(*rows, strict=True)
-    arrays = [pa.array(list(c), t) for c, t in zip(columns, types, strict=True)]
-    parquet.write_table(pa.table(dict(zip(COLUMNS, arrays, strict=True))), path)
+    arrays = [
+        pa.array(list(values), pa.string() if column in ("image", "error") else pa.float64())
+        for column, values in zip(columns, zip(*rows, strict=True), strict=True)
+    ]
+    parquet.write_table(pa.table(dict(zip(columns, arrays, strict=True))), path)
