@@ -105,6 +105,11 @@ def image_tower(spec: dict[str, Any]) -> nn.Module:
     if spec["name"] == NANO:
         return NanoImageEncoder(NanoConfig.from_dict(spec["config"]))
     open_clip = require("open_clip", "distill")
+    if "vision_cfg" in spec:  # a converted CLIP, whatever its size; the text tower is a stub
+        stub = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
+        return open_clip.CLIP(
+            spec["embed_dim"], spec["vision_cfg"], stub, quick_gelu=spec["quick_gelu"]
+        ).visual
     return _plain(open_clip.create_model(spec["name"], pretrained=None).visual)
 
 

@@ -1,0 +1,72 @@
+"""`rali convert`: released checkpoints as model folders, and CLIP's weights under other names."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rali.errors import InputError
+
+app = typer.Typer(
+    no_args_is_help=True, help="Read released checkpoints; only arrays are ever loaded."
+)
+
+
+class Names(StrEnum):
+    """Whose names CLIP's weights get."""
+
+    open_clip = "open-clip"
+    hugging_face = "hugging-face"
+
+
+@app.command("official-rali")
+def official_rali(
+    source: Annotated[
+        Path, typer.Argument(metavar="DIR", help="ckpt.pt, pca.pkl, basis.npz and best/.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="The model folder to write.")
+    ],
+) -> None:
+    """The authors' released RALI to a model folder.
+
+    Example: rali convert official-rali RALI/ -o rali-vit-l/
+    """
+    from rali.convert import convert_official_rali
+
+    student = convert_official_rali(source, output)
+    typer.echo(
+        f"{output}: {student.config.bases} bases of {student.config.pca_dim} dimensions, "
+        f"τ = {student.config.temperature:.3g}. Next: rali export {output}"
+    )
+
+
+@app.command("clip")
+def clip(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="A .safetensors file of a CLIP.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The .safetensors to write.")
+    ],
+    to: Annotated[Names, typer.Option(help="Whose names.")] = Names.open_clip,
+) -> None:
+    """CLIP's weights from Hugging Face's names to open_clip's, or back.
+
+    Example: rali convert clip model.safetensors -o open_clip.safetensors --to open-clip
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file, save_file
+
+    from rali.clip_names import to_hugging_face, to_open_clip
+
+    try:
+        state = load_file(source)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{source} cannot be read as a .safetensors file: {error}.") from error
+    found = to_open_clip(state) if to is Names.open_clip else to_hugging_face(state)
+    if not found:
+        raise InputError(f"{source} holds no weights that could be named for {to.value}.")
+    save_file({name: value.contiguous() for name, value in found.items()}, output)
+    typer.echo(f"{output}: {len(found)} of {len(state)} tensors.")
