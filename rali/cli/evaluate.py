@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rali.cli._bar import scoring_bar
+from rali.cli._judge import MODEL_HELP, judge
 from rali.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: Annotated[
-        str, typer.Argument(help="A model folder, an ONNX file, a hub id, or `builtin`.")
-    ],
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
     manifests: Annotated[
         list[Path], typer.Argument(metavar="MANIFEST...", help="CSV or Parquet manifests.")
     ],
@@ -30,13 +29,24 @@ def evaluate(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object and nothing else.")
     ] = False,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            help="A paper's table with this model's row: q-insight, rali, ract, visualquality-r1, "
+            "sriqa-bench or degradation."
+        ),
+    ] = None,
+    form: Annotated[
+        str, typer.Option("--format", help="Of the suite: markdown, latex, csv or json.")
+    ] = "markdown",
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
             metavar="DIR",
-            help="Also write evaluation.json, evaluation.md, predictions.csv and scatter.png here.",
+            help="Also write evaluation.json, evaluation.md, predictions.csv and scatter.png here; "
+            "of a suite its table in all forms.",
         ),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures per forward pass.")] = 8,
@@ -44,6 +54,11 @@ def evaluate(
     """Compare a model's scores with people's: SRCC, PLCC, KRCC and RMSE with 95 % intervals.
 
     Example: rali evaluate builtin koniq.csv spaq.csv --split test -o results/
+
+    A suite takes the manifests that you have, and of each the test split where there is one. Data
+    sets that you do not have are dashes.
+
+    Example: rali evaluate builtin koniq.csv csiq.csv --suite rali
     """
     from rali.evaluate import NOTE, labelled_rows, remarks, to_table
     from rali.evaluate import evaluate as run
@@ -55,10 +70,15 @@ def evaluate(
             raise InputError(
                 f"--output {output} is no folder that can be made: {error.strerror}."
             ) from error
+    judged = judge(model, batch_size)
+    if suite is not None:
+        _suite(suite, "json" if as_json else form, model, judged, manifests, output, batch_size)
+        return
     with scoring_bar() as progress:
         evaluation, predictions = run(
-            model, manifests, split=split, batch_size=batch_size, progress=progress
+            judged, manifests, split=split, batch_size=batch_size, progress=progress
         )
+    evaluation["model"] = model
     if output is not None:
         _write(output, evaluation, predictions, labelled_rows(manifests, split=split))
     if as_json:
@@ -73,6 +93,40 @@ def evaluate(
         console.print(sentence, markup=False, highlight=False)
     if output is not None:
         console.print(f"Written to {output}", markup=False, highlight=False)
+
+
+def _suite(
+    name: str, form: str, model: str, judged: Any, manifests: list[Path], output: Path | None,
+    batch_size: int,
+) -> None:  # fmt: skip
+    from rali.evaluate import predict
+    from rali.manifest import read_manifest
+    from rali.suites import FORMATS, degradation_table, render, suite_rows, suite_table
+
+    if form not in FORMATS:
+        raise InputError(f"There is no form {form!r}; there are {', '.join(FORMATS)}.")
+    rows = suite_rows(name, [row for path in manifests for row in read_manifest(path)])
+    pictures = list(dict.fromkeys(row.image for row in rows))
+    with scoring_bar() as progress:
+        if name == "degradation":
+            if not hasattr(judged, "perceive"):
+                raise InputError(
+                    f"The suite 'degradation' asks a teacher what it sees; {model} only scores. "
+                    "Give a teacher's folder, or teacher:NAME."
+                )
+            told = []
+            for found in judged.perceive(pictures):
+                told.append(found)
+                progress(len(told), len(pictures))
+            truth = [(row.distortion or "null", row.severity or 0) for row in rows]
+            table = degradation_table(model, truth, told)
+        else:
+            predictions = predict(judged, pictures, batch_size=batch_size, progress=progress)
+            table = suite_table(name, model, rows, predictions)
+    if output is not None:
+        for kind, ending in zip(FORMATS, ("md", "tex", "csv", "json"), strict=True):
+            (output / f"{name}.{ending}").write_text(render(table, kind), "utf-8")
+    typer.echo(render(table, form), nl=False)
 
 
 def _write(

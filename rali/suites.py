@@ -1,0 +1,464 @@
+"""The papers' tables with a row of one's own: published results beside a measured one.
+
+In: a suite's name, rows of manifests and what was predicted for them. Out: one table that renders
+as Markdown, LaTeX, CSV or JSON. Published cells are quoted from `published.toml` and marked; a data
+set that is not there is a dash with its reason, never a zero; a printed average that is not its
+row's mean is flagged.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import InputError
+from .evaluate import evaluate_predictions
+from .importers import RELEASES
+from .importers.sriqa_bench import ORIGINAL, REGRESSION
+from .manifest import Row
+from .metrics import plcc, srcc
+
+FORMATS = ("markdown", "latex", "csv", "json")
+LABELS = {
+    "koniq10k": "KonIQ", "spaq": "SPAQ", "kadid10k": "KADID", "pipal": "PIPAL", "livec": "LiveW",
+    "agiqa3k": "AGIQA", "csiq": "CSIQ", "tid2013": "TID2013", "bid": "BID", "liu13": "De-blurring",
+    "sriqa-bench": "Super-res.", "min19": "De-hazing", "reg_acc": "Reg-Acc", "gen_acc": "Gen-Acc",
+    "overall_acc": "Overall-Acc", "plcc": "PLCC", "srcc": "SRCC", "average": "average",
+}  # fmt: skip
+ROUNDING = 1.5e-3  # by how much a mean of numbers with three decimals may differ from a printed one
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number of a table, or why there is none.
+
+    Attributes:
+        values: by metric; empty where there are none. intervals: 95 %, by metric.
+        reason: why it is empty.
+    """
+
+    values: Mapping[str, float] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class SuiteTable:
+    """A paper's table with one measured row, the last.
+
+    Attributes:
+        name, title: of the suite. metrics: what a cell holds. columns: headings.
+        published: (method, cells) as printed. measured: the same.
+        notes: what has to be said about it.
+    """
+
+    name: str
+    title: str
+    metrics: tuple[str, ...]
+    columns: tuple[str, ...]
+    published: tuple[tuple[str, tuple[Cell, ...]], ...]
+    measured: tuple[str, tuple[Cell, ...]]
+    notes: tuple[str, ...] = ()
+
+
+@cache
+def _published() -> dict[str, Any]:
+    return tomllib.loads((files("rali") / "published.toml").read_text("utf-8"))
+
+
+def suites() -> tuple[str, ...]:
+    """The names of all suites."""
+    return tuple(_published())
+
+
+def suite_datasets(name: str) -> tuple[str, ...]:
+    """The data sets of a suite, in the order of its columns.
+
+    Raises:
+        InputError: no such suite.
+    """
+    known = _published()
+    if name not in known:
+        raise InputError(f"There is no suite {name!r}; there are {', '.join(known)}.")
+    if "groups" in known[name]:
+        return tuple(dataset for group in known[name]["groups"] for dataset in group)
+    return ("sriqa-bench",) if name == "sriqa-bench" else ("dq495k",)
+
+
+def suite_rows(name: str, rows: Sequence[Row]) -> list[Row]:
+    """The labelled rows that a suite looks at: of its data sets, the test split if there is one.
+
+    Raises:
+        InputError: no such suite, or no labelled row of any of its data sets.
+    """
+    found = []
+    for dataset in suite_datasets(name):
+        own = [row for row in rows if row.dataset == dataset and (row.score or row.distortion)]
+        test = [row for row in own if row.split == "test"]
+        found += test or own
+    if not found:
+        wanted = ", ".join(suite_datasets(name))
+        there = ", ".join(sorted({row.dataset or "unnamed" for row in rows})) or "none"
+        raise InputError(
+            f"The suite {name!r} is of the data sets {wanted}; the manifests hold {there}. "
+            "`rali data import NAME …` gives a manifest the right name."
+        )
+    return found
+
+
+def suite_table(
+    name: str, label: str, rows: Sequence[Row], predictions: Mapping[Path, float]
+) -> SuiteTable:
+    """A score suite's table with the row of one model.
+
+    Args:
+        label: what to call the model.
+        rows: as `suite_rows` gives them. predictions: {picture: score}.
+
+    Raises:
+        InputError: no such suite, no labelled rows, or statistics that are not defined.
+    """
+    rows = suite_rows(name, rows)
+    known = _published()[name]
+    if name == "sriqa-bench":
+        return _enlargements(label, rows, predictions)
+    if name == "degradation":
+        raise InputError(
+            "The suite 'degradation' needs what a teacher says of each picture, not scores: "
+            "rali teach perceive."
+        )
+    evaluation = evaluate_predictions(predictions, rows)
+    metrics = tuple(known["metrics"])
+    columns: list[str] = []
+    cells: list[Cell] = []
+    for place, group in enumerate(known["groups"]):
+        own = [_measured(dataset, evaluation, metrics) for dataset in group]
+        names = known.get("group_names", [""] * len(known["groups"]))
+        columns += [LABELS[dataset] for dataset in group]
+        columns.append(f"average {names[place]}".strip())
+        missing = [d for d, cell in zip(group, own, strict=True) if not cell.values]
+        cells += own
+        cells.append(
+            Cell(reason=f"an average of {len(group)} data sets needs all of them")
+            if missing
+            else Cell({m: float(np.mean([cell.values[m] for cell in own])) for m in metrics})
+        )
+    published, notes = _rows(name, metrics, [len(group) for group in known["groups"]])
+    return SuiteTable(
+        name, known["title"], metrics, tuple(columns), published, (label, tuple(cells)),
+        (*_counts(rows), *notes),
+    )  # fmt: skip
+
+
+def _measured(dataset: str, evaluation: Mapping[str, Any], metrics: Sequence[str]) -> Cell:
+    numbers = evaluation["datasets"].get(dataset)
+    if numbers is None:
+        release = RELEASES[dataset]
+        return Cell(reason=f"no manifest of {release.title} was given (from {release.home})")
+    return Cell(
+        {metric: numbers[metric] for metric in metrics},
+        {metric: tuple(numbers["intervals"][metric]) for metric in metrics},
+    )
+
+
+def _rows(
+    name: str, metrics: Sequence[str], groups: Sequence[int]
+) -> tuple[tuple[tuple[str, tuple[Cell, ...]], ...], list[str]]:
+    """Published rows, and a note for each printed average that is not the mean of its row."""
+    found, notes = [], []
+    for line in _published()[name]["rows"]:
+        method, _, text = line.partition("|")
+        method = method.strip()
+        cells = [
+            Cell()
+            if word == "-"
+            else Cell(dict(zip(metrics, map(float, word.split("/")), strict=True)))
+            for word in text.split()
+        ]
+        start = 0
+        for count in groups:
+            own, average = cells[start : start + count], cells[start + count]
+            for metric in metrics:
+                mean = float(np.mean([cell.values[metric] for cell in own]))
+                if abs(mean - average.values[metric]) > ROUNDING:
+                    notes.append(
+                        f"{method}: the printed average {metric.upper()} is "
+                        f"{average.values[metric]:.3f}; its row's mean is {mean:.3f}."
+                    )
+            start += count + 1
+        found.append((method, tuple(cells)))
+    return tuple(found), notes
+
+
+def _counts(rows: Sequence[Row]) -> list[str]:
+    counts: dict[tuple[str, str], int] = {}
+    for row in rows:
+        counts[row.dataset, row.split] = counts.get((row.dataset, row.split), 0) + 1
+    told = [
+        f"{LABELS.get(dataset, dataset)} {count:,}" + (f" ({split})" if split else "")
+        for (dataset, split), count in counts.items()
+    ]
+    return [f"Pictures of the measured row: {', '.join(told)}. In brackets: 95 % intervals."]
+
+
+# ── SRIQA-Bench ──────────────────────────────────────────────────────────────────────────────────
+
+
+def pairwise_accuracy(predictions: npt.ArrayLike, mos: npt.ArrayLike) -> float:
+    """Share of pairs with different `mos` that the predictions order the same way, 0–1.
+
+    Predictions that tie count as wrong. NaN where there is no such pair.
+    """
+    predicted, true = np.asarray(predictions, float), np.asarray(mos, float)
+    first, second = np.triu_indices(len(true), 1)
+    wanted = np.sign(true[first] - true[second])
+    told = np.sign(predicted[first] - predicted[second])
+    clear = wanted != 0
+    return float(np.mean(told[clear] == wanted[clear])) if clear.any() else math.nan
+
+
+def _enlargements(label: str, rows: Sequence[Row], predictions: Mapping[Path, float]) -> SuiteTable:
+    """Accuracy over the pairs of each content, means over contents; without the originals."""
+    contents: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.distortion != ORIGINAL:
+            contents.setdefault(row.content, []).append(row)
+    per_content = []
+    for own in contents.values():
+        missing = [row for row in own if row.image not in predictions]
+        if missing:
+            raise InputError(f"There is no prediction for {missing[0].image}.")
+        told = np.array([predictions[row.image] for row in own])
+        mos = np.array([row.score for row in own], dtype=float)
+        regression = np.array([row.distortion in REGRESSION for row in own])
+        constant = len(own) < 3 or np.ptp(told) == 0 or np.ptp(mos) == 0
+        per_content.append(
+            [
+                pairwise_accuracy(told[regression], mos[regression]),
+                pairwise_accuracy(told[~regression], mos[~regression]),
+                pairwise_accuracy(told, mos),
+                math.nan if constant else plcc(told, mos),
+                math.nan if constant else srcc(told, mos),
+            ]
+        )
+    values = np.array(per_content)
+    known = _published()["sriqa-bench"]
+    columns = tuple(known["columns"])
+    draw = np.random.default_rng(0)
+    cells = []
+    for place, column in enumerate(columns):
+        own_values = values[~np.isnan(values[:, place]), place]
+        if not len(own_values):
+            cells.append(Cell(reason=f"no content has enough pictures for {LABELS[column]}"))
+            continue
+        resampled = [
+            own_values[draw.integers(len(own_values), size=len(own_values))].mean()
+            for _ in range(RESAMPLES)
+        ]
+        low, high = np.quantile(resampled, [0.025, 0.975])
+        cells.append(
+            Cell({"value": float(own_values.mean())}, {"value": (float(low), float(high))})
+        )
+    published, _ = _rows("sriqa-bench", ("value",), [])
+    note = (
+        f"Means over {len(contents)} contents; PLCC and SRCC within a content. In brackets: 95 % "
+        "bootstrap intervals over contents."
+    )
+    return SuiteTable(
+        "sriqa-bench", known["title"], ("value",), tuple(LABELS[c] for c in columns), published,
+        (label, tuple(cells)), (note,),
+    )  # fmt: skip
+
+
+# ── degradation ──────────────────────────────────────────────────────────────────────────────────
+
+
+def degradation_table(
+    label: str, truth: Sequence[tuple[str, int]], told: Sequence[tuple[str, int] | None]
+) -> SuiteTable:
+    """Class and level accuracy per class of what a teacher perceived.
+
+    Args:
+        truth: (class, severity) per picture; class `null` has no severity.
+        told: the same as perceived; None where the answer could not be read, which is wrong.
+
+    Returns:
+        Two measures per class; a level counts only where the class is right (Q-Insight, Table 2).
+    """
+    known = _published()["degradation"]
+    columns = tuple(known["columns"])
+    cells: list[Cell] = []
+    for name in columns:
+        own = [(t, p) for t, p in zip(truth, told, strict=True) if t[0] == name]
+        if not own:
+            cells.append(Cell(reason=f"there are no pictures of the class {name}"))
+            continue
+        right = [p is not None and p[0] == t[0] for t, p in own]
+        values = {"class": float(np.mean(right))}
+        if name != "null":
+            values["level"] = float(
+                np.mean(
+                    [
+                        ok and p is not None and p[1] == t[1]
+                        for ok, (t, p) in zip(right, own, strict=True)
+                    ]
+                )
+            )
+        cells.append(Cell(values))
+    full = [cell for cell in cells if cell.values]
+    average = {"class": float(np.mean([cell.values["class"] for cell in full]))} if full else {}
+    levels = [cell.values["level"] for cell in full if "level" in cell.values]
+    if levels:
+        average["level"] = float(np.mean(levels))
+    cells.append(Cell(average))
+    by_method: dict[str, list[dict[str, float]]] = {}
+    for line in known["rows"]:
+        heading, _, text = line.partition("|")
+        method, _, metric = heading.strip().rpartition(", ")
+        own_cells = by_method.setdefault(method, [{} for _ in range(len(columns) + 1)])
+        for cell, word in zip(own_cells, text.split(), strict=True):
+            if word != "-":
+                cell[metric] = float(word)
+    return SuiteTable(
+        "degradation", known["title"], ("class", "level"), (*columns, "average"),
+        tuple((method, tuple(map(Cell, own))) for method, own in by_method.items()),
+        (label, tuple(cells)),
+        ("Per class: accuracy of the class / of its level. The average is over classes.",),
+    )  # fmt: skip
+
+
+# ── rendering ────────────────────────────────────────────────────────────────────────────────────
+
+
+def render(table: SuiteTable, form: str) -> str:
+    """The table as `markdown`, `latex`, `csv` or `json`.
+
+    Raises:
+        InputError: another form.
+    """
+    forms = {"markdown": _markdown, "latex": _latex, "csv": _csv, "json": _json}
+    if form not in forms:
+        raise InputError(f"There is no form {form!r}; there are {', '.join(FORMATS)}.")
+    return forms[form](table)
+
+
+def _text(cell: Cell, metrics: Sequence[str]) -> str:
+    """`0.933/0.916`, with an interval for each where there is one; a dash for nothing."""
+    words = []
+    for metric in metrics:
+        if metric not in cell.values:
+            continue
+        word = f"{cell.values[metric]:.3f}"
+        if metric in cell.intervals:
+            low, high = cell.intervals[metric]
+            word += f" [{low:.3f}, {high:.3f}]"
+        words.append(word)
+    return " / ".join(words) if words else "–"
+
+
+def _reasons(table: SuiteTable) -> list[str]:
+    _, cells = table.measured
+    return [
+        f"{column}: {cell.reason}."
+        for column, cell in zip(table.columns, cells, strict=True)
+        if cell.reason
+    ]
+
+
+def _lines(table: SuiteTable) -> list[list[str]]:
+    lines = [
+        [method, "published", *(_text(cell, table.metrics) for cell in cells)]
+        for method, cells in table.published
+    ]
+    label, cells = table.measured
+    return [*lines, [label, "measured", *(_text(cell, table.metrics) for cell in cells)]]
+
+
+def _metric_names(table: SuiteTable) -> str:
+    if table.metrics == ("value",):
+        return ""
+    return " (" + " / ".join(m.upper() if m in ("plcc", "srcc") else m for m in table.metrics) + ")"
+
+
+def _markdown(table: SuiteTable) -> str:
+    header = ["method", "", *table.columns]
+    ruler = ["---", "---", *["---:"] * len(table.columns)]
+    lines = ["| " + " | ".join(row) + " |" for row in [header, ruler, *_lines(table)]]
+    notes = "\n".join(f"- {note}" for note in [*table.notes, *_reasons(table)])
+    return f"## {table.title}{_metric_names(table)}\n\n" + "\n".join(lines) + f"\n\n{notes}\n"
+
+
+def _latex(table: SuiteTable) -> str:
+    def safe(text: str) -> str:
+        for sign, written in (("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#")):
+            text = text.replace(sign, written)
+        return text.replace("†", r"$\dagger$").replace("–", "--")
+
+    rows = [
+        " & ".join(safe(cell) for cell in [line[0], *line[2:]]) + r" \\" for line in _lines(table)
+    ]
+    header = " & ".join(["Method", *map(safe, table.columns)]) + r" \\"
+    notes = "".join(f"% {note}\n" for note in [*table.notes, *_reasons(table)])
+    return (
+        f"% {table.title}{_metric_names(table)}; all rows but the last as published\n{notes}"
+        rf"\begin{{tabular}}{{l{'c' * len(table.columns)}}}"
+        + "\n\\toprule\n"
+        + "\n".join([header, r"\midrule", *rows[:-1], r"\midrule", rows[-1]])
+        + "\n\\bottomrule\n\\end{tabular}\n"
+    )
+
+
+def _csv(table: SuiteTable) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["method", "source", "column", "metric", "value", "low", "high", "reason"])
+    for method, source, cells in _all(table):
+        for column, cell in zip(table.columns, cells, strict=True):
+            if not cell.values:
+                writer.writerow([method, source, column, "", "", "", "", cell.reason])
+            for metric, value in cell.values.items():
+                low, high = cell.intervals.get(metric, ("", ""))
+                writer.writerow([method, source, column, metric, value, low, high, ""])
+    return out.getvalue()
+
+
+def _json(table: SuiteTable) -> str:
+    found = {
+        "suite": table.name,
+        "title": table.title,
+        "metrics": table.metrics,
+        "rows": [
+            {
+                "method": method,
+                "source": source,
+                "cells": {
+                    column: {"reason": cell.reason or None, **cell.values}
+                    | ({"intervals": dict(cell.intervals)} if cell.intervals else {})
+                    for column, cell in zip(table.columns, cells, strict=True)
+                },
+            }
+            for method, source, cells in _all(table)
+        ],
+        "notes": table.notes,
+    }
+    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+
+
+def _all(table: SuiteTable) -> list[tuple[str, str, tuple[Cell, ...]]]:
+    return [
+        *((method, "published", cells) for method, cells in table.published),
+        (table.measured[0], "measured", table.measured[1]),
+    ]
