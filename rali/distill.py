@@ -22,6 +22,7 @@ from .compress import CompressConfig, fit_projection
 from .config import write_yaml
 from .encoders import Encoder, load_encoder
 from .errors import InputError
+from .figures import save_unfitted
 from .finetune import FinetuneConfig
 from .fit import FitConfig, fit_scores
 from .images import PictureBatches
@@ -128,6 +129,7 @@ def distill(
         vectors, values = find_bases(
             projection.transform(embeddings), scores, config.bases, seed=config.seed
         )
+        save_unfitted(run.folder, projection, vectors, values)
         say("bases", 1, 1, None)
 
     def on_fit(step: int, steps: int, loss: float) -> None:

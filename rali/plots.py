@@ -19,7 +19,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, StrMethodFormatter
 
 from .errors import InputError
 
@@ -135,6 +135,8 @@ def loss_curves(rows: Iterable[Mapping[str, Any]], *, theme: ThemeName = "light"
 def curves(
     panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
     *,
+    x: str = "step",
+    log: bool = False,
     theme: ThemeName = "light",
 ) -> Figure:
     """One panel per quantity, in it one line per series.
@@ -142,6 +144,7 @@ def curves(
     Args:
         panels: {what the vertical axis shows: {series: [(step, value), …]}}. Long series are shown
             faint, with their running mean.
+        x: what the horizontal axis shows. log: both axes logarithmic.
     """
     if not any(points for series in panels.values() for points in series.values()):
         raise InputError("There are no points to draw.")
@@ -166,10 +169,23 @@ def curves(
             )  # fmt: skip
         if len(series) > 1:
             axes.legend(frameon=False, fontsize=8.5, labelcolor=colours.text)
-        axes.set_xlabel("step")
+        axes.set_xlabel(x)
+        if log:
+            _log_axes(axes, sorted({step for points in series.values() for step, _ in points}))
+            continue
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(5))
     return figure
+
+
+def _log_axes(axes: Axes, steps: Sequence[float]) -> None:
+    """Logarithmic axes with a tick at each step and at 1, 2 and 5 of every decade."""
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks(steps, [f"{step:g}" for step in steps])
+    axes.minorticks_off()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 def maps(
@@ -217,6 +233,78 @@ def score_maps(
         drawn = _by_score(axes, place, np.asarray(scores, float), colours, size=18)
         axes.set(xticks=[], yticks=[])
     _score_bar(figure, drawn, figure.axes, "score (1 bad, 5 excellent)", colours)
+    return figure
+
+
+def histograms(
+    panels: Mapping[str, npt.ArrayLike],
+    *,
+    truth: npt.ArrayLike | None = None,
+    theme: ThemeName = "light",
+) -> Figure:
+    """Distributions of scores, one above the other, on 1–5.
+
+    Args:
+        panels: {title: scores [n]}.
+        truth: human scores [n], an outline in each panel.
+    """
+    colours = THEMES[theme]
+    figure = _figure(5.6, 2.2 * len(panels) + 0.5, theme)
+    edges = np.linspace(*SCORES, 41).tolist()
+    for index, (title, scores) in enumerate(panels.items()):
+        axes = figure.add_subplot(len(panels), 1, index + 1)
+        _style(axes, title, colours)
+        values = np.clip(np.asarray(scores, float), *SCORES)
+        axes.hist(values, edges, color=colours.series[0], alpha=0.8, label="predicted")
+        if truth is not None:
+            axes.hist(
+                np.asarray(truth, float), edges, histtype="step", color=colours.text,
+                linewidth=1.2, label="human",
+            )  # fmt: skip
+            if not index:
+                axes.legend(frameon=False, fontsize=8.5, labelcolor=colours.text)
+        axes.set_xlim(*SCORES)
+        axes.set_ylabel("pictures")
+    axes.set_xlabel("score (1 bad, 5 excellent)")
+    return figure
+
+
+def calibration(
+    predicted: npt.ArrayLike, mos: npt.ArrayLike, error: npt.ArrayLike,
+    *, title: str = "Calibration", theme: ThemeName = "light",
+) -> Figure:  # fmt: skip
+    """Mean human score [bins] against mean prediction [bins], with 95 % error bars."""
+    x, y = np.asarray(predicted, float), np.asarray(mos, float)
+    colours = THEMES[theme]
+    figure, axes = _canvas(5.0, 5.0, title, theme)
+    axes.plot(SCORES, SCORES, color=colours.muted, linewidth=1.2, linestyle=(0, (5, 4)))
+    axes.errorbar(
+        x, y, 1.96 * np.asarray(error, float), color=colours.series[0], marker="o", markersize=5,
+        linewidth=1.6, capsize=2,
+    )  # fmt: skip
+    axes.set(xlim=SCORES, ylim=SCORES, aspect="equal")
+    axes.set_xlabel("mean predicted score of a bin")
+    axes.set_ylabel("mean human score of the bin")
+    return figure
+
+
+def tradeoff(
+    points: Mapping[str, tuple[float, float]], *, x: str, y: str, title: str,
+    theme: ThemeName = "light",
+) -> Figure:  # fmt: skip
+    """Named points, the horizontal axis logarithmic, such as accuracy against parameters."""
+    if not points:
+        raise InputError("There are no points to draw.")
+    colours = THEMES[theme]
+    figure, axes = _canvas(6.4, 4.4, title, theme)
+    for place, (name, (across, up)) in enumerate(points.items()):
+        colour = colours.series[place % len(colours.series)]
+        axes.scatter(across, up, s=46, color=colour, marker="os^Dv*"[place % 6], label=name)
+    axes.set_xscale("log")
+    axes.margins(0.18)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    _legend(axes, colours)
     return figure
 
 

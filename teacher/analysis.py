@@ -160,23 +160,6 @@ def visual_features(
     return np.stack(found)
 
 
-def map_2d(features: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """t-SNE of features [n, D]: [n, 2]; the same for one seed.
-
-    Raises:
-        InputError: fewer than five rows.
-    """
-    from sklearn.manifold import TSNE
-
-    if len(features) < 5:
-        raise InputError(f"a map needs at least five points; given {len(features)}.")
-    perplexity = min(30.0, (len(features) - 1) / 3)
-    points: np.ndarray = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(
-        features
-    )
-    return points
-
-
 def separation(features: np.ndarray, groups: Sequence[str]) -> float:
     """How far apart data sets lie: the silhouette of the groups, −1 to 1; 0 is one cloud.
 

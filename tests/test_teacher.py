@@ -21,10 +21,11 @@ from typer.testing import CliRunner
 
 from rali.degradations import degrade_folder
 from rali.errors import InputError
+from rali.figures import map_2d
 from rali.manifest import Row, write_manifest
 from rali.run_folder import RunFolder
 from rali.teacher import analysis
-from rali.teacher.analysis import attention_share, map_2d, separation, transplant, visual_features
+from rali.teacher.analysis import attention_share, separation, transplant, visual_features
 from rali.teacher.answers import Description, Score, parse
 from rali.teacher.engines import Request, Sampling, TransformersEngine, load_engine
 from rali.teacher.grpo import GrpoConfig, LoraConfig, train

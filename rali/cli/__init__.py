@@ -6,11 +6,25 @@ Heavy packages are imported inside the commands, so `rali --help` and `rali scor
 from __future__ import annotations
 
 import sys
+import warnings
+from pathlib import Path
+from typing import TextIO
 
 import typer
 
 from rali import __version__
-from rali.cli import data, distill, evaluate, export, quickstart, score, teach
+from rali.cli import (
+    calibrate,
+    convert,
+    data,
+    distill,
+    evaluate,
+    export,
+    figure,
+    quickstart,
+    score,
+    teach,
+)
 from rali.errors import RaliError, missing_extra
 
 app = typer.Typer(
@@ -39,15 +53,29 @@ def _root(
 
 app.command("score")(score.score)
 app.command("evaluate")(evaluate.evaluate)
+app.command("calibrate")(calibrate.calibrate)
 app.command("distill")(distill.distill)
 app.command("export")(export.export)
 app.command("quickstart")(quickstart.quickstart)
+app.add_typer(convert.app, name="convert")
 app.add_typer(data.app, name="data")
+app.add_typer(figure.app, name="figure")
 app.add_typer(teach.app, name="teach")
+
+
+def _say_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int,
+    file: TextIO | None = None, line: str | None = None,
+) -> None:  # fmt: skip
+    """Our own warnings are sentences; others' keep the place they come from."""
+    own = Path(filename).is_relative_to(Path(__file__).parents[1])
+    place = "" if own else f"{filename}:{lineno}: {category.__name__}: "
+    typer.echo(f"rali: {place}{message}", err=True)
 
 
 def main() -> None:
     """Run the command line; a `RaliError` is one sentence on standard error and exit code 2."""
+    warnings.showwarning = _say_warning
     try:
         app()
     except RaliError as error:

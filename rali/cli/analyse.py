@@ -76,8 +76,9 @@ def map_(
     import numpy as np
 
     from rali.encoders import load_encoder
+    from rali.figures import map_2d
     from rali.plots import maps, save_png, score_maps
-    from rali.teacher.analysis import map_2d, separation, visual_features
+    from rali.teacher.analysis import separation, visual_features
     from rali.triplets import read_triplets
 
     check_writable(output)
