@@ -93,23 +93,39 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """`["align.epochs=5"]` put into nested `values`; the right side is read as YAML."""
+    """`["align.epochs=5"]` put into nested `values`; the right side is read as YAML.
+
+    An item of a list goes by its place, as in `tasks.0.variant=binary`.
+    """
     yaml = require("yaml", "data")
     for override in overrides:
         key, sign, text = override.partition("=")
         if not sign:
             raise InputError(f"--set {override!r}: expected NAME=VALUE, as in align.epochs=5.")
         *parents, last = key.strip().split(".")
-        place = values
+        place: Any = values
         for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
+            if isinstance(place, list):
+                place = _item(place, parent, override)
+            else:
+                place = place.setdefault(parent, {})
+            if not isinstance(place, dict | list):
                 raise InputError(f"--set {override!r}: {parent} is {place!r}, not a group.")
+        if isinstance(place, list):
+            raise InputError(f"--set {override!r}: {last} would replace an item of a list whole.")
         try:
             place[last] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise InputError(f"--set {override!r}: {text!r} is not YAML: {error}") from error
     return values
+
+
+def _item(items: list[Any], place: str, override: str) -> Any:
+    if not place.isdigit() or int(place) >= len(items):
+        raise InputError(
+            f"--set {override!r}: {place} is no place of a list of {len(items)}; the first is 0."
+        )
+    return items[int(place)]
 
 
 def write_yaml(config: Any, path: Path) -> None:

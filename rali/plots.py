@@ -236,6 +236,33 @@ def score_maps(
     return figure
 
 
+def intervals(
+    panels: Mapping[str, Mapping[str, Sequence[float]]],
+    *,
+    title: str = "",
+    theme: ThemeName = "light",
+) -> Figure:
+    """One panel per metric: a line per case, its values as dots and their mean as a bar.
+
+    Args:
+        panels: {metric: {case: [a value per seed]}}.
+    """
+    colours = THEMES[theme]
+    count = max(len(cases) for cases in panels.values())
+    figure = _figure(4.2 * len(panels) + 1.2, 0.42 * count + 1.2, theme)
+    for index, (metric, cases) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), index + 1)
+        _style(axes, f"{title}: {metric}" if title and not index else metric, colours)
+        for place, values in enumerate(cases.values()):
+            mean = float(np.mean(values))
+            axes.plot([mean, mean], [place - 0.3, place + 0.3], color=colours.text, linewidth=2)
+            axes.scatter(values, [place] * len(values), s=26, color=colours.series[0], alpha=0.7)
+        axes.set_yticks(range(len(cases)), list(cases) if not index else [""] * len(cases))
+        axes.set_ylim(len(cases) - 0.5, -0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    return figure
+
+
 def histograms(
     panels: Mapping[str, npt.ArrayLike],
     *,

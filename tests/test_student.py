@@ -309,6 +309,17 @@ def test_a_setting_is_not_a_group():
         with_overrides({}, ["align=5", "align.lr=1"])
 
 
+def test_an_item_of_a_list_is_set_by_its_place():
+    values = {"tasks": [{"reward": "rl2r"}, {"reward": "threshold"}]}
+    with_overrides(values, ["tasks.1.threshold=0.25"])
+    assert values["tasks"][1] == {"reward": "threshold", "threshold": 0.25}
+    for wrong in ("tasks.2.threshold=1", "tasks.x.threshold=1"):
+        with pytest.raises(InputError, match="no place of a list of 2"):
+            with_overrides(values, [wrong])
+    with pytest.raises(InputError, match="replace an item"):
+        with_overrides(values, ["tasks.0=1"])
+
+
 def test_wrong_folders_are_sentences(tmp_path):
     with pytest.raises(InputError, match="not a model folder"):
         Student.from_pretrained(tmp_path)

@@ -23,6 +23,7 @@ from rali.cli import (
     figure,
     quickstart,
     score,
+    sweep,
     teach,
 )
 from rali.errors import RaliError, missing_extra
@@ -57,6 +58,7 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("distill")(distill.distill)
 app.command("export")(export.export)
 app.command("quickstart")(quickstart.quickstart)
+app.command("sweep")(sweep.sweep)
 app.add_typer(convert.app, name="convert")
 app.add_typer(data.app, name="data")
 app.add_typer(figure.app, name="figure")
