@@ -47,7 +47,7 @@ EXPERIMENTS = ("degraded", "human", "mixed", "tasks", "variants", "samples")
 SAMPLES = 6
 TOKENS = 150
 STEPS = 30
-DEGRADED_STEPS = 56  # a quarter of an hour
+LONG = 56  # a quarter of an hour
 VQ = find_prompt("visualquality-r1/score")
 BASE = GrpoConfig(
     model="nano",
@@ -196,7 +196,7 @@ def degraded(bench: Bench, seeds: int) -> list[str]:
         f"degraded, seed {seed}": bench.teacher(
             f"degraded-{seed}",
             ranked(bench, "degraded", seed=seed, watch=watch if seed == 0 else WatchConfig()),
-            DEGRADED_STEPS,
+            LONG,
         )
         for seed in range(seeds)
     }
@@ -218,8 +218,11 @@ def degraded(bench: Bench, seeds: int) -> list[str]:
 def human(bench: Bench, seeds: int, *, both: bool) -> list[str]:
     names = ("biq2021", "degraded") if both else ("biq2021",)
     label = "mixed" if both else "human"
+    # On both, each is seen about as often as alone.
     runs = {
-        f"{label}, seed {seed}": bench.teacher(f"{label}-{seed}", ranked(bench, *names, seed=seed))
+        f"{label}, seed {seed}": bench.teacher(
+            f"{label}-{seed}", ranked(bench, *names, seed=seed), LONG if both else STEPS
+        )
         for seed in range(seeds)
     }
     start = bench.scores("nano", "biq2021")
@@ -355,7 +358,7 @@ def main() -> None:
         "# Reinforcement learning of the nano teacher\n\n"
         f"`python benchmarks/teacher.py --data DIR`: {platform.machine()}, 2 cores, Python "
         f"{platform.python_version()}, torch {torch.__version__}; {STEPS} steps "
-        f"({DEGRADED_STEPS} on degraded photographs alone) of 16 pictures × 6 completions, RL2R "
+        f"({LONG} on degraded photographs, alone or mixed in) of 16 pictures × 6 completions, RL2R "
         f"with β = {BASE.beta}, lr {BASE.lr:g}. Scores are means of K = {SAMPLES} samples, "
         "intervals 95 % bootstrap intervals over pictures.\n\n"
     )
