@@ -365,7 +365,7 @@ def test_names_of_another_form_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"row 2.*'first\.png' is not named like I01_02_03\.png"):
         kadid10k.read(tmp_path)
     touch(tmp_path / "dist_imgs" / "first.png")
-    with pytest.raises(InputError, match=r"first\.png is not named like"):
+    with pytest.raises(InputError, match=r"'first\.png' is not named like"):
         kadis.read(tmp_path)
 
 

@@ -229,6 +229,13 @@ def test_a_suite_by_command(photograph_files, tmp_path):
     assert len(FORMATS) == len(files)
 
 
+def test_a_split_with_a_suite_is_refused():
+    done = CliRunner().invoke(
+        app, ["evaluate", "builtin", "x.csv", "--suite", "rali", "--split", "val"]
+    )
+    assert "leave out --split" in str(done.exception)
+
+
 @pytest.mark.slow
 def test_a_teacher_goes_through_the_degradation_suite(photograph_files, tmp_path):
     from rali.degradations import degrade_folder

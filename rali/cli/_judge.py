@@ -103,7 +103,11 @@ class TeacherJudge:
                 yield Result(found.image, found.score, found.error)
 
     def perceive(self, sources: Sequence[Path]) -> Iterator[tuple[str, int] | None]:
-        """Degradation class and severity of each picture; None where it cannot be read."""
+        """Degradation class and severity of each picture; None where the answer is not one.
+
+        Raises:
+            InputError: a picture cannot be read; it must not count as a wrong answer.
+        """
         from rali.teacher.answers import Degradation
         from rali.teacher.ask import ask
         from rali.teacher.engines import Request
@@ -114,6 +118,8 @@ class TeacherJudge:
             requests = [Request((p,), prompt) for p in sources[start : start + self.chunk]]
             for told in ask(self.engine, requests):
                 answer = told.answer
+                if answer is None:
+                    raise InputError(f"{told.images[0]} has no answer: {told.error}")
                 yield (
                     (answer.distortion, answer.severity or 0)
                     if isinstance(answer, Degradation)

@@ -70,6 +70,10 @@ def evaluate(
             raise InputError(
                 f"--output {output} is no folder that can be made: {error.strerror}."
             ) from error
+    if suite is not None and split is not None:
+        raise InputError(
+            "A suite takes the test split where there is one, else all rows; leave out --split."
+        )
     judged = judge(model, batch_size)
     if suite is not None:
         _suite(suite, "json" if as_json else form, model, judged, manifests, output, batch_size)

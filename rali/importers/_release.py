@@ -91,6 +91,24 @@ def score_file(root: str | Path, names: Sequence[str], release: Release) -> Path
     )
 
 
+def name_parts(name: str, types: Sequence[str], where: str) -> tuple[str, str, int]:
+    """Reference, degradation and level of a name such as `I01_02_03.png`; types count from 1.
+
+    Raises:
+        InputError: a name of another form.
+    """
+    try:
+        reference, kind, level = Path(name).stem.rsplit("_", 2)
+        place, severity = int(kind), int(level)
+    except ValueError:
+        place = severity = 0
+    if not 1 <= place <= len(types) or not 0 <= severity <= 5:
+        raise InputError(
+            f"{where}: {name!r} is not named like I01_02_03.png (reference, type, level)."
+        )
+    return reference, types[place - 1], severity
+
+
 def home_of(root: str | Path) -> Path:
     """The folder of a release whose score file may have been given instead."""
     return Path(root).parent if Path(root).is_file() else Path(root)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import InputError
 from ..manifest import Row
 from ..tables import read_csv
 from ._common import need_columns, number, subfolder
-from ._release import Label, Release, home_of, rows_of, score_file, spaced
+from ._release import Label, Release, home_of, name_parts, rows_of, score_file, spaced
 
 RELEASE = Release(
     name="kadid10k",
@@ -88,13 +87,7 @@ def _label(
     where: str, name: str, reference: str, mos: float | None, std: float | None, split: str = ""
 ) -> Label:
     """`I01_02_03.png` is the second degradation of I01 at its third level."""
-    try:
-        content, kind, level = Path(name).stem.split("_")
-        distortion, severity = TYPES[int(kind) - 1], int(level)
-    except (ValueError, IndexError):
-        raise InputError(
-            f"{where}: {name!r} is not named like I01_02_03.png (reference, type, level)."
-        ) from None
+    content, distortion, severity = name_parts(name, TYPES, where)
     return Label(
         where, name, mos, std, content=content.lower(), split=split, reference=reference,
         distortion=distortion, severity=None if distortion in SIGNED else severity,

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..manifest import Row
 from ._common import subfolder
-from ._release import PICTURES, Label, Release, rows_of
+from ._release import PICTURES, Label, Release, name_parts, rows_of
 from .kadid10k import TYPES
 
 RELEASE = Release(
@@ -42,13 +42,7 @@ def read(root: str | Path) -> list[Row]:
     there = {p.stem.lower(): p.name for p in originals.glob("*")} if originals.is_dir() else {}
     labels = []
     for path in found:
-        try:
-            reference, kind, level = path.stem.rsplit("_", 2)
-            distortion, severity = TYPES[int(kind) - 1], int(level)
-        except (ValueError, IndexError):
-            raise InputError(
-                f"{path} is not named like I01_02_03.png (reference, type, level)."
-            ) from None
+        reference, distortion, severity = name_parts(path.name, TYPES, str(folder))
         labels.append(
             Label(
                 str(path), path.name, content=reference.lower(),

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..manifest import Row
 from ._common import number, subfolder
-from ._release import Label, Release, home_of, rows_of, score_file, spaced
+from ._release import Label, Release, home_of, name_parts, rows_of, score_file, spaced
 
 RELEASE = Release(
     name="tid2013",
@@ -56,13 +56,7 @@ def read(root: str | Path, *, labels_only: bool = False) -> list[Row]:
     labels = []
     for (where, cells), std in zip(lines, stds, strict=True):
         raw, name = cells[:2]
-        try:
-            reference, kind, level = Path(name).stem.split("_")
-            distortion, severity = TYPES[int(kind) - 1], int(level)
-        except (ValueError, IndexError):
-            raise InputError(
-                f"{where}: {name!r} is not named like I01_02_3.bmp (reference, type, level)."
-            ) from None
+        reference, distortion, severity = name_parts(name, TYPES, where)
         labels.append(
             Label(
                 where, name, number(raw, where, required=True), number(std, where, minimum=0),
