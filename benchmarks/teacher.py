@@ -6,9 +6,8 @@ Every training starts from the packaged nano teacher and takes at most a quarter
 cores. `degraded`: RL2R on degraded photographs, judged on Kodak's and, for validation, on those of
 the quickstart, on which the rate of learning was chosen. `human`: RL2R on BIQ2021's train split,
 judged on its test split. `mixed`: on both together. `tasks`: Q-Insight's scores and
-degradations together. `variants`: the four rewards of VisualQuality-R1's Table 4. `samples`:
-K = 4, 5, 6. Writes benchmarks/teacher.md and the plots beside it. Trainings are kept; a stopped
-call goes on.
+degradations together. Writes benchmarks/teacher.md and the plots beside it. Trainings are kept; a
+stopped call goes on. The papers' ablations are in recipes/sweeps.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from rali.teacher.tasks import TaskConfig, of_split
 from rali.teacher.watch import WatchConfig
 
 HERE = Path(__file__).parent
-EXPERIMENTS = ("degraded", "human", "mixed", "tasks", "variants", "samples")
+EXPERIMENTS = ("degraded", "human", "mixed", "tasks")
 SAMPLES = 6
 TOKENS = 150
 STEPS = 30
@@ -180,10 +179,9 @@ def table(bench: Bench, of: str, runs: dict[str, Path]) -> list[str]:
 
 def ranked(bench: Bench, *names: str, seed: int = 0, **more: Any) -> GrpoConfig:
     """RL2R on manifests by name."""
-    task = {k: more.pop(k) for k in ("variant",) if k in more}
     manifests = [bench.manifests[name] for name in names]
     return dataclasses.replace(
-        BASE, tasks=[TaskConfig(manifests=manifests, **task)], seed=seed,
+        BASE, tasks=[TaskConfig(manifests=manifests)], seed=seed,
         draw="uniform" if len(names) > 1 else "size", **more,
     )  # fmt: skip
 
@@ -315,24 +313,6 @@ def tasks(bench: Bench, seeds: int) -> list[str]:
     return [*lines, f"\nMean of {seeds} seeds (bar: both intervals above 0).\n"]
 
 
-def variants(bench: Bench) -> list[str]:
-    runs = {}
-    for variant in ("fidelity", "binary", "probability_average", "fixed_variance"):
-        config = ranked(bench, "degraded", variant=variant)
-        runs[variant] = bench.teacher(f"variant-{variant}", config)
-    return ["## The rewards of VisualQuality-R1's Table 4, one seed\n",
-            *table(bench, "kodak", runs), ""]  # fmt: skip
-
-
-def samples(bench: Bench) -> list[str]:
-    runs = {}
-    for count in (4, 5, 6):
-        name = "variant-fidelity" if count == SAMPLES else f"samples-{count}"
-        config = ranked(bench, "degraded", num_generations=count, micro_batch=8 * count)
-        runs[f"K = {count}"] = bench.teacher(name, config)
-    return ["## Completions per picture, one seed\n", *table(bench, "kodak", runs), ""]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
@@ -347,8 +327,6 @@ def main() -> None:
             "human": lambda: human(bench, arguments.seeds, both=False),
             "mixed": lambda: human(bench, arguments.seeds, both=True),
             "tasks": lambda: tasks(bench, arguments.seeds),
-            "variants": lambda: variants(bench),
-            "samples": lambda: samples(bench),
         }
         parts = {name: "\n".join(make[name]()) for name in arguments.only}
     kept = arguments.output / "parts.json"

@@ -217,6 +217,19 @@ def bootstrap(
     return {name: _percentiles(np.concatenate(parts)) for name, parts in values.items()}
 
 
+def mean_interval(
+    values: npt.ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """95 % percentile interval of the mean of values [n], n ≥ 1, by resampling them."""
+    array = np.asarray(values, dtype=np.float64)
+    draw = np.random.default_rng(seed)
+    return _percentiles(
+        np.array(
+            [array[draw.integers(array.size, size=array.size)].mean() for _ in range(resamples)]
+        )
+    )
+
+
 def all_metrics(
     pred: npt.ArrayLike, mos: npt.ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, Any]:

@@ -1,16 +1,13 @@
 """The papers' tables with a row of one's own: published results beside a measured one.
 
-In: a suite's name, rows of manifests and what was predicted for them. Out: one table that renders
-as Markdown, LaTeX, CSV or JSON. Published cells are quoted from `published.toml` and marked; a data
-set that is not there is a dash with its reason, never a zero; a printed average that is not its
-row's mean is flagged.
+In: a suite's name, rows of manifests and what was predicted for them. Out: one table, for
+`rali.render`. Published cells are quoted from `published.toml` and marked; a data set that is not
+there is a dash with its reason, never a zero; a printed average that is not its row's mean is
+flagged.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -28,9 +25,8 @@ from .evaluate import evaluate_predictions
 from .importers import RELEASES
 from .importers.sriqa_bench import ORIGINAL, REGRESSION
 from .manifest import Row
-from .metrics import plcc, srcc
+from .metrics import mean_interval, plcc, srcc
 
-FORMATS = ("markdown", "latex", "csv", "json")
 LABELS = {
     "koniq10k": "KonIQ", "spaq": "SPAQ", "kadid10k": "KADID", "pipal": "PIPAL", "livec": "LiveW",
     "agiqa3k": "AGIQA", "csiq": "CSIQ", "tid2013": "TID2013", "bid": "BID", "liu13": "De-blurring",
@@ -38,7 +34,6 @@ LABELS = {
     "overall_acc": "Overall-Acc", "plcc": "PLCC", "srcc": "SRCC", "average": "average",
 }  # fmt: skip
 ROUNDING = 1.5e-3  # by how much a mean of numbers with three decimals may differ from a printed one
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -95,7 +90,8 @@ def suite_datasets(name: str) -> tuple[str, ...]:
         raise InputError(f"There is no suite {name!r}; there are {', '.join(known)}.")
     if "groups" in known[name]:
         return tuple(dataset for group in known[name]["groups"] for dataset in group)
-    return ("sriqa-bench",) if name == "sriqa-bench" else ("dq495k",)
+    # DQ-495K, which is not public, and what `rali data degrade` makes.
+    return ("sriqa-bench",) if name == "sriqa-bench" else ("dq495k", "degraded")
 
 
 def suite_rows(name: str, rows: Sequence[Row]) -> list[Row]:
@@ -257,20 +253,14 @@ def _enlargements(label: str, rows: Sequence[Row], predictions: Mapping[Path, fl
     values = np.array(per_content)
     known = _published()["sriqa-bench"]
     columns = tuple(known["columns"])
-    draw = np.random.default_rng(0)
     cells = []
     for place, column in enumerate(columns):
         own_values = values[~np.isnan(values[:, place]), place]
         if not len(own_values):
             cells.append(Cell(reason=f"no content has enough pictures for {LABELS[column]}"))
             continue
-        resampled = [
-            own_values[draw.integers(len(own_values), size=len(own_values))].mean()
-            for _ in range(RESAMPLES)
-        ]
-        low, high = np.quantile(resampled, [0.025, 0.975])
         cells.append(
-            Cell({"value": float(own_values.mean())}, {"value": (float(low), float(high))})
+            Cell({"value": float(own_values.mean())}, {"value": mean_interval(own_values)})
         )
     published, _ = _rows("sriqa-bench", ("value",), [])
     note = (
@@ -338,127 +328,3 @@ def degradation_table(
         (label, tuple(cells)),
         ("Per class: accuracy of the class / of its level. The average is over classes.",),
     )  # fmt: skip
-
-
-# ── rendering ────────────────────────────────────────────────────────────────────────────────────
-
-
-def render(table: SuiteTable, form: str) -> str:
-    """The table as `markdown`, `latex`, `csv` or `json`.
-
-    Raises:
-        InputError: another form.
-    """
-    forms = {"markdown": _markdown, "latex": _latex, "csv": _csv, "json": _json}
-    if form not in forms:
-        raise InputError(f"There is no form {form!r}; there are {', '.join(FORMATS)}.")
-    return forms[form](table)
-
-
-def _text(cell: Cell, metrics: Sequence[str]) -> str:
-    """`0.933/0.916`, with an interval for each where there is one; a dash for nothing."""
-    words = []
-    for metric in metrics:
-        if metric not in cell.values:
-            continue
-        word = f"{cell.values[metric]:.3f}"
-        if metric in cell.intervals:
-            low, high = cell.intervals[metric]
-            word += f" [{low:.3f}, {high:.3f}]"
-        words.append(word)
-    return " / ".join(words) if words else "–"
-
-
-def _reasons(table: SuiteTable) -> list[str]:
-    _, cells = table.measured
-    return [
-        f"{column}: {cell.reason}."
-        for column, cell in zip(table.columns, cells, strict=True)
-        if cell.reason
-    ]
-
-
-def _lines(table: SuiteTable) -> list[list[str]]:
-    lines = [
-        [method, "published", *(_text(cell, table.metrics) for cell in cells)]
-        for method, cells in table.published
-    ]
-    label, cells = table.measured
-    return [*lines, [label, "measured", *(_text(cell, table.metrics) for cell in cells)]]
-
-
-def _metric_names(table: SuiteTable) -> str:
-    if table.metrics == ("value",):
-        return ""
-    return " (" + " / ".join(m.upper() if m in ("plcc", "srcc") else m for m in table.metrics) + ")"
-
-
-def _markdown(table: SuiteTable) -> str:
-    header = ["method", "", *table.columns]
-    ruler = ["---", "---", *["---:"] * len(table.columns)]
-    lines = ["| " + " | ".join(row) + " |" for row in [header, ruler, *_lines(table)]]
-    notes = "\n".join(f"- {note}" for note in [*table.notes, *_reasons(table)])
-    return f"## {table.title}{_metric_names(table)}\n\n" + "\n".join(lines) + f"\n\n{notes}\n"
-
-
-def _latex(table: SuiteTable) -> str:
-    def safe(text: str) -> str:
-        for sign, written in (("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#")):
-            text = text.replace(sign, written)
-        return text.replace("†", r"$\dagger$").replace("–", "--")
-
-    rows = [
-        " & ".join(safe(cell) for cell in [line[0], *line[2:]]) + r" \\" for line in _lines(table)
-    ]
-    header = " & ".join(["Method", *map(safe, table.columns)]) + r" \\"
-    notes = "".join(f"% {note}\n" for note in [*table.notes, *_reasons(table)])
-    return (
-        f"% {table.title}{_metric_names(table)}; all rows but the last as published\n{notes}"
-        rf"\begin{{tabular}}{{l{'c' * len(table.columns)}}}"
-        + "\n\\toprule\n"
-        + "\n".join([header, r"\midrule", *rows[:-1], r"\midrule", rows[-1]])
-        + "\n\\bottomrule\n\\end{tabular}\n"
-    )
-
-
-def _csv(table: SuiteTable) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["method", "source", "column", "metric", "value", "low", "high", "reason"])
-    for method, source, cells in _all(table):
-        for column, cell in zip(table.columns, cells, strict=True):
-            if not cell.values:
-                writer.writerow([method, source, column, "", "", "", "", cell.reason])
-            for metric, value in cell.values.items():
-                low, high = cell.intervals.get(metric, ("", ""))
-                writer.writerow([method, source, column, metric, value, low, high, ""])
-    return out.getvalue()
-
-
-def _json(table: SuiteTable) -> str:
-    found = {
-        "suite": table.name,
-        "title": table.title,
-        "metrics": table.metrics,
-        "rows": [
-            {
-                "method": method,
-                "source": source,
-                "cells": {
-                    column: {"reason": cell.reason or None, **cell.values}
-                    | ({"intervals": dict(cell.intervals)} if cell.intervals else {})
-                    for column, cell in zip(table.columns, cells, strict=True)
-                },
-            }
-            for method, source, cells in _all(table)
-        ],
-        "notes": table.notes,
-    }
-    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
-
-
-def _all(table: SuiteTable) -> list[tuple[str, str, tuple[Cell, ...]]]:
-    return [
-        *((method, "published", cells) for method, cells in table.published),
-        (table.measured[0], "measured", table.measured[1]),
-    ]

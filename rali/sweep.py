@@ -37,14 +37,17 @@ class SweepConfig:
     Attributes:
         title: of the table and the plot.
         commands: templates of `rali` command lines, without the word `rali`. They may name
-            {data}, {seed}, {out} (the folder of the case and seed, where an `evaluation.json` must
-            end up), {run} and whatever the cases define.
-        cases: {case: {name: value}}, the values of the templates; empty for none.
-        run: a template of a folder in which several cases do their work, one after the other, such
-            as "aligned-{seed}"; what they share is then made once. By default {out}.
+            {data}, {seed}, {out} (the folder of the case and seed, where the results must end up),
+            {runs} (a folder for what cases, and sweeps, share: the second of two commands that
+            are the same finds its work done), {run} and whatever the cases define. One that a
+            case leaves empty is left out.
+        cases: {case: {name: value}}, the values of the templates; empty for none. A word that is
+            only the name of a text becomes the words of that text.
+        run: a template of a folder in {runs} in which several cases do their work, one after the
+            other, such as "aligned-{seed}". By default {out}.
         seeds: each case runs with each.
-        metrics: which are shown.
-        dataset: whose metrics; empty takes the average.
+        metrics: which are shown: the average's, as in "srcc", or a column's, as in "csiq/srcc".
+        suite: read this suite's table in place of the evaluation.
         published: {case: {metric: value}} as the paper prints them.
         notes: said below the table.
     """
@@ -55,7 +58,7 @@ class SweepConfig:
     run: str = "{out}"
     seeds: list[int] = field(default_factory=lambda: [0])
     metrics: list[str] = field(default_factory=lambda: ["plcc", "srcc"])
-    dataset: str = ""
+    suite: str = ""
     published: dict[str, dict[str, float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -69,11 +72,12 @@ class SweepConfig:
 
 @dataclass(frozen=True)
 class Job:
-    """One case with one seed: its folder, and the command lines that fill it."""
+    """One case with one seed: its folder, the command lines that fill it, and their result."""
 
     case: str
     seed: int
     out: Path
+    result: Path
     run: Path
     commands: tuple[tuple[str, ...], ...]
 
@@ -87,27 +91,36 @@ def read_sweep(path: str | Path) -> SweepConfig:
     return from_dict(SweepConfig, read_yaml(Path(path)))
 
 
-def jobs_of(config: SweepConfig, folder: str | Path, data: str | Path) -> list[Job]:
+def jobs_of(
+    config: SweepConfig, folder: str | Path, data: str | Path, runs: str | Path | None = None
+) -> list[Job]:
     """All cases and seeds, with their command lines filled in.
+
+    Args:
+        folder: of the sweep. data, runs: what {data} and {runs} stand for; {runs} is a folder of
+            the sweep by default.
 
     Raises:
         InputError: a template names something that a case does not define.
     """
     found = []
+    runs = Path(folder) / "runs" if runs is None else Path(runs)
     for case, values in config.cases.items():
         for seed in config.seeds:
             slug = re.sub(r"[^a-z0-9.]+", "-", case.lower()).strip("-")
             out = Path(folder) / "cases" / f"{slug}-seed{seed}"
-            known = {**(values or {}), "data": data, "seed": seed, "out": out}
-            known["run"] = run = Path(folder) / "runs" / _filled(config.run, known, case)
-            if config.run == "{out}":
-                known["run"] = run = out
+            known = {**(values or {}), "data": data, "seed": seed, "out": out, "runs": runs}
+            # {out} has the sweep's folder in it already.
+            run = out if config.run == "{out}" else runs / _filled(config.run, known, case)
+            known["run"] = run
             # Words first, then values: a path with a space stays one word.
             commands = tuple(
                 tuple(word for template in line.split() for word in _words(template, known, case))
                 for line in config.commands
             )
-            found.append(Job(case, seed, out, run, commands))
+            commands = tuple(words for words in commands if words)  # a case may leave one out
+            result = out / f"{config.suite or 'evaluation'}.json"
+            found.append(Job(case, seed, out, result, run, commands))
     return found
 
 
@@ -122,11 +135,11 @@ def _filled(template: str, known: Mapping[str, Any], case: str) -> str:
 
 
 def _words(template: str, known: Mapping[str, Any], case: str) -> list[str]:
-    """A word of a command; a word that is only the name of a list or a text becomes several."""
+    """A word of a command; one that is only the name of a text becomes the words of that text."""
     whole = re.fullmatch(r"\{(\w+)\}", template)
     value = known.get(whole[1]) if whole else None
     if isinstance(value, str):
-        return value.split()
+        return [_filled(word, known, case) for word in value.split()]
     return [_filled(template, known, case)]
 
 
@@ -141,7 +154,7 @@ def run_sweep(
     Raises:
         InputError: a command failed; the message names the case, the command and the log.
     """
-    locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
+    locks: dict[Path | tuple[str, ...], threading.Lock] = defaultdict(threading.Lock)
     stop = threading.Event()
     running: set[subprocess.Popen[bytes]] = set()
 
@@ -152,24 +165,25 @@ def run_sweep(
             job.out.mkdir(parents=True, exist_ok=True)
             with (job.out / LOG).open("ab") as log:
                 for words in job.commands:
-                    if stop.is_set():
-                        return
-                    log.write(f"$ rali {' '.join(words)}\n".encode())
-                    log.flush()
-                    process = subprocess.Popen(
-                        [sys.executable, "-m", "rali", *words], stdout=log, stderr=log
-                    )
-                    running.add(process)
-                    code = process.wait()
-                    running.discard(process)
+                    with locks[words]:  # the second of two that are the same finds it done
+                        if stop.is_set():
+                            return
+                        log.write(f"$ rali {' '.join(words)}\n".encode())
+                        log.flush()
+                        process = subprocess.Popen(
+                            [sys.executable, "-m", "rali", *words], stdout=log, stderr=log
+                        )
+                        running.add(process)
+                        code = process.wait()
+                        running.discard(process)
                     if code and not stop.is_set():
                         raise InputError(
                             f"{job.case}, seed {job.seed}: `rali {' '.join(words)}` ended with "
                             f"{code}; {job.out / LOG} says why. Mended, the same command goes on."
                         )
-            if not (job.out / "evaluation.json").is_file():
+            if not job.result.is_file():
                 raise InputError(
-                    f"{job.case}: the commands left no {job.out / 'evaluation.json'}; end with "
+                    f"{job.case}: the commands left no {job.result}; end with "
                     "`evaluate … -o {out}`."
                 )
             (job.out / DONE).write_text(json.dumps(_mark(job)) + "\n", "utf-8")
@@ -208,14 +222,23 @@ def results(config: SweepConfig, jobs: Sequence[Job]) -> dict[str, dict[str, lis
     for job in jobs:
         if not _is_done(job):
             continue
-        told = json.loads((job.out / "evaluation.json").read_text("utf-8"))
         try:
-            numbers = told["datasets"][config.dataset] if config.dataset else told["average"]
+            columns = _columns(json.loads(job.result.read_text("utf-8")))
             for metric in config.metrics:
-                found.setdefault(job.case, {}).setdefault(metric, []).append(numbers[metric])
+                column, _, name = metric.rpartition("/")
+                value = columns[column or "average"][name]
+                found.setdefault(job.case, {}).setdefault(metric, []).append(value)
         except KeyError as error:
-            raise InputError(f"{job.out / 'evaluation.json'} has no {error}.") from error
+            raise InputError(f"{job.result} has no {error}.") from error
     return found
+
+
+def _columns(told: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """{data set or column: {metric: value}} of an evaluation, or of a suite's measured row."""
+    if "suite" in told:
+        measured: dict[str, dict[str, float]] = told["rows"][-1]["cells"]
+        return measured
+    return {**told["datasets"], "average": told["average"]}
 
 
 def write_results(config: SweepConfig, jobs: Sequence[Job], folder: str | Path) -> str:

@@ -15,11 +15,10 @@ from rali.cli import app
 from rali.cli._judge import Predictions, is_teacher, judge
 from rali.errors import InputError
 from rali.manifest import Row, write_manifest
+from rali.render import FORMATS, render
 from rali.suites import (
-    FORMATS,
     degradation_table,
     pairwise_accuracy,
-    render,
     suite_datasets,
     suite_rows,
     suite_table,
@@ -234,6 +233,11 @@ def test_a_split_with_a_suite_is_refused():
         app, ["evaluate", "builtin", "x.csv", "--suite", "rali", "--split", "val"]
     )
     assert "leave out --split" in str(done.exception)
+
+
+def test_a_prompt_for_what_is_no_teacher_is_refused():
+    with pytest.raises(InputError, match="--prompt is for a teacher, which builtin is not"):
+        judge("builtin", prompt="q-insight/score")
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 
 from rali.cli import app
 from rali.errors import InputError
-from rali.manifest import Row, write_manifest
+from rali.manifest import Row, read_manifest, write_manifest
 from rali.sweep import LOG, SweepConfig, jobs_of, read_sweep, results, run_sweep, write_results
 
 
@@ -118,6 +119,35 @@ def test_cases_that_share_a_folder_share_it():
     )  # fmt: skip
     runs = [job.run.name for job in jobs_of(config, "o", "d")]
     assert runs == ["same-0", "same-1", "same-0", "same-1", "other-0", "other-1"]
+
+
+def test_sweeps_share_a_folder_of_runs_and_a_case_may_leave_a_command_out():
+    config = SweepConfig(
+        title="t", commands=["teach train -o {runs}/{name}", "{more}", "evaluate {runs}/{name}"],
+        cases={"a": {"name": "x", "more": ""}, "b": {"name": "x", "more": "data list {runs}"}},
+    )  # fmt: skip
+    first, second = jobs_of(config, "o", "d", runs="shared")
+    assert first.commands == (("teach", "train", "-o", "shared/x"), ("evaluate", "shared/x"))
+    assert second.commands[1] == ("data", "list", "shared")
+    assert jobs_of(config, "o", "d")[0].commands[0][-1] == "o/runs/x"
+
+
+def test_metrics_of_one_column_and_of_a_suite_are_read(sweep):
+    values = yaml.safe_load(sweep.read_text())
+    values |= {"metrics": ["srcc", "d/plcc"], "published": {}}
+    sweep.write_text(yaml.safe_dump(values, sort_keys=False))
+    assert "| Right one | 1.000 ± 0.000 | 1.000 ± 0.000 |" in run(sweep).output
+    rows = read_manifest(sweep.parent / "manifest.csv")
+    write_manifest([replace(row, dataset="csiq") for row in rows], sweep.parent / "manifest.csv")
+    values["commands"] = [
+        "evaluate {data}/{name}.csv {data}/manifest.csv --suite rali {options} -o {out}"
+    ]
+    values |= {"suite": "rali", "metrics": ["CSIQ/srcc"]}
+    sweep.write_text(yaml.safe_dump(values, sort_keys=False))
+    assert "| Backwards | -1.000 ± 0.000 |" in run(sweep).output
+    values["metrics"] = ["KonIQ/srcc"]  # not measured: there is no such manifest
+    sweep.write_text(yaml.safe_dump(values, sort_keys=False))
+    assert "'srcc'" in str(run(sweep).exception)
 
 
 def test_a_template_that_wants_what_is_not_there_is_refused():

@@ -21,21 +21,27 @@ MODEL_HELP = (
 )
 
 
-def judge(model: str, batch_size: int = 8) -> Any:
+def judge(model: str, batch_size: int = 8, prompt: str | None = None) -> Any:
     """What the words on the command line mean.
 
+    Args:
+        prompt: by which a teacher is asked for a score; None takes VisualQuality-R1's.
+
     Raises:
-        InputError: a CSV that holds no predictions, or a metric that pyiqa does not have.
+        InputError: a CSV that holds no predictions, a metric that pyiqa does not have, or a prompt
+            for something that is no teacher.
     """
     kind, _, name = model.partition(":")
+    named = kind == "teacher" and name
+    if named or is_teacher(Path(model)):
+        teacher = name if named else model
+        return TeacherJudge(teacher, batch_size, prompt or "visualquality-r1/score")
+    if prompt is not None:
+        raise InputError(f"--prompt is for a teacher, which {model} is not.")
     if kind == "pyiqa" and name:
         return PyiqaMetric(name)
-    if kind == "teacher" and name:
-        return TeacherJudge(name, batch_size)
     if model.lower().endswith(".csv"):
         return Predictions(Path(model))
-    if is_teacher(Path(model)):
-        return TeacherJudge(model, batch_size)
     return model
 
 
@@ -86,20 +92,20 @@ class Predictions:
 class TeacherJudge:
     """A teacher as a scorer: means of five texts, as in the papers' tests."""
 
-    def __init__(self, model: str, batch_size: int = 8, samples: int = 5) -> None:
+    def __init__(self, model: str, batch_size: int, prompt: str, samples: int = 5) -> None:
         from rali.cli._teacher import engine_of
+        from rali.teacher.prompts import find_prompt
 
+        self.prompt = find_prompt(prompt)
         self.engine = engine_of("transformers", model, batch_size, None)
         self.samples, self.chunk = samples, max(1, batch_size)
 
     def score_many(self, sources: Sequence[Path]) -> Iterator[Result]:
         from rali.teacher.ask import score
-        from rali.teacher.prompts import find_prompt
 
-        prompt = find_prompt("visualquality-r1/score")
         for start in range(0, len(sources), self.chunk):
             some = sources[start : start + self.chunk]
-            for found in score(self.engine, some, prompt, samples=self.samples):
+            for found in score(self.engine, some, self.prompt, samples=self.samples):
                 yield Result(found.image, found.score, found.error)
 
     def perceive(self, sources: Sequence[Path]) -> Iterator[tuple[str, int] | None]:

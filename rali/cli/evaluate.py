@@ -50,6 +50,12 @@ def evaluate(
         ),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures per forward pass.")] = 8,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            help="By which a teacher is asked for a score.", show_default="visualquality-r1/score"
+        ),
+    ] = None,
 ) -> None:
     """Compare a model's scores with people's: SRCC, PLCC, KRCC and RMSE with 95 % intervals.
 
@@ -74,7 +80,7 @@ def evaluate(
         raise InputError(
             "A suite takes the test split where there is one, else all rows; leave out --split."
         )
-    judged = judge(model, batch_size)
+    judged = judge(model, batch_size, prompt)
     if suite is not None:
         _suite(suite, "json" if as_json else form, model, judged, manifests, output, batch_size)
         return
@@ -105,7 +111,8 @@ def _suite(
 ) -> None:  # fmt: skip
     from rali.evaluate import predict
     from rali.manifest import read_manifest
-    from rali.suites import FORMATS, degradation_table, render, suite_rows, suite_table
+    from rali.render import FORMATS, render
+    from rali.suites import degradation_table, suite_rows, suite_table
 
     if form not in FORMATS:
         raise InputError(f"There is no form {form!r}; there are {', '.join(FORMATS)}.")

@@ -16,6 +16,14 @@ def sweep(
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of runs and table.")
     ],
     data: Annotated[Path, typer.Option(help="What {data} stands for in the file.")] = Path(),
+    runs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of the runs that cases share; sweeps with the same one share them too.",
+            show_default="in the sweep's",
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Cases side by side.")] = 1,
     only: Annotated[
         list[str] | None,
@@ -35,7 +43,7 @@ def sweep(
     from rali.sweep import jobs_of, read_sweep, run_sweep, write_results
 
     settings = read_sweep(config)
-    found = jobs_of(settings, output, data.resolve())
+    found = jobs_of(settings, output, data.resolve(), runs)
     if only:
         unknown = sorted(set(only) - set(settings.cases))
         if unknown:
