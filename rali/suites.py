@@ -210,6 +210,23 @@ def _counts(rows: Sequence[Row]) -> list[str]:
     return [f"Pictures of the measured row: {', '.join(told)}. In brackets: 95 % intervals."]
 
 
+def published_sizes(metric: str) -> dict[str, tuple[float, float]]:
+    """{method: (millions of parameters, average `metric`)} of RALI's Fig. 1.
+
+    Raises:
+        InputError: a metric other than srcc and plcc.
+    """
+    known = _published()["rali"]
+    if metric not in known["metrics"]:
+        raise InputError(f"RALI prints {' and '.join(known['metrics'])}, not {metric!r}.")
+    rows, _ = _rows("rali", known["metrics"], [len(group) for group in known["groups"]])
+    return {
+        f"{method}, published": (float(known["millions"][method]), cells[-1].values[metric])
+        for method, cells in rows
+        if method in known["millions"]
+    }
+
+
 # ── SRIQA-Bench ──────────────────────────────────────────────────────────────────────────────────
 
 

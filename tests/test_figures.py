@@ -14,6 +14,7 @@ from rali.errors import InputError
 from rali.figures import calibration_curve, map_2d, scores_before_and_after
 from rali.manifest import Row, write_manifest
 from rali.student import Student
+from rali.suites import published_sizes
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +119,7 @@ def test_parameters(tmp_path):
     assert is_png(out)
     wrong = CliRunner().invoke(app, ["figure", "parameters", "small", "-o", str(out)])
     assert isinstance(wrong.exception, InputError)
+    beside = ["figure", "parameters", *items, "--published", "-o", str(out)]
+    assert CliRunner().invoke(app, beside).exit_code == 0
+    assert "not 'krcc'" in str(CliRunner().invoke(app, [*beside, "--metric", "krcc"]).exception)
+    assert published_sizes("srcc")["RALI, published"] == (304, 0.779)

@@ -119,6 +119,9 @@ def parameters(
     ],
     output: Output,
     metric: Annotated[str, typer.Option(help="srcc, plcc, plcc_logistic or krcc.")] = "srcc",
+    published: Annotated[
+        bool, typer.Option("--published", help="The paper's two beside them, of its seven sets.")
+    ] = False,
 ) -> None:
     """Accuracy against the number of parameters (RALI, Fig. 1).
 
@@ -126,11 +129,12 @@ def parameters(
     """
     from rali.metrics import METRICS
     from rali.plots import save_png, tradeoff
+    from rali.suites import published_sizes
 
     check_writable(output)
     if metric not in METRICS:
         raise InputError(f"There is no metric {metric!r}; there are {', '.join(METRICS)}.")
-    points = {}
+    points = published_sizes(metric) if published else {}
     for item in evaluations:
         size, _, file = item.partition("=")
         try:
