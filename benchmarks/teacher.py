@@ -2,10 +2,10 @@
 
     python benchmarks/teacher.py --data DIR -o runs/bench-teacher [--only NAME ...] [--seeds 3]
 
-Every training starts from the packaged nano teacher and takes at most a quarter of an hour on two
-cores. `degraded`: RL2R on degraded photographs, judged on Kodak's and, for validation, on those of
-the quickstart, on which the rate of learning was chosen. `human`: RL2R on BIQ2021's train split,
-judged on its test split. `mixed`: on both together. `tasks`: Q-Insight's scores and
+Every training starts from the packaged nano teacher and is meant to take a quarter of an hour at
+most on two cores. `degraded`: RL2R on degraded photographs, judged on Kodak's and, for validation,
+on those of the quickstart, on which the rate of learning was chosen. `human`: RL2R on BIQ2021's
+train split, judged on its test split. `mixed`: on both together. `tasks`: Q-Insight's scores and
 degradations together. Writes benchmarks/teacher.md and the plots beside it. Trainings are kept; a
 stopped call goes on. The papers' ablations are in recipes/sweeps.
 """
@@ -46,7 +46,7 @@ EXPERIMENTS = ("degraded", "human", "mixed", "tasks")
 SAMPLES = 6
 TOKENS = 150
 STEPS = 30
-LONG = 56  # a quarter of an hour
+LONG = 56  # about a quarter of an hour
 VQ = find_prompt("visualquality-r1/score")
 BASE = GrpoConfig(
     model="nano",
@@ -257,7 +257,7 @@ def tasks(bench: Bench, seeds: int) -> list[str]:
         tasks=[
             TaskConfig(prompt="q-insight/score", manifests=[known], reward="threshold"),
             TaskConfig(
-                prompt="q-insight/degradation-12", classes=list(DISTORTIONS), manifests=[known]
+                prompt="q-insight/degradation", classes=list(DISTORTIONS), manifests=[known]
             ),
         ],
     )  # fmt: skip

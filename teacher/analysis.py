@@ -22,8 +22,10 @@ from rali.progress import Progress
 
 from .answers import ANSWER, NUMBER, THINK, Score, parse
 from .engines import Request, Sampling, TransformersEngine, filled
-from .models import load_teacher, opened, vision_tower
+from .models import load_teacher, opened, teacher_mark, vision_tower
 from .prompts import Prompt
+
+NOTE = "transplant.json"
 
 
 @dataclass(frozen=True)
@@ -174,14 +176,20 @@ def separation(features: np.ndarray, groups: Sequence[str]) -> float:
 def transplant(vision: str, language: str, output: str | Path) -> Path:
     """Save a teacher with the vision tower of one and the language model of another; Table 1.
 
+    A folder that holds this very teacher is left as it is.
+
     Args:
         vision, language: folders or hub ids.
 
     Raises:
-        InputError: the towers have different shapes, or the output is there already.
+        InputError: the towers have different shapes, or the output holds another model.
     """
     output = Path(output)
+    note = {name: [m, teacher_mark(m)] for name, m in (("vision", vision), ("language", language))}
     if (output / "config.json").is_file():
+        kept = output / NOTE
+        if kept.is_file() and json.loads(kept.read_text("utf-8")) == note:
+            return output
         raise InputError(f"{output} holds a model already; give another folder.")
     seeing, _ = load_teacher(vision)
     speaking, processor = load_teacher(language)
@@ -189,8 +197,11 @@ def transplant(vision: str, language: str, output: str | Path) -> Path:
     if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in other.items()}:
         raise InputError(f"the vision towers of {vision} and {language} have different shapes.")
     vision_tower(speaking).load_state_dict(other)
-    speaking.save_pretrained(output)
-    processor.save_pretrained(output)
-    note = {"vision": vision, "language": language}
-    (output / "transplant.json").write_text(json.dumps(note, indent=1) + "\n", "utf-8")
+    partial = output.with_name(output.name + ".partial")
+    speaking.save_pretrained(partial)
+    processor.save_pretrained(partial)
+    (partial / NOTE).write_text(json.dumps(note, indent=1) + "\n", "utf-8")
+    if output.is_dir():
+        output.rmdir()  # empty, or it is someone else's
+    partial.rename(output)
     return output

@@ -13,11 +13,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from PIL import Image
 
-from rali.errors import InputError, PictureError, require
+from rali.errors import InputError, require
 
-from .models import load_processor, load_teacher, opened, teacher_name, teacher_place
+from .models import (
+    load_processor,
+    load_teacher,
+    opened,
+    teacher_mark,
+    teacher_name,
+    teacher_place,
+)
 from .prompts import Prompt
 
 
@@ -49,11 +55,24 @@ class Sampling:
     top_p: float = 1.0
     max_new_tokens: int = 512
 
+    def __post_init__(self) -> None:
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.max_new_tokens < 1:
+            raise InputError(
+                f"temperature is {self.temperature}, top_p {self.top_p} and the most tokens "
+                f"{self.max_new_tokens}; expected 0 or more, more than 0 and up to 1, 1 or more."
+            )
+
 
 class Engine(Protocol):
-    """What harvest, scoring and probing need of a teacher."""
+    """What harvest, scoring and probing need of a teacher.
+
+    Attributes:
+        name: how triplets call it.
+        mark: what its texts depend on besides the request: the engine's kind and the weights.
+    """
 
     name: str
+    mark: str
 
     @property
     def pixels(self) -> tuple[int, int]:
@@ -102,17 +121,21 @@ class SeededSampling:
 
 
 class TransformersEngine:
-    """Qwen2.5-VL (or any model that takes pictures in a chat) through transformers.
+    """A Qwen2.5-VL through transformers.
 
     Args:
         model, processor: loaded; `load_teacher` does it.
         name: how triplets call the teacher.
         batch_size: texts generated side by side.
+        mark: of the weights.
     """
 
-    def __init__(self, model: Any, processor: Any, name: str, batch_size: int = 16) -> None:
+    def __init__(
+        self, model: Any, processor: Any, name: str, batch_size: int = 16, mark: str = ""
+    ) -> None:
         self.model, self.processor = model, processor
         self.name, self.batch_size = name, batch_size
+        self.mark = f"transformers {mark}"
 
     @property
     def pixels(self) -> tuple[int, int]:
@@ -177,6 +200,7 @@ class VllmEngine:
     ) -> None:
         vllm = require("vllm", "vllm")
         self.name = name or teacher_name(model)
+        self.mark = f"vllm {teacher_mark(model)}"
         self.processor = load_processor(model, min_pixels=min_pixels, max_pixels=max_pixels)
         # One size for both, or vLLM would see other pictures than transformers does.
         look = dict(zip(("min_pixels", "max_pixels"), self.pixels, strict=True))
@@ -238,23 +262,33 @@ def load_engine(
     Args:
         engine: one of `ENGINES`.
         model: a folder or hub id; "nano" is the packaged one.
-        dtype: of the weights. batch_size: texts side by side, for transformers.
+        dtype: of the weights; "auto" is their own, but bfloat16 for float32 on a GPU, where vLLM
+            halves them too. batch_size: texts side by side, for transformers.
         min_pixels, max_pixels: of a picture; by default the processor's own.
-        options: further arguments of vLLM's LLM.
+        options: further arguments of vLLM's LLM; `dtype` for any engine.
 
     Raises:
         InputError: no such engine or model, or options that it does not take.
         MissingExtraError: the engine's package is not installed.
     """
+    options = dict(options or {})
+    dtype = str(options.pop("dtype", dtype))
     if options and engine != "vllm":
-        raise InputError(f"{', '.join(options)}: the {engine} engine takes no further options.")
+        raise InputError(f"{', '.join(options)}: the {engine} engine takes no option but dtype.")
+    if set(options) & {"min_pixels", "max_pixels", "model", "name"}:
+        raise InputError(f"{', '.join(options)}: pixels and the model have options of their own.")
     if engine == "transformers":
         loaded = load_teacher(model, dtype=dtype, min_pixels=min_pixels, max_pixels=max_pixels)
-        loaded[0].to("cuda" if torch.cuda.is_available() else "cpu").eval()
-        return TransformersEngine(*loaded, name=teacher_name(model), batch_size=batch_size)
+        if torch.cuda.is_available():
+            halve = dtype == "auto" and loaded[0].dtype == torch.float32
+            loaded[0].to("cuda", torch.bfloat16 if halve else loaded[0].dtype)
+        loaded[0].eval()
+        return TransformersEngine(
+            *loaded, name=teacher_name(model), batch_size=batch_size, mark=teacher_mark(model)
+        )
     if engine == "vllm":
         return VllmEngine(
-            model, min_pixels=min_pixels, max_pixels=max_pixels, dtype=dtype, **(options or {})
+            model, min_pixels=min_pixels, max_pixels=max_pixels, dtype=dtype, **options
         )
     if engine == "ray":
         raise InputError("this version of rali has no ray engine yet; use transformers or vllm.")
@@ -263,7 +297,7 @@ def load_engine(
 
 def filled(request: Request) -> list[dict[str, Any]]:
     """The prompt's chat messages with the pictures in their places."""
-    pictures = iter([_open(path) for path in request.images])
+    pictures = iter([opened(path) for path in request.images])
     return [
         {
             **message,
@@ -279,10 +313,3 @@ def filled(request: Request) -> list[dict[str, Any]]:
 def _pixels(processor: Any) -> tuple[int, int]:
     size = processor.image_processor.size
     return size["shortest_edge"], size["longest_edge"]
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        return opened(path)
-    except PictureError as error:
-        raise PictureError(f"{path}: {error}") from error

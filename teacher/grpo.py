@@ -23,10 +23,10 @@ from rali.run_folder import RunFolder
 
 from .models import opened, vision_tower
 from .plan import BatchPlan, plan_batch
-from .prompts import PROMPTS, Prompt
+from .prompts import Prompt
 from .sampling import DRAWS, sample_order
 from .tasks import Example, TaskConfig, examples
-from .training import TrainingConfig, claim, finished, train_to
+from .training import TrainingConfig, check_pictures, claim, finished, train_to
 from .trl_rewards import Rewards
 from .watch import Watch
 
@@ -152,10 +152,11 @@ def train(config: GrpoConfig, output: str | Path, *, report: Report | None = Non
     output = Path(output)
     plan = config.plan(int(os.environ.get("WORLD_SIZE", 1)))
     drawn = ordered_examples(config, plan)
-    seen = config.watch.rows()
+    seen = config.watch.rows(path for example in drawn for path in example.images)
     claim(config, drawn, output)
     if finished(output):
         return output / "model"
+    check_pictures(drawn)
     return train_to(output, build_trainer(config, plan, drawn, output, seen, report))
 
 
@@ -176,12 +177,11 @@ def build_trainer(
     model, processor = config.load()
     if not config.vision:
         vision_tower(model).requires_grad_(False)
-    scoring = [prompt for prompt in rewards.prompts if prompt.task == "score"]
     watch = Watch(
         config.watch,
         seen,
         RunFolder(output),
-        scoring[0] if scoring else PROMPTS["visualquality-r1/score"],
+        config.watch.scoring(rewards.prompts),
         processor,
         max_new_tokens=config.max_completion_length,
         report=report,

@@ -20,7 +20,7 @@ from rali.manifest import Row
 from rali.progress import Progress
 from rali.triplets import Triplet, TripletWriter, check_same, image_sha256, read_triplets
 
-from .answers import Score, reasoning_of
+from .answers import Score
 from .ask import Told, ask
 from .engines import Engine, Request, Sampling
 from .prompts import Prompt
@@ -99,8 +99,8 @@ def harvest(
         known = read_triplets(folder)
     else:
         known = []
-    _claim(folder, {"teacher": engine.name, "prompt": prompt.name, **asdict(sampling),
-                    "pixels": list(engine.pixels)})  # fmt: skip
+    _claim(folder, {"teacher": engine.name, "weights": engine.mark, "prompt": prompt.name,
+                    **asdict(sampling), "pixels": list(engine.pixels)})  # fmt: skip
     usable = {(t.image, t.seed): t.parse_ok for t in known}
     digests: dict[Path, str] = {}
     unreadable: dict[Path, str] = {}
@@ -164,7 +164,7 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
     file = folder / "harvest.json"
     if file.is_file():
         known = json.loads(file.read_text("utf-8"))
-        other = [f"{k} {known.get(k)!r}" for k, v in settings.items() if known.get(k) != v]
+        other = [f"{k} {known.get(k)!r}" for k, v in settings.items() if known.get(k, v) != v]
         if other:
             raise InputError(
                 f"{folder} holds a harvest with {', '.join(other)}; give another folder, or the "
@@ -181,8 +181,7 @@ def _write_json(values: dict[str, Any], path: Path) -> None:
 
 
 def _triplet(row: Row, digest: str, told: Told, prompt: Prompt, teacher: str, seed: int) -> Triplet:
-    described = prompt.task == "description"
-    reasoning = told.text.strip() if described else reasoning_of(told.text)
+    reasoning = told.answer.reasoning if told.answer else ""
     score = to_quality(told.answer.value, prompt) if isinstance(told.answer, Score) else None
     return Triplet(
         image=row.image.resolve(),

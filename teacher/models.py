@@ -1,7 +1,8 @@
-"""Loading a teacher: any chat model that sees pictures, with bounds on a picture's pixels."""
+"""Loading a teacher, a Qwen2.5-VL, with bounds on a picture's pixels."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from rali.errors import InputError, require
+from rali.errors import InputError, PictureError, require
 from rali.pictures import open_picture
 
 NANO = Path(__file__).parent / "nano_weights"
@@ -38,6 +39,24 @@ def teacher_name(model: str) -> str:
     return "/".join(path.resolve().parts[-2:]) if path.is_dir() else model
 
 
+def teacher_mark(model: str) -> str:
+    """Whether a teacher is still the one it was: "nano", a hub id, or a mark of a folder's weights.
+
+    Of each file its size and a MiB at its start, middle and end.
+    """
+    if model == "nano" or not Path(model).is_dir():
+        return model
+    digest = hashlib.sha256()
+    for path in sorted(Path(model).glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}".encode())
+        with path.open("rb") as file:
+            for place in (0, size // 2, max(0, size - 2**20)):
+                file.seek(place)
+                digest.update(file.read(2**20))
+    return digest.hexdigest()[:16]
+
+
 def load_processor(
     model: str, *, min_pixels: int | None = None, max_pixels: int | None = None
 ) -> Any:
@@ -53,7 +72,8 @@ def load_processor(
     try:
         processor = transformers.AutoProcessor.from_pretrained(teacher_place(model))
         size = dict(processor.image_processor.size)
-    except (OSError, ValueError, AttributeError) as error:
+        size["shortest_edge"], size["longest_edge"]  # in pixels, as Qwen2.5-VL's has them
+    except (OSError, ValueError, AttributeError, KeyError) as error:
         raise InputError(f"{model} cannot be loaded as a teacher: {error}") from error
     if min_pixels is not None:
         size["shortest_edge"] = min_pixels
@@ -106,8 +126,15 @@ def vision_tower(model: Any) -> nn.Module:
 
 
 def opened(path: Path) -> Image.Image:
-    """A file as a picture for a processor, read by the input policy."""
-    return Image.fromarray(open_picture(path))
+    """A file as a picture for a processor, read by the input policy.
+
+    Raises:
+        PictureError: it cannot be read; named.
+    """
+    try:
+        return Image.fromarray(open_picture(path))
+    except PictureError as error:
+        raise PictureError(f"{path}: {error}") from error
 
 
 def flatten_patches(model: Any) -> None:

@@ -24,9 +24,9 @@ from rali.triplets import read_triplets
 
 from .answers import compose
 from .models import opened, vision_tower
-from .prompts import PROMPTS, Prompt, find_prompt
+from .prompts import Prompt, find_prompt
 from .tasks import rescale
-from .training import TrainingConfig, claim, finished, train_to
+from .training import TrainingConfig, check_pictures, claim, finished, train_to
 from .watch import Watch
 
 PARTS = ("vision", "language", "all")
@@ -146,10 +146,11 @@ def train_sft(
 
     output = Path(output)
     own = list(examples) if examples is not None else sft_examples(config)
-    seen = config.watch.rows()
+    seen = config.watch.rows(path for example in own for path in example.images)
     claim(config, own, output)
     if finished(output):
         return output / "model"
+    check_pictures(own)
     teacher, processor = model or config.load()
     seeing = vision_tower(teacher)
     if config.parts == "vision":
@@ -161,7 +162,7 @@ def train_sft(
         config.watch,
         seen,
         RunFolder(output),
-        PROMPTS["visualquality-r1/score"],
+        config.watch.scoring(example.prompt for example in own),
         processor,
         max_new_tokens=512,
         stage="sft",

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from rali.config import check_numbers
 from rali.degradations import canonical
 from rali.errors import InputError
@@ -39,6 +41,7 @@ class TaskConfig:
         class_weight, level_weight: Q-Insight's α₁ and α₂.
         format_weight: weight of the format reward beside the task's.
         strict_format: see `answers.format_reward`.
+        count: so many examples of each manifest, drawn once; 0 takes all.
     """
 
     manifests: list[str] = field(default_factory=list)
@@ -52,20 +55,28 @@ class TaskConfig:
     level_weight: float = 0.75
     format_weight: float = 1.0
     strict_format: bool = False
+    count: int = 0
 
     def __post_init__(self) -> None:
         if self.reward not in REWARDS:
             raise InputError(f"reward is {self.reward!r}; there are {', '.join(REWARDS)}.")
         if self.variant not in VARIANTS:
             raise InputError(f"variant is {self.variant!r}; there are {', '.join(VARIANTS)}.")
-        check_numbers("", self, fidelity_eps=0, format_weight=0, positive=["threshold"])
-        self.resolve()
+        check_numbers("", self, fidelity_eps=0, format_weight=0, count=0, positive=["threshold"])
+        if self.resolve().task == "description":
+            raise InputError(
+                f"{self.prompt}: no reward tells a good description from a bad one; `rali teach "
+                "sft` learns them."
+            )
 
     def resolve(self) -> Prompt:
         """The prompt that these settings ask for."""
-        if self.classes:
-            return degradation_prompt(tuple(self.classes))
-        return find_prompt(self.prompt)
+        prompt = find_prompt(self.prompt)
+        if not self.classes:
+            return prompt
+        if prompt.task != "degradation":
+            raise InputError(f"classes are for q-insight/degradation, not for {prompt.name}.")
+        return degradation_prompt(tuple(self.classes))
 
     @property
     def ranked(self) -> bool:
@@ -113,9 +124,11 @@ def examples(config: TaskConfig, task: int = 0, split: str = "train") -> list[Ex
                 "score": "a score",
                 "degradation": f"a distortion of {', '.join(prompt.classes)} or null",
                 "comparison": f"a result of {', '.join(prompt.choices)}",
-                "description": "a picture",
             }[prompt.task]
             raise InputError(f"{path} has no row in split {split!r} with {wanted}.")
+        if config.count:
+            drawn = np.random.default_rng(0).permutation(len(own))[: config.count]
+            own = [own[place] for place in sorted(drawn)]
         found += own
     if not found:
         raise InputError(f"the task {prompt.name} has no manifests; give `manifests: [FILE, …]`.")
@@ -128,17 +141,15 @@ def _from_manifest(path: str, prompt: Prompt, task: int, split: str) -> list[Exa
     for row in rows:
         dataset = row.dataset or Path(path).stem
         if prompt.task == "degradation":
-            if not row.distortion or row.severity is None:
-                continue
-            name = _canonical_or_none(row.distortion) if row.severity else "null"
-            if name and name in (*prompt.classes, "null"):
-                severity = row.severity
+            name, severity = _canonical_or_none(row.distortion), row.severity
+            if name == "null" or (name and severity == 0):
+                name, severity = "null", 0
+            if severity is not None and name in (*prompt.classes, "null"):
                 found.append(
                     Example(task, (row.image,), dataset, distortion=name, severity=severity)
                 )
-        elif prompt.task == "description" or row.score is not None:
-            score = None if row.score is None else rescale(row.score, prompt)
-            found.append(Example(task, (row.image,), dataset, score=score))
+        elif row.score is not None:
+            found.append(Example(task, (row.image,), dataset, score=rescale(row.score, prompt)))
     return found
 
 

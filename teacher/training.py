@@ -34,7 +34,7 @@ class TrainingConfig:
     """Settings of every training of a teacher.
 
     Attributes:
-        model: a folder or hub id of a chat model that sees pictures; "nano" is the packaged one.
+        model: a folder or hub id of a Qwen2.5-VL; "nano" is the packaged one.
         seed: of the order, the sampling and an adapter's weights.
         epochs: passes over all examples.
         micro_batch: texts that one process takes through the model at once.
@@ -66,6 +66,11 @@ class TrainingConfig:
         check_numbers("", self, save_every=1, log_every=1, positive=["epochs", "lr"])
         if not isinstance(getattr(torch, self.dtype, None), torch.dtype):
             raise InputError(f"dtype is {self.dtype!r}; give bfloat16, float16 or float32.")
+
+    def steps(self, available: int) -> int:
+        """Steps of a training whose examples give so many."""
+        most = int(self.trl.get("max_steps", -1))
+        return most if most > 0 else available
 
     def load(self) -> tuple[Any, Any]:
         """The model to train and its processor."""
@@ -114,7 +119,7 @@ def claim(config: TrainingConfig, examples: Sequence[Any], output: Path) -> None
         other = [
             name
             for name, value in wanted.items()
-            if name not in FREE and name in before and _plain(before[name]) != _plain(value)
+            if name not in FREE and name in before and not _same(before[name], value)
         ]
         if other:
             raise InputError(
@@ -132,16 +137,36 @@ def claim(config: TrainingConfig, examples: Sequence[Any], output: Path) -> None
         replace_atomically(noted, lambda path: path.write_text(json.dumps(mark) + "\n", "utf-8"))
 
 
+def check_pictures(examples: Sequence[Any]) -> None:
+    """Raise an InputError where pictures are missing or empty, before hours of training end there.
+
+    Args:
+        examples: with `images`.
+    """
+    pictures = sorted({path for example in examples for path in example.images})
+    bad = [path for path in pictures if not path.is_file() or not path.stat().st_size]
+    if bad:
+        raise InputError(
+            f"{len(bad)} of {len(pictures)} pictures are missing or empty, such as {bad[0]}."
+        )
+
+
 def _mark(example: Any) -> dict[str, Any]:
     values = asdict(example)
     return values | {"images": [path.name for path in values["images"]]}
 
 
-def _plain(value: Any) -> Any:
-    """As YAML gives it back, without where files lie: what is in them is in the examples' mark."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items() if k not in ("manifests", "triplets")}
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+def _same(before: Any, value: Any) -> bool:
+    """Whether a noted setting is the same: a setting that is newer than the note is.
+
+    Where files lie does not matter: what is in them is in the examples' mark.
+    """
+    if isinstance(value, dict) and isinstance(before, dict):
+        shared = (before.keys() & value.keys()) - {"manifests", "triplets"}
+        return all(_same(before[key], value[key]) for key in shared)
+    if isinstance(value, list | tuple) and isinstance(before, list):
+        return len(before) == len(value) and all(map(_same, before, value))
+    return bool(before == value)
 
 
 def finished(output: Path) -> bool:
@@ -214,5 +239,7 @@ def _not_about_names(record: logging.LogRecord) -> bool:
 def _merge(trainer: Any, adapter: Path, output: Path) -> None:
     from peft import PeftModel
 
-    base, _ = load_teacher(trainer.model.peft_config["default"].base_model_name_or_path)
+    # In float32: half precision would round away what a small rate has learned.
+    place = trainer.model.peft_config["default"].base_model_name_or_path
+    base, _ = load_teacher(place, dtype="float32")
     PeftModel.from_pretrained(base, str(adapter)).merge_and_unload().save_pretrained(output)

@@ -8,7 +8,7 @@ whether it is watched or not.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from rali.run_folder import RunFolder
 
 from .ask import agreement, ask, score
 from .engines import Request, Sampling, TransformersEngine
-from .prompts import Prompt
+from .prompts import PROMPTS, Prompt, find_prompt
 from .tasks import of_split
 
 PROBES = "probes.jsonl"
@@ -42,6 +42,7 @@ class WatchConfig:
         pictures: at most so many of each data set, drawn once.
         samples: per picture; their mean is the score, as in the papers' tests. temperature: theirs.
         probes: pictures whose rationale is written down at each look (VisualQuality-R1, Fig. 4).
+        prompt: for a score; empty takes the training's own, or VisualQuality-R1's.
         batch_size: texts side by side.
     """
 
@@ -52,18 +53,30 @@ class WatchConfig:
     samples: int = 5
     temperature: float = 1.0
     probes: list[str] = field(default_factory=list)
+    prompt: str = ""
     batch_size: int = 32
 
     def __post_init__(self) -> None:
         check_numbers("watch.", self, every=0, pictures=2, samples=1, temperature=0, batch_size=1)
 
-    def rows(self) -> list[Row]:
+    def scoring(self, prompts: Iterable[Prompt]) -> Prompt:
+        """The prompt to score with, given those of the training."""
+        if self.prompt:
+            return find_prompt(self.prompt)
+        own = (prompt for prompt in prompts if prompt.task == "score")
+        return next(own, PROMPTS["visualquality-r1/score"])
+
+    def rows(self, trained: Iterable[Path] = ()) -> list[Row]:
         """The pictures to validate on, the same at every look.
 
+        Args:
+            trained: pictures that are trained on.
+
         Raises:
-            InputError: a manifest without labelled pictures in the split, or a probe that is not
-                there.
+            InputError: a manifest without labelled pictures in the split, or with pictures that
+                are trained on; or a probe that is not there.
         """
+        known = set(trained)
         for probe in self.probes:
             if not Path(probe).is_file():
                 raise InputError(f"watch.probes: there is no picture {probe}.")
@@ -72,6 +85,12 @@ class WatchConfig:
             own = [row for row in of_split(read_manifest(path), self.split) if row.score]
             if not own:
                 raise InputError(f"watch: {path} has no scored picture in split {self.split!r}.")
+            both = [row.image for row in own if row.image in known]
+            if both:
+                raise InputError(
+                    f"watch: {len(both)} pictures of {path} are trained on, such as {both[0]}; "
+                    "`rali data split` parts them."
+                )
             chosen = np.random.default_rng(0).permutation(len(own))[: self.pictures]
             found += [own[place] for place in sorted(chosen)]
         return found

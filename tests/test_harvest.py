@@ -22,6 +22,7 @@ from rali.teacher.answers import Comparison, Degradation
 from rali.teacher.ask import agreement, ask, compare_both_ways, score
 from rali.teacher.engines import Request, Sampling, request_seed
 from rali.teacher.harvest import RETRY, harvest
+from rali.teacher.models import teacher_mark
 from rali.teacher.prompts import PROMPTS, find_prompt
 from rali.triplets import read_triplets
 
@@ -32,6 +33,7 @@ class Script:
     """Answers with its seed; cannot be parsed where `fails` says so."""
 
     name = "script"
+    mark = "script 1"
     pixels = (1, 10_000)
 
     def __init__(self, fails=lambda request: False) -> None:
@@ -134,6 +136,10 @@ def test_a_folder_of_another_teacher_or_prompt_is_refused(rows, tmp_path):
     other.name = "other"
     with pytest.raises(InputError, match="teacher 'script'"):
         harvest(other, rows, VQ, tmp_path / "t", seeds=1)
+    retrained = Script()
+    retrained.mark = "script 2"
+    with pytest.raises(InputError, match="weights 'script 1'"):
+        harvest(retrained, rows, VQ, tmp_path / "t", seeds=1)
     with pytest.raises(InputError, match="another prompt"):
         harvest(Script(), rows, find_prompt("q-insight/score"), tmp_path / "t", seeds=1)
     with pytest.raises(InputError, match=r"harvest with temperature 1\.0"):
@@ -221,3 +227,26 @@ def test_agreement_needs_something_to_compare(rows):
     values = agreement(list(zip(rows, given, strict=True)))
     assert values["srcc"] == pytest.approx(-1) and values["n"] == 3 and values["parsed"] == 1
     assert agreement([(dataclasses.replace(rows[0], score=None), found[0])])["n"] == 0
+
+
+def test_a_described_picture_keeps_the_description_alone(rows, tmp_path):
+    """A teacher may keep its habit of tags where none were asked for."""
+    harvest(Script(), rows, find_prompt("ract/description"), tmp_path / "t", seeds=1)
+    for triplet in read_triplets(tmp_path / "t"):
+        assert triplet.reasoning and "<" not in triplet.reasoning
+        assert triplet.raw_text.startswith("<think>")
+
+
+@pytest.mark.parametrize("values", [{"top_p": 0}, {"temperature": -1}, {"max_new_tokens": 0}])
+def test_sampling_that_draws_nothing_is_refused(values):
+    with pytest.raises(InputError, match="expected 0 or more"):
+        Sampling(**values)
+
+
+def test_the_mark_of_a_teacher_is_of_its_weights(tmp_path):
+    for name, content in (("a", b"1" * 100), ("b", b"1" * 100), ("c", b"1" * 99 + b"2")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(content)
+    marks = [teacher_mark(str(tmp_path / name)) for name in "abc"]
+    assert marks[0] == marks[1] != marks[2]
+    assert teacher_mark("nano") == "nano"

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -70,7 +71,7 @@ def degraded(photograph_files, tmp_path_factory) -> tuple[list[Row], Path]:
 def config(manifest: Path, **more) -> GrpoConfig:
     values = {
         "model": "nano", "tasks": [TaskConfig(manifests=[str(manifest)])], "epochs": 0.64,
-        "prompts_per_step": 4, "num_generations": 3, "micro_batch": 12, "lr": 1e-4,
+        "prompts_per_step": 4, "num_generations": 3, "micro_batch": 6, "lr": 1e-4,
         "max_completion_length": 160, "dtype": "float32", "gradient_checkpointing": False,
         "save_every": 2,
     }  # fmt: skip
@@ -247,6 +248,10 @@ def test_an_adapter_and_a_frozen_tower_learn_the_rest_only(degraded, tmp_path):
         for name, weights in start.state_dict().items()
         if not torch.allclose(adapted.state_dict()[name].to(weights.dtype), weights, atol=1e-5)
     }
+    whole, _ = load_teacher("nano", dtype="float32")
+    whole = PeftModel.from_pretrained(whole, str(tmp_path / "lora" / "adapter")).merge_and_unload()
+    for name, weights in whole.state_dict().items():  # merged without rounding
+        assert torch.equal(adapted.state_dict()[name].float(), weights), name
     assert moved and all("language_model.layers" in n and "_proj" in n for n in moved), moved
 
 
@@ -399,6 +404,7 @@ def test_a_transplant_has_ones_eyes_and_the_others_tongue(trained, tmp_path):
         assert torch.equal(weights, vision_tower(eyes).state_dict()[name].to(weights.dtype))
     for name, weights in mixed.model.language_model.state_dict().items():
         assert torch.equal(weights, tongue.model.language_model.state_dict()[name])
+    assert transplant("nano", str(trained / "model"), folder) == folder  # goes on
     with pytest.raises(InputError, match="holds a model already"):
         transplant("nano", "nano", folder)
 

@@ -13,13 +13,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from rali.config import from_dict, read_yaml
 from rali.errors import InputError
 from rali.manifest import PairRow, Row, write_manifest, write_pairs
 from rali.run_folder import RunFolder
-from rali.teacher.answers import compose, parse
+from rali.teacher.answers import Failure, compose, parse
 from rali.teacher.grpo import GrpoConfig, ordered_examples
 from rali.teacher.memory import SHAPES, describe_memory, memory_of, model_config, on_meta
 from rali.teacher.plan import plan_batch
@@ -27,8 +28,8 @@ from rali.teacher.prompts import PROMPTS
 from rali.teacher.report import training_curves
 from rali.teacher.rl2r import rl2r_rewards
 from rali.teacher.sft import SftConfig, SftSource, sft_examples
-from rali.teacher.tasks import Example, TaskConfig
-from rali.teacher.training import claim, last_checkpoint
+from rali.teacher.tasks import Example, TaskConfig, examples
+from rali.teacher.training import check_pictures, claim, last_checkpoint
 from rali.teacher.trl_rewards import Prediction, Rewards, ranked_rewards
 from rali.teacher.watch import Watch, WatchConfig
 from rali.triplets import Triplet, write_triplets
@@ -170,6 +171,22 @@ def test_each_task_has_its_own_reward(tmp_path):
     assert logged["parsed/q-insight/score"] == 1.0
 
 
+def test_pictures_without_a_degradation_are_learned_from_with_or_without_a_level(tmp_path):
+    known = manifest(tmp_path, "null", 3, distortion="null", severity=None)
+    weak = manifest(tmp_path, "weak", 2, distortion="noise", severity=0)
+    found = examples(TaskConfig(prompt="q-insight/degradation", manifests=[known, weak]))
+    assert [(e.distortion, e.severity) for e in found] == [("null", 0)] * 5
+    some = TaskConfig(prompt="q-insight/degradation", manifests=[known], count=2)
+    assert len(examples(some)) == 2 and examples(some) == examples(some)
+
+
+def test_tasks_that_cannot_be_rewarded_are_refused():
+    with pytest.raises(InputError, match="no reward tells a good description"):
+        TaskConfig(prompt="ract/description")
+    with pytest.raises(InputError, match="classes are for q-insight/degradation"):
+        TaskConfig(prompt="q-insight/score", classes=["blur"])
+
+
 def test_only_a_format_reward_is_left_to_a_lone_picture(two):
     config = GrpoConfig(
         tasks=[TaskConfig(manifests=two)], prompts_per_step=2, num_generations=2, micro_batch=2
@@ -188,9 +205,13 @@ def test_what_is_composed_is_parsed_back(prompt):
         prompt, reasoning="Sharp, but dark.", score=3.25, distortion="noise", severity=4, choice="B"
     )
     answer = parse(text, prompt)
-    for name, value in {"value": 3.25, "distortion": "noise", "severity": 4, "choice": "B"}.items():
-        if hasattr(answer, name):
-            assert getattr(answer, name) == value
+    wanted = {
+        "score": {"value": 3.25}, "degradation": {"distortion": "noise", "severity": 4},
+        "comparison": {"choice": "B"}, "description": {},
+    }  # fmt: skip
+    for name, value in wanted[prompt.task].items():
+        assert getattr(answer, name) == value
+    assert not isinstance(answer, Failure)
     if prompt.reasons or prompt.task == "description":
         assert answer.reasoning == "Sharp, but dark."
     with pytest.raises(InputError, match="nothing to answer"):
@@ -255,6 +276,21 @@ def test_every_process_asks_for_as_many_texts(two, tmp_path):
     assert (row["stage"], row["n"]) == ("validate/one", 4)
 
 
+def test_validation_on_what_is_trained_on_is_refused(two):
+    config = WatchConfig(manifests=two[:1], split="train")
+    pictures = [row.image for row in config.rows()]
+    assert config.rows(trained=[Path("/elsewhere.png")])
+    with pytest.raises(InputError, match="are trained on"):
+        config.rows(trained=pictures[:1])
+
+
+def test_validation_asks_as_the_training_does():
+    prompts = [PROMPTS["q-insight/degradation"], PROMPTS["q-insight/score"]]
+    assert WatchConfig().scoring(prompts).name == "q-insight/score"
+    assert WatchConfig().scoring(prompts[:1]).name == "visualquality-r1/score"
+    assert WatchConfig(prompt="direct/score").scoring(prompts).name == "direct/score"
+
+
 def test_validation_of_several_data_sets_is_kept(tmp_path):
     run = RunFolder(tmp_path)
     for step in (0, 10):
@@ -288,6 +324,12 @@ def test_a_run_with_other_settings_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"other settings \(lr, lora\)"):
         lora = dataclasses.replace(config.lora, rank=8)
         claim(dataclasses.replace(config, lr=2e-5, lora=lora), drawn, run)
+    noted = read_yaml(run / "config.yaml")
+    del noted["tasks"][0]["count"]  # by a version that did not know it
+    (run / "config.yaml").write_text(yaml.safe_dump(noted))
+    claim(config, drawn, run)
+    with pytest.raises(InputError, match="pictures are missing or empty"):
+        check_pictures(drawn)
     with pytest.raises(InputError, match="other examples"):
         claim(config, [*drawn[:2], dataclasses.replace(drawn[2], score=1.0)], run)
 

@@ -72,12 +72,13 @@ def train(
     if dry_run:
         from rali.teacher.memory import describe_memory
 
-        settings.watch.rows()
         examples = ordered_examples(settings, plan)
+        settings.watch.rows(path for example in examples for path in example.images)
         _show(asdict(settings))
         typer.echo(plan.words())
+        steps = settings.steps(len(examples) // plan.prompts)
         typer.echo(
-            f"{len(examples) // plan.prompts:,} steps over {len(set(examples)):,} examples of "
+            f"{steps:,} steps over {len(set(examples)):,} examples of "
             f"{', '.join(sorted({e.dataset for e in examples}))}, {settings.epochs:g} epochs."
         )
         typer.echo(describe_memory(settings, plan))
@@ -106,10 +107,13 @@ def sft(
     settings = from_dict(SftConfig, _settings(config, set_, data))
     examples = sft_examples(settings)
     if dry_run:
-        settings.watch.rows()
+        settings.watch.rows(path for example in examples for path in example.images)
         _show(asdict(settings))
-        steps = round(settings.epochs * len(examples) / settings.batch_size)
-        typer.echo(f"{len(examples):,} examples, {steps:,} steps of {settings.batch_size}.")
+        world = int(os.environ.get("WORLD_SIZE", 1))
+        drawn = max(1, round(settings.epochs * len(examples)))
+        steps = settings.steps(-(-drawn // (settings.batch_size * world)))
+        shared = f" on each of {world} processes" if world > 1 else ""
+        typer.echo(f"{len(examples):,} examples, {steps:,} steps of {settings.batch_size}{shared}.")
         return
     with StageProgress() as progress:
         folder = train_sft(settings, output, examples, report=progress)
