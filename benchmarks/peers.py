@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import resource
 import statistics
 import tempfile
 import time
@@ -23,6 +22,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+from rali.figures import peak_memory
 
 RALI = ("rali, ONNX file", "rali, torch")
 PEERS = ("niqe", "brisque", "clipiqa+", "musiq", "liqe", "topiq_nr")
@@ -38,7 +39,7 @@ def measure(name: str, pictures: list[str], threads: int) -> tuple[float, float,
     for picture in pictures:
         score(picture)
     seconds = (time.perf_counter() - start) / len(pictures)
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, weights
+    return seconds, peak_memory(), weights
 
 
 def build(name: str, threads: int) -> tuple[Callable[[str], Any], str]:

@@ -70,6 +70,12 @@ def convert_official_rali(source: str | Path, output: str | Path) -> Student:
             f"{source}: the PCA is {tuple(components.shape)} with a mean of {tuple(mean.shape)}, "
             f"the bases are {tuple(vectors.shape)}; they do not fit together."
         )
+    for name, wanted in (("pca_scale", len(mean)), ("proto_scores", len(vectors))):
+        if name in scorer and scorer[name].numel() != wanted:
+            raise InputError(
+                f"{source / 'ckpt.pt'}: scorer.{name} has {scorer[name].numel()} numbers; "
+                f"expected {wanted}."
+            )
     if basis["vectors"].shape != tuple(vectors.shape):
         raise InputError(
             f"{source / 'basis.npz'} holds {basis['vectors'].shape} vectors, ckpt.pt "
@@ -93,7 +99,7 @@ def convert_official_rali(source: str | Path, output: str | Path) -> Student:
     )
     with torch.no_grad():
         student.mean.copy_(mean)
-        student.scale.copy_(scorer.get("pca_scale", torch.ones_like(mean)).abs())
+        student.scale.copy_(scorer.get("pca_scale", torch.ones_like(mean)).reshape(-1).abs())
         student.components.copy_(components)
         student.basis_vectors.copy_(vectors)
         student.basis_scores.copy_(scorer["proto_scores"].reshape(-1))
@@ -108,7 +114,7 @@ def _checkpoint(path: Path) -> dict[str, Tensor]:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
             f"{path} is refused: it holds more than tensors, or is no checkpoint ({reason})."
         ) from error
@@ -204,7 +210,10 @@ def _spec(vision: dict[str, Any], width: int) -> dict[str, Any]:
 def _load_encoder(encoder: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     """`clip.*` into open_clip's tower; the release names them as Hugging Face does."""
     own = {k.removeprefix("clip."): v.float() for k, v in weights.items() if k.startswith("clip.")}
-    named = own if "visual.conv1.weight" in own else to_open_clip(own)
+    try:
+        named = own if "visual.conv1.weight" in own else to_open_clip(own)
+    except KeyError as error:
+        raise InputError(f"The encoder in {path} lacks {error}.") from error
     state = {k.removeprefix("visual."): v for k, v in named.items() if k.startswith("visual.")}
     try:
         encoder.load_state_dict(state)

@@ -26,6 +26,7 @@ from .figures import save_unfitted
 from .finetune import FinetuneConfig
 from .fit import FitConfig, fit_scores
 from .images import PictureBatches
+from .intervals import FILE as INTERVAL
 from .manifest import Row
 from .progress import Report
 from .run_folder import RunFolder
@@ -129,7 +130,7 @@ def distill(
         vectors, values = find_bases(
             projection.transform(embeddings), scores, config.bases, seed=config.seed
         )
-        save_unfitted(run.folder, projection, vectors, values)
+        save_unfitted(run.folder, projection, vectors, values, config.fit.temperature)
         say("bases", 1, 1, None)
 
     def on_fit(step: int, steps: int, loss: float) -> None:
@@ -185,6 +186,7 @@ def distill(
         finetune_stage(run, student, known, unseen, config.finetune, config.seed, say)
     # What was exported before was another student, and would be scored with.
     (run.folder / "model" / "onnx" / "model.onnx").unlink(missing_ok=True)
+    (run.folder / "model" / INTERVAL).unlink(missing_ok=True)
     student.save_pretrained(run.folder / "model")
     return student
 

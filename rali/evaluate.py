@@ -271,9 +271,9 @@ def to_markdown(evaluation: Mapping[str, Any]) -> str:
     """The evaluation as a Markdown section: title, table, what the columns mean."""
     header = ["data set", "n", *LABELS.values()]
     rows = [header, ["---", *["---:"] * (len(header) - 1)], *_lines(evaluation, newline=" ")]
-    lines = ["| " + " | ".join(map(_escaped, row)) + " |" for row in rows]
-    notes = _escaped(" ".join([NOTE, *remarks(evaluation)]))
-    return "\n".join([f"## {_escaped(_title(evaluation))}", "", *lines, "", notes, ""])
+    lines = ["| " + " | ".join(map(escaped, row)) + " |" for row in rows]
+    notes = escaped(" ".join([NOTE, *remarks(evaluation)]))
+    return "\n".join([f"## {escaped(_title(evaluation))}", "", *lines, "", notes, ""])
 
 
 def remarks(evaluation: Mapping[str, Any]) -> list[str]:
@@ -296,7 +296,7 @@ def remarks(evaluation: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """A name that can break neither a Markdown table nor its page."""
     return text.replace("|", "\\|").replace("<", "&lt;")
 

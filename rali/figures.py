@@ -5,6 +5,8 @@ In: a student and labelled pictures. Out: arrays that `rali.plots` draws.
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,16 @@ if TYPE_CHECKING:
     from .student import Student
 
 UNFITTED = "bases.npz"
+
+
+def peak_memory() -> float:
+    """The most memory that this process has held, in MiB; NaN where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.nan
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def map_2d(features: np.ndarray, *, seed: int = 0) -> np.ndarray:
@@ -66,12 +78,17 @@ def projected(student: Student, embeddings: np.ndarray) -> np.ndarray:
 
 
 def save_unfitted(
-    folder: Path, projection: Projection, vectors: np.ndarray, scores: np.ndarray
+    folder: Path,
+    projection: Projection,
+    vectors: np.ndarray,
+    scores: np.ndarray,
+    temperature: float,
 ) -> None:
     """Keep the bases as k-means left them, to compare with the fitted ones."""
     np.savez(
         folder / UNFITTED, mean=projection.mean, scale=projection.scale,
         components=projection.components, vectors=vectors, scores=scores,
+        temperature=temperature,
     )  # fmt: skip
 
 
@@ -99,7 +116,7 @@ def scores_before_and_after(
     with torch.inference_mode():
         space = (points - part["mean"]) / part["scale"] @ part["components"].T
         before = score_from_bases(
-            space, part["vectors"], part["scores"], student.config.temperature
+            space, part["vectors"], part["scores"], float(part["temperature"])
         )
         return before.numpy(), student.score_embeddings(points).numpy()
 

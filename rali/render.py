@@ -11,8 +11,12 @@ import json
 from collections.abc import Sequence
 
 from .errors import InputError
+from .evaluate import escaped
 from .suites import Cell, SuiteTable
 
+LATEX = {sign: "\\" + sign for sign in "&%_#${}"} | {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+}  # fmt: skip
 FORMATS = ("markdown", "latex", "csv", "json")
 
 
@@ -69,25 +73,23 @@ def _metric_names(table: SuiteTable) -> str:
 def _markdown(table: SuiteTable) -> str:
     header = ["method", "", *table.columns]
     ruler = ["---", "---", *["---:"] * len(table.columns)]
-    lines = ["| " + " | ".join(row) + " |" for row in [header, ruler, *_lines(table)]]
+    body = [[escaped(cell) for cell in line] for line in _lines(table)]
+    lines = ["| " + " | ".join(row) + " |" for row in [header, ruler, *body]]
     notes = "\n".join(f"- {note}" for note in [*table.notes, *_reasons(table)])
     return f"## {table.title}{_metric_names(table)}\n\n" + "\n".join(lines) + f"\n\n{notes}\n"
 
 
 def _latex(table: SuiteTable) -> str:
     def safe(text: str) -> str:
-        for sign, written in (("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#")):
-            text = text.replace(sign, written)
+        text = "".join(LATEX.get(sign, sign) for sign in text)
         return text.replace("†", r"$\dagger$").replace("–", "--")
 
-    rows = [
-        " & ".join(safe(cell) for cell in [line[0], *line[2:]]) + r" \\" for line in _lines(table)
-    ]
-    header = " & ".join(["Method", *map(safe, table.columns)]) + r" \\"
+    rows = [" & ".join(map(safe, line)) + r" \\" for line in _lines(table)]
+    header = " & ".join(["Method", "", *map(safe, table.columns)]) + r" \\"
     notes = "".join(f"% {note}\n" for note in [*table.notes, *_reasons(table)])
     return (
         f"% {table.title}{_metric_names(table)}; all rows but the last as published\n{notes}"
-        rf"\begin{{tabular}}{{l{'c' * len(table.columns)}}}"
+        rf"\begin{{tabular}}{{ll{'c' * len(table.columns)}}}"
         + "\n\\toprule\n"
         + "\n".join([header, r"\midrule", *rows[:-1], r"\midrule", rows[-1]])
         + "\n\\bottomrule\n\\end{tabular}\n"

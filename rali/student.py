@@ -24,6 +24,7 @@ from .errors import InputError
 from .files import replace_atomically
 from .fit import score_from_bases
 from .hub import download, is_hub_id
+from .intervals import FILE as INTERVAL
 from .pictures import open_picture
 from .preprocess import Preprocess
 
@@ -203,7 +204,8 @@ class Student(nn.Module):
 
         Args:
             repo_id: owner/name; made if it is not there.
-            onnx: the file that `rali export` wrote, which `Scorer(repo_id)` loads.
+            onnx: the file that `rali export` wrote, which `Scorer(repo_id)` loads. What `rali
+                calibrate` left in its model's folder goes with it.
         """
         from huggingface_hub import HfApi
 
@@ -213,6 +215,9 @@ class Student(nn.Module):
             folder = self.save_pretrained(temporary, name=repo_id)
             (folder / "onnx").mkdir()
             shutil.copyfile(onnx, folder / "onnx" / "model.onnx")
+            interval = Path(onnx).parent.parent / INTERVAL
+            if interval.is_file():
+                shutil.copyfile(interval, folder / INTERVAL)
             return str(api.upload_folder(repo_id=repo_id, folder_path=folder))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .degradations import canonical
 from .errors import InputError
 from .evaluate import evaluate_predictions
 from .importers import RELEASES
@@ -102,7 +104,13 @@ def suite_rows(name: str, rows: Sequence[Row]) -> list[Row]:
     """
     found = []
     for dataset in suite_datasets(name):
-        own = [row for row in rows if row.dataset == dataset and (row.score or row.distortion)]
+        own = [
+            row
+            for row in rows
+            if row.dataset == dataset
+            and (row.score or row.distortion)
+            and row.distortion != ORIGINAL  # SRIQA-Bench's photographs themselves
+        ]
         test = [row for row in own if row.split == "test"]
         found += test or own
     if not found:
@@ -153,6 +161,8 @@ def suite_table(
             else Cell({m: float(np.mean([cell.values[m] for cell in own])) for m in metrics})
         )
     published, notes = _rows(name, metrics, [len(group) for group in known["groups"]])
+    if any(row.dataset == "sriqa-bench" for row in rows):
+        notes.append("Super-res.: all contents together, though each was rated by itself.")
     return SuiteTable(
         name, known["title"], metrics, tuple(columns), published, (label, tuple(cells)),
         (*_counts(rows), *notes),
@@ -247,8 +257,7 @@ def _enlargements(label: str, rows: Sequence[Row], predictions: Mapping[Path, fl
     """Accuracy over the pairs of each content, means over contents; without the originals."""
     contents: dict[str, list[Row]] = {}
     for row in rows:
-        if row.distortion != ORIGINAL:
-            contents.setdefault(row.content, []).append(row)
+        contents.setdefault(row.content, []).append(row)
     per_content = []
     for own in contents.values():
         missing = [row for row in own if row.image not in predictions]
@@ -293,6 +302,16 @@ def _enlargements(label: str, rows: Sequence[Row], predictions: Mapping[Path, fl
 # ── degradation ──────────────────────────────────────────────────────────────────────────────────
 
 
+def degradation_of(row: Row) -> tuple[str, int]:
+    """Class and severity of a row, as answers name them; `null` has no severity."""
+    try:
+        name = canonical(row.distortion or "null")
+    except InputError:  # a class of another data set
+        name = row.distortion
+    severity = row.severity or 0
+    return ("null", 0) if name == "null" or row.severity == 0 else (name, severity)
+
+
 def degradation_table(
     label: str, truth: Sequence[tuple[str, int]], told: Sequence[tuple[str, int] | None]
 ) -> SuiteTable:
@@ -313,24 +332,28 @@ def degradation_table(
         if not own:
             cells.append(Cell(reason=f"there are no pictures of the class {name}"))
             continue
-        right = [p is not None and p[0] == t[0] for t, p in own]
-        values = {"class": float(np.mean(right))}
+        right = {"class": [p is not None and p[0] == t[0] for t, p in own]}
         if name != "null":
-            values["level"] = float(
-                np.mean(
-                    [
-                        ok and p is not None and p[1] == t[1]
-                        for ok, (t, p) in zip(right, own, strict=True)
-                    ]
-                )
+            right["level"] = [p == t for t, p in own]
+        cells.append(
+            Cell(
+                {metric: float(np.mean(values)) for metric, values in right.items()},
+                {metric: mean_interval(values) for metric, values in right.items()},
             )
-        cells.append(Cell(values))
-    full = [cell for cell in cells if cell.values]
-    average = {"class": float(np.mean([cell.values["class"] for cell in full]))} if full else {}
-    levels = [cell.values["level"] for cell in full if "level" in cell.values]
-    if levels:
-        average["level"] = float(np.mean(levels))
-    cells.append(Cell(average))
+        )
+    if all(cell.values for cell in cells):
+        measured = {
+            metric: float(np.mean([c.values[metric] for c in cells if metric in c.values]))
+            for metric in ("class", "level")
+        }
+        cells.append(Cell(measured))
+    else:
+        cells.append(Cell(reason=f"an average of {len(columns)} classes needs all of them"))
+    notes = ["Per class: accuracy of the class / of its level. The average is over classes."]
+    others = Counter(name for name, _ in truth if name not in columns)
+    if others:
+        counts = ", ".join(f"{name} {count}" for name, count in sorted(others.items()))
+        notes.append(f"Pictures of classes that the table does not have are left out: {counts}.")
     by_method: dict[str, list[dict[str, float]]] = {}
     for line in known["rows"]:
         heading, _, text = line.partition("|")
@@ -343,5 +366,5 @@ def degradation_table(
         "degradation", known["title"], ("class", "level"), (*columns, "average"),
         tuple((method, tuple(map(Cell, own))) for method, own in by_method.items()),
         (label, tuple(cells)),
-        ("Per class: accuracy of the class / of its level. The average is over classes.",),
+        tuple(notes),
     )  # fmt: skip

@@ -103,12 +103,15 @@ def jobs_of(
     Raises:
         InputError: a template names something that a case does not define.
     """
-    found = []
+    found: list[Job] = []
     runs = Path(folder) / "runs" if runs is None else Path(runs)
     for case, values in config.cases.items():
         for seed in config.seeds:
             slug = re.sub(r"[^a-z0-9.]+", "-", case.lower()).strip("-")
             out = Path(folder) / "cases" / f"{slug}-seed{seed}"
+            other = next((job.case for job in found if job.out == out), None)
+            if other is not None:
+                raise InputError(f"the cases {other!r} and {case!r} would share {out}; rename one.")
             known = {**(values or {}), "data": data, "seed": seed, "out": out, "runs": runs}
             # {out} has the sweep's folder in it already.
             run = out if config.run == "{out}" else runs / _filled(config.run, known, case)
@@ -163,6 +166,7 @@ def run_sweep(
             return
         with locks[job.run]:
             job.out.mkdir(parents=True, exist_ok=True)
+            job.result.unlink(missing_ok=True)  # of other settings
             with (job.out / LOG).open("ab") as log:
                 for words in job.commands:
                     with locks[words]:  # the second of two that are the same finds it done
@@ -181,6 +185,8 @@ def run_sweep(
                             f"{job.case}, seed {job.seed}: `rali {' '.join(words)}` ended with "
                             f"{code}; {job.out / LOG} says why. Mended, the same command goes on."
                         )
+            if stop.is_set():
+                return
             if not job.result.is_file():
                 raise InputError(
                     f"{job.case}: the commands left no {job.result}; end with "

@@ -8,6 +8,7 @@ from types import MethodType
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from PIL import Image
 from torch import nn
 
@@ -20,9 +21,18 @@ NANO = Path(__file__).parent / "nano_weights"
 def teacher_place(model: str) -> str:
     """The folder or hub id to load; "nano" is the packaged teacher.
 
+    `OWNER/NAME/FOLDER` is a folder in a hub repository that holds several; it is downloaded.
+
     Raises:
-        InputError: this copy of rali has no nano teacher.
+        InputError: this copy of rali has no nano teacher, or there is no such folder on the hub.
     """
+    if model != "nano" and model.count("/") > 1 and not Path(model).exists():
+        owner, name, folder = model.split("/", 2)
+        try:
+            held = snapshot_download(f"{owner}/{name}", allow_patterns=f"{folder}/*")
+        except (OSError, ValueError) as error:
+            raise InputError(f"{model} is no folder here, nor on the hub: {error}") from error
+        return str(Path(held) / folder)
     if model != "nano":
         return model
     if not (NANO / "model.safetensors").is_file():

@@ -264,6 +264,20 @@ READ: dict[str, Callable[..., list[Row]]] = {
 }  # fmt: skip
 
 
+# What a picture shows, by its file's name and not by what the importer says.
+SCENES: dict[str, Callable[[Row], str]] = {
+    "kadid10k": lambda row: row.image.name[:3].lower(),
+    "csiq": lambda row: row.image.name.split(".")[0].lower(),
+    "tid2013": lambda row: row.image.name[:3].lower(),
+    "agiqa3k": lambda row: row.image.stem[-3:],  # the prompt's place
+    "sriqa-bench": lambda row: row.image.name[:2],
+    "kadis700k": lambda row: row.image.name.rsplit("_", 2)[0],
+    "biq2021": lambda row: row.image.name[:2],
+    "pipal": lambda row: row.image.name[:5],
+    "liu13": lambda row: str(int(row.image.stem.removeprefix("sharp")) // 2),
+}
+
+
 @pytest.mark.parametrize("name", [*SMALL, *WHOLE])
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**31), share=st.floats(0.2, 0.8))
@@ -278,10 +292,13 @@ def test_no_content_is_in_two_splits(name, seed, share, tmp_path_factory):
         else:
             make = SMALL[name]
         rows = make(folder)
-    parts: dict[str, set[str]] = {}
-    for row in assign_splits(rows, (share, 1 - share), seed):
-        parts.setdefault(row.content or str(row.image), set()).add(row.split)
-    assert all(len(splits) == 1 for splits in parts.values())
+    scene = SCENES.get(name, lambda row: row.image.name)
+    for split in (rows, assign_splits(rows, (share, 1 - share), seed)):  # its own, and a new one
+        parts: dict[str, set[str]] = {}
+        for row in split:
+            parts.setdefault(scene(row), set()).add(row.split)
+        assert all(len(splits) == 1 for splits in parts.values())
+        assert len(parts) > 1
 
 
 def test_kadid10k_is_higher_is_better_whatever_its_column_says(tmp_path):
@@ -438,3 +455,49 @@ def test_real_comparisons(data_dir, tmp_path):
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert len(read_pairs(tmp_path / "pairs.csv")) == 5000
+
+
+def test_lists_of_kadid10k_are_found_whatever_their_case_and_both_are_named(tmp_path):
+    for name, place in (("kadid-10k_Train_set.txt", 1), ("KADID-10K_test_set.txt", 2)):
+        picture = f"I0{place}_10_01.png"
+        (tmp_path / name).write_text(f"I0{place}.png {picture} 4.2 0.5\n")
+        touch(tmp_path / "images" / picture)
+    with pytest.warns(UserWarning, match=rf"{tmp_path.name} lists 2 pictures"):
+        rows = kadid10k.read(tmp_path)
+    assert sorted(row.split for row in rows) == ["test", "train"]
+
+
+def test_spaq_may_be_given_as_its_score_file(tmp_path):
+    make_spaq(tmp_path)
+    rows = spaq.read(tmp_path / "Annotations" / spaq.SCORES)
+    assert all(row.image.parent.name == "TestImage" for row in rows)
+
+
+def test_levels_that_run_both_ways_are_no_severities(tmp_path):
+    touch(tmp_path / "dist_imgs" / "dog_18_02.bmp", tmp_path / "dist_imgs" / "dog_01_02.bmp")
+    severities = {row.distortion: row.severity for row in kadis.read(tmp_path)}
+    assert severities == {"mean shift": None, "gaussian blur": 2}
+
+
+def test_broken_files_and_cells_are_sentences(tmp_path, monkeypatch):
+    make_livec(tmp_path / "livec")
+    (tmp_path / "livec" / "Data" / "AllMOS_release.mat").write_bytes(b"")
+    with pytest.raises(InputError, match="cannot be read as MATLAB's"):
+        livec.read(tmp_path / "livec")
+    xlsx(tmp_path / "Annotations" / spaq.SCORES, "Sheet1", [])
+    with pytest.raises(InputError, match="empty sheet"):
+        spaq.read(tmp_path)
+    (tmp_path / "DatabaseGrades.xls").touch()
+    monkeypatch.setattr(bid, "sheet", lambda path: [bid.HEADER, (1.0, 2.0, 1.0, "good")])
+    with pytest.raises(InputError, match="good"):
+        bid.read(tmp_path)
+
+
+def test_dq495k_knows_pictures_without_a_degradation(tmp_path):
+    make_dq495k(tmp_path)
+    items = json.loads((tmp_path / "dq495k.json").read_text())
+    items[0] |= {"distortion_class": "null", "severity": "null"}
+    items[1] |= {"distortion_class": "", "severity": None}
+    (tmp_path / "dq495k.json").write_text(json.dumps(items))
+    found = [(row.distortion, row.severity) for row in dq495k.read(tmp_path)]
+    assert found == [("null", 0), ("null", None), ("compression", 3)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from rali.errors import InputError
 from rali.manifest import Row, write_manifest
 from rali.render import FORMATS, render
 from rali.suites import (
+    degradation_of,
     degradation_table,
     pairwise_accuracy,
     suite_datasets,
@@ -170,9 +172,30 @@ def test_degradation_accuracy_by_hand():
     assert cells["blur"].values == {"class": 0.0, "level": 0.0}
     assert cells["null"].values == {"class": 1.0}
     assert cells["darken"].reason
-    assert cells["average"].values["class"] == pytest.approx(2 / 3)
-    published = dict(table.published)["Q-Insight"]
-    assert published[0].values == {"class": 1.0, "level": 0.5973}
+    assert "needs all of them" in cells["average"].reason
+    assert cells["noise"].intervals["class"] == (1.0, 1.0)
+    low, high = cells["noise"].intervals["level"]
+    assert low < 0.5 < high
+    more = [*truth, ("compression", 1), ("darken", 1), ("fog", 2), ("fog", 3)]
+    whole = degradation_table("ours", more, [*told, *[("darken", 1)] * 4])
+    assert whole.measured[1][-1].values["class"] == pytest.approx((1 + 0 + 0 + 1 + 1) / 5)
+    assert any("left out: fog 2" in note for note in whole.notes)
+
+
+def test_classes_are_compared_by_one_name():
+    row = Row(Path("x.png"), distortion="JPEG", severity=3)
+    assert degradation_of(row) == ("compression", 3)
+    assert degradation_of(replace(row, severity=0)) == ("null", 0)
+    assert degradation_of(replace(row, distortion="", severity=None)) == ("null", 0)
+    assert degradation_of(replace(row, distortion="fog")) == ("fog", 3)
+
+
+def test_a_label_can_break_neither_markdown_nor_latex():
+    table = degradation_table(r"C:\a|b_{c}$", [("noise", 1)], [("noise", 1)])
+    assert r"a\|b_{c}$ | measured" in render(table, "markdown")
+    latex = render(table, "latex")
+    assert r"C:\textbackslash{}a|b\_\{c\}\$ & measured" in latex
+    assert "Q-Insight & published" in latex
 
 
 # ── what may be evaluated ────────────────────────────────────────────────────────────────────────

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import typer
 import yaml
 from typer.testing import CliRunner
 
 from rali.cli import app
+from rali.config import from_dict, read_yaml, with_overrides
+from rali.distill import DistillConfig
 from rali.errors import InputError
 from rali.manifest import Row, read_manifest, write_manifest
 from rali.sweep import LOG, SweepConfig, jobs_of, read_sweep, results, run_sweep, write_results
+from rali.teacher.grpo import GrpoConfig
+from rali.teacher.sft import SftConfig
 
 
 @pytest.fixture
@@ -171,12 +177,38 @@ def test_commands_that_leave_no_evaluation_are_refused(tmp_path):
         run_sweep(jobs_of(config, tmp_path, "d"))
 
 
-def test_recipes_can_be_read_and_filled():
-    from pathlib import Path
+RECIPES = sorted((Path(__file__).parent.parent / "recipes" / "sweeps").glob("*.yaml"))
 
-    recipes = sorted((Path(__file__).parent.parent / "recipes" / "sweeps").glob("*.yaml"))
-    for recipe in recipes:
-        config = read_sweep(recipe)
-        jobs = jobs_of(config, "out", "data")
-        assert len(jobs) == len(config.cases) * len(config.seeds)
-        assert all(words for job in jobs for words in job.commands)
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_recipes_are_of_commands_and_settings_that_exist(recipe, monkeypatch):
+    """Every command line is parsed by the real commands, every setting by the real configs."""
+    pytest.importorskip("trl")
+    monkeypatch.chdir(recipe.parent.parent.parent)
+    config = read_sweep(recipe)
+    jobs = jobs_of(config, "out", "data")
+    assert len(jobs) == len(config.cases) * len(config.seeds)
+    kinds = {"train": GrpoConfig, "sft": SftConfig, "distill": DistillConfig}
+    root = typer.main.get_command(app)
+    for words in {words for job in jobs for words in job.commands}:
+        context, command, left = root.make_context("rali", list(words)), root, list(words)
+        while hasattr(command, "resolve_command"):
+            name, command, left = command.resolve_command(context, left)
+        given = command.make_context(name, left, parent=context).params
+        if name in kinds:
+            base = read_yaml(Path(given["config"])) if given.get("config") else {}
+            from_dict(kinds[name], with_overrides(base, given["set_"] or []))
+
+
+def test_cases_that_would_share_a_folder_are_refused():
+    config = SweepConfig(title="t", commands=["x"], cases={"K+1": {}, "K-1": {}})
+    with pytest.raises(InputError, match=r"'K\+1' and 'K-1' would share"):
+        jobs_of(config, "o", "d")
+
+
+def test_an_old_result_does_not_stand_for_a_new_one(sweep):
+    assert run(sweep).exit_code == 0
+    values = yaml.safe_load(sweep.read_text())
+    values["commands"] = ["data list"]
+    sweep.write_text(yaml.safe_dump(values, sort_keys=False))
+    assert "left no" in str(run(sweep).exception)

@@ -112,7 +112,7 @@ def _suite(
     from rali.evaluate import predict
     from rali.manifest import read_manifest
     from rali.render import FORMATS, render
-    from rali.suites import degradation_table, suite_rows, suite_table
+    from rali.suites import degradation_of, degradation_table, suite_rows, suite_table
 
     if form not in FORMATS:
         raise InputError(f"There is no form {form!r}; there are {', '.join(FORMATS)}.")
@@ -129,8 +129,7 @@ def _suite(
             for found in judged.perceive(pictures):
                 told.append(found)
                 progress(len(told), len(pictures))
-            truth = [(row.distortion or "null", row.severity or 0) for row in rows]
-            table = degradation_table(model, truth, told)
+            table = degradation_table(model, [degradation_of(row) for row in rows], told)
         else:
             predictions = predict(judged, pictures, batch_size=batch_size, progress=progress)
             table = suite_table(name, model, rows, predictions)

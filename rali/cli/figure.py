@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import platform
-import resource
 import statistics
 import time
 from collections.abc import Sequence
@@ -87,8 +86,11 @@ def efficiency(
 def measure(model: str, pictures: Sequence[Path], batch_size: int) -> tuple[float, float]:
     """Seconds per picture, after one picture to warm up, and the process's peak in MiB.
 
-    On a GPU the peak is what torch allocated there.
+    A student runs in ONNX Runtime on the CPU. Of what ran on a GPU the peak is what torch allocated
+    there.
     """
+    from rali.figures import peak_memory
+
     judged = judge(model, batch_size)
     if isinstance(judged, str):
         from rali.scorer import Scorer
@@ -98,14 +100,12 @@ def measure(model: str, pictures: Sequence[Path], batch_size: int) -> tuple[floa
     start = time.perf_counter()
     told = list(judged.score_many(list(pictures)))
     seconds = (time.perf_counter() - start) / len(told)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     try:
         import torch
     except ImportError:
-        return seconds, peak
-    if torch.cuda.is_available():
-        peak = torch.cuda.max_memory_allocated() / 2**20
-    return seconds, peak
+        return seconds, peak_memory()
+    on_gpu = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0
+    return seconds, on_gpu or peak_memory()
 
 
 @app.command("parameters")

@@ -211,7 +211,8 @@ def _warn_of_extra(
 ) -> None:
     """Pictures beside the labelled ones that the list does not name."""
     named = {row.image for row in rows} | {Path(row.reference) for row in rows if row.reference}
-    folders = {path.parent for path in named} - ({references} if references else set())
+    named = {path.resolve() for path in named}
+    folders = {path.parent for path in named} - ({references.resolve()} if references else set())
     extra = sorted(
         path
         for folder in folders
@@ -238,7 +239,10 @@ def sheet(path: Path, name: str | None = None) -> list[tuple[Any, ...]]:
         _xls if path.suffix.lower() == ".xls" else _xlsx
     )
     try:
-        return reader(path, name)
+        cells = reader(path, name)
+        if not cells:
+            raise InputError(f"{path} is an empty sheet.")
+        return cells
     except KeyError as error:
         raise InputError(f"{path} has no sheet {name!r}.") from error
     except InputError:

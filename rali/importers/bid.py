@@ -42,11 +42,11 @@ def read(root: str | Path, *, labels_only: bool = False) -> list[Row]:
     labels = []
     for line, (place, mos, _, *grades) in enumerate(cells, 2):
         where = f"{source}, row {line}"
-        given = [float(grade) for grade in grades if grade != ""]
+        given = [number(grade, where, required=True) or 0.0 for grade in grades if grade != ""]
         labels.append(
             Label(
                 where,
-                f"DatabaseImage{int(place):04d}.JPG",
+                f"DatabaseImage{int(number(place, where, required=True) or 0):04d}.JPG",
                 number(mos, f"{where}, {HEADER[1]}", required=True),
                 statistics.stdev(given) if len(given) > 1 else None,
             )

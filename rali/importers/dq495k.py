@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..degradations import SEVERITY_NAMES
 from ..errors import InputError
 from ..manifest import Row
 from ._common import json_rows
@@ -26,7 +27,7 @@ RELEASE = Release(
     licence="see its page",
     home="depictqa.github.io/depictqa-wild",
 )
-SEVERITIES = {"slight": 1, "moderate": 2, "obvious": 3, "serious": 4, "catastrophic": 5}
+SEVERITIES = {name: level for level, name in enumerate(SEVERITY_NAMES)} | {"null": 0}
 
 
 def read(
@@ -49,7 +50,7 @@ def read(
                 item["image_A"],
                 content=item["image_ref"],
                 reference=item["image_ref"],
-                distortion=item["distortion_class"],
+                distortion=item["distortion_class"] or "null",
                 severity=_severity(item["severity"], where),
             )
         )

@@ -49,10 +49,12 @@ def read(root: str | Path, *, labels_only: bool = False) -> list[Row]:
     if source.suffix.lower() == ".csv":
         labels = _table(source)
     else:
-        lists = {s: home / n for s, n in LISTS.items() if (home / n).is_file()}
-        if Path(root).is_file():
-            lists = {s: source for s, n in LISTS.items() if n == source.name} or {"": source}
-        labels = [label for split, path in lists.items() for label in _list(path, split)]
+        splits = {name.lower(): split for split, name in LISTS.items()}
+        paths = [source] if Path(root).is_file() else sorted(home.iterdir())
+        given = {path: splits.get(path.name.lower()) for path in paths}
+        lists = {path: split for path, split in given.items() if split} or {source: ""}
+        labels = [label for path, split in lists.items() for label in _list(path, split)]
+        source = source if len(lists) == 1 else home
     pictures = subfolder(home, "images")
     return rows_of(RELEASE, labels, source, pictures, labels_only=labels_only)
 

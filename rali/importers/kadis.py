@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..manifest import Row
 from ._common import subfolder
 from ._release import PICTURES, Label, Release, name_parts, rows_of
-from .kadid10k import TYPES
+from .kadid10k import SIGNED, TYPES
 
 RELEASE = Release(
     name="kadis700k",
@@ -47,7 +47,7 @@ def read(root: str | Path) -> list[Row]:
             Label(
                 str(path), path.name, content=reference.lower(),
                 reference=there.get(reference.lower(), ""), distortion=distortion,
-                severity=severity,
+                severity=None if distortion in SIGNED else severity,
             )
         )  # fmt: skip
     return rows_of(RELEASE, labels, folder, folder, references=originals)

@@ -61,6 +61,6 @@ def _variable(folder: Path, name: str) -> list[Any]:
         raise InputError(f"There is no {path}; give the folder of {RELEASE.title}.")
     try:
         cells = io.loadmat(path)[name].ravel()
-    except (KeyError, ValueError, TypeError, NotImplementedError, AttributeError) as error:
+    except Exception as error:  # scipy raises whatever a broken file leads it to
         raise InputError(f"{path} cannot be read as MATLAB's {name}: {error}") from error
     return [cell.item() for cell in cells]

@@ -46,11 +46,12 @@ def read(root: str | Path, *, labels_only: bool = False) -> list[Row]:
     labels = []
     for path in lists:
         for where, (name, elo, *_) in spaced(path, 2):
-            place = next((f for f in folders if finder.look(f"{f}/{name}")), "Distortion_1")
+            # Where the pictures are elsewhere, which of its folders they are in is not known.
+            places = (f"{folder}/{name}" for folder in folders)
             labels.append(
                 Label(
                     where,
-                    f"{place}/{name}",
+                    next(filter(finder.look, places), name),
                     number(elo, where, required=True),
                     content=path.stem.lower(),
                     reference=f"{path.stem}.bmp",

@@ -43,5 +43,7 @@ def read(root: str | Path, *, labels_only: bool = False) -> list[Row]:
         for line, (name, mos, *_) in enumerate(cells, 2)
         if name
     ]
-    pictures = subfolder(home_of(root), "TestImage")
+    home = home_of(root)
+    home = home.parent if home.name.lower() == "annotations" else home
+    pictures = subfolder(home, "TestImage")
     return rows_of(RELEASE, labels, source, pictures, labels_only=labels_only)
