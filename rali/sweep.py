@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import platform
 import re
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -268,11 +271,17 @@ def write_results(config: SweepConfig, jobs: Sequence[Job], folder: str | Path) 
             printed = config.published.get(case, {})
             cells += [f"{printed[m]:.3f}" if m in printed else "–" for m in config.metrics]
         rows.append([case, *cells])
-    seeds = len(config.seeds)
-    notes = [f"Means ± standard deviations of {seeds} seeds." if seeds > 1 else "One seed."]
+    seeds = ", ".join(map(str, config.seeds))
+    shown = "Means ± standard deviations of seeds" if len(config.seeds) > 1 else "One seed,"
+    notes = [f"{shown} {seeds}; {_machine()}.", *config.notes]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     text = "\n".join(
-        [f"# {config.title}", "", *lines, "", *(f"- {n}" for n in [*notes, *config.notes]), ""]
+        [
+            *(f"# {config.title}", "", *lines, ""),
+            *(f"- {note}" for note in notes),
+            *(["", f"![{config.title}](sweep.png)"] if found else []),
+            "",
+        ]
     )
     (folder / "sweep.md").write_text(text, "utf-8")
     if found:
@@ -289,6 +298,15 @@ def write_results(config: SweepConfig, jobs: Sequence[Job], folder: str | Path) 
             folder / "sweep.png",
         )
     return text
+
+
+def _machine() -> str:
+    known = {d.name.lower(): d.version for d in distributions() if d.name}
+    told = [f"{name} {known[name]}" for name in ("rali", "torch", "transformers") if name in known]
+    cores = os.cpu_count() or 1
+    return f"{platform.machine()}, {cores} cores, Python {platform.python_version()}, " + ", ".join(
+        told
+    )
 
 
 def _mean_sd(values: Sequence[float]) -> tuple[float, float]:
