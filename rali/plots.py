@@ -249,10 +249,13 @@ def intervals(
     """
     colours = THEMES[theme]
     count = max(len(cases) for cases in panels.values())
-    figure = _figure(4.2 * len(panels) + 1.2, 0.42 * count + 1.2, theme)
+    figure = _figure(4.2 * len(panels) + 1.2, 0.42 * count + 1.5, theme)
+    if title:
+        written = title.replace("$", r"\$")
+        figure.suptitle(written, x=0.01, ha="left", color=colours.text, fontweight="bold")
     for index, (metric, cases) in enumerate(panels.items()):
         axes = figure.add_subplot(1, len(panels), index + 1)
-        _style(axes, f"{title}: {metric}" if title and not index else metric, colours)
+        _style(axes, metric, colours)
         for place, values in enumerate(cases.values()):
             mean = float(np.mean(values))
             axes.plot([mean, mean], [place - 0.3, place + 0.3], color=colours.text, linewidth=2)
