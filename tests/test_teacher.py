@@ -117,11 +117,15 @@ def test_it_sees_how_strong_a_degradation_is(engine, degraded):
 
 
 @pytest.fixture(scope="module")
-def trained(degraded, tmp_path_factory) -> Path:
+def trained(degraded, photograph_files, tmp_path_factory) -> Path:
     rows, manifest = degraded
-    folder = tmp_path_factory.mktemp("grpo")
+    folder, unseen = tmp_path_factory.mktemp("grpo"), tmp_path_factory.mktemp("unseen")
+    others = degrade_folder(
+        photograph_files, unseen, distortions=("pixelate",), severities=(2, 5), size=256
+    )
+    write_manifest(others, unseen / "manifest.csv")
     watch = WatchConfig(
-        every=2, manifests=[str(manifest)], split="train", pictures=4, samples=2,
+        every=2, manifests=[str(unseen / "manifest.csv")], pictures=4, samples=2,
         probes=[str(rows[0].image)],
     )  # fmt: skip
     train(config(manifest, watch=watch), folder)
