@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import InputError
@@ -25,10 +27,33 @@ def download(hub_id: str, name: str, *, revision: str | None = None) -> Path:
         InputError: it cannot be had; the message says why.
     """
     import huggingface_hub
+
+    with _explained(hub_id, name, revision):
+        return Path(huggingface_hub.hf_hub_download(hub_id, name, revision=revision))
+
+
+def download_folder(hub_id: str, folder: str) -> Path:
+    """The local copy of a folder of the repository `hub_id`.
+
+    Raises:
+        InputError: it cannot be had; the message says why.
+    """
+    import huggingface_hub
+
+    with _explained(hub_id, folder, None):
+        held = huggingface_hub.snapshot_download(hub_id, allow_patterns=f"{folder}/*")
+    if not (place := Path(held) / folder).is_dir():
+        raise InputError(f"{hub_id} on the Hugging Face Hub has no {folder}.")
+    return place
+
+
+@contextmanager
+def _explained(hub_id: str, name: str, revision: str | None) -> Iterator[None]:
     from huggingface_hub import errors
 
     try:
-        return Path(huggingface_hub.hf_hub_download(hub_id, name, revision=revision))
+        yield
+        return
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
         why = (
             "it is not in the local cache, and the Hub cannot be reached (or HF_HUB_OFFLINE is on)"

@@ -223,11 +223,8 @@ def mean_interval(
     """95 % percentile interval of the mean of values [n], n ≥ 1, by resampling them."""
     array = np.asarray(values, dtype=np.float64)
     draw = np.random.default_rng(seed)
-    return _percentiles(
-        np.array(
-            [array[draw.integers(array.size, size=array.size)].mean() for _ in range(resamples)]
-        )
-    )
+    means = [array[draw.integers(array.size, size=array.size)].mean() for _ in range(resamples)]
+    return _percentiles(np.array(means))
 
 
 def all_metrics(

@@ -9,6 +9,7 @@ language model (Table 1).
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,6 +192,8 @@ def transplant(vision: str, language: str, output: str | Path) -> Path:
         if kept.is_file() and json.loads(kept.read_text("utf-8")) == note:
             return output
         raise InputError(f"{output} holds a model already; give another folder.")
+    if output.is_dir() and any(output.iterdir()):
+        raise InputError(f"{output} holds files that are no model; give another folder.")
     seeing, _ = load_teacher(vision)
     speaking, processor = load_teacher(language)
     own, other = vision_tower(speaking).state_dict(), vision_tower(seeing).state_dict()
@@ -198,10 +201,11 @@ def transplant(vision: str, language: str, output: str | Path) -> Path:
         raise InputError(f"the vision towers of {vision} and {language} have different shapes.")
     vision_tower(speaking).load_state_dict(other)
     partial = output.with_name(output.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a call that was stopped
     speaking.save_pretrained(partial)
     processor.save_pretrained(partial)
     (partial / NOTE).write_text(json.dumps(note, indent=1) + "\n", "utf-8")
     if output.is_dir():
-        output.rmdir()  # empty, or it is someone else's
+        output.rmdir()
     partial.rename(output)
     return output

@@ -89,11 +89,7 @@ def describe_memory(settings: GrpoConfig, plan: BatchPlan) -> str:
     config = model_config(settings.model)
     if config is None:
         return f"GPU memory: not known, as the config of {settings.model} cannot be read."
-    own = (
-        ""
-        if settings.max_pixels
-        else (
-            " At 1,280 visual tokens a picture, as max_pixels is not set; large pictures take more."
-        )
-    )
-    return f"GPU memory: {memory_of(settings, plan, config).words()}{own}"
+    words = f"GPU memory: {memory_of(settings, plan, config).words()}"
+    if not settings.max_pixels:
+        words += " At 1,280 visual tokens a picture, as max_pixels is not set; big ones take more."
+    return words

@@ -8,11 +8,11 @@ from types import MethodType
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
 from PIL import Image
 from torch import nn
 
 from rali.errors import InputError, PictureError, require
+from rali.hub import download_folder
 from rali.pictures import open_picture
 
 NANO = Path(__file__).parent / "nano_weights"
@@ -26,13 +26,11 @@ def teacher_place(model: str) -> str:
     Raises:
         InputError: this copy of rali has no nano teacher, or there is no such folder on the hub.
     """
-    if model != "nano" and model.count("/") > 1 and not Path(model).exists():
+    if model.count("/") > 1 and not Path(model).exists():
         owner, name, folder = model.split("/", 2)
-        try:
-            held = snapshot_download(f"{owner}/{name}", allow_patterns=f"{folder}/*")
-        except (OSError, ValueError) as error:
-            raise InputError(f"{model} is no folder here, nor on the hub: {error}") from error
-        return str(Path(held) / folder)
+        if not owner or Path(owner).exists():  # a path from here, mistyped
+            raise InputError(f"there is no teacher's folder {model}.")
+        return str(download_folder(f"{owner}/{name}", folder))
     if model != "nano":
         return model
     if not (NANO / "model.safetensors").is_file():

@@ -12,6 +12,7 @@ import huggingface_hub
 import pytest
 
 from rali import Scorer, Student
+from rali.errors import InputError
 
 BUILTIN = Path(__file__).parent.parent / "rali" / "builtin"
 
@@ -69,3 +70,30 @@ def test_the_real_client_loads_both_from_its_cache(
     by_onnx, by_torch = map(float, done.stdout.split())
     assert by_onnx == Scorer()(picture)
     assert by_torch == pytest.approx(by_onnx, abs=1e-4)
+
+
+def test_a_teacher_in_a_folder_of_a_repository(tmp_path: Path) -> None:
+    """As Q-Insight publishes its two."""
+    from rali.teacher.models import NANO, teacher_place
+
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "home" / "hub" / "models--me--teachers"
+    shutil.copytree(NANO, repository / "snapshots" / commit / "score")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    code = (
+        "from rali.errors import InputError; from rali.teacher.models import load_teacher\n"
+        "print(load_teacher('me/teachers/score')[0].config.model_type)\n"
+        "try: load_teacher('me/teachers/degradation')\n"
+        "except InputError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")},
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [
+        "qwen2_5_vl",
+        "me/teachers on the Hugging Face Hub has no degradation.",
+    ]
+    with pytest.raises(InputError, match="no teacher's folder"):
+        teacher_place(f"{tmp_path}/run/modle")

@@ -409,6 +409,10 @@ def test_a_transplant_has_ones_eyes_and_the_others_tongue(trained, tmp_path):
     for name, weights in mixed.model.language_model.state_dict().items():
         assert torch.equal(weights, tongue.model.language_model.state_dict()[name])
     assert transplant("nano", str(trained / "model"), folder) == folder  # goes on
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds files that are no model"):
+        transplant("nano", str(trained / "model"), tmp_path / "other")
     with pytest.raises(InputError, match="holds a model already"):
         transplant("nano", "nano", folder)
 
