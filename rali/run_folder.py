@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .errors import InputError
 from .files import replace_atomically
 
 
@@ -77,6 +79,35 @@ class RunFolder:
 
     def _read(self) -> dict[str, Any]:
         return json.loads(self._stages.read_text("utf-8")) if self._stages.is_file() else {}
+
+
+@contextmanager
+def alone_in(folder: str | Path) -> Iterator[None]:
+    """A block in which no other process works in `folder`; the lock goes with the process.
+
+    Of the processes of `accelerate launch` the first holds it for all.
+
+    Raises:
+        InputError: another process is at work there.
+    """
+    from filelock import FileLock, Timeout
+
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=0, is_singleton=True)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(
+            f"another process is at work in {folder}; wait for its end, or give another folder."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def fingerprint(*parts: Any) -> str:

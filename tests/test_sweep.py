@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from rali.config import from_dict, read_yaml, with_overrides
 from rali.distill import DistillConfig
 from rali.errors import InputError
 from rali.manifest import Row, read_manifest, write_manifest
+from rali.run_folder import alone_in
 from rali.sweep import LOG, SweepConfig, jobs_of, read_sweep, results, run_sweep, write_results
 from rali.teacher.grpo import GrpoConfig
 from rali.teacher.sft import SftConfig
@@ -212,3 +216,27 @@ def test_an_old_result_does_not_stand_for_a_new_one(sweep):
     values["commands"] = ["data list"]
     sweep.write_text(yaml.safe_dump(values, sort_keys=False))
     assert "left no" in str(run(sweep).exception)
+
+
+def test_a_stopped_sweep_leaves_no_process_and_meanwhile_no_other_gets_in(sweep):
+    settings = yaml.safe_load(sweep.read_text())
+    slow = "quickstart --out {runs}/quick"
+    sweep.write_text(yaml.safe_dump({**settings, "commands": [slow, *settings["commands"]]}))
+    folder = sweep.parent
+    words = [sys.executable, "-m", "rali", "sweep", str(sweep), "--data", str(folder)]
+    running = subprocess.Popen([*words, "-o", str(folder / "out")], stderr=subprocess.DEVNULL)
+    try:
+        lock = folder / "out" / "runs" / "quick" / ".lock"
+        end = time.monotonic() + 100
+        while not lock.exists() and time.monotonic() < end:
+            time.sleep(0.1)
+        said = run(sweep)
+        assert isinstance(said.exception, InputError)
+        assert "another process is at work in" in str(said.exception)
+        with pytest.raises(InputError, match="another process"), alone_in(lock.parent):
+            pass
+    finally:
+        running.terminate()
+    assert running.wait(30) == 143
+    with alone_in(lock.parent):  # its command has let it go
+        pass

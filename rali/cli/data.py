@@ -173,13 +173,14 @@ def rationales(
     from rali.manifest import read_manifest, select
     from rali.progress import StageProgress
     from rali.reference import build_reference_triplets
+    from rali.run_folder import alone_in
 
     rows = select(read_manifest(manifest), split)
     if not rows:
         raise InputError(
             f"{manifest} has no rows" + (f" of the split {split!r}." if split else ".")
         )
-    with StageProgress() as progress:
+    with alone_in(output), StageProgress() as progress:
         new = build_reference_triplets(
             rows,
             output,

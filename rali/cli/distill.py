@@ -52,7 +52,7 @@ def distill(
     from rali.progress import StageProgress
     from rali.reference import build_reference_triplets, requested_triplets
     from rali.report import write_report
-    from rali.run_folder import RunFolder
+    from rali.run_folder import RunFolder, alone_in
     from rali.triplets import read_triplets
 
     values = read_yaml(config) if config else {}
@@ -62,7 +62,7 @@ def distill(
     settings = from_dict(DistillConfig, with_overrides(values, set_ or []))
     rows = [row for path in manifest for row in read_manifest(path)]
     train, _ = training_rows(rows)
-    with StageProgress() as progress:
+    with alone_in(output), StageProgress() as progress:
         if triplets:
             texts = [triplet for folder in triplets for triplet in read_triplets(folder)]
         else:

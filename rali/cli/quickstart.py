@@ -26,8 +26,9 @@ def quickstart(
 
     from rali.cli._quickstart import quickstart as run
     from rali.progress import StageProgress
+    from rali.run_folder import alone_in
 
-    with StageProgress() as progress:
+    with alone_in(out), StageProgress() as progress:
         summary = run(out, pictures or [], report=progress)
     console = Console()
     table = Table(title=f"{summary['held_out_photographs']} photographs never seen in training")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +42,7 @@ def sweep(
     Example: rali sweep recipes/sweeps/rali-table4.yaml --data DATA -o runs/table4 --jobs 2
     """
     from rali.progress import StageProgress
+    from rali.run_folder import alone_in
     from rali.sweep import jobs_of, read_sweep, run_sweep, write_results
 
     settings = read_sweep(config)
@@ -57,8 +60,8 @@ def sweep(
             for words in job.commands:
                 typer.echo(f"rali {' '.join(words)}")
         return
-    output.mkdir(parents=True, exist_ok=True)
-    with StageProgress() as progress:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without the cases' processes
+    with alone_in(output), StageProgress() as progress:
         run_sweep(chosen, jobs, lambda done, count, job: progress("cases", done, count))
     typer.echo(write_results(settings, found, output))
     typer.echo(f"{output / 'sweep.csv'}, {output / 'sweep.md'}, {output / 'sweep.png'}")

@@ -101,6 +101,7 @@ def sft(
     """
     from rali.config import from_dict
     from rali.progress import StageProgress
+    from rali.run_folder import alone_in
     from rali.teacher.report import write_teacher_report
     from rali.teacher.sft import SftConfig, sft_examples, train_sft
 
@@ -115,7 +116,7 @@ def sft(
         shared = f" on each of {world} processes" if world > 1 else ""
         typer.echo(f"{len(examples):,} examples, {steps:,} steps of {settings.batch_size}{shared}.")
         return
-    with StageProgress() as progress:
+    with alone_in(output), StageProgress() as progress:
         folder = train_sft(settings, output, examples, report=progress)
     if int(os.environ.get("RANK", 0)) == 0:
         typer.echo(f"report:  {write_teacher_report(output)}")
@@ -152,6 +153,7 @@ def harvest(
     """
     from rali.manifest import read_manifest, select
     from rali.progress import StageProgress
+    from rali.run_folder import alone_in
     from rali.teacher.engines import Sampling
     from rali.teacher.harvest import harvest as run
     from rali.teacher.prompts import find_prompt
@@ -162,7 +164,7 @@ def harvest(
         raise InputError(f"there is no picture{within} of {', '.join(map(str, manifest))}.")
     asked = find_prompt(prompt)
     loaded = engine_of(engine, model, batch_size, max_pixels, min_pixels, engine_set)
-    with StageProgress() as progress:
+    with alone_in(output), StageProgress() as progress:
         summary = run(
             loaded, rows, asked, output, seeds=seeds, attempts=attempts,
             batch_size=2 * batch_size, sampling=Sampling(temperature, top_p, max_tokens),
