@@ -1,7 +1,13 @@
-"""Exports that are checked: torch against ONNX Runtime on the same pictures."""
+"""Exports that are checked: torch against ONNX Runtime on the same pictures.
+
+A file says in its `metadata_props` how well it agrees with the model that it was made from. In
+float32 it must; in fewer bits there is a gate, and what lies below it is kept only if that is
+wanted.
+"""
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,48 +15,180 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from rali import Scorer, Student
 from rali.errors import InputError
+from rali.metrics import srcc
+from rali.pictures import open_picture
 
 from .onnx import export_onnx, move_into
+from .quantize import quantize_dynamic, quantize_static, to_half, worst_first
 
+PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic")
 TOLERANCE = 1e-4
+CALIBRATION = 64  # pictures at most
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a file in fewer bits must reach against torch: SRCC, and scores on the 1–5 scale."""
+
+    srcc: float = 0.995
+    max_difference: float = 0.1
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Scores [n] of both paths and their largest absolute difference, on the 1–5 scale."""
+    """How a file agrees with torch on n pictures.
+
+    Attributes:
+        torch_scores, onnx_scores: [n], 1–5.
+        cosine: the least between both embeddings of a picture.
+        float_layers: that were left in float, as 8 bits hurt them.
+    """
 
     torch_scores: np.ndarray
     onnx_scores: np.ndarray
-    max_difference: float
+    cosine: float
+    float_layers: tuple[str, ...] = ()
+
+    @property
+    def max_difference(self) -> float:
+        return float(np.abs(self.torch_scores - self.onnx_scores).max())
+
+    @property
+    def srcc(self) -> float:
+        """Between both paths' scores; NaN for fewer than three pictures."""
+        if len(self.torch_scores) < 3:
+            return float("nan")
+        return srcc(self.onnx_scores, self.torch_scores)
+
+    def passes(self, gate: Gate) -> bool:
+        return self.max_difference <= gate.max_difference and not self.srcc < gate.srcc
+
+    def words(self) -> str:
+        """For people: what was compared, and how it went."""
+        ordered = "" if np.isnan(self.srcc) else f", SRCC {self.srcc:.4f}"
+        return (
+            f"largest difference from torch {self.max_difference:.1e}{ordered}, least cosine of "
+            f"embeddings {self.cosine:.5f} on {len(self.torch_scores)} pictures"
+        )
 
 
 def export_checked(
-    student: Student, path: str | Path, pictures: Sequence[Any] | None = None
+    student: Student,
+    path: str | Path,
+    pictures: Sequence[Any] | None = None,
+    *,
+    precision: str = "fp32",
+    gate: Gate | None = None,
+    strict: bool = False,
 ) -> Agreement:
     """Export the student and compare; the file takes its place only if the scores agree.
 
+    In fewer bits it takes its place below the gate too, unless `strict`: see `Agreement.passes`.
+
     Args:
         path: the ONNX file.
-        pictures: to compare on; by default `check_pictures`.
+        pictures: to compare on; for int8 a half of them, drawn at random, sets the ranges instead
+            (`CALIBRATION` of them at most). By default `check_pictures` in fp32, and otherwise
+            `degraded_pictures`.
+        precision: one of `PRECISIONS`. "int8" is calibrated (static); "int8-dynamic" is run
+            picture by picture.
 
     Raises:
-        InputError: the scores differ by more than `TOLERANCE`.
+        InputError: in fp32 the scores differ by more than `TOLERANCE`; with `strict` they are
+            below the gate; too few pictures.
     """
-    path = Path(path)
+    if precision not in PRECISIONS:
+        raise InputError(f"precision is {precision!r}; expected {', '.join(PRECISIONS)}.")
+    path, gate = Path(path), gate or Gate()
+    if pictures is None:
+        pictures = check_pictures() if precision == "fp32" else degraded_pictures()
+    known, unseen = [], list(pictures)
+    if precision == "int8":
+        mixed = [pictures[place] for place in np.random.default_rng(0).permutation(len(pictures))]
+        known, unseen = mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :]
+    if not unseen or (precision == "int8" and not known):
+        raise InputError(f"the check in {precision} needs more pictures than {len(pictures)}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-        file = export_onnx(student, Path(folder) / path.name)
-        agreement = compare(student, file, list(pictures or check_pictures()))
-        if agreement.max_difference > TOLERANCE:
-            raise InputError(
-                f"the ONNX file differs from torch by {agreement.max_difference:.1e}, more than "
-                f"{TOLERANCE:g}, and was not kept; please report the encoder and the versions."
-            )
+        full = export_onnx(student, Path(folder) / path.name)
+        if precision == "fp32":
+            agreement, file = compare(student, full, unseen), full
+            if agreement.max_difference > TOLERANCE:
+                raise InputError(
+                    f"the ONNX file differs from torch by {agreement.max_difference:.1e}, more "
+                    f"than {TOLERANCE:g}, and was not kept; please report the encoder and the "
+                    "versions."
+                )
+        else:
+            file = Path(folder) / "fewer" / path.name
+            file.parent.mkdir()
+            agreement = _in_fewer_bits(student, full, file, precision, known, unseen, gate)
+            if strict and not agreement.passes(gate):
+                raise InputError(
+                    f"{precision} is below the gate (SRCC {gate.srcc}, difference "
+                    f"{gate.max_difference}) and was not kept: {agreement.words()}."
+                )
+        _note(file, precision, agreement)
         move_into(file, path.parent)
     return agreement
+
+
+def _in_fewer_bits(
+    student: Student,
+    full: Path,
+    file: Path,
+    precision: str,
+    known: Sequence[Any],
+    unseen: Sequence[Any],
+    gate: Gate,
+) -> Agreement:
+    if precision == "fp16":
+        to_half(full, file)
+        return compare(student, file, unseen)
+    if precision == "int8-dynamic":
+        quantize_dynamic(full, file)
+        _note(file, precision)  # that it is run picture by picture
+        return compare(student, file, unseen)
+    pixels = [student.preprocess(open_picture(each)) for each in known[:CALIBRATION]]
+    quantize_static(full, file, pixels)
+    agreement, kept = compare(student, file, unseen), 0
+    layers: list[str] = []
+    while not agreement.passes(gate):
+        layers = layers or worst_first(full, pixels)
+        kept = max(1, 2 * kept)
+        if kept > len(layers) // 2:
+            break
+        quantize_static(full, file, pixels, keep=layers[:kept])
+        found = compare(student, file, unseen)
+        agreement = Agreement(
+            found.torch_scores, found.onnx_scores, found.cosine, tuple(layers[:kept])
+        )
+    return agreement
+
+
+def _note(file: Path, precision: str, agreement: Agreement | None = None) -> None:
+    """Write into the file how it was made and how well it agrees."""
+    import onnx
+
+    told: dict[str, Any] = {"precision": precision, "one_by_one": precision == "int8-dynamic"}
+    if agreement is not None:
+        told["agreement"] = {
+            "pictures": len(agreement.torch_scores),
+            "srcc": None if np.isnan(agreement.srcc) else round(agreement.srcc, 5),
+            "max_difference": float(f"{agreement.max_difference:.2g}"),
+            "cosine": round(agreement.cosine, 6),
+        }
+        told["float_layers"] = list(agreement.float_layers)
+    model = onnx.load(str(file), load_external_data=False)
+    known = {each.key: each.value for each in model.metadata_props}
+    onnx.helper.set_model_props(
+        model, known | {key: json.dumps(value) for key, value in told.items()}
+    )
+    onnx.save(model, str(file))
 
 
 def compare(student: Student, onnx_file: str | Path, pictures: Sequence[Any]) -> Agreement:
@@ -61,9 +199,21 @@ def compare(student: Student, onnx_file: str | Path, pictures: Sequence[Any]) ->
     """
     if not pictures:
         raise InputError("the check needs at least one picture; none was given.")
-    expected = student.score(pictures, batch_size=4)
-    got = np.asarray(Scorer(onnx_file)(list(pictures)), float)
-    return Agreement(expected, got, float(np.abs(expected - got).max()))
+    scorer = Scorer(onnx_file)
+    scores: tuple[list[float], list[float]] = ([], [])
+    cosines: list[float] = []
+    for start in range(0, len(pictures), 4):
+        some = [open_picture(each) for each in pictures[start : start + 4]]
+        pixels = np.stack([student.preprocess(each) for each in some])
+        with torch.inference_mode():
+            expected, embedding = (each.numpy() for each in student(torch.from_numpy(pixels)))
+        got, other = scorer.run(np.stack([scorer.preprocess(each) for each in some]))
+        scores[0].extend(expected)
+        scores[1].extend(got)
+        lengths = np.linalg.norm(embedding, axis=1) * np.linalg.norm(other, axis=1)
+        cosines.extend((embedding * other).sum(1) / np.maximum(lengths, 1e-12))
+    torch_scores, onnx_scores = (np.array(each, float) for each in scores)
+    return Agreement(torch_scores, onnx_scores, float(min(cosines)))
 
 
 def check_pictures() -> list[np.ndarray]:
@@ -75,3 +225,17 @@ def check_pictures() -> list[np.ndarray]:
     from sklearn.datasets import load_sample_images
 
     return [data.coffee(), data.chelsea(), data.rocket(), *load_sample_images().images]
+
+
+def degraded_pictures() -> list[np.ndarray]:
+    """`check_pictures` in many qualities: 125, uint8 [H, W, 3].
+
+    Each as it is and with every class of degradation, moderate and serious.
+    """
+    from rali.degradations import DISTORTIONS, degrade
+
+    found = []
+    for picture in check_pictures():
+        found.append(picture)
+        found += [degrade(picture, name, level) for name in DISTORTIONS for level in (2, 4)]
+    return found

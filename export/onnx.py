@@ -18,6 +18,8 @@ from rali import Student, __version__
 from rali.errors import require
 from rali.student import weights_sha256
 
+from .fuse import fuse
+
 OPSET = 18
 ONE_FILE_LIMIT = 2_000_000_000
 
@@ -36,7 +38,8 @@ def export_onnx(student: Student, path: str | Path) -> Path:
     require("onnxscript", "distill")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    student = student.cpu().eval()
+    told = metadata(student)
+    student = fuse(student.cpu().eval())
     size = student.preprocess.size
     # A batch of one would be taken for a constant.
     example = torch.zeros(2, 3, size, size)
@@ -54,7 +57,7 @@ def export_onnx(student: Student, path: str | Path) -> Path:
             verbose=False,
         )
     assert program is not None
-    program.model.metadata_props.update(metadata(student))
+    program.model.metadata_props.update(told)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
         file = Path(folder) / path.name
         program.save(str(file), external_data=False)

@@ -189,12 +189,14 @@ def _open_clip(name: str, pretrained: str | None, text: bool) -> Encoder:
     with torch.no_grad():
         probe = torch.zeros(1, 3, preprocess.size, preprocess.size)
         dim = image.eval()(probe).shape[-1]
-    tokenizer = open_clip.get_tokenizer(name)
     model.visual = nn.Identity()  # the text tower must not keep a second image tower alive
+    tower = None
+    if text:  # some tokenizers are the hub's
+        tower = TextTower(model, open_clip.get_tokenizer(name), model.context_length)
     return Encoder(
         spec={"name": name, "pretrained": tag},
         image=image,
-        text=TextTower(model, tokenizer, model.context_length) if text else None,
+        text=tower,
         preprocess=preprocess,
         dim=dim,
     )

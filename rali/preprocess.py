@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -113,9 +114,18 @@ class Preprocess:
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
         """rgb uint8 [H, W, 3] → float32 [3, S, S], (value / 255 − mean) / std."""
+        pixels = self.pixels(rgb)
+        planes = np.empty((3, *pixels.shape[:2]), np.float32)
+        for channel, values in enumerate(self._values):
+            np.take(values, pixels[..., channel], out=planes[channel], mode="clip")
+        return planes
+
+    @cached_property
+    def _values(self) -> np.ndarray:
+        """What each of the 256 levels becomes, per channel: float32 [3, 256]."""
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
-        unit = self.pixels(rgb).astype(np.float32) / np.float32(255)
-        return np.ascontiguousarray(((unit - mean) / std).transpose(2, 0, 1))
+        unit = np.arange(256, dtype=np.float32) / np.float32(255)
+        return np.ascontiguousarray(((unit[:, None] - mean) / std).T)
 
     @property
     def _filter(self) -> Image.Resampling:

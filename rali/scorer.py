@@ -10,8 +10,11 @@ import json
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Any, overload
 
 import numpy as np
@@ -44,10 +47,11 @@ class Scorer:
     Args:
         model: "builtin" (comes with rali), a model folder, an `.onnx` file that `rali export`
             wrote, or a Hugging Face Hub id ("owner/name"; `HF_HUB_OFFLINE` is honoured).
-        batch_size: pictures per run of the model. It changes speed and memory, not the scores
+        batch_size: pictures per run of the model; by default one on the processor, where each
+            core scores its own, and 8 elsewhere. It changes speed and memory, not the scores
             (floating-point sums may differ in their last digits).
         providers: onnxruntime execution providers; the processor by default.
-        threads: threads inside one run; onnxruntime's choice (all cores) by default.
+        threads: cores to use; all by default.
 
     Raises:
         InputError: there is no such model, or it is not a file of rali.
@@ -57,7 +61,7 @@ class Scorer:
         self,
         model: str | Path = "builtin",
         *,
-        batch_size: int = 8,
+        batch_size: int | None = None,
         providers: Sequence[str] | None = None,
         threads: int | None = None,
     ) -> None:
@@ -65,12 +69,16 @@ class Scorer:
             if value is not None and value < 1:
                 raise InputError(f"{name} must be 1 or more, got {value}.")
         self.path = find_model(model)
-        self._session = _open_session(self.path, providers, threads)
+        self.threads = threads or _cores()
+        self._session = _open_session(self.path, providers, self.threads)
+        on_processor = self._session.get_providers()[0] == "CPUExecutionProvider"
+        self.batch_size = batch_size or (1 if on_processor else 8)
+        # Not every accelerator's sessions may be run by two threads at once.
+        self._turn: AbstractContextManager[Any] = nullcontext() if on_processor else Lock()
         self.metadata: dict[str, Any] = _read_metadata(self._session, self.path)
         self.preprocess = Preprocess.from_dict({key: self.metadata[key] for key in _PREPROCESS})
         low, high = self.metadata["score_range"]
         self.score_range: tuple[float, float] = (float(low), float(high))
-        self.batch_size = batch_size
 
     @overload
     def __call__(self, pictures: list[Any] | tuple[Any, ...]) -> np.ndarray: ...
@@ -97,8 +105,8 @@ class Scorer:
     def score_many(self, sources: Iterable[Any]) -> Iterator[Result]:
         """One `Result` per source, in order; a picture that cannot be read is a row with `error`.
 
-        Pictures are decoded in a few threads while the model runs; at most three batches are in
-        memory, however many sources there are.
+        Each core decodes pictures and runs the model on them; a few batches per core are in memory,
+        however many sources there are.
 
         Raises:
             InputError: a single picture in place of several.
@@ -126,6 +134,18 @@ class Scorer:
             rows.append(output[1])
         return np.stack(rows) if rows else np.zeros((0, self._width()), np.float32)
 
+    def run(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The model itself: float32 [n, 3, S, S] as `preprocess` gives them → [n] and [n, D].
+
+        A file whose arithmetic depends on its batch (dynamic 8-bit integers) gets one at a time.
+        """
+        parts = np.split(pixels, len(pixels)) if self.metadata.get("one_by_one") else [pixels]
+        outputs = [
+            self._session.run(["score", "embedding"], {"pixel_values": part}) for part in parts
+        ]
+        scores, embeddings = zip(*outputs, strict=True)
+        return np.concatenate(scores), np.concatenate(embeddings)
+
     def _all(self, sources: Iterable[Any]) -> np.ndarray:
         scores: list[float] = []
         for index, result in enumerate(self.score_many(sources)):
@@ -140,25 +160,23 @@ class Scorer:
     def _run(self, sources: Iterable[Any]) -> Iterator[tuple[Any, Any, str | None]]:
         """(source, (score, embedding [D]) or None, error or None), in order."""
         if isinstance(sources, Sequence | np.ndarray) and len(sources) == 1:
-            yield from self._finish([(sources[0], self._prepare(sources[0]))])
+            yield from self._batch([sources[0]])
             return
         from concurrent.futures import Future, ThreadPoolExecutor
 
-        remaining, batch_size = iter(sources), self.batch_size
-        waiting: deque[tuple[Any, Future[np.ndarray | str]]] = deque()
-        pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="rali-decode")
+        remaining = iter(sources)
+        waiting: deque[Future[list[tuple[Any, Any, str | None]]]] = deque()
+        pool = ThreadPoolExecutor(self.threads, thread_name_prefix="rali")
         try:
             while True:
-                while len(waiting) < 3 * batch_size:
-                    try:
-                        source = next(remaining)
-                    except StopIteration:
+                while len(waiting) < 2 * self.threads:
+                    batch = list(islice(remaining, self.batch_size))
+                    if not batch:
                         break
-                    waiting.append((source, pool.submit(self._prepare, source)))
+                    waiting.append(pool.submit(self._batch, batch))
                 if not waiting:
                     return
-                batch = [waiting.popleft() for _ in range(min(batch_size, len(waiting)))]
-                yield from self._finish([(source, future.result()) for source, future in batch])
+                yield from waiting.popleft().result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -171,19 +189,25 @@ class Scorer:
         except MemoryError:
             return "There is not enough memory to resize the picture."
 
-    def _finish(
-        self, batch: list[tuple[Any, np.ndarray | str]]
-    ) -> Iterator[tuple[Any, Any, str | None]]:
-        pixels = [p for _, p in batch if isinstance(p, np.ndarray)]
+    def _batch(self, sources: list[Any]) -> list[tuple[Any, Any, str | None]]:
+        prepared = [self._prepare(source) for source in sources]
+        pixels = [each for each in prepared if isinstance(each, np.ndarray)]
         outputs: Iterator[Any] = iter(())
         if pixels:
-            feed = {"pixel_values": np.stack(pixels)}
-            outputs = zip(*self._session.run(["score", "embedding"], feed), strict=True)
-        for source, prepared in batch:
-            if isinstance(prepared, str):
-                yield source, None, prepared
-            else:
-                yield source, next(outputs), None
+            with self._turn:
+                outputs = zip(*self.run(np.stack(pixels)), strict=True)
+        return [
+            (source, None, each) if isinstance(each, str) else (source, next(outputs), None)
+            for source, each in zip(sources, prepared, strict=True)
+        ]
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1
 
 
 def _is_many(pictures: Any) -> bool:
@@ -229,7 +253,7 @@ def find_model(model: str | Path) -> Path:
     )
 
 
-def _open_session(path: Path, providers: Sequence[str] | None, threads: int | None) -> Any:
+def _open_session(path: Path, providers: Sequence[str] | None, threads: int) -> Any:
     import onnxruntime
 
     chosen = list(providers) if providers else ["CPUExecutionProvider"]
@@ -240,8 +264,9 @@ def _open_session(path: Path, providers: Sequence[str] | None, threads: int | No
         )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads
+    # Several runs at once share these threads; one that waits must not take a core from the others.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=chosen)
     except Exception as error:  # onnxruntime's own exceptions derive from Exception only

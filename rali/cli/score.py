@@ -56,7 +56,10 @@ def score(
             show_default="none",
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per run of the model.")] = 8,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pictures per run of the model.", show_default="1; 8 on a GPU"),
+    ] = None,
 ) -> None:
     """Score the quality of pictures from 1 (bad) to 5 (excellent).
 

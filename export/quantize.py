@@ -1,0 +1,171 @@
+"""Smaller and faster files: a float32 ONNX file in, one in half precision or in 8-bit integers out.
+
+The embedding is what is made cheaper; the bases and the score stay in float32. Two kinds of
+integers: *static*, whose ranges are calibrated on pictures, so that a score never depends on its
+batch; and *dynamic*, which measures the range of each run and is therefore run picture by picture.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+QUANTIZED = ("MatMul", "Gemm", "Conv")
+DYNAMIC = ("MatMul", "Gemm")  # ONNX Runtime has no fast dynamic convolution
+LOOKED_AT = 4  # pictures by which layers are ranked
+
+
+def to_half(source: Path, target: Path) -> None:
+    """Weights and activations of the encoder in float16; inputs and outputs stay float32."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    model = onnx.load(str(source))
+    half = onnx.utils.Extractor(model).extract_model(["pixel_values"], ["embedding"])
+    encoder = {node.name for node in half.graph.node}
+    half = convert_float_to_float16(half, keep_io_types=True)
+    scoring = [node for node in model.graph.node if node.name not in encoder]
+    used = {name for node in scoring for name in node.input}
+    for constant in model.graph.initializer:
+        if constant.name in used:  # the encoder's own of the same name is in float16 now
+            half.graph.initializer.add().CopyFrom(constant)
+            half.graph.initializer[-1].name = f"scoring/{constant.name}"
+            for node in scoring:
+                names = [f"scoring/{n}" if n == constant.name else n for n in node.input]
+                node.input[:] = names
+    half.graph.node.extend(scoring)
+    OnnxModel(half).topological_sort()
+    half.graph.output.insert(0, model.graph.output[0])
+    half.metadata_props.extend(model.metadata_props)
+    onnx.checker.check_model(half)
+    onnx.save(half, str(target))
+
+
+def quantize_dynamic(source: Path, target: Path) -> None:
+    """Matrix products in 8 bits, weights per channel, activations by the range of each run."""
+    from onnxruntime import quantization
+
+    with _folded(source) as folded:
+        quantization.quantize_dynamic(
+            folded,
+            target,
+            op_types_to_quantize=list(DYNAMIC),
+            per_channel=True,
+            weight_type=quantization.QuantType.QInt8,
+            nodes_to_exclude=_scoring(folded),
+            extra_options={"MatMulConstBOnly": True},
+        )
+
+
+def quantize_static(
+    source: Path,
+    target: Path,
+    pixels: Sequence[np.ndarray],
+    *,
+    keep: Sequence[str] = (),
+    only: Sequence[str] = (),
+) -> None:
+    """Matrix products and convolutions in 8 bits (QDQ), weights per channel.
+
+    Args:
+        pixels: float32 [3, S, S] each, by which the ranges of activations are set.
+        keep: nodes that stay in float. only: where given, all others do.
+    """
+    from onnxruntime import quantization
+
+    class Reader(quantization.CalibrationDataReader):
+        def __init__(self) -> None:
+            self.rest = iter(pixels)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            one = next(self.rest, None)
+            return None if one is None else {"pixel_values": one[None]}
+
+    with _folded(source) as folded:
+        quantization.quantize_static(
+            folded,
+            target,
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTIZED),
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            nodes_to_quantize=list(only),
+            nodes_to_exclude=[*_scoring(folded), *keep],
+            # What a product gives goes on in float, into LayerNorm, GELU and sums.
+            extra_options={"OpTypesToExcludeOutputQuantization": list(DYNAMIC)},
+        )
+
+
+def worst_first(source: Path, pixels: Sequence[np.ndarray]) -> list[str]:
+    """The layers that can be in 8 bits, those first that alone move the embeddings most."""
+    import onnx
+
+    with _folded(source) as folded, tempfile.TemporaryDirectory() as folder:
+        graph = onnx.load(str(folded), load_external_data=False).graph
+        constants = {each.name for each in graph.initializer}
+        scoring = set(scoring_nodes(graph))
+        layers = [
+            node.name
+            for node in graph.node
+            if node.op_type in QUANTIZED and node.input[1] in constants and node.name not in scoring
+        ]
+        some = pixels[:LOOKED_AT]
+        exact = embeddings(folded, some)
+        moved = {}
+        for layer in layers:
+            file = Path(folder) / "one_layer.onnx"
+            quantize_static(source, file, some, only=[layer])
+            moved[layer] = float(np.linalg.norm(embeddings(file, some) - exact))
+    return sorted(layers, key=lambda layer: -moved[layer])
+
+
+def embeddings(file: Path, pixels: Sequence[np.ndarray]) -> np.ndarray:
+    """What a file makes of pixels, picture by picture: [n, D]."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    rows = [session.run(["embedding"], {"pixel_values": one[None]})[0][0] for one in pixels]
+    return np.stack(rows)
+
+
+def scoring_nodes(graph: Any) -> list[str]:
+    """The nodes between the embedding and the score."""
+    reached, found = {"embedding"}, []
+    for node in graph.node:  # in topological order, as ONNX wants it
+        if reached & set(node.input):
+            reached.update(node.output)
+            found.append(node.name)
+    return found
+
+
+def _scoring(file: Path) -> list[str]:
+    import onnx
+
+    return scoring_nodes(onnx.load(str(file), load_external_data=False).graph)
+
+
+@contextmanager
+def _folded(source: Path) -> Iterator[Path]:
+    """The file with constants and batch normalisations folded, as quantizers want it."""
+    import onnx
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "folded.onnx"
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(file)
+        options.log_severity_level = 3
+        onnxruntime.InferenceSession(str(source), options, ["CPUExecutionProvider"])
+        model = onnx.load(str(file))
+        del model.graph.value_info[:]  # of weights that folding has transposed
+        onnx.save(model, str(file))
+        yield file

@@ -1,0 +1,158 @@
+"""Exports: fused attention, fewer bits, the gate, and scores that never depend on their batch."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from rali import Scorer, Student
+from rali.degradations import degrade
+from rali.encoders import image_tower
+from rali.errors import InputError
+from rali.export import compare, export_checked, export_onnx
+from rali.export.check import Gate
+from rali.export.quantize import scoring_nodes
+from rali.student import StudentConfig
+
+PLAIN = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
+TOWERS = {
+    "open_clip": {"layers": 2, "width": 64, "head_width": 16, "patch_size": 16, "image_size": 64},
+    "timm": {"timm_model_name": "vit_tiny_patch16_224", "timm_model_pretrained": False,
+             "timm_pool": "avg", "timm_proj": None, "image_size": 224},
+    "several branches": {"timm_model_name": "fastvit_t8", "timm_model_pretrained": False,
+                         "timm_pool": "avg", "timm_proj": None, "image_size": 64},
+}  # fmt: skip
+WIDTHS = {"open_clip": 24, "timm": 192, "several branches": 768}
+
+
+def tower_student(kind: str) -> Student:
+    torch.manual_seed(0)
+    width = WIDTHS[kind]
+    spec = {"name": "x", "vision_cfg": TOWERS[kind], "embed_dim": width, "quick_gelu": False}
+    tower = image_tower(spec)
+    for module in tower.modules():  # equal ones would be merged
+        if isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1, 0.2)
+            nn.init.normal_(module.bias, 0, 0.2)
+    size = {"size": TOWERS[kind]["image_size"], "resize_mode": "shortest"}
+    config = StudentConfig(spec, PLAIN | size, width, 8, 6)
+    student = Student(config, tower)
+    for buffer in (student.components, student.basis_vectors):
+        nn.init.normal_(buffer)
+    student.basis_scores.copy_(torch.linspace(1, 5, 6))
+    return student.eval()
+
+
+@pytest.mark.parametrize(("kind", "attentions"), [("open_clip", 2), ("timm", 12)])
+def test_attention_is_one_node_and_gives_the_same(kind, attentions, photographs, tmp_path):
+    student = tower_student(kind)
+    file = export_onnx(student, tmp_path / "model.onnx")
+    kinds = [node.op_type for node in onnx.load(str(file)).graph.node]
+    assert kinds.count("MultiHeadAttention") == attentions
+    agreement = compare(student, file, list(photographs.values()))
+    assert agreement.max_difference < 1e-4 and agreement.cosine > 0.99999
+
+
+def test_branches_become_one_convolution(photographs, tmp_path):
+    student = tower_student("several branches")
+    branches = sum(hasattr(module, "reparameterize") for module in student.encoder.modules())
+    assert branches
+    file = export_onnx(student, tmp_path / "model.onnx")
+    assert compare(student, file, list(photographs.values())).max_difference < 1e-4
+    convolutions = [node for node in onnx.load(str(file)).graph.node if node.op_type == "Conv"]
+    assert len(convolutions) < sum(isinstance(m, nn.Conv2d) for m in student.encoder.modules())
+    assert branches == sum(hasattr(m, "reparameterize") for m in student.encoder.modules()), (
+        "the student itself must stay as it is"
+    )
+
+
+@pytest.fixture(scope="module")
+def pictures(photographs):
+    return [
+        degrade(picture, name, level)
+        for picture in photographs.values()
+        for name in ("blur", "noise", "darken")
+        for level in (1, 4)
+    ]
+
+
+@pytest.fixture(scope="module", params=["fp16", "int8", "int8-dynamic"])
+def fewer(request, pictures, tmp_path_factory):
+    file = tmp_path_factory.mktemp(request.param) / "model.onnx"
+    student = Student.from_pretrained("builtin")
+    return (
+        request.param,
+        file,
+        export_checked(student, file, pictures, precision=request.param, strict=True),
+    )
+
+
+def test_fewer_bits_give_nearly_the_same_scores_from_a_smaller_file(fewer):
+    precision, file, agreement = fewer
+    assert agreement.passes(Gate()) and agreement.srcc > 0.995
+    assert file.stat().st_size < {"fp16": 2.3e6, "int8": 2.6e6, "int8-dynamic": 2.9e6}[precision]
+    told = Scorer(file).metadata
+    assert told["precision"] == precision
+    assert told["agreement"]["srcc"] == pytest.approx(agreement.srcc, abs=1e-4)
+    assert told["float_layers"] == list(agreement.float_layers)
+
+
+def test_layers_that_8_bits_hurt_stay_in_float_and_are_named(fewer):
+    precision, file, agreement = fewer
+    if precision != "int8":
+        pytest.skip("only static integers leave layers out")
+    graph = onnx.load(str(file)).graph
+    integers = {
+        node.name
+        for node in graph.node
+        if node.op_type in ("Conv", "Gemm") and "DequantizeLinear" in node.input[1]
+    }
+    named = {node.name for node in graph.node if node.name in agreement.float_layers}
+    assert len(named) == len(agreement.float_layers) > 0
+    assert integers and not integers & named
+
+
+def test_bases_are_scored_in_float32(fewer):
+    _, file, _ = fewer
+    graph = onnx.load(str(file)).graph
+    scoring = set(scoring_nodes(graph))
+    constants = {each.name: each.data_type for each in graph.initializer}
+    used = [
+        constants[name]
+        for node in graph.node
+        if node.name in scoring
+        for name in node.input
+        if name in constants
+    ]
+    assert onnx.TensorProto.FLOAT in used
+    assert not {onnx.TensorProto.FLOAT16, onnx.TensorProto.INT8} & set(used)
+
+
+def test_a_score_does_not_depend_on_its_batch(fewer, pictures):
+    _, file, _ = fewer
+    alone = [Scorer(file)(picture) for picture in pictures[:6]]
+    for batch_size in (2, 6):
+        together = Scorer(file, batch_size=batch_size)(pictures[:6])
+        assert together == pytest.approx(alone, abs=1e-5)
+
+
+def test_below_the_gate_strict_keeps_nothing_and_otherwise_it_is_said(pictures, tmp_path):
+    student = tower_student("open_clip")
+    never = Gate(srcc=1.1)
+    with pytest.raises(InputError, match="below the gate"):
+        export_checked(
+            student, tmp_path / "a.onnx", pictures, precision="fp16", gate=never, strict=True
+        )
+    assert not list(tmp_path.iterdir())
+    agreement = export_checked(student, tmp_path / "b.onnx", pictures, precision="fp16", gate=never)
+    assert not agreement.passes(never) and (tmp_path / "b.onnx").is_file()
+
+
+def test_what_cannot_be_made_is_said(tmp_path):
+    student = tower_student("open_clip")
+    with pytest.raises(InputError, match="expected fp32, fp16, int8, int8-dynamic"):
+        export_checked(student, tmp_path / "a.onnx", precision="int4")
+    with pytest.raises(InputError, match="more pictures than 1"):
+        export_checked(student, tmp_path / "a.onnx", ["one.jpg"], precision="int8")
