@@ -23,7 +23,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from rali.figures import peak_memory
+from rali.speed import peak_memory
 
 RALI = ("rali, ONNX file", "rali, torch")
 PEERS = ("niqe", "brisque", "clipiqa+", "musiq", "liqe", "topiq_nr")

@@ -184,7 +184,8 @@ def _note(file: Path, precision: str, agreement: Agreement | None = None) -> Non
         }
         told["float_layers"] = list(agreement.float_layers)
     model = onnx.load(str(file), load_external_data=False)
-    known = {each.key: each.value for each in model.metadata_props}
+    props = {each.key: each.value for each in model.metadata_props}
+    known = {key: value for key, value in props.items() if not key.startswith("onnx.")}
     onnx.helper.set_model_props(
         model, known | {key: json.dumps(value) for key, value in told.items()}
     )

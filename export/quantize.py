@@ -157,6 +157,7 @@ def _folded(source: Path) -> Iterator[Path]:
     """The file with constants and batch normalisations folded, as quantizers want it."""
     import onnx
     import onnxruntime
+    from onnxruntime.quantization import quant_utils
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "folded.onnx"
@@ -167,5 +168,6 @@ def _folded(source: Path) -> Iterator[Path]:
         onnxruntime.InferenceSession(str(source), options, ["CPUExecutionProvider"])
         model = onnx.load(str(file))
         del model.graph.value_info[:]  # of weights that folding has transposed
+        quant_utils.add_pre_process_metadata(model)
         onnx.save(model, str(file))
         yield file

@@ -5,9 +5,6 @@ In: a student and labelled pictures. Out: arrays that `rali.plots` draws.
 
 from __future__ import annotations
 
-import math
-import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,21 +18,6 @@ if TYPE_CHECKING:
     from .student import Student
 
 UNFITTED = "bases.npz"
-
-
-def peak_memory() -> float:
-    """The most memory that this process has held, in MiB; NaN where the system does not say."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # what getrusage says on Linux begins with the parent's
-        held = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
-        if held:
-            return int(held[1]) / 2**10
-    try:
-        import resource
-    except ImportError:  # Windows
-        return math.nan
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def map_2d(features: np.ndarray, *, seed: int = 0) -> np.ndarray:

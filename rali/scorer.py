@@ -69,7 +69,7 @@ class Scorer:
             if value is not None and value < 1:
                 raise InputError(f"{name} must be 1 or more, got {value}.")
         self.path = find_model(model)
-        self.threads = threads or _cores()
+        self.threads = threads or available_cores()
         self._session = _open_session(self.path, providers, self.threads)
         on_processor = self._session.get_providers()[0] == "CPUExecutionProvider"
         self.batch_size = batch_size or (1 if on_processor else 8)
@@ -202,7 +202,7 @@ class Scorer:
         ]
 
 
-def _cores() -> int:
+def available_cores() -> int:
     """Cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))

@@ -14,6 +14,7 @@ import typer
 
 from rali import __version__
 from rali.cli import (
+    bench,
     calibrate,
     convert,
     data,
@@ -55,6 +56,7 @@ def _root(
 app.command("score")(score.score)
 app.command("evaluate")(evaluate.evaluate)
 app.command("calibrate")(calibrate.calibrate)
+app.command("bench")(bench.bench)
 app.command("distill")(distill.distill)
 app.command("export")(export.export)
 app.command("quickstart")(quickstart.quickstart)

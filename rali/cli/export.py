@@ -23,12 +23,19 @@ def export(
             show_default="photographs of scikit-image and scikit-learn",
         ),
     ] = None,
+    image: Annotated[
+        bool,
+        typer.Option(
+            "--image",
+            help="Also write model_image.onnx, which resizes pictures of any size itself.",
+        ),
+    ] = False,
 ) -> None:
     """Write a model as one ONNX file and compare its scores with torch's.
 
     Example: rali export runs/mine/model
     """  # fmt: skip
-    from rali.export import export_checked
+    from rali.export import export_checked, export_image
     from rali.student import Student
 
     if output is None:
@@ -43,3 +50,10 @@ def export(
         f"{output}: {output.stat().st_size / 1e6:.1f} MB, largest difference from torch "
         f"{agreement.max_difference:.1e} on {len(agreement.onnx_scores)} pictures"
     )
+    if image:
+        beside = output.with_stem(f"{output.stem}_image")
+        difference = export_image(output, beside, picture)
+        typer.echo(
+            f"{beside}: {beside.stat().st_size / 1e6:.1f} MB, Pillow's pixels, largest difference "
+            f"from {output.name} {difference:.1e}"
+        )

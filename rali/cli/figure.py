@@ -89,7 +89,7 @@ def measure(model: str, pictures: Sequence[Path], batch_size: int) -> tuple[floa
     A student runs in ONNX Runtime on the CPU. Of what ran on a GPU the peak is what torch allocated
     there.
     """
-    from rali.figures import peak_memory
+    from rali.speed import peak_memory
 
     judged = judge(model, batch_size)
     if isinstance(judged, str):

@@ -1,0 +1,222 @@
+"""How large, how fast and how hungry students are, in each precision, measured in turns.
+
+In: students, or names of encoders, which get random weights: they cost the same time. Out: one row
+per student, precision and batch. Every measurement has a process of its own, so that its peak of
+memory is its own; the processes take turns for some rounds, and medians count, because machines
+drift. torch's own float32 ("torch") is measured among them: speeds are given as multiples of it.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from rali import Student
+from rali.encoders import load_encoder
+from rali.speed import measure_file, peak_memory, seconds_per_picture
+from rali.student import StudentConfig
+
+from .check import check_pictures, export_checked
+
+TORCH = "torch"
+GEMM = 2048  # edge of the square matrices whose product is the machine's peak
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One student in one precision and batch.
+
+    Attributes:
+        precision: "torch" or one of `rali.export.check.PRECISIONS`.
+        megabytes: of the file. seconds: per picture, pixels to score. speedup: times torch's.
+        peak: most memory of the process, MiB.
+        gflop: per picture. gemm_share: of the arithmetic that a large matrix product reaches.
+        cosine: the least between an embedding and torch's.
+    """
+
+    model: str
+    precision: str
+    batch: int
+    megabytes: float
+    seconds: float
+    speedup: float
+    peak: float
+    gflop: float
+    gemm_share: float
+    cosine: float
+
+
+@dataclass(frozen=True)
+class _Subject:
+    name: str
+    folder: Path  # the student
+    files: dict[str, Path]  # precision: its file
+    cosines: dict[str, float]
+    gflop: float
+
+
+def bench(
+    models: Sequence[str],
+    folder: Path,
+    *,
+    precisions: Sequence[str] = ("fp32", "int8", "int8-dynamic"),
+    batches: Sequence[int] = (1, 4),
+    rounds: int = 5,
+    threads: int,
+    report: Callable[[str, int, int], None] = lambda name, done, count: None,
+) -> list[Measured]:
+    """Export and measure.
+
+    Args:
+        models: model folders, "builtin", hub ids, or encoders' names as for `load_encoder`.
+        folder: for the files.
+        report: called with (what is done, steps done, steps).
+
+    Raises:
+        InputError: no such model or precision.
+    """
+    subjects = []
+    for place, model in enumerate(models):
+        report(f"export {model}", place, len(models))
+        subjects.append(_subject(model, folder / f"{place}", precisions))
+    jobs = [
+        (subject, precision, batch)
+        for subject in subjects
+        for precision in (TORCH, *precisions)
+        for batch in batches
+    ]
+    found: dict[tuple[str, str, int], list[tuple[float, float]]] = {}
+    peaks = []
+    for round_ in range(rounds):
+        peaks.append(_alone(gemm_rate, threads))
+        for place, (subject, precision, batch) in enumerate(jobs):
+            done = round_ * len(jobs) + place
+            report(f"{subject.name}, {precision}, batch {batch}", done, rounds * len(jobs))
+            work = measure_torch if precision == TORCH else measure_file
+            file = subject.files.get(precision, subject.folder)
+            told = _alone(work, str(file), batch, threads)
+            found.setdefault((subject.name, precision, batch), []).append(told)
+    fastest = statistics.median(peaks)
+    rows = []
+    for subject, precision, batch in jobs:
+        own = found[subject.name, precision, batch]
+        seconds = statistics.median(s for s, _ in own)
+        # Of one round, as the machine's speed changes between them.
+        base = found[subject.name, TORCH, batch]
+        speedup = statistics.median(b / s for (s, _), (b, _) in zip(own, base, strict=True))
+        file = subject.files.get(precision, subject.folder / "model.safetensors")
+        rows.append(
+            Measured(
+                model=subject.name,
+                precision=precision,
+                batch=batch,
+                megabytes=file.stat().st_size / 1e6,
+                seconds=seconds,
+                speedup=speedup,
+                peak=statistics.median(m for _, m in own),
+                gflop=subject.gflop,
+                gemm_share=subject.gflop / seconds / fastest,
+                cosine=subject.cosines.get(precision, 1.0),
+            )
+        )
+    return rows
+
+
+def measure_torch(path: str, batch: int, threads: int) -> tuple[float, float]:
+    """As `rali.speed.measure_file`, of a model folder by torch."""
+    torch.set_num_threads(threads)
+    student = Student.from_pretrained(path)
+
+    def run(pixels: np.ndarray) -> None:
+        with torch.inference_mode():
+            student(torch.from_numpy(pixels))
+
+    return seconds_per_picture(run, batch, student.preprocess.size), peak_memory()
+
+
+def gemm_rate(threads: int) -> float:
+    """GFLOP per second of a large product of matrices in float32."""
+    torch.set_num_threads(threads)
+    one, other = torch.randn(2, GEMM, GEMM)
+    torch.mm(one, other)
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        torch.mm(one, other)
+        times.append(time.perf_counter() - start)
+    return 2 * GEMM**3 / 1e9 / statistics.median(times)
+
+
+def gflop(student: Student) -> float:
+    """Arithmetic of one picture's score, a multiplication and an addition counting as two."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    size = student.preprocess.size
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # its one kernel would count as nothing
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            student(torch.zeros(1, 3, size, size))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return counter.get_total_flops() / 1e9
+
+
+def random_student(encoder: str, seed: int = 0) -> Student:
+    """A student of an encoder with random weights; no two normalisations are alike.
+
+    Equal ones would be merged on export, and flatter its agreement.
+    """
+    torch.manual_seed(seed)
+    loaded = load_encoder(encoder, None if encoder == "nano" else "random", text=False)
+    for module in loaded.image.modules():
+        if isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1, 0.1)
+            nn.init.normal_(module.bias, 0, 0.1)
+    width = loaded.dim
+    config = StudentConfig(
+        loaded.spec, loaded.preprocess.to_dict(), width, min(512, 2 * width // 3), 250
+    )
+    student = Student(config, loaded.image)
+    nn.init.orthogonal_(student.components)
+    nn.init.normal_(student.basis_vectors)
+    student.basis_scores.copy_(torch.linspace(1, 5, config.bases))
+    return student.eval()
+
+
+def as_rows(rows: Sequence[Measured]) -> list[dict[str, Any]]:
+    """Rows as plain values, four digits each."""
+    return [
+        {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in asdict(row).items()}
+        for row in rows
+    ]
+
+
+def _subject(model: str, folder: Path, precisions: Sequence[str]) -> _Subject:
+    known = model == "builtin" or Path(model).is_dir() or "/" in model
+    student = Student.from_pretrained(model) if known else random_student(model)
+    student.save_pretrained(folder / "model")
+    files, cosines = {}, {}
+    for precision in precisions:
+        files[precision] = folder / f"model_{precision}.onnx"
+        agreement = export_checked(
+            student, files[precision], check_pictures() * 2, precision=precision
+        )
+        cosines[precision] = agreement.cosine
+    return _Subject(model, folder / "model", files, cosines, gflop(student))
+
+
+def _alone(work: Callable[..., Any], *values: Any) -> Any:
+    """What `work` gives in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(work, *values).result()
