@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .check import compare, export_checked
+from .image import export_image
 from .onnx import export_onnx
 
-__all__ = ["compare", "export_checked", "export_onnx"]
+__all__ = ["compare", "export_checked", "export_image", "export_onnx"]

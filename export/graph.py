@@ -1,0 +1,93 @@
+"""Nodes of an ONNX graph, written as arithmetic: `(x - mean) / std` is two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+
+class Value:
+    """A node's output; a number beside it is a constant, float64 or int64 as it is written."""
+
+    __array_ufunc__ = None  # numpy's numbers leave the arithmetic to this class
+
+    def __init__(self, graph: Graph, name: str) -> None:
+        self.graph, self.name = graph, name
+
+    def __add__(self, other: Any) -> Value:
+        return self.graph.Add(self, other)
+
+    def __sub__(self, other: Any) -> Value:
+        return self.graph.Sub(self, other)
+
+    def __mul__(self, other: Any) -> Value:
+        return self.graph.Mul(self, other)
+
+    def __truediv__(self, other: Any) -> Value:
+        return self.graph.Div(self, other)
+
+    def to(self, kind: int) -> Value:
+        """Cast to one of `TensorProto`'s types; towards zero from floats to integers."""
+        return self.graph.Cast(self, to=kind)
+
+
+class Graph:
+    """Nodes in the making: `graph.Add(a, b)` appends one and returns its output.
+
+    Every operator of ONNX with one output is such a method; inputs are values, numbers and arrays.
+
+    Args:
+        prefix: of all names, which keeps them apart from another graph's.
+
+    Attributes:
+        nodes, constants: for `onnx.helper.make_graph`.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.nodes: list[NodeProto] = []
+        self._constants: dict[tuple[Any, ...], TensorProto] = {}
+        self._count = 0
+
+    @property
+    def constants(self) -> list[TensorProto]:
+        return list(self._constants.values())
+
+    def node(self, operator: str, *inputs: Any, output: str = "", **attributes: Any) -> Value:
+        """Append a node; its output is named `output` where that is given."""
+        self._count += 1
+        output = output or f"{self.prefix}/{operator}_{self._count}"
+        names = [self._name(each) for each in inputs]
+        self.nodes.append(helper.make_node(operator, names, [output], **attributes))
+        return Value(self, output)
+
+    def __getattr__(self, operator: str) -> Callable[..., Value]:
+        if not operator[0].isupper():
+            raise AttributeError(operator)
+        return lambda *inputs, **attributes: self.node(operator, *inputs, **attributes)
+
+    def choose(
+        self, kind: int, condition: Value, then: Callable[[], Value], otherwise: Callable[[], Value]
+    ) -> Value:
+        """What `then` or `otherwise` appends, of type `kind`; only the chosen nodes are run."""
+        branches = {}
+        around = self.nodes
+        for name, build in (("then_branch", then), ("else_branch", otherwise)):
+            self.nodes = []
+            result = helper.make_tensor_value_info(build().name, kind, None)
+            branches[name] = helper.make_graph(self.nodes, name, [], [result])
+        self.nodes = around
+        return self.If(condition, **branches)
+
+    def _name(self, value: Any) -> str:
+        if isinstance(value, Value):
+            return value.name
+        array = np.asarray(value)
+        key = array.dtype, array.shape, array.tobytes()
+        if key not in self._constants:
+            name = f"{self.prefix}/constant_{len(self._constants)}"
+            self._constants[key] = numpy_helper.from_array(array, name)
+        return self._constants[key].name

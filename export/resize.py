@@ -1,0 +1,195 @@
+"""`Preprocess.pixels` as an ONNX graph: Pillow's resize and the centre crop, bit for bit.
+
+Pillow resizes along one axis, rounds to uint8, then along the other. A value is a weighted sum of
+the pixels under a filter that widens with the scale. The weights are computed in double precision
+and rounded to 22 bits: the sums are of integers, which no processor rounds in its own way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import ModelProto, TensorProto, helper
+
+from rali.preprocess import _LONG, Preprocess
+
+from .graph import Graph, Value
+
+OPSET = 18  # the least that has every operator
+PRECISION_BITS = 22
+# A weight is written as three digits of base 256, −128 to 127, each with 128 added: matrices of
+# uint8 are what ONNX Runtime multiplies fastest, and without error on every processor.
+BASE, ZERO_POINT = 256, 128
+# At most so many neighbouring positions share one window of the source and one matrix product.
+BLOCK = 8
+
+IMAGE = helper.make_tensor_value_info("image", TensorProto.UINT8, ["height", "width", 3])
+
+
+def pixels_model(preprocess: Preprocess) -> ModelProto:
+    """A model from `image` uint8 [H, W, 3], of any size, to `pixels` uint8 [S, S, 3].
+
+    They equal `preprocess.pixels(image)`. Before version 13, Pillow took the rows first in all
+    pictures, also where the height shrinks by more than twice as many pixels as the width; there
+    its values differ by a level or so.
+    """
+    graph = Graph("pixels")
+    graph.node("Identity", resize(graph, preprocess), output="pixels")
+    size = preprocess.size
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, [size, size, 3])
+    opsets = [helper.make_opsetid("", OPSET)]
+    return helper.make_model(
+        helper.make_graph(graph.nodes, "pixels", [IMAGE], [pixels], graph.constants),
+        opset_imports=opsets,
+        ir_version=helper.find_min_ir_version_for(opsets),
+    )
+
+
+def resize(graph: Graph, preprocess: Preprocess) -> Value:
+    """Append what makes uint8 [S, S, 3] of the input `image`, uint8 [H, W, 3]."""
+    image, size = Value(graph, IMAGE.name), preprocess.size
+    shape = graph.Shape(image).to(TensorProto.DOUBLE)
+    height, width = graph.Gather(shape, 0), graph.Gather(shape, 1)
+    shorter = graph.Min(height, width)
+    squash = preprocess.resize_mode == "squash"
+    rows = _axis(graph, preprocess, height, height if squash else shorter)
+    columns = _axis(graph, preprocess, width, width if squash else shorter)
+    # Pillow's own rule, for speed.
+    down_first = graph.And(
+        graph.Greater(rows.shrinks_by, 0.0),
+        graph.Greater(rows.shrinks_by, columns.shrinks_by * 2.0),
+    )
+
+    def crop() -> Value:
+        begin = graph.Concat(rows.begin, columns.begin, axis=0)
+        end = graph.Concat(rows.end, columns.end, axis=0)
+        return graph.Slice(image, begin, end, [0, 1])
+
+    def down(pixels: Value) -> Value:  # [h, w, 3] → [S, w, 3]
+        resized = _pass(graph, rows, graph.Reshape(pixels, [0, -1]))
+        return graph.Reshape(resized, [size, -1, 3])
+
+    def across(pixels: Value) -> Value:  # [h, w, 3] → [h, S, 3], by way of [w, 3h]
+        turned = graph.Transpose(graph.Reshape(pixels, [0, -1]), perm=[1, 0])
+        by_column = graph.Concat(columns.end - columns.begin, [-1], axis=0)
+        resized = _pass(graph, columns, graph.Reshape(turned, by_column))
+        turned = graph.Transpose(graph.Reshape(resized, [size * 3, -1]), perm=[1, 0])
+        return graph.Reshape(turned, [0, size, 3])
+
+    def step(condition: Value, then: Callable[[], Value], otherwise: Callable[[], Value]) -> Value:
+        return graph.choose(TensorProto.UINT8, condition, then, otherwise)
+
+    first = step(down_first, lambda: down(crop()), crop)
+    second = step(columns.changes, lambda: across(first), lambda: graph.Identity(first))
+    down_last = graph.And(rows.changes, graph.Not(down_first))
+    return step(down_last, lambda: down(second), lambda: graph.Identity(second))
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """How one axis becomes S pixels.
+
+    Attributes:
+        shrinks_by: pixels, float64; negative where it grows.
+        changes: bool; where not, cropping is all there is to do.
+        begin, end: the part of the source that is needed, int64 [1].
+        taps: for each block of positions the pixels in its window, counted from `begin`,
+            int64 [blocks, taps].
+        digits: their weights, the highest digits first, uint8 [blocks, 3 × block, taps].
+    """
+
+    shrinks_by: Value
+    changes: Value
+    begin: Value
+    end: Value
+    taps: Value
+    digits: Value
+
+
+def _axis(graph: Graph, preprocess: Preprocess, length: Value, shorter: Value) -> _Axis:
+    """For an axis of `length` that is resized as one of length `shorter` to S: float64 scalars."""
+    size = float(preprocess.size)
+    resized = graph.Floor(length * size / shorter)
+    offset = graph.Round((resized - size) / 2.0)
+    # Pillow is asked for `output` pixels of the source from `box_begin` to `box_end`, which it
+    # holds in float32; those from `first` on are kept.
+    boxed = graph.GreaterOrEqual(length, shorter * float(_LONG))
+    output, first = graph.Where(boxed, size, resized), graph.Where(boxed, 0.0, offset)
+    box_begin = graph.Where(boxed, offset * length / resized, 0.0).to(TensorProto.FLOAT)
+    box_end = graph.Where(boxed, (offset + size) * length / resized, length).to(TensorProto.FLOAT)
+    scale = (box_end - box_begin).to(TensorProto.DOUBLE) / output
+
+    # Float64 throughout, and each operation in the order in which Pillow does it.
+    radius, values = _FILTERS[preprocess.interpolation]
+    widened = graph.Max(scale, 1.0)
+    support = widened * radius
+    block = max(n for n in range(1, BLOCK + 1) if preprocess.size % n == 0)
+    positions = np.arange(size).reshape(-1, block, 1) + 0.5
+    centers = (first + positions) * scale + box_begin.to(TensorProto.DOUBLE)
+    low = graph.Max(graph.Floor(centers - support + 0.5), 0.0)
+    high = graph.Min(graph.Floor(centers + support + 0.5), length)
+    starts, ends = (graph.Gather(*each, axis=1) for each in ((low, [0]), (high, [block - 1])))
+    taps = starts + graph.Range(0.0, graph.ReduceMax(ends - starts, keepdims=0), 1.0)
+    distances = graph.Abs((taps - centers + 0.5) * graph.Div(1.0, widened))
+    inside = graph.And(graph.GreaterOrEqual(taps, low), graph.Less(taps, high))
+    weights = graph.Where(inside, values(graph, graph.Min(distances, radius)), 0.0)
+    totals = graph.Gather(graph.CumSum(weights, 2), [-1], axis=2)  # added up from left to right
+    weights = weights / totals * float(1 << PRECISION_BITS)
+    weights = (weights + graph.Sign(weights) * 0.5).to(TensorProto.INT32)
+
+    changes = graph.Not(graph.Equal(resized, length))
+    begin = graph.Where(changes, graph.ReduceMin(low, keepdims=0), offset)
+    end = graph.Where(changes, graph.ReduceMax(high, keepdims=0), offset + size)
+    taps = graph.Squeeze(graph.Min(taps, end - 1.0) - begin, [1])
+    return _Axis(
+        shrinks_by=length - output,
+        changes=changes,
+        begin=graph.Unsqueeze(begin.to(TensorProto.INT64), [0]),
+        end=graph.Unsqueeze(end.to(TensorProto.INT64), [0]),
+        taps=taps.to(TensorProto.INT64),
+        digits=graph.Reshape(_digits(graph, weights), [0, 3 * block, -1]),
+    )
+
+
+def _digits(graph: Graph, weights: Value) -> Value:
+    """int32 [blocks, block, taps] → uint8 [blocks, 3, block, taps]."""
+    zero = np.int32(ZERO_POINT * (BASE * BASE + BASE + 1))
+    positive = graph.Unsqueeze((weights + zero).to(TensorProto.UINT32), [1])
+    shifts = np.array([16, 8, 0], np.uint32).reshape(3, 1, 1)
+    shifted = graph.BitShift(positive, shifts, direction="RIGHT")
+    return graph.BitwiseAnd(shifted, np.uint32(BASE - 1)).to(TensorProto.UINT8)
+
+
+def _pass(graph: Graph, axis: _Axis, pixels: Value) -> Value:
+    """Resize the first axis: uint8 [length, n] → [blocks, block × n], which is [S, n]."""
+    windows = graph.Gather(pixels, axis.taps)
+    sums = graph.MatMulInteger(axis.digits, windows, np.uint8(ZERO_POINT))
+    sums = graph.Reshape(sums, [0, 3, -1])
+    high, middle, low = (graph.Gather(sums, digit, axis=1) for digit in range(3))
+    total = (high * np.int32(BASE) + middle) * np.int32(BASE) + low
+    total = total + np.int32(1 << (PRECISION_BITS - 1))  # to round, not to truncate
+    total = graph.Clip(total, np.int32(0), np.int32((256 << PRECISION_BITS) - 1))
+    bits = np.uint32(PRECISION_BITS)
+    levels = graph.BitShift(total.to(TensorProto.UINT32), bits, direction="RIGHT")
+    return levels.to(TensorProto.UINT8)
+
+
+def _bicubic(graph: Graph, x: Value) -> Value:
+    """Keys' cubic convolution with a = −1/2, at distances from 0 to 2."""
+    near = (x * 1.5 - 2.5) * x * x + 1.0
+    far = (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5
+    return graph.Where(graph.Less(x, 1.0), near, far)
+
+
+def _bilinear(graph: Graph, x: Value) -> Value:
+    """The triangle, at distances from 0 to 1."""
+    return graph.Sub(1.0, x)
+
+
+# By interpolation: the filter's radius at scale 1, and its values.
+_FILTERS: dict[str, tuple[float, Callable[[Graph, Value], Value]]] = {
+    "bicubic": (2.0, _bicubic),
+    "bilinear": (1.0, _bilinear),
+}
