@@ -114,7 +114,7 @@ def _check(scorer: Scorer, file: Path, pictures: Sequence[Any]) -> float:
         if not np.array_equal(pixels, scorer.preprocess.pixels(rgb)):
             raise InputError(
                 f"the graph resizes a picture of {rgb.shape[1]}×{rgb.shape[0]} otherwise than "
-                f"Pillow {PIL.__version__} here, and was not kept; it does as Pillow 13 and newer."
+                f"Pillow {PIL.__version__} here, and was not kept; please report it."
             )
         differences.append(abs(joined.run(["score"], {"image": rgb})[0][0] - scorer(rgb)))
     if not max(differences) <= TOLERANCE:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
-from rali.preprocess import _LONG, Preprocess
+from rali.preprocess import LONG, Preprocess
 
 from .graph import Graph, Value
 
@@ -31,9 +31,7 @@ IMAGE = helper.make_tensor_value_info("image", TensorProto.UINT8, ["height", "wi
 def pixels_model(preprocess: Preprocess) -> ModelProto:
     """A model from `image` uint8 [H, W, 3], of any size, to `pixels` uint8 [S, S, 3].
 
-    They equal `preprocess.pixels(image)`. Before version 13, Pillow took the rows first in all
-    pictures, also where the height shrinks by more than twice as many pixels as the width; there
-    its values differ by a level or so.
+    They equal `preprocess.pixels(image)`.
     """
     graph = Graph("pixels")
     graph.node("Identity", resize(graph, preprocess), output="pixels")
@@ -56,7 +54,6 @@ def resize(graph: Graph, preprocess: Preprocess) -> Value:
     squash = preprocess.resize_mode == "squash"
     rows = _axis(graph, preprocess, height, height if squash else shorter)
     columns = _axis(graph, preprocess, width, width if squash else shorter)
-    # Pillow's own rule, for speed.
     down_first = graph.And(
         graph.Greater(rows.shrinks_by, 0.0),
         graph.Greater(rows.shrinks_by, columns.shrinks_by * 2.0),
@@ -115,7 +112,7 @@ def _axis(graph: Graph, preprocess: Preprocess, length: Value, shorter: Value) -
     offset = graph.Round((resized - size) / 2.0)
     # Pillow is asked for `output` pixels of the source from `box_begin` to `box_end`, which it
     # holds in float32; those from `first` on are kept.
-    boxed = graph.GreaterOrEqual(length, shorter * float(_LONG))
+    boxed = graph.GreaterOrEqual(length, shorter * float(LONG))
     output, first = graph.Where(boxed, size, resized), graph.Where(boxed, 0.0, offset)
     box_begin = graph.Where(boxed, offset * length / resized, 0.0).to(TensorProto.FLOAT)
     box_end = graph.Where(boxed, (offset + size) * length / resized, length).to(TensorProto.FLOAT)

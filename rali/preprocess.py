@@ -22,7 +22,7 @@ _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BI
 _RESIZE_MODES = ("shortest", "squash")
 # From this aspect ratio on, only what the centre crop keeps is resized: 3×10000 would otherwise
 # pass through 336×1120000. Below it, the whole picture is, exactly as torchvision does.
-_LONG = 8
+LONG = 8
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Preprocess:
     Pillow's antialiased filter. `mean` and `std` are on the 0–1 scale; the defaults are CLIP's.
 
     Beyond an aspect ratio of 8, `shortest` resizes only the region of the source that the crop
-    keeps: the same filter on the same pixels, so memory stays bounded. Pillow may then order the
-    filter's two passes differently, which moves values by a level or so (more in pure noise).
+    keeps: the same filter on the same pixels, so memory stays bounded. The filter's two passes may
+    then come in another order, which moves values by a level or so (more in pure noise).
 
     Raises:
         InputError: a field is not what its type says; the message names it.
@@ -98,19 +98,19 @@ class Preprocess:
         image, s = Image.fromarray(np.ascontiguousarray(rgb)), self.size
         width, height = image.size
         if self.resize_mode == "squash" or width == height:
-            return np.asarray(image.resize((s, s), self._filter))
+            return np.asarray(self._resize(image, s, s))
         short, long = min(width, height), max(width, height)
         # torchvision truncates the longer edge and rounds the crop's corner half to even.
         resized = int(s * long / short)
         offset = round((resized - s) / 2.0)
         wide = width > height
-        if long < _LONG * short:
-            image = image.resize((resized, s) if wide else (s, resized), self._filter)
+        if long < LONG * short:
+            image = self._resize(image, *((resized, s) if wide else (s, resized)))
             left, top = (offset, 0) if wide else (0, offset)
             return np.asarray(image.crop((left, top, left + s, top + s)))
         begin, end = offset * long / resized, (offset + s) * long / resized
         box = (begin, 0, end, height) if wide else (0, begin, width, end)
-        return np.asarray(image.resize((s, s), self._filter, box=box))
+        return np.asarray(self._resize(image, s, s, box))
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
         """rgb uint8 [H, W, 3] → float32 [3, S, S], (value / 255 − mean) / std."""
@@ -127,9 +127,22 @@ class Preprocess:
         unit = np.arange(256, dtype=np.float32) / np.float32(255)
         return np.ascontiguousarray(((unit[:, None] - mean) / std).T)
 
-    @property
-    def _filter(self) -> Image.Resampling:
-        return _FILTERS[self.interpolation]
+    def _resize(
+        self,
+        image: Image.Image,
+        width: int,
+        height: int,
+        box: tuple[float, float, float, float] | None = None,
+    ) -> Image.Image:
+        """One axis after the other, in the order of Pillow 13, whichever Pillow is here."""
+        kind = _FILTERS[self.interpolation]
+        left, top, right, bottom = box or (0, 0, *image.size)
+        less = image.height - height
+        if less > 0 and less > 2 * (image.width - width):
+            image = image.resize((image.width, height), kind, (0, top, image.width, bottom))
+            return image.resize((width, height), kind, (left, 0, right, height))
+        image = image.resize((width, image.height), kind, (left, 0, right, image.height))
+        return image.resize((width, height), kind, (0, top, width, bottom))
 
 
 def _three(name: str, values: Any) -> tuple[float, ...]:

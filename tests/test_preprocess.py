@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -132,3 +133,16 @@ def test_missing_field_and_no_dict() -> None:
 def test_only_rgb_uint8(wrong: np.ndarray) -> None:
     with pytest.raises(InputError, match="open_picture"):
         Preprocess().pixels(wrong)
+
+
+@pytest.mark.skipif(
+    int(PIL.__version__.split(".")[0]) < 13, reason="it orders its passes otherwise"
+)
+@pytest.mark.parametrize(
+    "size", [(300, 200), (200, 300), (97, 640), (640, 97), (50, 900), (20, 30)]
+)
+def test_passes_come_in_the_order_of_todays_pillow(size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    direct = Image.fromarray(noise).resize((64, 64), Image.Resampling.BICUBIC)
+    squashed = Preprocess(size=64, resize_mode="squash").pixels(noise)
+    np.testing.assert_array_equal(squashed, np.asarray(direct))
