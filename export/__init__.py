@@ -5,5 +5,6 @@ from __future__ import annotations
 from .check import compare, export_checked
 from .image import export_image
 from .onnx import export_onnx
+from .ort import export_ort
 
-__all__ = ["compare", "export_checked", "export_image", "export_onnx"]
+__all__ = ["compare", "export_checked", "export_image", "export_onnx", "export_ort"]

@@ -37,6 +37,9 @@ class Gate:
     srcc: float = 0.995
     max_difference: float = 0.1
 
+    def words(self) -> str:
+        return f"below the gate (SRCC {self.srcc}, differences to {self.max_difference})"
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -129,8 +132,7 @@ def export_checked(
             agreement = _in_fewer_bits(student, full, file, precision, known, unseen, gate)
             if strict and not agreement.passes(gate):
                 raise InputError(
-                    f"{precision} is below the gate (SRCC {gate.srcc}, difference "
-                    f"{gate.max_difference}) and was not kept: {agreement.words()}."
+                    f"{precision} is {gate.words()} and was not kept: {agreement.words()}."
                 )
         _note(file, precision, agreement)
         move_into(file, path.parent)

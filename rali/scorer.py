@@ -47,6 +47,7 @@ class Scorer:
     Args:
         model: "builtin" (comes with rali), a model folder, an `.onnx` file that `rali export`
             wrote, or a Hugging Face Hub id ("owner/name"; `HF_HUB_OFFLINE` is honoured).
+        precision: which of a model's files: "fp32", "fp16", "int8" or "int8-dynamic".
         batch_size: pictures per run of the model; by default one on the processor, where each
             core scores its own, and 8 elsewhere. It changes speed and memory, not the scores
             (floating-point sums may differ in their last digits).
@@ -61,6 +62,7 @@ class Scorer:
         self,
         model: str | Path = "builtin",
         *,
+        precision: str = "fp32",
         batch_size: int | None = None,
         providers: Sequence[str] | None = None,
         threads: int | None = None,
@@ -68,7 +70,7 @@ class Scorer:
         for name, value in (("batch_size", batch_size), ("threads", threads)):
             if value is not None and value < 1:
                 raise InputError(f"{name} must be 1 or more, got {value}.")
-        self.path = find_model(model)
+        self.path = find_model(model, precision)
         self.threads = threads or available_cores()
         self._session = _open_session(self.path, providers, self.threads)
         on_processor = self._session.get_providers()[0] == "CPUExecutionProvider"
@@ -224,29 +226,36 @@ def _named(index: int, source: Any, error: str | None) -> str:
 # --- the model file ------------------------------------------------------------------------------
 
 
-def find_model(model: str | Path) -> Path:
+def file_name(precision: str) -> str:
+    """Of a model's ONNX file in a precision: `model.onnx`, `model_int8.onnx`, …"""
+    return "model.onnx" if precision == "fp32" else f"model_{precision.replace('-', '_')}.onnx"
+
+
+def find_model(model: str | Path, precision: str = "fp32") -> Path:
     """The ONNX file of "builtin", a model folder, an `.onnx` file or a hub id.
 
     Raises:
         InputError: there is none; the message says what to type.
     """
+    name = file_name(precision)
     if str(model) == "builtin":
-        path = Path(__file__).parent / "builtin" / "onnx" / "model.onnx"
+        path = Path(__file__).parent / "builtin" / "onnx" / name
         if not path.is_file():
             raise InputError(
-                "This copy of rali lacks its built-in model (rali/builtin/onnx/model.onnx). "
+                f"This copy of rali lacks its built-in model (rali/builtin/onnx/{name}). "
                 "Type: pip install --force-reinstall rali, or give a model folder."
             )
         return path
     path = Path(model)
     if path.is_dir():
-        if not (path / "onnx" / "model.onnx").is_file():
-            raise InputError(f"{path} has no onnx/model.onnx. Type: rali export {path}")
-        return path / "onnx" / "model.onnx"
+        if not (path / "onnx" / name).is_file():
+            more = "" if precision == "fp32" else f" --precision {precision}"
+            raise InputError(f"{path} has no onnx/{name}. Type: rali export {path}{more}")
+        return path / "onnx" / name
     if path.is_file():
         return path
     if path.suffix != ".onnx" and isinstance(model, str) and is_hub_id(model):
-        return download(model, "onnx/model.onnx")
+        return download(model, f"onnx/{name}")
     raise InputError(
         f"There is no model {model}: expected 'builtin', a model folder, an .onnx file or a "
         "Hugging Face Hub id such as owner/name."

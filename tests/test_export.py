@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from rali import Scorer, Student
+from rali.cli import main
 from rali.degradations import degrade
 from rali.encoders import image_tower
 from rali.errors import InputError
-from rali.export import compare, export_checked, export_onnx
+from rali.export import compare, export_checked, export_onnx, export_ort
 from rali.export.check import Gate
 from rali.export.quantize import scoring_nodes
 from rali.student import StudentConfig
@@ -156,3 +157,30 @@ def test_what_cannot_be_made_is_said(tmp_path):
         export_checked(student, tmp_path / "a.onnx", precision="int4")
     with pytest.raises(InputError, match="more pictures than 1"):
         export_checked(student, tmp_path / "a.onnx", ["one.jpg"], precision="int8")
+
+
+def test_the_format_for_mobiles_gives_the_same_scores(fewer, pictures):
+    _, file, _ = fewer
+    same = export_ort(file)
+    assert same.suffix == ".ort" and Scorer(same).metadata == Scorer(file).metadata
+    assert Scorer(same)(pictures[:3]) == pytest.approx(Scorer(file)(pictures[:3]), abs=1e-5)
+
+
+def test_the_command_writes_a_file_of_each_precision_that_a_scorer_then_finds(
+    tmp_path, photograph_files, capsys, monkeypatch
+):
+    model = tmp_path / "model"
+    tower_student("open_clip").save_pretrained(model)
+    words = ["rali", "export", str(model), "--precision", "int8", "--format", "ort"]
+    monkeypatch.setattr("sys.argv", [*words, "--pictures", str(photograph_files[0].parent)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0, capsys.readouterr().err
+    assert "largest difference from torch" in capsys.readouterr().out
+    assert {file.name for file in (model / "onnx").iterdir()} == {
+        "model_int8.onnx",
+        "model_int8.ort",
+    }
+    assert Scorer(model, precision="int8").metadata["precision"] == "int8"
+    with pytest.raises(InputError, match=r"rali export .*model --precision fp16"):
+        Scorer(model, precision="fp16")

@@ -56,6 +56,9 @@ def score(
             show_default="none",
         ),
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="Which of the model's files: fp32, fp16, int8 or int8-dynamic.")
+    ] = "fp32",
     batch_size: Annotated[
         int | None,
         typer.Option(min=1, help="Pictures per run of the model.", show_default="1; 8 on a GPU"),
@@ -81,7 +84,7 @@ def score(
     if not pictures:
         hint = "" if recursive else " (--recursive also looks into their folders)"
         raise InputError(f"There are no pictures in {', '.join(map(str, paths))}{hint}.")
-    scorer = Scorer(model, batch_size=batch_size)
+    scorer = Scorer(model, precision=precision, batch_size=batch_size)
     bounds = _bounds(model, interval)
     columns = COLUMNS if bounds is None else (*COLUMNS[:2], "low", "high", COLUMNS[2])
     rows: list[Row] = []
