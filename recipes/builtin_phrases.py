@@ -1,0 +1,64 @@
+"""Make the built-in model's table of phrases: rali/builtin/phrases.npz.
+
+    python recipes/builtin_phrases.py --data DIR
+
+DIR holds `pristine/` (photographs without visible faults, of which Kodak's are left out, because
+explanations are measured on them) and `biq2021/`, whose train split the model was aligned with:
+from its reference rationales come the teacher's sentences. Run it after recipes/make_builtin.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rali import Student
+from rali.encoders import load_encoder
+from rali.explain import write_phrases
+from rali.importers import biq2021
+from rali.phrases import PhrasesConfig, build_phrases
+from rali.progress import StageProgress
+from rali.reference import reference_triplets
+from rali.student import weights_sha256
+
+ROOT = Path(__file__).parent.parent
+RATIONALES = 300
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    photographs = sorted(
+        path
+        for path in (arguments.data / "pristine").glob("*.jpg")
+        if not path.name.startswith("kodak")
+    )
+    student = Student.from_pretrained("builtin")
+    text = load_encoder("nano").text
+    assert text is not None
+    train = [row for row in biq2021.read(arguments.data / "biq2021") if row.split == "train"]
+    with StageProgress() as progress:
+        rationales = []
+        for number, row in enumerate(train[:RATIONALES]):
+            rationales += [t.reasoning for t in reference_triplets(row, count=1)]
+            progress("rationales", number + 1, RATIONALES)
+        phrases = build_phrases(
+            student.encoder,
+            text,
+            student.preprocess,
+            photographs,
+            rationales,
+            PhrasesConfig(versions=60),
+            seed=arguments.seed,
+            weights_sha256=weights_sha256(student),
+            report=lambda done, count: progress("degrade", done, count),
+        )
+    assert phrases is not None
+    path = write_phrases(phrases, ROOT / "rali" / "builtin")
+    print(f"{path}: {len(phrases.texts)} phrases, {path.stat().st_size / 1e3:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
