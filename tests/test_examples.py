@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import onnxruntime
+import pytest
+from PIL import Image
+
 from rali import Scorer
 from rali.degradations import degrade_folder
+from rali.export import export_image
 from rali.manifest import write_manifest
 from rali.splits import assign_splits
 
@@ -47,3 +53,59 @@ def test_score_your_embeddings(photograph_files: list[Path], tmp_path: Path) -> 
     correlation = re.search(r"SRCC (-?\d\.\d+), PLCC (-?\d\.\d+)", done.stdout)
     assert correlation is not None
     assert float(correlation[1]) > 0
+
+
+# --- without rali ---------------------------------------------------------------------------------
+
+
+HEADER = "onnxruntime_cxx_api.h"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "model_image.onnx"
+    export_image("builtin", path)
+    return path
+
+
+def printed(text: str) -> list[float]:
+    return [float(line.split("\t")[1]) for line in text.splitlines()]
+
+
+def test_python_with_onnxruntime_only(model, photograph_files):
+    pictures = photograph_files[:3]
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "onnxruntime_only.py", model, *pictures],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert printed(done.stdout) == pytest.approx([Scorer()(p) for p in pictures], abs=1e-4)
+
+
+def test_cpp_with_onnxruntime_only(model, photograph_files, tmp_path):
+    places = [Path(os.environ.get("ONNXRUNTIME_INCLUDE", "/usr/include/onnxruntime"))]
+    compiler = shutil.which("c++")
+    headers = next((place for place in places if (place / HEADER).is_file()), None)
+    library = next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so*"), None)
+    if not (compiler and headers and library):
+        pytest.skip(f"no compiler or no {HEADER} here: set ONNXRUNTIME_INCLUDE to its folder")
+    (tmp_path / "libonnxruntime.so").symlink_to(library)
+    (tmp_path / library.name.rpartition(".so")[0]).with_suffix(".so.1").symlink_to(library)
+    subprocess.run(
+        [compiler, "-std=c++17", EXAMPLES / "score.cpp", "-I", headers, "-L", tmp_path,
+         "-l", "onnxruntime", f"-Wl,-rpath,{tmp_path}", "-o", tmp_path / "score"],
+        check=True,
+    )  # fmt: skip
+    pictures = []
+    for path in photograph_files[:3]:
+        pictures.append(tmp_path / f"{path.stem}.ppm")
+        Image.open(path).convert("RGB").save(pictures[-1])
+    score = [str(tmp_path / "score"), str(model)]
+    done = subprocess.run([*score, *pictures], capture_output=True, text=True, check=True)
+    assert printed(done.stdout) == pytest.approx(
+        [Scorer()(p) for p in photograph_files[:3]], abs=1e-4
+    )
+    broken = tmp_path / "broken.ppm"
+    broken.write_bytes(b"P6 100 100 255\nshort")
+    failed = subprocess.run([*score, broken, pictures[0]], capture_output=True, text=True)
+    assert failed.returncode == 1 and "ends too early" in failed.stderr
+    assert len(printed(failed.stdout)) == 1, "the others are scored"

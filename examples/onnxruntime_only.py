@@ -1,0 +1,27 @@
+"""Scores pictures with onnxruntime, numpy and Pillow: rali itself need not be there.
+
+    rali export builtin -o model.onnx --image        # writes model_image.onnx
+    python onnxruntime_only.py model_image.onnx photo.jpg
+
+The model resizes, crops and normalises by itself: it takes RGB bytes of any height and width.
+rali's own reading of files does more: transparency, 16 bits, colour profiles, HEIC.
+"""
+
+import sys
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+
+def main(model: str, pictures: list[str]) -> None:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    for path in pictures:
+        with Image.open(path) as picture:
+            rgb = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+        score, _embedding = session.run(["score", "embedding"], {"image": rgb})
+        print(f"{path}\t{score[0]:.4f}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
