@@ -236,6 +236,9 @@ def score_maps(
     return figure
 
 
+LEAST_SPAN = 0.05  # of a correlation or an accuracy
+
+
 def intervals(
     panels: Mapping[str, Mapping[str, Sequence[float]]],
     *,
@@ -243,6 +246,8 @@ def intervals(
     theme: ThemeName = "light",
 ) -> Figure:
     """One panel per metric: a line per case, its values as dots and their mean as a bar.
+
+    A panel spans `LEAST_SPAN` at least, so that next to nothing does not look like much.
 
     Args:
         panels: {metric: {case: [a value per seed]}}.
@@ -262,6 +267,9 @@ def intervals(
             axes.scatter(values, [place] * len(values), s=26, color=colours.series[0], alpha=0.7)
         axes.set_yticks(range(len(cases)), list(cases) if not index else [""] * len(cases))
         axes.set_ylim(len(cases) - 0.5, -0.5)
+        low, high = axes.get_xlim()
+        short = max(0.0, LEAST_SPAN - (high - low)) / 2
+        axes.set_xlim(low - short, high + short)
         axes.xaxis.set_major_locator(MaxNLocator(5))
     return figure
 

@@ -260,16 +260,17 @@ def write_results(config: SweepConfig, jobs: Sequence[Job], folder: str | Path) 
         table.writerow(["case", "metric", "seeds", "mean", "sd", "published"])
         for case, metrics in found.items():
             for metric, values in metrics.items():
-                known = config.published.get(case, {}).get(metric, "")
-                table.writerow([case, metric, len(values), *_mean_sd(values), known])
-    names = [metric.upper() for metric in config.metrics]
-    header = ["case", *names, *(f"{name}, published" for name in names if config.published)]
+                paper = config.published.get(case, {}).get(metric, "")
+                table.writerow([case, metric, len(values), *_mean_sd(values), paper])
+    known = [
+        m for m in config.metrics if any(m in printed for printed in config.published.values())
+    ]
+    header = ["case", *map(_title, config.metrics), *(f"{_title(m)}, published" for m in known)]
     rows = [header, ["---", *["---:"] * (len(header) - 1)]]
     for case in config.cases:
         cells = [_cell(found.get(case, {}).get(metric)) for metric in config.metrics]
-        if config.published:
-            printed = config.published.get(case, {})
-            cells += [f"{printed[m]:.3f}" if m in printed else "–" for m in config.metrics]
+        printed = config.published.get(case, {})
+        cells += [f"{printed[m]:.3f}" if m in printed else "–" for m in known]
         rows.append([case, *cells])
     seeds = ", ".join(map(str, config.seeds))
     shown = "Means ± standard deviations of seeds" if len(config.seeds) > 1 else "One seed,"
@@ -288,7 +289,7 @@ def write_results(config: SweepConfig, jobs: Sequence[Job], folder: str | Path) 
         save_png(
             intervals(
                 {
-                    metric.upper(): {
+                    _title(metric): {
                         case: values[metric] for case, values in found.items() if metric in values
                     }
                     for metric in config.metrics
@@ -298,6 +299,13 @@ def write_results(config: SweepConfig, jobs: Sequence[Job], folder: str | Path) 
             folder / "sweep.png",
         )
     return text
+
+
+def _title(metric: str) -> str:
+    """As tables write it: "SRCC", "biq2021 SRCC", "class"."""
+    column, _, name = metric.rpartition("/")
+    name = name.upper() if name in ("plcc", "srcc") else name
+    return f"{column} {name}".strip()
 
 
 def _machine() -> str:

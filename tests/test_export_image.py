@@ -116,7 +116,7 @@ def test_what_cannot_be_joined_is_a_sentence(photographs, tmp_path) -> None:
 
 
 def test_command(monkeypatch, capsys, tmp_path, photograph_files) -> None:
-    typed = ["rali", "export", "builtin", "--image", "--picture", photograph_files[0]]
+    typed = ["rali", "export", "builtin", "--image", "--pictures", photograph_files[0]]
     monkeypatch.setattr(sys, "argv", [*map(str, typed), "-o", str(tmp_path / "m.onnx")])
     with pytest.raises(SystemExit) as stop:
         main()
