@@ -68,7 +68,7 @@ def with_image(model: onnx.ModelProto, preprocess: Preprocess) -> onnx.ModelProt
     if opset < OPSET:
         raise InputError(f"the ONNX file is of opset {opset}; resizing needs {OPSET} or newer.")
     graph = Graph("image")
-    _normalise(graph, preprocess)
+    normalise(graph, preprocess)
     nodes = [*graph.nodes, *model.graph.node]
     del model.graph.node[:], model.graph.input[:]
     model.graph.node.extend(nodes)
@@ -81,7 +81,7 @@ def with_image(model: onnx.ModelProto, preprocess: Preprocess) -> onnx.ModelProt
     return model
 
 
-def _normalise(graph: Graph, preprocess: Preprocess) -> None:
+def normalise(graph: Graph, preprocess: Preprocess) -> None:
     """`image` uint8 [H, W, 3] → `pixel_values` float32 [1, 3, S, S], as `Preprocess` does."""
     mean, std = np.array(preprocess.mean, np.float32), np.array(preprocess.std, np.float32)
     unit = resize(graph, preprocess).to(TensorProto.FLOAT) / np.float32(255)

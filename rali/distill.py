@@ -1,9 +1,9 @@
 """RALI from end to end: manifest and rationales in, a scoring model folder out.
 
-align → embed → compress → bases → fit (→ finetune), in that order, into one run folder. What takes
-long (texts, align, embed, finetune) leaves its result with a fingerprint of everything it depends
-on, so the same command started again does only what is missing, and a changed setting redoes only
-what it touches; the others take a second and are always done.
+align → embed → compress → bases → fit (→ finetune) → phrases, in that order, into one run folder.
+What takes long (texts, align, embed, finetune, phrases) leaves its result with a fingerprint of
+everything it depends on, so the same command started again does only what is missing, and a changed
+setting redoes only what it touches; the others take a second and are always done.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from .fit import FitConfig, fit_scores
 from .images import PictureBatches
 from .intervals import FILE as INTERVAL
 from .manifest import Row
+from .phrases import PhrasesConfig
 from .progress import Report
 from .run_folder import RunFolder
-from .stages import align_stage, embed_stage, finetune_stage, rationales_of
+from .stages import align_stage, embed_stage, finetune_stage, phrases_stage, rationales_of
 from .student import Student, StudentConfig
 from .triplets import Triplet
 
@@ -49,6 +50,7 @@ class DistillConfig:
             small encoders, which take less time for a picture than reading it does.
         align, compress, bases, fit: the four steps.
         finetune: a fifth one beyond the paper, off by default.
+        phrases: the words that explain a score.
     """
 
     encoder: str = "ViT-L-14-336-quickgelu"
@@ -61,6 +63,7 @@ class DistillConfig:
     bases: BasesConfig = field(default_factory=BasesConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    phrases: PhrasesConfig = field(default_factory=PhrasesConfig)
 
     def __post_init__(self) -> None:
         if self.views not in (1, 2):
@@ -188,6 +191,11 @@ def distill(
     (run.folder / "model" / "onnx" / "model.onnx").unlink(missing_ok=True)
     (run.folder / "model" / INTERVAL).unlink(missing_ok=True)
     student.save_pretrained(run.folder / "model")
+    if encoder.text is not None:
+        rationales = [own[0].reasoning for own in chosen]
+        phrases_stage(
+            run, student, encoder.text, train, rationales, config.phrases, config.seed, say
+        )
     return student
 
 

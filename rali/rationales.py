@@ -107,7 +107,7 @@ QUALITY: tuple[tuple[str, ...], ...] = (
     ("very good", "of very high quality", "impressive"),
     ("excellent", "outstanding", "close to perfect"),
 )
-_EFFECTS: dict[str, tuple[str, ...]] = {
+EFFECTS: dict[str, tuple[str, ...]] = {
     "blur": ("a {how} blur that softens edges", "{how} blurring of the whole frame"),
     "noise": ("{how} random noise over all surfaces", "{how} colour noise"),
     "compression": (
@@ -306,7 +306,7 @@ def _known(distortion: str | None, severity: int | None, rng: random.Random) -> 
             )
         )
     how = SEVERITY_NAMES[severity] if severity else "visible"
-    effect = rng.choice(_EFFECTS[distortion]).format(how=how)
+    effect = rng.choice(EFFECTS[distortion]).format(how=how)
     return rng.choice(
         (
             f"The main problem is {effect}.",

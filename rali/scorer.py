@@ -12,10 +12,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -23,6 +24,10 @@ from .errors import InputError, PictureError
 from .hub import download, is_hub_id
 from .pictures import Source, find_pictures, open_picture
 from .preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from .explain import Phrases, Reason
+    from .heatmap import Heatmap
 
 _PREPROCESS = ("size", "mean", "std", "interpolation", "resize_mode")
 
@@ -70,6 +75,7 @@ class Scorer:
         for name, value in (("batch_size", batch_size), ("threads", threads)):
             if value is not None and value < 1:
                 raise InputError(f"{name} must be 1 or more, got {value}.")
+        self.model = model
         self.path = find_model(model, precision)
         self.threads = threads or available_cores()
         self._session = _open_session(self.path, providers, self.threads)
@@ -117,10 +123,7 @@ class Scorer:
         if (single and not _is_many(sources)) or not isinstance(sources, Iterable):
             raise InputError("score_many takes several pictures; for a single one give [picture].")
         for source, output, error in self._run(sources):
-            score = None if output is None else float(output[0])
-            if score is not None and not np.isfinite(score):
-                score, error = None, f"The model gave {output[0]}, which is no score."
-            yield Result(source, score, error)
+            yield _result(source, output, error)
 
     def embed(self, pictures: Any) -> np.ndarray:
         """The encoder's output before PCA, not normalised: float32 [n, D] (one picture: n = 1).
@@ -147,6 +150,61 @@ class Scorer:
         ]
         scores, embeddings = zip(*outputs, strict=True)
         return np.concatenate(scores), np.concatenate(embeddings)
+
+    def explain(self, picture: Source, top: int = 3) -> list[Reason]:
+        """Why it scores so: the phrases that are the likeliest to be said, the likeliest first.
+
+            Scorer().explain("photo.jpg")[0]  # Reason("serious blurring of the whole frame", …)
+
+        Args:
+            top: so many phrases, no two of which mean the same.
+
+        Raises:
+            PictureError: the picture cannot be read.
+            InputError: the model has no table of phrases, or that of another model.
+        """
+        return self.phrases.rank(self.embed(picture)[0], top)
+
+    def explain_many(
+        self, sources: Iterable[Any], top: int = 3
+    ) -> Iterator[tuple[Result, list[Reason]]]:
+        """`score_many`'s results with `explain`'s reasons, none where there is no score."""
+        phrases = self.phrases
+        for source, output, error in self._run(sources):
+            result = _result(source, output, error)
+            yield result, [] if result.score is None else phrases.rank(output[1], top)
+
+    @cached_property
+    def phrases(self) -> Phrases:
+        """The model's table, from which explanations come."""
+        from .explain import read_phrases
+
+        found = read_phrases(self.model)
+        own = self.metadata.get("weights_sha256", "")
+        if found.weights_sha256 and own and found.weights_sha256 != own:
+            raise InputError(
+                f"The phrases of {self.model} are another model's. Type: rali distill MANIFEST -o "
+                "RUN, as it was made with, and take both files from RUN/model."
+            )
+        return found
+
+    def map(self, picture: Source) -> Heatmap:
+        """Where it is good and where bad: scores of overlapping windows, with an overlay.
+
+            Scorer().map("photo.jpg").overlay().save("map.png")
+
+        Raises:
+            PictureError: the picture cannot be read.
+        """
+        from .heatmap import Heatmap, windows
+
+        rgb = open_picture(picture)
+        centres, inputs = windows(rgb, self.preprocess)
+        scores: list[float] = []
+        while batch := list(islice(inputs, self.batch_size)):
+            scores += self.run(np.stack(batch))[0].tolist()
+        grid = np.array(scores).reshape(len(centres[0]), len(centres[1]))
+        return Heatmap(grid, centres, rgb)
 
     def _all(self, sources: Iterable[Any]) -> np.ndarray:
         scores: list[float] = []
@@ -216,6 +274,13 @@ def _is_many(pictures: Any) -> bool:
     return isinstance(pictures, list | tuple) or (
         isinstance(pictures, np.ndarray) and pictures.ndim == 4
     )
+
+
+def _result(source: Any, output: Any, error: str | None) -> Result:
+    score = None if output is None else float(output[0])
+    if score is not None and not np.isfinite(score):
+        score, error = None, f"The model gave {output[0]}, which is no score."
+    return Result(source, score, error)
 
 
 def _named(index: int, source: Any, error: str | None) -> str:

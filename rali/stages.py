@@ -16,12 +16,15 @@ import torch
 from torch import Tensor
 
 from .align import AlignConfig, align
-from .encoders import Encoder
+from .encoders import Encoder, TextTower
 from .errors import InputError
+from .explain import FILE as PHRASES
+from .explain import write_phrases
 from .files import replace_atomically
 from .finetune import FinetuneConfig, finetune
 from .images import PictureBatches, embed
 from .manifest import Row
+from .phrases import PhrasesConfig, best_photographs, build_phrases
 from .progress import Report
 from .run_folder import RunFolder, file_marks, fingerprint
 from .student import Student, weights_sha256
@@ -185,6 +188,42 @@ def finetune_stage(
         )
         _save(file, student.state_dict())
     checkpoint.unlink(missing_ok=True)
+
+
+def phrases_stage(
+    run: RunFolder,
+    student: Student,
+    text: TextTower,
+    rows: Sequence[Row],
+    rationales: Sequence[str],
+    config: PhrasesConfig,
+    seed: int,
+    say: Report,
+) -> None:
+    """Leave the student's table of phrases in the model folder, where there can be one."""
+    photographs = best_photographs(rows, config.photographs)
+    own = weights_sha256(student)
+    mark = fingerprint(
+        file_marks(photographs), own, weights_sha256(text.model), rationales, asdict(config), seed
+    )
+    file = run.folder / "model" / PHRASES
+    if run.done("phrases", mark) and file.is_file():
+        return
+    file.unlink(missing_ok=True)  # another student's
+    with run.timed("phrases", mark):
+        phrases = build_phrases(
+            student.encoder,
+            text,
+            student.preprocess,
+            photographs,
+            rationales,
+            config,
+            seed=seed,
+            weights_sha256=own,
+            report=lambda done, count: say("phrases", done, count, None),
+        )
+        if phrases is not None:
+            write_phrases(phrases, file.parent)
 
 
 def embed_stage(

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from . import __version__
 from .encoders import image_tower
 from .errors import InputError
+from .explain import FILE as PHRASES
 from .files import replace_atomically
 from .fit import score_from_bases
 from .hub import download, is_hub_id
@@ -205,7 +206,7 @@ class Student(nn.Module):
         Args:
             repo_id: owner/name; made if it is not there.
             onnx: the file that `rali export` wrote, which `Scorer(repo_id)` loads. What `rali
-                calibrate` left in its model's folder goes with it.
+                calibrate` left in its model's folder goes with it, and the table of phrases.
         """
         from huggingface_hub import HfApi
 
@@ -215,9 +216,10 @@ class Student(nn.Module):
             folder = self.save_pretrained(temporary, name=repo_id)
             (folder / "onnx").mkdir()
             shutil.copyfile(onnx, folder / "onnx" / "model.onnx")
-            interval = Path(onnx).parent.parent / INTERVAL
-            if interval.is_file():
-                shutil.copyfile(interval, folder / INTERVAL)
+            for name in (INTERVAL, PHRASES):
+                beside = Path(onnx).parent.parent / name
+                if beside.is_file():
+                    shutil.copyfile(beside, folder / name)
             return str(api.upload_folder(repo_id=repo_id, folder_path=folder))
 
 

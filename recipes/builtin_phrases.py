@@ -3,8 +3,9 @@
     python recipes/builtin_phrases.py --data DIR
 
 DIR holds `pristine/` (photographs without visible faults, of which Kodak's are left out, because
-explanations are measured on them) and `biq2021/`, whose train split the model was aligned with:
-from its reference rationales come the teacher's sentences. Run it after recipes/make_builtin.py.
+explanations are measured on them) and `biq2021/`, of whose train split the best photograph of each
+of 400 scenes is taken, and the reference rationales of 300 are searched for sentences. Run it after
+recipes/make_builtin.py.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from rali import Student
 from rali.encoders import load_encoder
 from rali.explain import write_phrases
 from rali.importers import biq2021
-from rali.phrases import PhrasesConfig, build_phrases
+from rali.phrases import PhrasesConfig, best_photographs, build_phrases
 from rali.progress import StageProgress
 from rali.reference import reference_triplets
 from rali.student import weights_sha256
 
 ROOT = Path(__file__).parent.parent
-RATIONALES = 300
+RATIONALES, SCENES = 300, 400
 
 
 def main() -> None:
@@ -39,6 +40,7 @@ def main() -> None:
     text = load_encoder("nano").text
     assert text is not None
     train = [row for row in biq2021.read(arguments.data / "biq2021") if row.split == "train"]
+    best = best_photographs(train, SCENES)
     with StageProgress() as progress:
         rationales = []
         for number, row in enumerate(train[:RATIONALES]):
@@ -48,9 +50,9 @@ def main() -> None:
             student.encoder,
             text,
             student.preprocess,
-            photographs,
+            [*photographs, *best],
             rationales,
-            PhrasesConfig(versions=60),
+            PhrasesConfig(photographs=1000, pictures=12000),
             seed=arguments.seed,
             weights_sha256=weights_sha256(student),
             report=lambda done, count: progress("degrade", done, count),

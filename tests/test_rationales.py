@@ -11,7 +11,7 @@ import pytest
 from rali.degradations import DISTORTIONS, SEVERITY_NAMES, degrade, degraded_score
 from rali.errors import InputError
 from rali.measures import Measures, measure
-from rali.rationales import _EFFECTS, _GRADES, CUTS, QUALITY, quality_phrase, write_rationales
+from rali.rationales import _GRADES, CUTS, EFFECTS, QUALITY, quality_phrase, write_rationales
 
 ORDINARY = Measures(
     luminance=120,
@@ -67,7 +67,7 @@ def test_clipping_is_named_where_it_is() -> None:
 @pytest.mark.parametrize("severity", [1, 3, 5])
 def test_the_distortion_is_named_with_its_severity(name: str, severity: int) -> None:
     how = SEVERITY_NAMES[severity]
-    effects = [effect.format(how=how) for effect in _EFFECTS[name]]
+    effects = [effect.format(how=how) for effect in EFFECTS[name]]
     others = [word for word in SEVERITY_NAMES[3:] if word != how]
     for text in write_rationales(score=None, distortion=name, severity=severity, count=6):
         assert any(effect in text for effect in effects), text

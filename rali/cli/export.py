@@ -58,6 +58,22 @@ def export(
             help="Also write model_image.onnx, which resizes pictures of any size itself.",
         ),
     ] = False,
+    web: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            help="Folder to write a page into that scores pictures in the browser, by the ONNX "
+            "file that MODEL has or is; no other file is written.",
+        ),
+    ] = None,
+    onnxruntime_web: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            help="npm's package of that name for --web, as a .tgz or unpacked.",
+            show_default="npm fetches it",
+        ),
+    ] = None,
 ) -> None:
     """Write a model as one ONNX file and compare its scores with torch's.
 
@@ -65,6 +81,13 @@ def export(
 
     Example: rali export runs/mine/model --precision int8 --pictures photos/
     """
+    if web is not None:
+        from rali.export.web import export_web
+
+        page = export_web(model, web, onnxruntime_web, precision=precision)
+        typer.echo(f"{page}: to see it, type: python -m http.server --directory {web}")
+        return
+
     from rali.export import export_checked, export_image, export_ort
     from rali.export.check import Gate
     from rali.student import Student

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,11 @@ from rali.cli._output import check_writable, csv_text
 from rali.errors import InputError, require
 from rali.files import replace_atomically
 
+if TYPE_CHECKING:
+    from rali.scorer import Scorer
+
 COLUMNS = ("image", "score", "error")
+TEXTS = ("image", "why", "error")  # columns of text; the others hold numbers
 
 
 class Format(StrEnum):
@@ -56,6 +60,18 @@ def score(
             show_default="none",
         ),
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also say why: the three likeliest phrases.")
+    ] = False,
+    maps: Annotated[
+        Path | None,
+        typer.Option(
+            "--map",
+            file_okay=False,
+            help="Folder to draw maps into that show where a picture is good and where bad.",
+            show_default="none",
+        ),
+    ] = None,
     precision: Annotated[
         str, typer.Option(help="Which of the model's files: fp32, fp16, int8 or int8-dynamic.")
     ] = "fp32",
@@ -86,16 +102,26 @@ def score(
         raise InputError(f"There are no pictures in {', '.join(map(str, paths))}{hint}.")
     scorer = Scorer(model, precision=precision, batch_size=batch_size)
     bounds = _bounds(model, interval)
-    columns = COLUMNS if bounds is None else (*COLUMNS[:2], "low", "high", COLUMNS[2])
+    more = (() if bounds is None else ("low", "high")) + (("why",) if explain else ())
+    columns = (*COLUMNS[:2], *more, COLUMNS[2])
+    draw = None if maps is None else _drawing(scorer, maps)
+    results = (
+        scorer.explain_many(pictures)
+        if explain
+        else ((result, []) for result in scorer.score_many(pictures))
+    )
     rows: list[Row] = []
     try:
         with scoring_bar() as progress:
-            for result in scorer.score_many(pictures):
+            for result, reasons in results:
                 number = None if result.score is None else round(result.score, 6)
                 # Names that are not valid UTF-8 must not stop the report.
                 name = os.fsencode(result.source).decode("utf-8", "replace")
                 between = () if bounds is None else bounds(number)
-                rows.append((name, number, *between, result.error))
+                why = ("; ".join(f"{r.meaning} {r.probability:.0%} ({r.phrase})" for r in reasons),)
+                rows.append((name, number, *between, *(why if explain else ()), result.error))
+                if draw and number is not None:
+                    draw(result.source)
                 progress(len(rows), len(pictures))
     except KeyboardInterrupt:
         _write(columns, rows, chosen, output)
@@ -127,6 +153,23 @@ def _bounds(
         return round(low, 6), round(high, 6)
 
     return around
+
+
+def _drawing(scorer: Scorer, folder: Path) -> Callable[[Path], None]:
+    """What draws a picture's map into the folder, as PNG under the picture's name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    used: set[str] = set()
+
+    def draw(picture: Path) -> None:
+        name, count = picture.stem, 1
+        while name in used:
+            count += 1
+            name = f"{picture.stem}-{count}"
+        used.add(name)
+        overlay = scorer.map(picture).overlay()
+        replace_atomically(folder / f"{name}.png", lambda path: overlay.save(path, "PNG"))
+
+    return draw
 
 
 def _format(given: Format | None, output: Path | None) -> Format:
@@ -183,7 +226,7 @@ def _show_table(columns: tuple[str, ...], rows: list[Row]) -> None:
     shown = columns if failed else columns[:-1]
     table = Table()
     for column in shown:
-        if column in ("image", "error"):
+        if column in TEXTS:
             table.add_column(column, overflow="fold", style="red" if column == "error" else None)
         else:
             table.add_column(column, justify="right", no_wrap=True)
@@ -197,7 +240,7 @@ def _write_parquet(columns: tuple[str, ...], rows: list[Row], path: Path) -> Non
     from pyarrow import parquet
 
     arrays = [
-        pa.array(list(values), pa.string() if column in ("image", "error") else pa.float64())
+        pa.array(list(values), pa.string() if column in TEXTS else pa.float64())
         for column, values in zip(columns, zip(*rows, strict=True), strict=True)
     ]
     parquet.write_table(pa.table(dict(zip(columns, arrays, strict=True))), path)

@@ -1,0 +1,78 @@
+/* The two graphs: prepare.onnx (image → pixel_values) and model.onnx (→ score, embedding). */
+
+const HERE = import.meta.url;
+const MOST_THREADS = 8;
+const TOLERANCE = 0.02; // of the check picture's score, between Python and a graphics card
+
+/** Opens the model on WebGPU if that is there and computes what Python does, else on WebAssembly. */
+export async function openModel(check, { backend, threads }) {
+  const several = threads || Math.min(navigator.hardwareConcurrency, MOST_THREADS);
+  threads = self.crossOriginIsolated ? several : 1;
+  // Always WebAssembly: Pillow's pixels are sums of whole numbers, which it makes without error.
+  const prepare = await openGraph("prepare.onnx", "wasm", threads);
+  if (backend !== "wasm" && (await navigator.gpu?.requestAdapter())) {
+    try {
+      const model = new Model(prepare, await openGraph("model.onnx", "webgpu", 1), "webgpu", threads);
+      if ((await model.check(check)) <= TOLERANCE) return model;
+      console.warn(`WebGPU is off by ${model.off} on the check picture.`);
+    } catch (error) {
+      console.warn("WebGPU failed:", error);
+    }
+  }
+  const model = new Model(prepare, await openGraph("model.onnx", "wasm", threads), "wasm", threads);
+  await model.check(check);
+  return model;
+}
+
+/** Each backend is a build of ONNX Runtime of its own. */
+async function openGraph(file, backend, threads) {
+  const ort = await import(`./ort/ort.${backend}.min.mjs`);
+  Object.assign(ort.env.wasm, { wasmPaths: new URL("ort/", HERE).href, numThreads: threads });
+  const session = await ort.InferenceSession.create(new URL(file, HERE).href, {
+    executionProviders: [backend],
+    logSeverityLevel: 3,
+  });
+  return {
+    /** One input, {name: [type, data, shape]} → the outputs by name. */
+    run(input) {
+      const tensor = ([name, values]) => [name, new ort.Tensor(...values)];
+      return session.run(Object.fromEntries(Object.entries(input).map(tensor)));
+    },
+  };
+}
+
+class Model {
+  constructor(prepare, graph, backend, threads) {
+    Object.assign(this, { prepare, graph, backend, threads });
+  }
+
+  /** {rgb: uint8 [height · width · 3], width, height} → {score, embedding}. */
+  async run({ rgb, width, height }) {
+    const image = ["uint8", rgb, [height, width, 3]];
+    const { pixel_values } = await this.prepare.run({ image });
+    const pixels = ["float32", pixel_values.data, pixel_values.dims];
+    const { score, embedding } = await this.graph.run({ pixel_values: pixels });
+    if (!Number.isFinite(score.data[0])) {
+      throw new Error(`The model gave ${score.data[0]}, which is no score.`);
+    }
+    return { score: score.data[0], embedding: embedding.data };
+  }
+
+  /** How far this browser is off on a picture whose score Python has told; kept as `off`. */
+  async check({ shape, score }) {
+    this.off = Math.abs((await this.run(checkPicture(shape))).score - score);
+    return this.off;
+  }
+}
+
+/** As `check_picture` of rali.export.web makes it: value (5y + 3x + 60c) mod 256. */
+function checkPicture([height, width, channels]) {
+  const rgb = new Uint8Array(height * width * channels);
+  let place = 0;
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      for (let c = 0; c < channels; c++) rgb[place++] = 5 * y + 3 * x + 60 * c; // modulo 256
+    }
+  }
+  return { rgb, width, height };
+}

@@ -1,0 +1,217 @@
+/* The page: takes files, lets the worker score one after the other, and shows what it says. */
+import { csv } from "./csv.js";
+import { droppedFiles } from "./files.js";
+import { addRow, clearTable, fillRow, removeRow, setUpTable, tableResults } from "./table.js";
+import { showWhere } from "./where.js";
+
+const find = (name) => document.querySelector(`#${name}`);
+const options = new URLSearchParams(location.search); // ?backend=wasm and ?threads=1, to compare
+const BACKENDS = { webgpu: "WebGPU", wasm: "WebAssembly" };
+const FEW = 5; // so many results are read out one by one, of more only that they are there
+
+const MOST_WAIT = 5000; // for the service worker, in milliseconds
+
+const queue = []; // {row, file}
+let told; // model.json
+let running = false;
+let [done, total, failed] = [0, 0, 0]; // since the queue was last empty
+
+await isolate();
+const ask = startWorker();
+try {
+  await start();
+} catch (error) {
+  say(`The model cannot be loaded: ${error.message}`);
+  throw error;
+}
+
+async function start() {
+  say("Loading the model…");
+  told = await (await fetch("model.json")).json();
+  const wanted = { backend: options.get("backend"), threads: Number(options.get("threads")) };
+  const { backend, threads, off } = await ask("load", { told, wanted });
+  setUpTable({ range: told.score_range, onWhere: (file) => showWhere(file, ask, told.size) });
+  listen();
+  explainColumns();
+  const with_ = backend === "wasm" ? ` × ${threads} thread${threads > 1 ? "s" : ""}` : "";
+  find("model").textContent = `Model: ${told.name}, rali ${told.rali_version}.`;
+  find("backend").textContent = `Computes with ${BACKENDS[backend]}${with_}.`;
+  const warning = ` This browser is off by ${off.toFixed(2)} on the picture it was checked with.`;
+  say(`Ready.${off > 0.02 ? warning : ""}`);
+  document.body.dataset.state = "ready";
+  find("files").disabled = false;
+}
+
+function listen() {
+  const input = find("files");
+  input.addEventListener("change", () => {
+    add([...input.files]);
+    input.value = ""; // so that the same file may be chosen again
+  });
+  addEventListener("dragover", (event) => {
+    event.preventDefault();
+    find("drop").classList.add("over");
+  });
+  addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) find("drop").classList.remove("over");
+  });
+  addEventListener("drop", async (event) => {
+    event.preventDefault();
+    find("drop").classList.remove("over");
+    add(await droppedFiles(event.dataTransfer));
+  });
+  addEventListener("paste", (event) => add([...event.clipboardData.files]));
+  find("stop").addEventListener("click", stop);
+  find("clear").addEventListener("click", clear);
+  find("copy").addEventListener("click", copy);
+  find("download").addEventListener("click", download);
+}
+
+function explainColumns() {
+  find("why-note").hidden = !told.phrases;
+  if (!told.interval) return;
+  find("interval-note").hidden = false;
+  find("interval-note").textContent =
+    `Below each score: between which scores people's lies in ${100 * told.interval.level} of 100 ` +
+    `pictures like those the model was calibrated on.`;
+}
+
+function add(files) {
+  if (!files.length) return;
+  find("results").hidden = false;
+  for (const file of files) queue.push({ row: addRow(file), file });
+  total += files.length;
+  if (!running) work();
+}
+
+async function work() {
+  running = true;
+  find("running").hidden = false;
+  say("Scoring…");
+  while (queue.length) {
+    showProgress();
+    const { row, file } = queue.shift();
+    const result = await scored(file);
+    if (row.isConnected) fillRow(row, file, result);
+    done++;
+    failed += result.error !== undefined;
+    if (total <= FEW) say(spoken(result));
+  }
+  running = false;
+  find("running").hidden = true;
+  if (total > FEW) say(summary());
+  done = total = failed = 0;
+}
+
+/** What `rali score` has in a row, and what the table shows beside it. */
+async function scored(file) {
+  const image = file.webkitRelativePath || file.name;
+  try {
+    const result = await ask("score", { file });
+    return { image, ...result, ...around(result.score) };
+  } catch (error) {
+    return { image, error: error.message };
+  }
+}
+
+function around(score) {
+  if (!told.interval) return {};
+  const { radius, score_range } = told.interval;
+  const [lowest, highest] = score_range;
+  return { low: Math.max(lowest, score - radius), high: Math.min(highest, score + radius) };
+}
+
+function stop() {
+  for (const { row } of queue.splice(0)) {
+    removeRow(row);
+    total--;
+  }
+}
+
+function clear() {
+  stop();
+  clearTable();
+  find("results").hidden = true;
+  say("Cleared.");
+  find("files").focus();
+}
+
+async function copy() {
+  try {
+    await navigator.clipboard.writeText(csv(tableResults(), told.interval));
+    say("The CSV is copied.");
+  } catch {
+    say("The browser does not let this page copy; download the CSV instead.");
+  }
+}
+
+function download() {
+  const link = document.createElement("a");
+  const file = new Blob([csv(tableResults(), told.interval)], { type: "text/csv" });
+  link.href = URL.createObjectURL(file);
+  link.download = "scores.csv";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+function showProgress() {
+  find("progress").max = total;
+  find("progress").value = done;
+  find("count").textContent = `${done} of ${total}`;
+}
+
+function spoken({ image, score, low, high, reasons, error }) {
+  if (error !== undefined) return `${image}: no score. ${error}`;
+  const between = low === undefined ? "" : `, between ${low.toFixed(2)} and ${high.toFixed(2)}`;
+  const why = reasons.length ? `: ${reasons[0].phrase}` : "";
+  return `${image}: ${score.toFixed(2)}${between}${why}.`;
+}
+
+function summary() {
+  const scored = done - failed;
+  const pictures = `${scored} picture${scored === 1 ? "" : "s"} scored`;
+  return failed ? `${pictures}, ${failed} without a score.` : `${pictures}.`;
+}
+
+function say(text) {
+  find("status").textContent = text;
+}
+
+/** `ask(task, given)` puts a task to the worker and resolves to what it answers. */
+function startWorker() {
+  const worker = new Worker("worker.js", { type: "module" });
+  const waiting = new Map();
+  let count = 0;
+  worker.onmessage = ({ data: { id, result, error } }) => {
+    const { resolve, reject } = waiting.get(id);
+    waiting.delete(id);
+    if (error === undefined) resolve(result);
+    else reject(new Error(error));
+  };
+  worker.onerror = ({ message }) => {
+    for (const { reject } of waiting.values()) reject(new Error(message || "the worker stopped"));
+    waiting.clear();
+  };
+  return (task, given) =>
+    new Promise((resolve, reject) => {
+      waiting.set(++count, { resolve, reject });
+      worker.postMessage({ id: count, task, given });
+    });
+}
+
+/** Lets isolate.js add the headers that threads need, for which the page is loaded once more. */
+async function isolate() {
+  if (crossOriginIsolated || !navigator.serviceWorker) return sessionStorage.removeItem("isolating");
+  if (sessionStorage.getItem("isolating")) return; // it did not help
+  const late = new Promise((_, reject) => setTimeout(reject, MOST_WAIT, "it does not start"));
+  try {
+    await navigator.serviceWorker.register("isolate.js");
+    await Promise.race([navigator.serviceWorker.ready, late]);
+  } catch (error) {
+    console.warn("Without a service worker the model runs on one thread:", error);
+    return;
+  }
+  sessionStorage.setItem("isolating", "yes");
+  location.reload();
+  await new Promise(() => {}); // until it is
+}

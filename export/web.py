@@ -1,0 +1,200 @@
+"""A model in, a folder with a page out: the browser scores pictures, and they never leave it.
+
+The page (`page/`) is plain HTML, CSS and ES modules, served as static files. Beside it are put
+`prepare.onnx` (image uint8 [H, W, 3] → pixel_values, Pillow's pixels), the model, `model.json` with
+what else the page needs of it, and ONNX Runtime's own build for browsers.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import tarfile
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto, TensorProto, external_data_helper, helper
+
+from rali import Scorer, __version__
+from rali.errors import InputError
+from rali.explain import find_phrases, read_phrases
+from rali.files import replace_atomically
+from rali.intervals import has_interval, read_interval
+from rali.preprocess import Preprocess
+
+from .graph import Graph
+from .image import normalise
+from .resize import IMAGE, OPSET
+
+LEVEL = 0.9  # of the intervals
+RUNTIME = "onnxruntime-web@1.30.0"  # npm's name of what the page was tried with
+RUNTIME_FILES = (
+    "ort.wasm.min.mjs",
+    "ort-wasm-simd-threaded.mjs",
+    "ort-wasm-simd-threaded.wasm",
+    "ort.webgpu.min.mjs",
+    "ort-wasm-simd-threaded.asyncify.mjs",
+    "ort-wasm-simd-threaded.asyncify.wasm",
+)
+_PAGE = Path(__file__).parent / "page"
+
+
+def export_web(
+    model: str | Path,
+    folder: str | Path,
+    runtime: str | Path | None = None,
+    *,
+    precision: str = "fp32",
+) -> Path:
+    """Write the page into `folder` and return its `index.html`; other files there stay.
+
+    Args:
+        model: what `Scorer` takes. Its intervals and phrases come along if it has them.
+        folder: made if it is not there.
+        runtime: npm's package onnxruntime-web, as a `.tgz` or unpacked; by default npm fetches it.
+        precision: of the model's file, as `Scorer` takes it.
+
+    Raises:
+        InputError: there is no such model, it is not of one ONNX file, or npm's package cannot be
+            had.
+    """
+    scorer, folder = Scorer(model, precision=precision), Path(folder)
+    _refuse_several_files(scorer.path)
+    files = {path.name: path.read_bytes() for path in _PAGE.iterdir()}
+    files |= {f"ort/{name}": data for name, data in _runtime(runtime).items()}
+    files["ort/LICENSE"] = files.pop("ort-LICENSE")
+    files["prepare.onnx"] = prepare_model(scorer.preprocess).SerializeToString()
+    files["model.onnx"] = scorer.path.read_bytes()
+    files["model.json"] = json.dumps(describe(model, scorer), ensure_ascii=False).encode()
+    for name in sorted(files, key=lambda name: name == "index.html"):  # itself last
+        replace_atomically(folder / name, partial(Path.write_bytes, data=files[name]))
+    return folder / "index.html"
+
+
+def prepare_model(preprocess: Preprocess) -> ModelProto:
+    """A model from `image` uint8 [H, W, 3], of any size, to `pixel_values` float32 [1, 3, S, S]."""
+    graph, size = Graph("prepare"), preprocess.size
+    normalise(graph, preprocess)
+    output = helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, [1, 3, size, size])
+    opsets = [helper.make_opsetid("", OPSET)]
+    return helper.make_model(
+        helper.make_graph(graph.nodes, "prepare", [IMAGE], [output], graph.constants),
+        opset_imports=opsets,
+        ir_version=helper.find_min_ir_version_for(opsets),
+    )
+
+
+def describe(model: str | Path, scorer: Scorer) -> dict[str, Any]:
+    """What the page needs beside the model's file; arrays are base64 of little-endian float32."""
+    return {
+        "name": str(model) if str(model) == "builtin" else Path(model).resolve().name,
+        "rali_version": __version__,
+        "size": scorer.preprocess.size,
+        "score_range": scorer.score_range,
+        "interval": _interval(model),
+        "phrases": _phrases(model, scorer),
+        "check": {"shape": CHECK_SHAPE, "score": scorer(check_picture())},
+    }
+
+
+CHECK_SHAPE = (160, 240, 3)
+
+
+def check_picture() -> np.ndarray:
+    """What page and Python must score alike, uint8 [H, W, 3]: value (5y + 3x + 60c) mod 256."""
+    y, x, c = np.indices(CHECK_SHAPE)
+    return ((5 * y + 3 * x + 60 * c) % 256).astype(np.uint8)
+
+
+def _interval(model: str | Path) -> dict[str, Any] | None:
+    if not has_interval(model):
+        return None
+    interval = read_interval(model)
+    return {
+        "level": LEVEL,
+        "radius": interval.radius(LEVEL),
+        "score_range": interval.score_range,
+        "source": interval.source,
+    }
+
+
+def _phrases(model: str | Path, scorer: Scorer) -> dict[str, Any] | None:
+    if find_phrases(model) is None:
+        return None
+    phrases = read_phrases(model)
+    phrases.rank(scorer.embed(check_picture())[0])  # refuses a table of another model
+    return {
+        "texts": phrases.texts,
+        "meanings": phrases.meanings,
+        "vectors": _base64(phrases.vectors),
+        "offsets": _base64(phrases.offsets),
+    }
+
+
+def _base64(array: np.ndarray) -> str:
+    return base64.b64encode(array.astype("<f4").tobytes()).decode()
+
+
+def _refuse_several_files(path: Path) -> None:
+    if path.suffix == ".ort":
+        raise InputError(f"a page takes the .onnx file from which {path} was made; give that.")
+    initializers = onnx.load(str(path), load_external_data=False).graph.initializer
+    if any(map(external_data_helper.uses_external_data, initializers)):
+        raise InputError(
+            f"the weights of {path} lie in a second file, as they do from 2 GB on, and a page "
+            "takes a model of one file. Type: rali export MODEL --precision int8"
+        )
+
+
+# --- ONNX Runtime --------------------------------------------------------------------------------
+
+
+def _runtime(given: str | Path | None) -> dict[str, bytes]:
+    """`RUNTIME_FILES` of npm's package: given as a folder or `.tgz`, else fetched."""
+    if given is not None:
+        return _unpacked(Path(given)) if Path(given).is_dir() else _packed(Path(given))
+    with tempfile.TemporaryDirectory() as folder:
+        return _packed(_fetch(Path(folder)))
+
+
+def _fetch(folder: Path) -> Path:
+    name = RUNTIME.partition("@")[0]
+    instead = f"Or give the package, got elsewhere: --{name} FILE.tgz"
+    try:
+        npm = ["npm", "pack", RUNTIME, "--pack-destination", str(folder)]
+        ended = subprocess.run(npm, cwd=folder, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise InputError(
+            f"there is no npm here, which {name} comes from: install Node.js. {instead}"
+        ) from None
+    archives = list(folder.glob("*.tgz"))
+    if ended.returncode or not archives:
+        said = (ended.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+        raise InputError(f"npm could not fetch {RUNTIME}: {said}. {instead}")
+    return archives[0]
+
+
+def _unpacked(folder: Path) -> dict[str, bytes]:
+    if missing := [name for name in RUNTIME_FILES if not (folder / "dist" / name).is_file()]:
+        raise InputError(
+            f"{folder} is not npm's package {RUNTIME} unpacked: it has no dist/{missing[0]}."
+        )
+    return {name: (folder / "dist" / name).read_bytes() for name in RUNTIME_FILES}
+
+
+def _packed(archive: Path) -> dict[str, bytes]:
+    """Members are read by name; nothing is written where the archive says."""
+    found: dict[str, bytes] = {}
+    try:
+        with tarfile.open(archive) as opened:
+            for name in RUNTIME_FILES:
+                member = opened.extractfile(f"package/dist/{name}")
+                found[name] = member.read() if member else b""
+    except (OSError, EOFError, tarfile.TarError, KeyError) as error:
+        raise InputError(f"{archive} is not npm's package {RUNTIME} ({error}).") from error
+    return found
