@@ -90,8 +90,8 @@ def main() -> None:
                 decode, model = np.median(times, axis=0)
                 said = said.removeprefix("Computes with ").rstrip(".")
                 lines += (
-                    f"| {name} | {said} | {len(some)} | {off.max():.4f} | {off.mean():.4f} | {decode:.0f} | "
-                    f"{model:.0f} |\n"
+                    f"| {name} | {said} | {len(some)} | {off.max():.4f} | {off.mean():.4f} | "
+                    f"{decode:.0f} | {model:.0f} |\n"
                 )
             server.shutdown()
     text = f"""# The page in a browser
