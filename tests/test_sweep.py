@@ -65,7 +65,7 @@ def test_a_sweep_runs_every_case_and_seed_and_writes_a_table(sweep):
     done = run(sweep, "--jobs", "2")
     assert done.exit_code == 0, done.output
     out = sweep.parent / "out"
-    assert "| Right one | 1.000 ± 0.000 | 1.000 ± 0.000 | – | 0.900 |" in done.output
+    assert "| Right one | 1.000 ± 0.000 | 1.000 ± 0.000 | 0.900 |" in done.output
     assert "| Backwards | -1.000 ± 0.000 |" in (out / "sweep.md").read_text()
     with (out / "sweep.csv").open() as file:
         rows = list(csv.DictReader(file))
