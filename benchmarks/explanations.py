@@ -12,82 +12,25 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from PIL import Image
 
 from rali import Scorer, __version__
 from rali.degradations import DISTORTIONS, degrade
 from rali.encoders import load_encoder
+from rali.export.explain_check import SEED, Degraded, chances_of, degrade_all
 from rali.phrases import own_phrases
-from rali.pictures import open_picture
 
-TOP, SEED = 3, 0
+TOP = 3
 SHRUNK = 512  # pixels of the longer edge, as in benchmarks/nano-biq2021.md
 MAPPED = 8  # photographs of which a half is degraded
 BAR = 0.8
 
 
-@dataclass
-class Pictures:
-    """n degraded pictures.
-
-    Attributes:
-        fault: [n], "good" for none. severity: [n], 0–5.
-        embeddings: [n, D], the student's.
-    """
-
-    fault: np.ndarray
-    severity: np.ndarray
-    embeddings: np.ndarray
-
-    def among_first(self, chances: np.ndarray, meanings: np.ndarray, top: int) -> np.ndarray:
-        """Whether the fault is one of the `top` likeliest meanings; chances: [n, M]."""
-        return (meanings[np.argsort(-chances, 1)[:, :top]] == self.fault[:, None]).any(1)
-
-
-def degraded(scorer: Scorer, photographs: Sequence[Path], longest: int | None) -> Pictures:
-    states: list[tuple[str, int]] = []
-    parts = []
-    for path in photographs:
-        plain = shrunk(open_picture(path), longest)
-        pictures = [plain]
-        states.append(("good", 0))
-        for fault in DISTORTIONS:
-            for severity in range(1, 6):
-                own = zlib.crc32(f"{SEED}/{path.stem}/{fault}/{severity}".encode())
-                picture = degrade(plain, fault, severity, own)
-                if not np.array_equal(picture, plain):
-                    pictures.append(picture)
-                    states.append((fault, severity))
-        parts.append(scorer.embed(pictures))
-    faults, severities = zip(*states, strict=True)
-    return Pictures(np.array(faults), np.array(severities), np.concatenate(parts))
-
-
-def shrunk(rgb: np.ndarray, longest: int | None) -> np.ndarray:
-    if longest is None:
-        return rgb
-    picture = Image.fromarray(rgb)
-    picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
-    return np.asarray(picture)
-
-
-def explained(scorer: Scorer, pictures: Pictures) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities [n, M] of the meanings [M]."""
-    phrases = scorer.phrases
-    meanings = np.array(list(dict.fromkeys(phrases.meanings)))
-    chances = phrases.probabilities(pictures.embeddings)
-    own = np.array(phrases.meanings)
-    return np.stack([chances[:, own == meaning].sum(1) for meaning in meanings], 1), meanings
-
-
-def plain_cosine(pictures: Pictures) -> tuple[np.ndarray, np.ndarray]:
+def plain_cosine(pictures: Degraded) -> tuple[np.ndarray, np.ndarray]:
     """Cosines [n, M] with the nearest phrase of each meaning, as the alignment left the texts."""
     phrases = own_phrases()
     tower = load_encoder("nano").text
@@ -100,7 +43,7 @@ def plain_cosine(pictures: Pictures) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([cosines[:, own == meaning].max(1) for meaning in meanings], 1), meanings
 
 
-def overview(name: str, pictures: Pictures, chances: np.ndarray, meanings: np.ndarray) -> str:
+def overview(name: str, pictures: Degraded, chances: np.ndarray, meanings: np.ndarray) -> str:
     first = pictures.among_first(chances, meanings, 1)
     three = pictures.among_first(chances, meanings, TOP)
     bad = pictures.severity > 0
@@ -114,7 +57,7 @@ def overview(name: str, pictures: Pictures, chances: np.ndarray, meanings: np.nd
     return f"| {name} | " + " | ".join(f"{share:.1%}" for share in shares) + " |"
 
 
-def per_class(pictures: Pictures, chances: np.ndarray, meanings: np.ndarray) -> list[str]:
+def per_class(pictures: Degraded, chances: np.ndarray, meanings: np.ndarray) -> list[str]:
     three = pictures.among_first(chances, meanings, TOP)
     bad = pictures.severity > 0
     rows = [(fault, pictures.fault == fault) for fault in DISTORTIONS]
@@ -126,7 +69,7 @@ def per_class(pictures: Pictures, chances: np.ndarray, meanings: np.ndarray) -> 
     return lines
 
 
-def reliability(pictures: Pictures, chances: np.ndarray, meanings: np.ndarray) -> list[str]:
+def reliability(pictures: Degraded, chances: np.ndarray, meanings: np.ndarray) -> list[str]:
     """Of the first meanings of degraded pictures: what was promised and what was true."""
     bad = pictures.severity > 0
     promised, true = chances.max(1)[bad], pictures.among_first(chances, meanings, 1)[bad]
@@ -172,9 +115,9 @@ def main() -> None:
     arguments = parser.parse_args()
     photographs = sorted((arguments.data / "pristine").glob("kodak*.jpg"))
     scorer = Scorer()
-    native = degraded(scorer, photographs, None)
-    small = degraded(scorer, photographs, SHRUNK)
-    found = explained(scorer, native)
+    native = degrade_all(scorer, photographs)
+    small = degrade_all(scorer, photographs, SHRUNK)
+    found = chances_of(scorer, native)
     table = [
         f"| | fault among the first {TOP} (bar: {BAR:.0%}) | of severities ≥ 2 | fault first | "
         f"undegraded: good among the first {TOP} | good first |",
@@ -182,7 +125,7 @@ def main() -> None:
         overview("plain cosine with the frozen texts", native, *plain_cosine(native)),
         overview("explanations", native, *found),
         overview(f"plain cosine, shrunk to {SHRUNK} px", small, *plain_cosine(small)),
-        overview(f"explanations, shrunk to {SHRUNK} px", small, *explained(scorer, small)),
+        overview(f"explanations, shrunk to {SHRUNK} px", small, *chances_of(scorer, small)),
     ]
     text = "\n".join(
         [

@@ -23,12 +23,15 @@ from torch import nn
 
 from rali import Student
 from rali.encoders import load_encoder
+from rali.errors import InputError
+from rali.scorer import find_model
 from rali.speed import measure_file, peak_memory, seconds_per_picture
 from rali.student import StudentConfig
 
-from .check import check_pictures, export_checked
+from .check import check_pictures, compare, export_checked
 
 TORCH = "torch"
+Report = Callable[[str, int, int], None]
 GEMM = 2048  # edge of the square matrices whose product is the machine's peak
 
 
@@ -57,25 +60,32 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class _Subject:
+class Subject:
+    """A student that is measured.
+
+    Attributes:
+        name: what was asked for. model: what `Scorer` takes; of random weights, `folder`.
+        trained: or with random weights. folder: torch's.
+        files: ONNX, by precision. cosines: the least between an embedding of each and torch's.
+        gflop: per picture.
+    """
+
     name: str
-    folder: Path  # the student
-    files: dict[str, Path]  # precision: its file
+    model: str
+    trained: bool
+    folder: Path
+    files: dict[str, Path]
     cosines: dict[str, float]
     gflop: float
 
 
-def bench(
+def prepare(
     models: Sequence[str],
     folder: Path,
-    *,
-    precisions: Sequence[str] = ("fp32", "int8", "int8-dynamic"),
-    batches: Sequence[int] = (1, 4),
-    rounds: int = 5,
-    threads: int,
-    report: Callable[[str, int, int], None] = lambda name, done, count: None,
-) -> list[Measured]:
-    """Export and measure.
+    precisions: Sequence[str],
+    report: Report = lambda name, done, count: None,
+) -> list[Subject]:
+    """Students in every precision: their own files, or exported ones where they have none.
 
     Args:
         models: model folders, "builtin", hub ids, or encoders' names as for `load_encoder`.
@@ -89,22 +99,38 @@ def bench(
     for place, model in enumerate(models):
         report(f"export {model}", place, len(models))
         subjects.append(_subject(model, folder / f"{place}", precisions))
+    return subjects
+
+
+def bench(
+    subjects: Sequence[Subject],
+    *,
+    batches: Sequence[int] = (1, 4),
+    rounds: int = 5,
+    threads: int,
+    report: Report = lambda name, done, count: None,
+) -> list[Measured]:
+    """Time and memory of every precision and batch, in turns.
+
+    Args:
+        report: called with (what is done, steps done, steps).
+    """
     jobs = [
         (subject, precision, batch)
         for subject in subjects
-        for precision in (TORCH, *precisions)
+        for precision in (TORCH, *subject.files)
         for batch in batches
     ]
     found: dict[tuple[str, str, int], list[tuple[float, float]]] = {}
     peaks = []
     for round_ in range(rounds):
-        peaks.append(_alone(gemm_rate, threads))
+        peaks.append(alone(gemm_rate, threads))
         for place, (subject, precision, batch) in enumerate(jobs):
             done = round_ * len(jobs) + place
             report(f"{subject.name}, {precision}, batch {batch}", done, rounds * len(jobs))
             work = measure_torch if precision == TORCH else measure_file
             file = subject.files.get(precision, subject.folder)
-            told = _alone(work, str(file), batch, threads)
+            told = alone(work, str(file), batch, threads)
             found.setdefault((subject.name, precision, batch), []).append(told)
     fastest = statistics.median(peaks)
     rows = []
@@ -202,21 +228,33 @@ def as_rows(rows: Sequence[Measured]) -> list[dict[str, Any]]:
     ]
 
 
-def _subject(model: str, folder: Path, precisions: Sequence[str]) -> _Subject:
+def _subject(model: str, folder: Path, precisions: Sequence[str]) -> Subject:
     known = model == "builtin" or Path(model).is_dir() or "/" in model
     student = Student.from_pretrained(model) if known else random_student(model)
     student.save_pretrained(folder / "model")
     files, cosines = {}, {}
+    pictures = check_pictures() * 2
     for precision in precisions:
-        files[precision] = folder / f"model_{precision}.onnx"
-        agreement = export_checked(
-            student, files[precision], check_pictures() * 2, precision=precision
+        own = _own_file(model, precision) if known else None
+        files[precision] = file = own or folder / f"model_{precision}.onnx"
+        agreement = (
+            compare(student, file, pictures)
+            if own
+            else export_checked(student, file, pictures, precision=precision)
         )
         cosines[precision] = agreement.cosine
-    return _Subject(model, folder / "model", files, cosines, gflop(student))
+    named = model if known else str(folder / "model")
+    return Subject(model, named, known, folder / "model", files, cosines, gflop(student))
 
 
-def _alone(work: Callable[..., Any], *values: Any) -> Any:
+def _own_file(model: str, precision: str) -> Path | None:
+    try:
+        return find_model(model, precision)
+    except InputError:
+        return None
+
+
+def alone(work: Callable[..., Any], *values: Any) -> Any:
     """What `work` gives in a process of its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(work, *values).result()

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
 from rali.cli import app
-from rali.export.bench import gflop, random_student
+from rali.errors import InputError
+from rali.export.bars import (
+    Given,
+    agreement,
+    bars,
+    explanations,
+    image_graph,
+    memory,
+    rates,
+    speed_bars,
+)
+from rali.export.bench import Measured, gflop, prepare, random_student
+from rali.manifest import Row
 from rali.speed import peak_memory
 
 
@@ -40,3 +53,64 @@ def test_peak_memory_is_this_process():
     filled = bytearray(200 * 2**20)
     filled[:: 2**12] = b"x" * len(filled[:: 2**12])
     assert peak_memory() >= min(held + 50, 200) and len(filled)
+
+
+def measured(precision: str, batch: int, **more) -> Measured:
+    values = {"megabytes": 1.0, "seconds": 1.0, "speedup": 1.0, "peak": 100.0, "cosine": 1.0}
+    return Measured("ViT-L-14-336", precision, batch, **values | more, gflop=1.0, gemm_share=1.0)
+
+
+def test_speeds_meet_their_bars_or_miss_them_or_say_what_is_needed():
+    rows = [measured("torch", 1), measured("torch", 4)]
+    rows += [measured("fp32", 1, speedup=0.95), measured("fp32", 4, speedup=0.92)]
+    rows += [measured("int8", 1, speedup=2.3, peak=40.0, cosine=0.9991)]
+    full, small = speed_bars(rows)
+    assert full.met is False and full.measured == {
+        "speedup, batch 1": 0.95,
+        "speedup, batch 4": 0.92,
+    }
+    assert small.met is None and "--batch 4" in small.why
+    _, small = speed_bars([*rows, measured("int8", 4, speedup=3.1, peak=39.0)])
+    assert small.met is True and small.measured["memory, batch 1"] == 0.4
+    _, small = speed_bars([*rows, measured("int8", 4, speedup=3.1, peak=41.0)])
+    assert small.met is False  # of memory
+
+
+def test_bars_without_pictures_say_what_to_give():
+    found = bars([], None, lambda *_: None)
+    assert [bar.met for bar in found] == [None] * 8 and all(bar.why for bar in found)
+
+
+@pytest.fixture(scope="module")
+def given(photograph_files, tmp_path_factory) -> Given:
+    folder = tmp_path_factory.mktemp("bars")
+    (subject,) = prepare(["builtin"], folder, ["fp32", "int8"])
+    rows = [Row(path, 1.0 + place) for place, path in enumerate(photograph_files[:5])]
+    return Given(subject, rows, photograph_files[:1], count=1000, threads=2, rounds=1)
+
+
+def test_agreement_rates_and_explanations_of_photographs(given):
+    told, met = agreement(given)
+    assert met and told["SRCC between them"] == 1
+    told, _ = rates(given)
+    decoding, model = told["decode, d"], told["model, m"]
+    assert told["of d·m/(d+m)"] == pytest.approx(
+        told["pictures/s"] * (1 / decoding + 1 / model), rel=1e-6
+    )
+    told, met = explanations(given)
+    assert told["pictures"] == 60 and met == (told["share"] >= 0.8)
+
+
+@pytest.mark.slow
+def test_memory_and_the_graph_that_resizes(given, monkeypatch):
+    told, met = memory(given)
+    assert told["pictures"] == 1000 and met and 50 < told["MiB after 1,000"] < 500
+    monkeypatch.setattr("rali.export.bars.SHAPES", 3)
+    told, _ = image_graph(given)
+    assert told["pictures with equal pixels"] == 1 and told["largest difference of scores"] < 1e-4
+
+
+def test_agreement_asks_for_the_precisions_that_it_lacks(given):
+    lacking = replace(given, student=replace(given.student, files={}))
+    with pytest.raises(InputError, match="--precision fp32 --precision int8"):
+        agreement(lacking)

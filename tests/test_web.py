@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import csv
-import functools
-import http.server
 import io
 import os
 import re
 import shutil
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +23,7 @@ from rali.cli import main
 from rali.errors import InputError, PictureError
 from rali.explain import Phrases, read_phrases, write_phrases
 from rali.export import web
+from rali.export.web_check import find_browser, serve
 from rali.intervals import read_interval
 
 TOLERANCE = 0.02  # between a browser's decoder and Pillow's
@@ -46,10 +44,10 @@ def runtime(request) -> Path:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip("no Chromium on the PATH")
+    try:
+        path = find_browser()
+    except InputError as error:
+        pytest.skip(str(error))
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
@@ -76,14 +74,8 @@ def site(model, runtime, tmp_path_factory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("site")
     web.export_web(model, folder, runtime)
 
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None: ...
-
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
+    with serve(folder) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

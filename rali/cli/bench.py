@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from rali.cli._output import check_writable
+from rali.errors import InputError
 
 
 def bench(
@@ -38,6 +41,22 @@ def bench(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Cores to use.", show_default="all")
     ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(help="Pictures with human scores: agreement, pictures per second, memory."),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Only this split of the manifest.", show_default="all")
+    ] = None,
+    photographs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of undegraded ones that are new to the model: resizing, browser, phrases."
+        ),
+    ] = None,
+    count: Annotated[
+        int, typer.Option(min=1000, help="Pictures that pass while memory is watched.")
+    ] = 50_000,
     plot: Annotated[
         Path | None, typer.Option(dir_okay=False, help="PNG of speed against memory to write.")
     ] = None,
@@ -47,27 +66,35 @@ def bench(
 ) -> None:
     """Measure size, speed and memory, in turns and beside torch's own float32.
 
+    With --manifest and --photographs also the bars that rali's models have to reach.
+
     Example: rali bench builtin ViT-B-32 --plot speed.png
     """
-    from rali.export.bench import as_rows
+    from rali.evaluate import labelled_rows
+    from rali.export.bars import Given, bars
+    from rali.export.bench import as_rows, prepare
     from rali.export.bench import bench as run
+    from rali.pictures import find_pictures
     from rali.plots import save_png, tradeoff
     from rali.progress import StageProgress
     from rali.scorer import available_cores
 
     if plot:
         check_writable(plot)
+    rows = [] if manifest is None else labelled_rows([manifest], split=split)
+    pictures = [] if photographs is None else find_pictures([photographs])
+    if photographs is not None and not pictures:
+        raise InputError(f"There are no pictures in the folder {photographs}.")
     cores = threads or available_cores()
+    precisions = precision or ("fp32", "int8", "int8-dynamic")
     with tempfile.TemporaryDirectory() as folder, StageProgress() as progress:
+        subjects = prepare(models or ["builtin"], Path(folder), precisions, progress)
         found = run(
-            models or ["builtin"],
-            Path(folder),
-            precisions=precision or ("fp32", "int8", "int8-dynamic"),
-            batches=batch or (1, 4),
-            rounds=rounds,
-            threads=cores,
-            report=progress,
+            subjects, batches=batch or (1, 4), rounds=rounds, threads=cores, report=progress
         )
+        student = next((each for each in subjects if each.trained), None)
+        given = student and Given(student, rows, pictures, count, cores, rounds)
+        reached = bars(found, given, progress)
     machine: dict[str, Any] = {
         "machine": platform.machine(),
         "threads": cores,
@@ -84,11 +111,28 @@ def bench(
             tradeoff(points, x="pictures per second", y="peak memory, MiB", title="rali bench"),
             plot,
         )
-    rows = as_rows(found)
+    table = as_rows(found)
     if as_json:
-        typer.echo(json.dumps({**machine, "rows": rows}, indent=1, ensure_ascii=False))
+        told = {**machine, "rows": table, "bars": [asdict(bar) for bar in reached]}
+        typer.echo(json.dumps(told, indent=1, ensure_ascii=False))
         return
     typer.echo(", ".join(f"{name} {value}" for name, value in machine.items()) + "; medians.\n")
-    typer.echo("| " + " | ".join(rows[0]) + " |\n|" + " --- |" * len(rows[0]))
-    for row in rows:
-        typer.echo("| " + " | ".join(map(str, row.values())) + " |")
+    typer.echo(_markdown([[*table[0]], *(row.values() for row in table)]))
+    if rows or pictures:
+        verdict = {True: "met", False: "missed", None: "not measured"}
+        lines = [
+            (
+                bar.what,
+                bar.bar,
+                ", ".join(f"{name} {value:.4g}" for name, value in bar.measured.items()) or bar.why,
+                verdict[bar.met],
+            )
+            for bar in reached
+        ]
+        typer.echo("\n" + _markdown([["what", "bar", "measured", ""], *lines]))
+
+
+def _markdown(lines: Iterable[Iterable[object]]) -> str:
+    """A table; its first line is the heading."""
+    heading, *rest = ("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    return "\n".join([heading, "|" + " --- |" * (heading.count(" | ") + 1), *rest])
