@@ -87,6 +87,7 @@ def export_checked(
     precision: str = "fp32",
     gate: Gate | None = None,
     strict: bool = False,
+    fused: bool = True,
 ) -> Agreement:
     """Export the student and compare; the file takes its place only if the scores agree.
 
@@ -99,6 +100,7 @@ def export_checked(
             `degraded_pictures`.
         precision: one of `PRECISIONS`. "int8" is calibrated (static); "int8-dynamic" is run
             picture by picture.
+        fused: attention as one node; see `export_onnx`.
 
     Raises:
         InputError: in fp32 the scores differ by more than `TOLERANCE`; with `strict` they are
@@ -117,7 +119,7 @@ def export_checked(
         raise InputError(f"the check in {precision} needs more pictures than {len(pictures)}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-        full = export_onnx(student, Path(folder) / path.name)
+        full = export_onnx(student, Path(folder) / path.name, fused=fused)
         if precision == "fp32":
             agreement, file = compare(student, full, unseen), full
             if agreement.max_difference > TOLERANCE:

@@ -46,9 +46,11 @@ class _AsMultihead(FusedAttention):
         return super().forward(tokens), None
 
 
-def fuse(student: Student) -> Student:
+def fuse(student: Student, *, attention: bool = True) -> Student:
     """A copy for the exporter; students without what can be fused are copied as they are."""
     copied = copy.deepcopy(student)
+    if not attention:
+        return _one_branch(copied)
     for parent in list(copied.encoder.modules()):
         for name, module in list(parent.named_children()):
             fused = _fused(module)

@@ -24,12 +24,14 @@ OPSET = 18
 ONE_FILE_LIMIT = 2_000_000_000
 
 
-def export_onnx(student: Student, path: str | Path) -> Path:
+def export_onnx(student: Student, path: str | Path, *, fused: bool = True) -> Path:
     """Write the student as one ONNX file and return its path.
 
     Args:
         student: on the CPU, in evaluation mode.
         path: the file; it appears when it is complete.
+        fused: attention as the one node that ONNX Runtime's own provider is fastest with; others,
+            such as OpenVINO's, want it in ONNX's operators.
 
     Raises:
         MissingExtraError: onnx or onnxscript is not installed.
@@ -39,7 +41,7 @@ def export_onnx(student: Student, path: str | Path) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     told = metadata(student)
-    student = fuse(student.cpu().eval())
+    student = fuse(student.cpu().eval(), attention=fused)
     size = student.preprocess.size
     # A batch of one would be taken for a constant.
     example = torch.zeros(2, 3, size, size)

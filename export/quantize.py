@@ -168,6 +168,11 @@ def _folded(source: Path) -> Iterator[Path]:
         onnxruntime.InferenceSession(str(source), options, ["CPUExecutionProvider"])
         model = onnx.load(str(file))
         del model.graph.value_info[:]  # of weights that folding has transposed
+        for node in model.graph.node:  # what ONNX cannot infer, quantizers would leave in float
+            if node.domain == "com.microsoft":
+                for name in node.output:
+                    told = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+                    model.graph.value_info.append(told)
         quant_utils.add_pre_process_metadata(model)
         onnx.save(model, str(file))
         yield file

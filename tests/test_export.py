@@ -56,6 +56,29 @@ def test_attention_is_one_node_and_gives_the_same(kind, attentions, photographs,
     assert agreement.max_difference < 1e-4 and agreement.cosine > 0.99999
 
 
+def test_plain_attention_is_of_onnxs_own_operators(photographs, tmp_path):
+    student = tower_student("timm")
+    file = export_onnx(student, tmp_path / "model.onnx", fused=False)
+    assert {node.domain for node in onnx.load(str(file)).graph.node} <= {"", "ai.onnx"}
+    assert compare(student, file, list(photographs.values())).max_difference < 1e-4
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-dynamic"])
+def test_what_attention_gives_is_multiplied_in_8_bits_too(precision, pictures, tmp_path):
+    file = tmp_path / "model.onnx"
+    agreement = export_checked(tower_student("timm"), file, pictures, precision=precision)
+    graph = onnx.load(str(file)).graph
+    constants = {each.name for each in graph.initializer}
+    layers = {
+        node.name
+        for node in graph.node
+        if node.op_type in ("MatMul", "Gemm") and node.input[1] in constants
+    }
+    scoring = {node for node in layers if node in scoring_nodes(graph)}
+    assert layers == scoring | {name for name in layers if name in agreement.float_layers}
+    assert agreement.cosine > 0.99 and not agreement.float_layers
+
+
 def test_branches_become_one_convolution(photographs, tmp_path):
     student = tower_student("several branches")
     branches = sum(hasattr(module, "reparameterize") for module in student.encoder.modules())

@@ -48,6 +48,14 @@ def export(
     strict: Annotated[
         bool, typer.Option("--strict", help="Keep no file below the gate of its precision.")
     ] = False,
+    fused: Annotated[
+        bool,
+        typer.Option(
+            "--fused/--plain",
+            help="Attention as one node of ONNX Runtime's, or in ONNX's own operators, as OpenVINO "
+            "wants it.",
+        ),
+    ] = True,
     format: Annotated[
         Format, typer.Option("--format", help="onnx, or ort for ONNX Runtime on mobiles.")
     ] = Format.onnx,
@@ -100,7 +108,9 @@ def export(
         output = Path(model) / "onnx" / file_name(precision)
     student = Student.from_pretrained(model)
     compared = [row.image for row in find_rows(pictures)] if pictures else None
-    agreement = export_checked(student, output, compared, precision=precision, strict=strict)
+    agreement = export_checked(
+        student, output, compared, precision=precision, strict=strict, fused=fused
+    )
     typer.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {agreement.words()}")
     if agreement.float_layers:
         typer.echo(f"left in float: {', '.join(agreement.float_layers)}")
