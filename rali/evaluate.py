@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,7 @@ def evaluate(
     *,
     split: str | None = None,
     batch_size: int = 8,
+    unscored: float | None = None,
     progress: Progress | None = None,
 ) -> tuple[dict[str, Any], dict[Path, float]]:
     """Score every labelled picture of the manifests and compare with people's scores.
@@ -56,10 +58,13 @@ def evaluate(
         manifests: CSV or Parquet files; rows of all of them are grouped by their data set.
         split: only rows of this split; None takes all.
         batch_size: pictures per forward pass; the scores do not depend on it.
+        unscored: what a picture counts as that gets no score, as when no answer of a teacher can
+            be parsed; None stops there.
 
     Returns:
-        The evaluation (see `evaluate_predictions`, plus "model" and, of a model with a calibrated
-        interval, "interval": its level, radius and coverage per data set) and {picture: score}.
+        The evaluation (see `evaluate_predictions`, plus "model"; of a model with a calibrated
+        interval "interval", its level, radius and coverage per data set; "unscored", how many
+        pictures got none and what they count as) and {picture: score}.
 
     Raises:
         InputError: no labelled picture, pictures that cannot be read (the first five are named),
@@ -67,8 +72,11 @@ def evaluate(
     """
     rows = labelled_rows(manifests, split=split)
     pictures = list(dict.fromkeys(row.image for row in rows if row.score is not None))
-    predictions = predict(model, pictures, batch_size=batch_size, progress=progress)
+    predictions, failures = _attempt(model, pictures, batch_size, progress)
+    predictions |= _instead(failures, len(pictures), unscored)
     evaluation = evaluate_predictions(predictions, rows, split=split)
+    if failures:
+        evaluation["unscored"] = {"n": len(failures), "as": unscored}
     named = isinstance(model, str | Path)
     if named and has_interval(model):
         evaluation["interval"] = _coverage(read_interval(model), rows, predictions)
@@ -182,30 +190,50 @@ def evaluate_predictions(
 
 
 def predict(
-    model: Any, pictures: Sequence[Path], *, batch_size: int = 8, progress: Progress | None = None
+    model: Any,
+    pictures: Sequence[Path],
+    *,
+    batch_size: int = 8,
+    unscored: float | None = None,
+    progress: Progress | None = None,
 ) -> dict[Path, float]:
-    """The model's score, 1 to 5, for each picture.
+    """The model's score, 1 to 5, for each picture; `unscored` as for `evaluate`.
 
     Raises:
         InputError: the model cannot be used, or pictures cannot be read (the first five named).
     """
+    scores, failures = _attempt(model, pictures, batch_size, progress)
+    return scores | _instead(failures, len(pictures), unscored)
+
+
+def _attempt(
+    model: Any, pictures: Sequence[Path], batch_size: int, progress: Progress | None
+) -> tuple[dict[Path, float], dict[Path, str]]:
+    """{picture: score}, and {picture: why} of those that got none."""
     scores: dict[Path, float] = {}
-    unreadable: list[str] = []
+    failures: dict[Path, str] = {}
     results = _student_scores if _is_torch_folder(model) else _scorer_scores
     for done, (picture, score, reason) in enumerate(results(model, pictures, batch_size), start=1):
         if reason is not None or score is None:
-            unreadable.append(f"{picture} ({reason or 'no score'})")
+            failures[picture] = reason or "no score"
         else:
             scores[picture] = score
         if progress is not None:
             progress(done, len(pictures))
-    if unreadable:
-        more = "" if len(unreadable) <= 5 else f"; and {len(unreadable) - 5} more"
+    return scores, failures
+
+
+def _instead(failures: Mapping[Path, str], count: int, unscored: float | None) -> dict[Path, float]:
+    """What pictures without a score count as; of `count` pictures some must have one."""
+    if failures and (unscored is None or len(failures) == count):
+        told = "; ".join(f"{picture} ({why})" for picture, why in islice(failures.items(), 5))
+        more = "" if len(failures) <= 5 else f"; and {len(failures) - 5} more"
         raise InputError(
-            f"{len(unreadable)} of {len(pictures)} pictures have no score: "
-            f"{'; '.join(unreadable[:5])}{more}. Mend them, or take them out of the manifest."
+            f"{len(failures)} of {count} pictures have no score: {told}{more}. Mend them, or take "
+            "them out of the manifest. Of a teacher that did not answer, --unscored 3 counts them "
+            "as 3."
         )
-    return scores
+    return dict.fromkeys(failures, unscored if unscored is not None else math.nan)
 
 
 Scored = Iterable[tuple[Path, float | None, str | None]]
@@ -291,6 +319,9 @@ def remarks(evaluation: Mapping[str, Any]) -> list[str]:
         sentences.append(
             f"Human scores within the {told['level']:.0%} interval (±{told['radius']:.2f}): {held}."
         )
+    if "unscored" in evaluation:
+        told = evaluation["unscored"]
+        sentences.append(f"Pictures that got no score and count as {told['as']:g}: {told['n']}.")
     if evaluation.get("unlabelled"):
         sentences.append(f"Rows without a score, skipped: {evaluation['unlabelled']}.")
     return sentences

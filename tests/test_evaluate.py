@@ -108,6 +108,18 @@ def test_unreadable_pictures_are_named_five_at_most(manifest: Path) -> None:
         evaluate(Brightness(), [manifest])
 
 
+def test_pictures_without_a_score_may_count_as_one_and_are_told(manifest: Path) -> None:
+    (manifest.parent / "3.png").write_text("no picture")
+    evaluation, predictions = evaluate(Brightness(), [manifest], unscored=3.0)
+    assert evaluation["n"] == 24 and evaluation["unscored"] == {"n": 1, "as": 3.0}
+    assert predictions[manifest.parent / "3.png"] == 3.0
+    assert "no score and count as 3: 1." in to_markdown(evaluation)
+    for index in range(24):
+        (manifest.parent / f"{index}.png").write_text("no picture")
+    with pytest.raises(InputError, match="24 of 24"):
+        evaluate(Brightness(), [manifest], unscored=3.0)
+
+
 def _rows(scores: list[float], dataset: str = "set") -> list[Row]:
     return [Row(Path(f"/p/{i}.png"), score=s, dataset=dataset) for i, s in enumerate(scores)]
 

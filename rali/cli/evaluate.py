@@ -56,6 +56,16 @@ def evaluate(
             help="By which a teacher is asked for a score.", show_default="visualquality-r1/score"
         ),
     ] = None,
+    unscored: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            max=5,
+            help="What a picture counts as that gets no score, as when a teacher's answers hold "
+            "none.",
+            show_default="stop and say which",
+        ),
+    ] = None,
 ) -> None:
     """Compare a model's scores with people's: SRCC, PLCC, KRCC and RMSE with 95 % intervals.
 
@@ -82,11 +92,17 @@ def evaluate(
         )
     judged = judge(model, batch_size, prompt)
     if suite is not None:
-        _suite(suite, "json" if as_json else form, model, judged, manifests, output, batch_size)
+        form = "json" if as_json else form
+        _suite(suite, form, model, judged, manifests, output, batch_size, unscored)
         return
     with scoring_bar() as progress:
         evaluation, predictions = run(
-            judged, manifests, split=split, batch_size=batch_size, progress=progress
+            judged,
+            manifests,
+            split=split,
+            batch_size=batch_size,
+            unscored=unscored,
+            progress=progress,
         )
     evaluation["model"] = model
     if output is not None:
@@ -107,7 +123,7 @@ def evaluate(
 
 def _suite(
     name: str, form: str, model: str, judged: Any, manifests: list[Path], output: Path | None,
-    batch_size: int,
+    batch_size: int, unscored: float | None,
 ) -> None:  # fmt: skip
     from rali.evaluate import predict
     from rali.manifest import read_manifest
@@ -131,7 +147,9 @@ def _suite(
                 progress(len(told), len(pictures))
             table = degradation_table(model, [degradation_of(row) for row in rows], told)
         else:
-            predictions = predict(judged, pictures, batch_size=batch_size, progress=progress)
+            predictions = predict(
+                judged, pictures, batch_size=batch_size, unscored=unscored, progress=progress
+            )
             table = suite_table(name, model, rows, predictions)
     if output is not None:
         for kind, ending in zip(FORMATS, ("md", "tex", "csv", "json"), strict=True):
