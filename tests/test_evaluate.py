@@ -191,9 +191,9 @@ def _run(arguments: list[str]) -> Any:
 
 @pytest.fixture
 def fake_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    predict = evaluation_module.predict
+    attempt = evaluation_module._attempt
     monkeypatch.setattr(
-        evaluation_module, "predict", lambda _, pictures, **more: predict(Brightness(), pictures)
+        evaluation_module, "_attempt", lambda _, *more: attempt(Brightness(), *more)
     )
 
 
@@ -234,7 +234,7 @@ def test_a_folder_that_cannot_be_made_is_said_before_scoring(
     def too_early(*_: Any, **__: Any) -> None:
         raise AssertionError("scored before looking at --output")
 
-    monkeypatch.setattr(evaluation_module, "predict", too_early)
+    monkeypatch.setattr(evaluation_module, "_attempt", too_early)
     for bad in (manifest, manifest / "below"):
         run = _run(["m", str(manifest), "--output", str(bad)])
         assert isinstance(run.exception, InputError), run.exception
