@@ -173,6 +173,10 @@ def _folded(source: Path) -> Iterator[Path]:
                 for name in node.output:
                     told = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
                     model.graph.value_info.append(told)
+        used = {node.domain for node in model.graph.node}
+        opsets = [each for each in model.opset_import if each.domain in used]
+        del model.opset_import[:]  # ONNX Runtime lists all that it knows
+        model.opset_import.extend(opsets)
         quant_utils.add_pre_process_metadata(model)
         onnx.save(model, str(file))
         yield file

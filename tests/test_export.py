@@ -138,6 +138,11 @@ def test_layers_that_8_bits_hurt_stay_in_float_and_are_named(fewer):
     assert integers and not integers & named
 
 
+def test_a_file_names_no_operators_that_it_does_not_use(fewer):
+    model = onnx.load(str(fewer[1]))
+    assert {each.domain for each in model.opset_import} == {n.domain for n in model.graph.node}
+
+
 def test_bases_are_scored_in_float32(fewer):
     _, file, _ = fewer
     graph = onnx.load(str(file)).graph
