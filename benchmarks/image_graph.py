@@ -68,7 +68,7 @@ def speed(made: list[np.ndarray]) -> tuple[str, np.ndarray]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, default=Path("../shared/data/pristine"))
-    made = cut(find_pictures([parser.parse_args().data]), COUNT)
+    made = list(cut(find_pictures([parser.parse_args().data]), COUNT))
     scorer = Scorer(threads=1)
     with tempfile.TemporaryDirectory() as folder:
         export_image("builtin", Path(folder) / "model_image.onnx", made[:1])

@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -28,7 +29,7 @@ from rali.scorer import find_model
 from rali.speed import measure_file, peak_memory, seconds_per_picture
 from rali.student import StudentConfig
 
-from .check import check_pictures, compare, export_checked
+from .check import compare, degraded_pictures, export_checked
 
 TORCH = "torch"
 Report = Callable[[str, int, int], None]
@@ -233,7 +234,7 @@ def _subject(model: str, folder: Path, precisions: Sequence[str]) -> Subject:
     student = Student.from_pretrained(model) if known else random_student(model)
     student.save_pretrained(folder / "model")
     files, cosines = {}, {}
-    pictures = check_pictures() * 2
+    pictures = degraded_pictures()[::6]
     for precision in precisions:
         own = _own_file(model, precision) if known else None
         files[precision] = file = own or folder / f"model_{precision}.onnx"
@@ -255,6 +256,15 @@ def _own_file(model: str, precision: str) -> Path | None:
 
 
 def alone(work: Callable[..., Any], *values: Any) -> Any:
-    """What `work` gives in a process of its own."""
+    """What `work` gives in a process of its own.
+
+    Raises:
+        InputError: the process ended before it gave anything.
+    """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(work, *values).result()
+        try:
+            return pool.submit(work, *values).result()
+        except BrokenProcessPool as error:
+            raise InputError(
+                "the process that measured it was killed, for memory perhaps"
+            ) from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ from rali import Scorer, Student
 from rali.errors import InputError
 from rali.metrics import srcc
 from rali.pictures import open_picture
+from rali.scorer import PRECISIONS
 
 from .onnx import export_onnx, move_into
 from .quantize import quantize_dynamic, quantize_static, to_half, worst_first
 
-PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic")
 TOLERANCE = 1e-4
 CALIBRATION = 64  # pictures at most
 
@@ -62,8 +62,9 @@ class Agreement:
 
     @property
     def srcc(self) -> float:
-        """Between both paths' scores; NaN for fewer than three pictures."""
-        if len(self.torch_scores) < 3:
+        """Between both paths' scores; NaN for fewer than three pictures, or equal scores."""
+        both = (self.torch_scores, self.onnx_scores)
+        if len(self.torch_scores) < 3 or any(np.ptp(scores) == 0 for scores in both):
             return float("nan")
         return srcc(self.onnx_scores, self.torch_scores)
 
@@ -115,14 +116,15 @@ def export_checked(
     if precision == "int8":
         mixed = [pictures[place] for place in np.random.default_rng(0).permutation(len(pictures))]
         known, unseen = mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :]
-    if not unseen or (precision == "int8" and not known):
+    least = 3 if strict and precision != "fp32" else 1  # SRCC is defined from three on
+    if len(unseen) < least or (precision == "int8" and not known):
         raise InputError(f"the check in {precision} needs more pictures than {len(pictures)}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
         full = export_onnx(student, Path(folder) / path.name, fused=fused)
         if precision == "fp32":
             agreement, file = compare(student, full, unseen), full
-            if agreement.max_difference > TOLERANCE:
+            if not agreement.max_difference <= TOLERANCE:
                 raise InputError(
                     f"the ONNX file differs from torch by {agreement.max_difference:.1e}, more "
                     f"than {TOLERANCE:g}, and was not kept; please report the encoder and the "
@@ -150,16 +152,17 @@ def _in_fewer_bits(
     unseen: Sequence[Any],
     gate: Gate,
 ) -> Agreement:
+    by_torch = _by_torch(student, unseen)
     if precision == "fp16":
         to_half(full, file)
-        return compare(student, file, unseen)
+        return _compare(by_torch, file, unseen)
     if precision == "int8-dynamic":
         quantize_dynamic(full, file)
         _note(file, precision)  # that it is run picture by picture
-        return compare(student, file, unseen)
+        return _compare(by_torch, file, unseen)
     pixels = [student.preprocess(open_picture(each)) for each in known[:CALIBRATION]]
     quantize_static(full, file, pixels)
-    agreement, kept = compare(student, file, unseen), 0
+    agreement, kept = _compare(by_torch, file, unseen), 0
     layers: list[str] = []
     while not agreement.passes(gate):
         layers = layers or worst_first(full, pixels)
@@ -167,10 +170,7 @@ def _in_fewer_bits(
         if kept > len(layers) // 2:
             break
         quantize_static(full, file, pixels, keep=layers[:kept])
-        found = compare(student, file, unseen)
-        agreement = Agreement(
-            found.torch_scores, found.onnx_scores, found.cosine, tuple(layers[:kept])
-        )
+        agreement = replace(_compare(by_torch, file, unseen), float_layers=tuple(layers[:kept]))
     return agreement
 
 
@@ -202,23 +202,32 @@ def compare(student: Student, onnx_file: str | Path, pictures: Sequence[Any]) ->
     Raises:
         InputError: no pictures to compare on.
     """
+    return _compare(_by_torch(student, pictures), onnx_file, pictures)
+
+
+def _by_torch(student: Student, pictures: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Scores [n] and embeddings [n, D]."""
     if not pictures:
         raise InputError("the check needs at least one picture; none was given.")
-    scorer = Scorer(onnx_file)
-    scores: tuple[list[float], list[float]] = ([], [])
-    cosines: list[float] = []
-    for start in range(0, len(pictures), 4):
-        some = [open_picture(each) for each in pictures[start : start + 4]]
-        pixels = np.stack([student.preprocess(each) for each in some])
+    outputs = []
+    for picture in pictures:
+        pixels = torch.from_numpy(student.preprocess(open_picture(picture))[None])
         with torch.inference_mode():
-            expected, embedding = (each.numpy() for each in student(torch.from_numpy(pixels)))
-        got, other = scorer.run(np.stack([scorer.preprocess(each) for each in some]))
-        scores[0].extend(expected)
-        scores[1].extend(got)
-        lengths = np.linalg.norm(embedding, axis=1) * np.linalg.norm(other, axis=1)
-        cosines.extend((embedding * other).sum(1) / np.maximum(lengths, 1e-12))
-    torch_scores, onnx_scores = (np.array(each, float) for each in scores)
-    return Agreement(torch_scores, onnx_scores, float(min(cosines)))
+            outputs.append([each.numpy() for each in student(pixels)])
+    scores, embeddings = zip(*outputs, strict=True)
+    return np.concatenate(scores).astype(float), np.concatenate(embeddings)
+
+
+def _compare(
+    by_torch: tuple[np.ndarray, np.ndarray], onnx_file: str | Path, pictures: Sequence[Any]
+) -> Agreement:
+    scorer = Scorer(onnx_file)
+    outputs = [scorer.run(scorer.preprocess(open_picture(each))[None]) for each in pictures]
+    scores, embeddings = (np.concatenate(each) for each in zip(*outputs, strict=True))
+    expected, towards = by_torch
+    lengths = np.linalg.norm(towards, axis=1) * np.linalg.norm(embeddings, axis=1)
+    cosines = (towards * embeddings).sum(1) / np.maximum(lengths, 1e-12)
+    return Agreement(expected, scores.astype(float), float(cosines.min()))
 
 
 def check_pictures() -> list[np.ndarray]:

@@ -7,7 +7,7 @@ border out as Pillow does, and then crops.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +25,9 @@ from .resize import IMAGE, OPSET, pixels_model
 EDGES = (512, 4000)  # the longer one, in pixels
 
 
-def cut(photographs: Sequence[Path], count: int, seed: int = 0) -> list[np.ndarray]:
+def cut(photographs: Sequence[Path], count: int, seed: int = 0) -> Iterator[np.ndarray]:
     """uint8 [H, W, 3]: random parts of photographs, their longer edges resized to 512–4000."""
     rng = np.random.default_rng(seed)
-    made = []
     for number in range(count):
         photograph = Image.fromarray(open_picture(photographs[number % len(photographs)]))
         # One in ten is a panorama, up to 12 : 1; the others are up to 2.2 : 1.
@@ -41,8 +40,7 @@ def cut(photographs: Sequence[Path], count: int, seed: int = 0) -> list[np.ndarr
         edge = np.exp(rng.uniform(*np.log(EDGES))) / max(width, height)
         size = max(1, round(width * edge)), max(1, round(height * edge))
         box = (left, top, left + width, top + height)
-        made.append(np.asarray(photograph.resize(size, Image.Resampling.LANCZOS, box)))
-    return made
+        yield np.asarray(photograph.resize(size, Image.Resampling.LANCZOS, box))
 
 
 def open_session(model: onnx.ModelProto | Path) -> onnxruntime.InferenceSession:
@@ -86,7 +84,7 @@ def resize_feed(rgb: np.ndarray, size: int) -> dict[str, np.ndarray]:
     return {"image": rgb, "sizes": np.array([1, 3, *whole]), "begin": begin, "end": begin + size}
 
 
-def resize_times(pictures: Sequence[np.ndarray], size: int, rounds: int = 3) -> np.ndarray:
+def resize_times(pictures: Iterable[np.ndarray], size: int, rounds: int = 3) -> np.ndarray:
     """[n, 3]: milliseconds of `Resize` in uint8, in float32, and of rali's own graph.
 
     Medians of rounds in turns, after one that warms up; of processor time, as others may run.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rali.errors import InputError
+from rali.files import replace_atomically
 
 
 def export_ort(model: str | Path) -> Path:
@@ -18,14 +19,18 @@ def export_ort(model: str | Path) -> Path:
     import onnxruntime
 
     path = Path(model)
-    target = path.with_suffix(".ort")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(target)
     options.add_session_config_entry("session.save_model_format", "ORT")
-    try:
-        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exceptions derive from Exception only
-        raise InputError(f"{path} cannot be loaded as an ONNX model: {error}") from error
+
+    def write(target: Path) -> None:
+        options.optimized_model_filepath = str(target)
+        try:
+            onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own exceptions derive from Exception only
+            raise InputError(f"{path} cannot be loaded as an ONNX model: {error}") from error
+
+    target = path.with_suffix(".ort")
+    replace_atomically(target, write)
     return target

@@ -64,19 +64,27 @@ def quantize_dynamic(source: Path, target: Path) -> None:
 
 
 def quantize_static(
-    source: Path,
+    source: Path, target: Path, pixels: Sequence[np.ndarray], *, keep: Sequence[str] = ()
+) -> None:
+    """Matrix products and convolutions in 8 bits (QDQ), weights per channel.
+
+    Args:
+        pixels: float32 [3, S, S] each, by which the ranges of activations are set.
+        keep: nodes that stay in float.
+    """
+    with _folded(source) as folded:
+        _quantize_folded(folded, target, pixels, keep=keep)
+
+
+def _quantize_folded(
+    folded: Path,
     target: Path,
     pixels: Sequence[np.ndarray],
     *,
     keep: Sequence[str] = (),
     only: Sequence[str] = (),
 ) -> None:
-    """Matrix products and convolutions in 8 bits (QDQ), weights per channel.
-
-    Args:
-        pixels: float32 [3, S, S] each, by which the ranges of activations are set.
-        keep: nodes that stay in float. only: where given, all others do.
-    """
+    """As `quantize_static`; where `only` is given, all other nodes stay in float."""
     from onnxruntime import quantization
 
     class Reader(quantization.CalibrationDataReader):
@@ -87,21 +95,20 @@ def quantize_static(
             one = next(self.rest, None)
             return None if one is None else {"pixel_values": one[None]}
 
-    with _folded(source) as folded:
-        quantization.quantize_static(
-            folded,
-            target,
-            Reader(),
-            quant_format=quantization.QuantFormat.QDQ,
-            op_types_to_quantize=list(QUANTIZED),
-            per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            nodes_to_quantize=list(only),
-            nodes_to_exclude=[*_scoring(folded), *keep],
-            # What a product gives goes on in float, into LayerNorm, GELU and sums.
-            extra_options={"OpTypesToExcludeOutputQuantization": list(DYNAMIC)},
-        )
+    quantization.quantize_static(
+        folded,
+        target,
+        Reader(),
+        quant_format=quantization.QuantFormat.QDQ,
+        op_types_to_quantize=list(QUANTIZED),
+        per_channel=True,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
+        nodes_to_quantize=list(only),
+        nodes_to_exclude=[*_scoring(folded), *keep],
+        # What a product gives goes on in float, into LayerNorm, GELU and sums.
+        extra_options={"OpTypesToExcludeOutputQuantization": list(DYNAMIC)},
+    )
 
 
 def worst_first(source: Path, pixels: Sequence[np.ndarray]) -> list[str]:
@@ -122,7 +129,7 @@ def worst_first(source: Path, pixels: Sequence[np.ndarray]) -> list[str]:
         moved = {}
         for layer in layers:
             file = Path(folder) / "one_layer.onnx"
-            quantize_static(source, file, some, only=[layer])
+            _quantize_folded(folded, file, some, only=[layer])
             moved[layer] = float(np.linalg.norm(embeddings(file, some) - exact))
     return sorted(layers, key=lambda layer: -moved[layer])
 

@@ -30,7 +30,8 @@ class Browsed:
 
     Attributes:
         browser: its version. backend: in the page's words.
-        scores: by the file's name. milliseconds: [n, 2], to decode; to resize and score.
+        scores: by the file's name, of those that it could read.
+        milliseconds: [n, 2], to decode; to resize and score.
     """
 
     browser: str
@@ -72,25 +73,32 @@ def browse(address: str, files: Sequence[Path], switches: Sequence[str] = ()) ->
         InputError: there is no Chromium, or no playwright to drive it.
     """
     require("playwright", "dev")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import Error, sync_playwright
 
     with sync_playwright() as started:
-        browser = started.chromium.launch(
-            executable_path=find_browser(), args=["--no-sandbox", *switches]
-        )
-        page = browser.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.goto(address)
-        page.wait_for_selector("body[data-state=ready]")
-        page.set_input_files("#files", list(files))
-        page.wait_for_selector("#running", state="hidden")
-        with page.expect_download() as download:
-            page.get_by_role("button", name="Download CSV").click()
-        with download.value.path().open(encoding="utf-8") as table:
-            scores = {row["image"]: float(row["score"]) for row in csv.DictReader(table)}
-        spans = page.locator("#rows .time span").all_inner_texts()
-        times = np.array([float(text.split()[1]) for text in spans]).reshape(-1, 2)
-        backend = page.locator("#backend").inner_text()
-        found = Browsed(browser.version, backend, scores, times)
+        try:
+            browser = started.chromium.launch(
+                executable_path=find_browser(), args=["--no-sandbox", *switches]
+            )
+            found = _browse(browser, address, files)
+        except Error as error:
+            raise InputError(f"the browser stopped: {error.message.splitlines()[0]}") from error
         browser.close()
     return found
+
+
+def _browse(browser: Any, address: str, files: Sequence[Path]) -> Browsed:
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    page.wait_for_selector("body[data-state=ready]")
+    page.set_input_files("#files", list(files))
+    page.wait_for_selector("#running", state="hidden")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download CSV").click()
+    with download.value.path().open(encoding="utf-8") as table:
+        rows = list(csv.DictReader(table))
+    scores = {row["image"]: float(row["score"]) for row in rows if row["score"]}
+    spans = page.locator("#rows .time span").all_inner_texts()
+    times = np.array([float(text.split()[1]) for text in spans]).reshape(-1, 2)
+    return Browsed(browser.version, page.locator("#backend").inner_text(), scores, times)

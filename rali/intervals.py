@@ -94,7 +94,7 @@ def read_interval(model: str | Path) -> Interval:
     Raises:
         InputError: the model has none, or the file is not what it should be.
     """
-    path = _find(model)
+    path = find_interval(model)
     if path is None or not path.is_file():
         raise InputError(
             f"{model} has no {FILE}, which intervals come from. Type: rali calibrate MODEL_FOLDER "
@@ -111,11 +111,12 @@ def read_interval(model: str | Path) -> Interval:
 
 def has_interval(model: str | Path) -> bool:
     """Whether a local model has one; a hub id is not asked."""
-    path = None if is_hub_id(str(model)) and not Path(model).exists() else _find(model)
+    path = None if is_hub_id(str(model)) and not Path(model).exists() else find_interval(model)
     return path is not None and path.is_file()
 
 
-def _find(model: str | Path) -> Path | None:
+def find_interval(model: str | Path) -> Path | None:
+    """Where the interval of "builtin", a folder, an ONNX file or a hub id lies, or would lie."""
     if str(model) == "builtin":
         return Path(__file__).parent / "builtin" / FILE
     path = Path(model)

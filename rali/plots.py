@@ -328,9 +328,12 @@ def calibration(
 
 def tradeoff(
     points: Mapping[str, tuple[float, float]], *, x: str, y: str, title: str,
-    theme: ThemeName = "light",
+    best: Literal["upper left", "lower right"] = "upper left", theme: ThemeName = "light",
 ) -> Figure:  # fmt: skip
-    """Named points, the horizontal axis logarithmic, such as accuracy against parameters."""
+    """Named points, the horizontal axis logarithmic, such as accuracy against parameters.
+
+    A line joins those that no other beats in both, where the `best` corner is.
+    """
     if not points:
         raise InputError("There are no points to draw.")
     colours = THEMES[theme]
@@ -338,12 +341,28 @@ def tradeoff(
     for place, (name, (across, up)) in enumerate(points.items()):
         colour = colours.series[place % len(colours.series)]
         axes.scatter(across, up, s=46, color=colour, marker="os^Dv*"[place % 6], label=name)
+    front = pareto(points.values(), best)
+    if len(front) > 1:
+        step = "steps-post" if best == "upper left" else "steps-pre"
+        axes.plot(*zip(*front, strict=True), color=colours.muted, drawstyle=step, zorder=0)
     axes.set_xscale("log")
     axes.margins(0.18)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     _legend(axes, colours)
     return figure
+
+
+def pareto(
+    points: Iterable[tuple[float, float]], best: Literal["upper left", "lower right"]
+) -> list[tuple[float, float]]:
+    """The points that no other beats in both coordinates, from left to right."""
+    left = best == "upper left"
+    front: list[tuple[float, float]] = []
+    for across, up in sorted(points, key=lambda p: (p[0], -p[1]) if left else (-p[0], p[1])):
+        if not front or (up > front[-1][1] if left else up < front[-1][1]):
+            front.append((across, up))
+    return front if left else front[::-1]
 
 
 def bases_2d(

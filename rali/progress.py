@@ -36,10 +36,11 @@ class StageProgress:
 
     Args:
         value: what the number beside a step is.
+        resumes: whether work that is stopped can go on.
     """
 
-    def __init__(self, value: str = "loss") -> None:
-        self.value = value
+    def __init__(self, value: str = "loss", *, resumes: bool = True) -> None:
+        self.value, self.resumes = value, resumes
         self.console = Console(stderr=True)
         self._bars = rich.progress.Progress(
             TextColumn("{task.description:<22}"),
@@ -66,7 +67,8 @@ class StageProgress:
     ) -> None:
         self._bars.stop()
         if kind is KeyboardInterrupt:
-            self.console.print("rali: stopped; the same command goes on from here.")
+            more = "; the same command goes on from here" if self.resumes else ""
+            self.console.print(f"rali: stopped{more}.")
 
     def __call__(self, stage: str, step: int, steps: int, loss: float | None = None) -> None:
         new = stage not in self._tasks

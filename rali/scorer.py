@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .explain import Phrases, Reason
     from .heatmap import Heatmap
 
+Provider = str | tuple[str, Mapping[str, Any]]
+PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic")
 _PREPROCESS = ("size", "mean", "std", "interpolation", "resize_mode")
 
 
@@ -56,7 +58,8 @@ class Scorer:
         batch_size: pictures per run of the model; by default one on the processor, where each
             core scores its own, and 8 elsewhere. It changes speed and memory, not the scores
             (floating-point sums may differ in their last digits).
-        providers: onnxruntime execution providers; the processor by default.
+        providers: onnxruntime execution providers, by name or as (name, options); the processor by
+            default. `docs/devices.md` says which files suit them.
         threads: cores to use; all by default.
 
     Raises:
@@ -69,7 +72,7 @@ class Scorer:
         *,
         precision: str = "fp32",
         batch_size: int | None = None,
-        providers: Sequence[str] | None = None,
+        providers: Sequence[Provider] | None = None,
         threads: int | None = None,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("threads", threads)):
@@ -119,9 +122,7 @@ class Scorer:
         Raises:
             InputError: a single picture in place of several.
         """
-        single = isinstance(sources, str | bytes | bytearray | memoryview | np.ndarray)
-        if (single and not _is_many(sources)) or not isinstance(sources, Iterable):
-            raise InputError("score_many takes several pictures; for a single one give [picture].")
+        _check_many(sources)
         for source, output, error in self._run(sources):
             yield _result(source, output, error)
 
@@ -145,9 +146,10 @@ class Scorer:
         A file whose arithmetic depends on its batch (dynamic 8-bit integers) gets one at a time.
         """
         parts = np.split(pixels, len(pixels)) if self.metadata.get("one_by_one") else [pixels]
-        outputs = [
-            self._session.run(["score", "embedding"], {"pixel_values": part}) for part in parts
-        ]
+        with self._turn:
+            outputs = [
+                self._session.run(["score", "embedding"], {"pixel_values": part}) for part in parts
+            ]
         scores, embeddings = zip(*outputs, strict=True)
         return np.concatenate(scores), np.concatenate(embeddings)
 
@@ -168,7 +170,12 @@ class Scorer:
     def explain_many(
         self, sources: Iterable[Any], top: int = 3
     ) -> Iterator[tuple[Result, list[Reason]]]:
-        """`score_many`'s results with `explain`'s reasons, none where there is no score."""
+        """`score_many`'s results with `explain`'s reasons, none where there is no score.
+
+        Raises:
+            InputError: as `score_many` and `explain`.
+        """
+        _check_many(sources)
         phrases = self.phrases
         for source, output, error in self._run(sources):
             result = _result(source, output, error)
@@ -254,8 +261,7 @@ class Scorer:
         pixels = [each for each in prepared if isinstance(each, np.ndarray)]
         outputs: Iterator[Any] = iter(())
         if pixels:
-            with self._turn:
-                outputs = zip(*self.run(np.stack(pixels)), strict=True)
+            outputs = zip(*self.run(np.stack(pixels)), strict=True)
         return [
             (source, None, each) if isinstance(each, str) else (source, next(outputs), None)
             for source, each in zip(sources, prepared, strict=True)
@@ -274,6 +280,12 @@ def _is_many(pictures: Any) -> bool:
     return isinstance(pictures, list | tuple) or (
         isinstance(pictures, np.ndarray) and pictures.ndim == 4
     )
+
+
+def _check_many(sources: Any) -> None:
+    single = isinstance(sources, str | Path | bytes | bytearray | memoryview | np.ndarray)
+    if (single and not _is_many(sources)) or not isinstance(sources, Iterable):
+        raise InputError("Several pictures are expected here; for a single one give [picture].")
 
 
 def _result(source: Any, output: Any, error: str | None) -> Result:
@@ -302,19 +314,26 @@ def find_model(model: str | Path, precision: str = "fp32") -> Path:
     Raises:
         InputError: there is none; the message says what to type.
     """
+    if precision not in PRECISIONS:
+        raise InputError(f"precision is {precision!r}; expected {', '.join(PRECISIONS)}.")
     name = file_name(precision)
+    more = "" if precision == "fp32" else f" --precision {precision}"
     if str(model) == "builtin":
         path = Path(__file__).parent / "builtin" / "onnx" / name
-        if not path.is_file():
+        if path.is_file():
+            return path
+        if more:
             raise InputError(
-                f"This copy of rali lacks its built-in model (rali/builtin/onnx/{name}). "
-                "Type: pip install --force-reinstall rali, or give a model folder."
+                f"The built-in model does not come in {precision}. Type: rali export builtin"
+                f"{more} --output {name}, and give that file."
             )
-        return path
+        raise InputError(
+            f"This copy of rali lacks its built-in model (rali/builtin/onnx/{name}). "
+            "Type: pip install --force-reinstall rali, or give a model folder."
+        )
     path = Path(model)
     if path.is_dir():
         if not (path / "onnx" / name).is_file():
-            more = "" if precision == "fp32" else f" --precision {precision}"
             raise InputError(f"{path} has no onnx/{name}. Type: rali export {path}{more}")
         return path / "onnx" / name
     if path.is_file():
@@ -327,12 +346,13 @@ def find_model(model: str | Path, precision: str = "fp32") -> Path:
     )
 
 
-def _open_session(path: Path, providers: Sequence[str] | None, threads: int) -> Any:
+def _open_session(path: Path, providers: Sequence[Provider] | None, threads: int) -> Any:
     import onnxruntime
 
     chosen = list(providers) if providers else ["CPUExecutionProvider"]
     known = onnxruntime.get_available_providers()
-    if missing := [name for name in chosen if name not in known]:
+    names = [each if isinstance(each, str) else each[0] for each in chosen]
+    if missing := [name for name in names if name not in known]:
         raise InputError(
             f"onnxruntime here has no {', '.join(missing)}; it has {', '.join(known)}."
         )

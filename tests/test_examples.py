@@ -82,11 +82,10 @@ def test_python_with_onnxruntime_only(model, photograph_files):
 
 
 def test_cpp_with_onnxruntime_only(model, photograph_files, tmp_path):
-    places = [Path(os.environ.get("ONNXRUNTIME_INCLUDE", "/usr/include/onnxruntime"))]
+    headers = Path(os.environ.get("ONNXRUNTIME_INCLUDE", "/usr/include/onnxruntime"))
     compiler = shutil.which("c++")
-    headers = next((place for place in places if (place / HEADER).is_file()), None)
     library = next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so*"), None)
-    if not (compiler and headers and library):
+    if not (compiler and (headers / HEADER).is_file() and library):
         pytest.skip(f"no compiler or no {HEADER} here: set ONNXRUNTIME_INCLUDE to its folder")
     (tmp_path / "libonnxruntime.so").symlink_to(library)
     (tmp_path / library.name.rpartition(".so")[0]).with_suffix(".so.1").symlink_to(library)

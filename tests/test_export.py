@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
+import numpy as np
 import onnx
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
+import rali
 from rali import Scorer, Student
-from rali.cli import main
+from rali.cli import app, main
 from rali.degradations import degrade
 from rali.encoders import image_tower
 from rali.errors import InputError
 from rali.export import compare, export_checked, export_onnx, export_ort
-from rali.export.check import Gate
+from rali.export.check import Agreement, Gate
 from rali.export.quantize import scoring_nodes
+from rali.intervals import read_interval
 from rali.student import StudentConfig
 
 PLAIN = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
@@ -155,6 +162,9 @@ def test_bases_are_scored_in_float32(fewer):
         for name in node.input
         if name in constants
     ]
+    made_by = {name: node.op_type for node in graph.node for name in node.output}
+    inputs = {name for node in graph.node if node.name in scoring for name in node.input}
+    assert "DequantizeLinear" not in {made_by.get(name) for name in inputs}
     assert onnx.TensorProto.FLOAT in used
     assert not {onnx.TensorProto.FLOAT16, onnx.TensorProto.INT8} & set(used)
 
@@ -185,6 +195,39 @@ def test_what_cannot_be_made_is_said(tmp_path):
         export_checked(student, tmp_path / "a.onnx", precision="int4")
     with pytest.raises(InputError, match="more pictures than 1"):
         export_checked(student, tmp_path / "a.onnx", ["one.jpg"], precision="int8")
+    with pytest.raises(InputError, match="more pictures than 4"):  # 2 to check have no SRCC
+        export_checked(student, tmp_path / "a.onnx", ["one.jpg"] * 4, precision="int8", strict=True)
+
+
+def test_pictures_of_one_score_have_no_order_and_none_is_no_agreement():
+    same = Agreement(np.full(4, 3.0), np.full(4, 3.0), 1.0)
+    assert np.isnan(same.srcc) and same.passes(Gate()) and "SRCC" not in same.words()
+    assert not Agreement(np.array([3.0]), np.array([np.nan]), 1.0).passes(Gate())
+
+
+def test_what_explanations_and_intervals_come_from_goes_along(tmp_path, photograph_files):
+    model = tmp_path / "model"
+    shutil.copytree(Path(rali.__file__).parent / "builtin", model)
+    out = tmp_path / "phone" / "model.onnx"
+    done = CliRunner().invoke(app, ["export", str(model), "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    assert Scorer(out).explain(photograph_files[0]) == Scorer(model).explain(photograph_files[0])
+    assert read_interval(out) == read_interval(model)
+    assert not (model / "onnx" / "phrases.npz").exists()
+    CliRunner().invoke(app, ["export", str(model)])
+    assert not (model / "onnx" / "phrases.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--web", "page", "--strict", "--image"], "leave out --strict, --image"),
+        (["--onnxruntime-web", "."], "give both"),
+        (["--format", "ort", "-o", "model.ort"], "comes beside it"),
+    ],
+)
+def test_options_that_do_not_go_together(words, message):
+    assert message in str(CliRunner().invoke(app, ["export", "builtin", *words]).exception)
 
 
 def test_the_format_for_mobiles_gives_the_same_scores(fewer, pictures):

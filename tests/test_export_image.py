@@ -122,4 +122,6 @@ def test_command(monkeypatch, capsys, tmp_path, photograph_files) -> None:
         main()
     assert not stop.value.code
     assert "m_image.onnx: " in capsys.readouterr().out
-    assert {path.name for path in tmp_path.iterdir()} == {"m.onnx", "m_image.onnx"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "m.onnx", "m_image.onnx", "phrases.npz", "interval.json",
+    }  # fmt: skip

@@ -13,6 +13,7 @@ from rali.cli import app
 from rali.errors import InputError
 from rali.figures import calibration_curve, map_2d, scores_before_and_after
 from rali.manifest import Row, write_manifest
+from rali.plots import pareto
 from rali.student import Student
 from rali.suites import published_sizes
 
@@ -123,3 +124,10 @@ def test_parameters(tmp_path):
     assert CliRunner().invoke(app, beside).exit_code == 0
     assert "not 'krcc'" in str(CliRunner().invoke(app, [*beside, "--metric", "krcc"]).exception)
     assert published_sizes("srcc")["RALI, published"] == (304, 0.779)
+
+
+def test_the_front_holds_what_no_other_point_beats():
+    points = [(1, 0.5), (2, 0.4), (3, 0.9), (3, 0.8), (9, 0.9)]
+    assert pareto(points, "upper left") == [(1, 0.5), (3, 0.9)]
+    points = [(100, 40), (80, 30), (90, 50), (20, 30), (100, 60)]  # speed against memory
+    assert pareto(points, "lower right") == [(80, 30), (100, 40)]

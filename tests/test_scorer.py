@@ -286,3 +286,24 @@ def test_a_cold_process_imports_little(model: Path, photos: Path) -> None:
     score, heavy = run.stdout.strip().split(" ", 1)
     assert heavy == "set()"
     assert float(score) == pytest.approx(by_hand(path), abs=1e-5)
+
+
+def test_a_provider_may_have_options(photograph_files):
+    given = Scorer(
+        providers=[("CPUExecutionProvider", {"arena_extend_strategy": "kSameAsRequested"})]
+    )
+    assert given(photograph_files[0]) == Scorer()(photograph_files[0])
+
+
+def test_one_picture_in_place_of_several_is_refused():
+    for call in (Scorer().score_many, Scorer().explain_many):
+        for one in ("a.jpg", Path("a.jpg")):
+            with pytest.raises(InputError, match=r"give \[picture\]"):
+                next(iter(call(one)))
+
+
+def test_a_precision_that_there_is_not_is_said():
+    with pytest.raises(InputError, match="expected fp32, fp16, int8, int8-dynamic"):
+        Scorer(precision="int9")
+    with pytest.raises(InputError, match="rali export builtin --precision fp16"):
+        Scorer(precision="fp16")

@@ -55,7 +55,7 @@ def bench(
         ),
     ] = None,
     count: Annotated[
-        int, typer.Option(min=1000, help="Pictures that pass while memory is watched.")
+        int, typer.Option(min=2000, help="Pictures that pass while memory is watched.")
     ] = 50_000,
     plot: Annotated[
         Path | None, typer.Option(dir_okay=False, help="PNG of speed against memory to write.")
@@ -87,7 +87,7 @@ def bench(
         raise InputError(f"There are no pictures in the folder {photographs}.")
     cores = threads or available_cores()
     precisions = precision or ("fp32", "int8", "int8-dynamic")
-    with tempfile.TemporaryDirectory() as folder, StageProgress() as progress:
+    with tempfile.TemporaryDirectory() as folder, StageProgress(resumes=False) as progress:
         subjects = prepare(models or ["builtin"], Path(folder), precisions, progress)
         found = run(
             subjects, batches=batch or (1, 4), rounds=rounds, threads=cores, report=progress
@@ -108,7 +108,13 @@ def bench(
             for row in found
         }
         save_png(
-            tradeoff(points, x="pictures per second", y="peak memory, MiB", title="rali bench"),
+            tradeoff(
+                points,
+                x="pictures per second",
+                y="peak memory, MiB",
+                title="rali bench",
+                best="lower right",
+            ),
             plot,
         )
     table = as_rows(found)

@@ -10,6 +10,7 @@ import typer
 
 from rali.cli._teacher import find_rows
 from rali.errors import InputError
+from rali.files import replace_atomically
 from rali.scorer import file_name
 
 
@@ -90,12 +91,20 @@ def export(
     Example: rali export runs/mine/model --precision int8 --pictures photos/
     """
     if web is not None:
+        given = {"--output": output, "--pictures": pictures, "--strict": strict, "--image": image}
+        given |= {"--plain": not fused, "--format ort": format is Format.ort}
+        if without := [name for name, value in given.items() if value]:
+            raise InputError(f"--web writes a page only; leave out {', '.join(without)}.")
         from rali.export.web import export_web
 
         page = export_web(model, web, onnxruntime_web, precision=precision)
         typer.echo(f"{page}: to see it, type: python -m http.server --directory {web}")
         return
 
+    if onnxruntime_web is not None:
+        raise InputError("--onnxruntime-web is for --web DIR; give both.")
+    if output is not None and output.suffix == ".ort":
+        raise InputError(f"--output is the ONNX file; with --format ort, {output} comes beside it.")
     from rali.export import export_checked, export_image, export_ort
     from rali.export.check import Gate
     from rali.student import Student
@@ -111,6 +120,7 @@ def export(
     agreement = export_checked(
         student, output, compared, precision=precision, strict=strict, fused=fused
     )
+    _take_along(model, output)
     typer.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {agreement.words()}")
     if agreement.float_layers:
         typer.echo(f"left in float: {', '.join(agreement.float_layers)}")
@@ -126,3 +136,16 @@ def export(
     if format is Format.ort:
         for file in [output, *([beside] if image else [])]:
             typer.echo(f"{export_ort(file)}")
+
+
+def _take_along(model: str, output: Path) -> None:
+    """Copy what phrases and intervals come from beside a file outside of the model's folder."""
+    from rali.explain import find_phrases
+    from rali.intervals import find_interval
+
+    for find in (find_phrases, find_interval):
+        own, there = find(model), find(output)
+        if own and own.is_file() and (there is None or own.resolve() != there.resolve()):
+            target = output.parent / own.name
+            replace_atomically(target, lambda path, own=own: path.write_bytes(own.read_bytes()))  # type: ignore[misc]
+            typer.echo(target)

@@ -15,7 +15,7 @@ import typer
 
 from rali.cli._bar import scoring_bar
 from rali.cli._output import check_writable, csv_text
-from rali.errors import InputError, require
+from rali.errors import InputError, RaliError, require
 from rali.files import replace_atomically
 
 if TYPE_CHECKING:
@@ -127,6 +127,9 @@ def score(
         _write(columns, rows, chosen, output)
         typer.echo(f"rali: stopped after {len(rows)} of {len(pictures)} pictures.", err=True)
         raise typer.Exit(130) from None
+    except (RaliError, OSError):  # of a map, as when the disk is full: the scores are not lost
+        _write(columns, rows, chosen, output)
+        raise
     _write(columns, rows, chosen, output)
     if any(row[-1] for row in rows):
         raise typer.Exit(1)
