@@ -1,17 +1,21 @@
 """A model in, a folder with a page out: the browser scores pictures, and they never leave it.
 
 The page (`page/`) is plain HTML, CSS and ES modules, served as static files. Beside it are put
-`prepare.onnx` (image uint8 [H, W, 3] → pixel_values, Pillow's pixels), the model, `model.json` with
-what else the page needs of it, and ONNX Runtime's own build for browsers.
+`prepare.onnx` (image uint8 [H, W, 3] → pixel_values, Pillow's pixels), `window.onnx` (the same of a
+part of a picture), the model, `model.json` with what else the page needs of it, and ONNX Runtime's
+own build for browsers.
 """
 
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
+import shutil
 import subprocess
 import tarfile
 import tempfile
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,12 +26,15 @@ from onnx import ModelProto, TensorProto, external_data_helper, helper
 
 from rali import Scorer, __version__
 from rali.errors import InputError
-from rali.explain import find_phrases, read_phrases
+from rali.explain import find_phrases
 from rali.files import replace_atomically
+from rali.heatmap import COLOUR_SHARE, MOST, SHARE, SPAN, colour_scale
+from rali.hub import download, is_hub_id
+from rali.intervals import FILE as INTERVAL
 from rali.intervals import has_interval, read_interval
 from rali.preprocess import Preprocess
 
-from .graph import Graph
+from .graph import Graph, Value
 from .image import normalise
 from .resize import IMAGE, OPSET
 
@@ -69,6 +76,7 @@ def export_web(
     files |= {f"ort/{name}": data for name, data in _runtime(runtime).items()}
     files["ort/LICENSE"] = files.pop("ort-LICENSE")
     files["prepare.onnx"] = prepare_model(scorer.preprocess).SerializeToString()
+    files["window.onnx"] = window_model(scorer.preprocess).SerializeToString()
     files["model.onnx"] = scorer.path.read_bytes()
     files["model.json"] = json.dumps(describe(model, scorer), ensure_ascii=False).encode()
     for name in sorted(files, key=lambda name: name == "index.html"):  # itself last
@@ -78,12 +86,29 @@ def export_web(
 
 def prepare_model(preprocess: Preprocess) -> ModelProto:
     """A model from `image` uint8 [H, W, 3], of any size, to `pixel_values` float32 [1, 3, S, S]."""
-    graph, size = Graph("prepare"), preprocess.size
+    graph = Graph("prepare")
     normalise(graph, preprocess)
-    output = helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, [1, 3, size, size])
+    return _model(graph, "pixel_values", preprocess.size)
+
+
+def window_model(preprocess: Preprocess) -> ModelProto:
+    """A model from `image` uint8 [H, W, 3], a window of a picture, to `mirrored` [1, 3, S, S].
+
+    That is the window as `rali.heatmap.windows` gives it.
+    """
+    graph, size = Graph("window"), -(-preprocess.size // SHARE)
+    normalise(graph, dataclasses.replace(preprocess, size=size, resize_mode="squash"))
+    places = np.pad(np.arange(size), (0, preprocess.size - size), "symmetric")
+    down = graph.Gather(Value(graph, "pixel_values"), places, axis=2)
+    graph.node("Gather", down, places, output="mirrored", axis=3)
+    return _model(graph, "mirrored", preprocess.size)
+
+
+def _model(graph: Graph, output: str, size: int) -> ModelProto:
+    info = helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, 3, size, size])
     opsets = [helper.make_opsetid("", OPSET)]
     return helper.make_model(
-        helper.make_graph(graph.nodes, "prepare", [IMAGE], [output], graph.constants),
+        helper.make_graph(graph.nodes, graph.prefix, [IMAGE], [info], graph.constants),
         opset_imports=opsets,
         ir_version=helper.find_min_ir_version_for(opsets),
     )
@@ -96,8 +121,9 @@ def describe(model: str | Path, scorer: Scorer) -> dict[str, Any]:
         "rali_version": __version__,
         "size": scorer.preprocess.size,
         "score_range": scorer.score_range,
-        "interval": _interval(model),
+        "interval": _interval(model, scorer),
         "phrases": _phrases(model, scorer),
+        "map": _map(scorer.preprocess),
         "check": {"shape": CHECK_SHAPE, "score": scorer(check_picture())},
     }
 
@@ -111,10 +137,13 @@ def check_picture() -> np.ndarray:
     return ((5 * y + 3 * x + 60 * c) % 256).astype(np.uint8)
 
 
-def _interval(model: str | Path) -> dict[str, Any] | None:
-    if not has_interval(model):
+def _interval(model: str | Path, scorer: Scorer) -> dict[str, Any] | None:
+    if isinstance(model, str) and is_hub_id(model) and not Path(model).exists():
+        with suppress(InputError):  # it has none
+            download(model, INTERVAL)
+    if not has_interval(scorer.path):
         return None
-    interval = read_interval(model)
+    interval = read_interval(scorer.path)
     return {
         "level": LEVEL,
         "radius": interval.radius(LEVEL),
@@ -126,13 +155,25 @@ def _interval(model: str | Path) -> dict[str, Any] | None:
 def _phrases(model: str | Path, scorer: Scorer) -> dict[str, Any] | None:
     if find_phrases(model) is None:
         return None
-    phrases = read_phrases(model)
-    phrases.rank(scorer.embed(check_picture())[0])  # refuses a table of another model
+    phrases = scorer.phrases
+    phrases.rank(scorer.embed(check_picture())[0])  # refuses a table of another width
     return {
         "texts": phrases.texts,
         "meanings": phrases.meanings,
         "vectors": _base64(phrases.vectors),
         "offsets": _base64(phrases.offsets),
+    }
+
+
+def _map(preprocess: Preprocess) -> dict[str, Any]:
+    """How `rali.heatmap` lays windows over a picture and colours their scores."""
+    return {
+        "squash": preprocess.resize_mode == "squash",
+        "share": SHARE,
+        "most": MOST,
+        "span": SPAN,
+        "opacity": COLOUR_SHARE,
+        "colours": colour_scale(np.linspace(0, 1, 256)).tolist(),
     }
 
 
@@ -165,13 +206,13 @@ def _runtime(given: str | Path | None) -> dict[str, bytes]:
 def _fetch(folder: Path) -> Path:
     name = RUNTIME.partition("@")[0]
     instead = f"Or give the package, got elsewhere: --{name} FILE.tgz"
-    try:
-        npm = ["npm", "pack", RUNTIME, "--pack-destination", str(folder)]
-        ended = subprocess.run(npm, cwd=folder, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
+    npm = shutil.which("npm")  # on Windows npm.cmd
+    if npm is None:
         raise InputError(
             f"there is no npm here, which {name} comes from: install Node.js. {instead}"
-        ) from None
+        )
+    fetch = [npm, "pack", RUNTIME, "--pack-destination", str(folder)]
+    ended = subprocess.run(fetch, cwd=folder, capture_output=True, text=True, check=False)
     archives = list(folder.glob("*.tgz"))
     if ended.returncode or not archives:
         said = (ended.stderr.strip().splitlines() or ["it gave no reason"])[-1]

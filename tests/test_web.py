@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import dataclasses
 import io
 import os
 import re
@@ -24,7 +26,10 @@ from rali.errors import InputError, PictureError
 from rali.explain import Phrases, read_phrases, write_phrases
 from rali.export import web
 from rali.export.web_check import find_browser, serve
+from rali.heatmap import windows
 from rali.intervals import read_interval
+from rali.pictures import PICTURE_SUFFIXES
+from rali.preprocess import Preprocess
 
 TOLERANCE = 0.02  # between a browser's decoder and Pillow's
 PATIENCE = 120_000  # milliseconds, on a busy machine
@@ -111,6 +116,14 @@ class Visit:
             self.page.get_by_role("button", name="Download CSV").click()
         return list(csv.DictReader(io.StringIO(download.value.path().read_text("utf-8"))))
 
+    def where(self, name: str) -> Any:
+        self.page.get_by_role("button", name=f"Where: {name}").click()
+        return self.page.get_by_role("dialog", name=f"Where: {name}")
+
+    def worker(self) -> Any:
+        (found,) = [each for each in self.page.workers if each.url.endswith("worker.js")]
+        return found
+
     def row(self, name: str) -> Any:
         return self.page.locator("#rows tr", has_text=name)
 
@@ -169,6 +182,8 @@ def test_a_file_without_a_score_says_why(visit) -> None:
 def test_phrases_are_pythons(visit, model) -> None:
     path = next(path for path in visit.files if path.suffix == ".png")  # decoded without loss
     reasons = read_phrases(model).rank(Scorer().embed(path)[0])
+    reasons = [reason for reason in reasons if reason.probability >= 0.005]
+    assert reasons
     shown = visit.row(path.name).locator("li").all_inner_texts()
     assert [text.rsplit(" ", 1)[0] for text in shown] == [reason.phrase for reason in reasons]
     chances = [float(text.split(" ")[-1].removesuffix("\u00a0%")) / 100 for text in shown]
@@ -183,38 +198,193 @@ def test_pictures_stay_on_the_machine(visit, site) -> None:
     elsewhere = "async () => fetch('http://127.0.0.2:9/').then(() => 'sent', (e) => e.message)"
     told: list[str] = []
     visit.page.on("console", lambda message: told.append(message.text))
-    workers = [each for each in visit.page.workers if each.url.endswith("worker.js")]
-    for place in (visit.page, *workers):
+    for place in (visit.page, visit.worker()):
         assert place.evaluate(elsewhere) != "sent"
-    assert len(workers) == 1 and sum("Content Security Policy" in text for text in told) >= 2
+    assert sum("Content Security Policy" in text for text in told) >= 2
+
+
+@pytest.mark.slow
+def test_headers_are_added_to_the_pages_own_files_only(visit) -> None:
+    policies = visit.page.evaluate(
+        """(names) => Promise.all(names.map(async (name) =>
+            (await fetch(name)).headers.get("Content-Security-Policy")))""",
+        ["./", "index.html", "worker.js", "ort/ort-wasm-simd-threaded.mjs", "ort/LICENSE"],
+    )
+    assert [policy is not None for policy in policies] == [True, True, True, True, False]
 
 
 @pytest.mark.slow
 def test_it_computes_on_several_threads(visit) -> None:
     assert visit.page.evaluate("() => crossOriginIsolated")
-    assert "WebAssembly × " in visit.page.locator("#backend").inner_text()
+    told = visit.page.locator("#backend").inner_text()
+    threads = int(re.search(r"WebAssembly × (\d+) thread", told)[1])
+    assert threads >= min(2, os.cpu_count())
 
 
 @pytest.mark.slow
 def test_where_points_at_the_blurred_half(visit, photographs, tmp_path) -> None:
-    sharp = Image.fromarray(photographs["coffee"]).resize((512, 512))
-    picture = Image.new("RGB", (1024, 512))
+    sharp = Image.fromarray(photographs["coffee"]).resize((256, 512))
+    picture = Image.new("RGB", (512, 512))
     picture.paste(sharp.filter(ImageFilter.GaussianBlur(6)), (0, 0))
-    picture.paste(ImageOps.mirror(sharp), (512, 0))
+    picture.paste(ImageOps.mirror(sharp), (256, 0))
     picture.save(tmp_path / "half.png")
     visit.page.set_input_files("#files", tmp_path / "half.png")
-    visit.page.get_by_role("button", name="Where: half.png").click()
-    dialog = visit.page.get_by_role("dialog", name="Where: half.png")
+    dialog = visit.where("half.png")
     said = dialog.get_by_text("the worst is").inner_text()
     visit.page.keyboard.press("Escape")
     assert dialog.is_hidden()
-    parts = [(x, y) for y in (0, 128, 256) for x in range(0, 769, 128)]
-    crops = [np.asarray(picture.crop((x, y, x + 256, y + 256))) for x, y in parts]
-    scores = Scorer()(crops)
-    assert said.startswith(f"Of {len(parts)} parts the worst is at the top left with ")
-    assert "the best at the bottom right with " in said
-    numbers = [float(text) for text in re.findall(r"\d\.\d\d", said)]
+    scores = Scorer().map(picture).scores
+    assert said.startswith(f"Of {scores.size} parts the worst is ")
+    places = re.findall(r"(left|right|middle|top|bottom) with (\d\.\d\d)", said)
+    assert [place for place, _ in places] == ["left", "right"]
+    numbers = [float(number) for _, number in places]
     assert numbers == pytest.approx([scores.min(), scores.max()], abs=TOLERANCE)
+
+
+@pytest.mark.slow
+def test_where_is_scorer_map(visit) -> None:
+    visit.worker().evaluate(
+        """() => {
+            const send = postMessage.bind(self);
+            self.told = [];
+            self.postMessage = (answer, moved) => {
+                told.push(answer.result);
+                send(answer, moved);
+            };
+        }"""
+    )
+    dialog = visit.where("chelsea.png")
+    dialog.get_by_text("the worst is").wait_for()
+    scores = visit.worker().evaluate("() => told.filter(Number.isFinite)")
+    expected = Scorer().map(next(path for path in visit.files if path.name == "chelsea.png"))
+    assert scores == pytest.approx(expected.scores.ravel().tolist(), abs=TOLERANCE)
+    shown = visit.page.evaluate(
+        """() => {
+            const map = document.querySelector("#where-map");
+            const { data } = map.getContext("2d").getImageData(0, 0, map.width, map.height);
+            return [map.height, map.width, ...data];
+        }"""
+    )
+    colours = np.array(shown[2:]).reshape(*shown[:2], 4)[..., :3]
+    grey = np.asarray(Image.fromarray(expected.picture).convert("L"), np.float64)[..., None]
+    drawn = np.asarray(expected.overlay())[: len(colours)]
+    np.testing.assert_allclose(0.4 * grey + 0.6 * colours, drawn, atol=4)
+    low, high = (dialog.locator(f"#where-{end}").inner_text() for end in ("low", "high"))
+    middle = (expected.scores.min() + expected.scores.max()) / 2
+    assert float(high) - float(low) >= 0.9 and float(low) < middle < float(high)
+    visit.page.keyboard.press("Escape")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["shortest", "squash"])
+def test_windows_lie_where_scorer_map_has_them(visit, mode) -> None:
+    shapes = [(1, 1), (2, 2), (3, 100), (40, 320), (171, 100), (340, 512), (683, 1024), (4000, 6)]
+    shapes += np.random.default_rng(0).integers(1, 3000, (200, 2)).tolist()
+    preprocess = Preprocess(size=64, resize_mode=mode)
+    found = visit.page.evaluate(
+        """async ([shapes, told]) => {
+            const { windowsOf } = await import("./heatmap.js");
+            return shapes.map((shape) => windowsOf(...shape, told));
+        }""",
+        [shapes, web._map(preprocess)],
+    )
+    for shape, each in zip(shapes, found, strict=True):
+        (down, across), _ = windows(np.empty((*shape, 3), np.uint8), preprocess)
+        assert [top + each["height"] / 2 for top in each["tops"]] == down.tolist(), shape
+        assert [left + each["width"] / 2 for left in each["lefts"]] == across.tolist(), shape
+
+
+@pytest.mark.slow
+def test_where_shows_the_picture_that_was_opened_last(visit) -> None:
+    visit.worker().evaluate(
+        """() => {
+            self.asked = [];
+            addEventListener("message", ({ data }) => asked.push(data.task));
+        }"""
+    )
+    visit.page.evaluate(
+        """() => {
+            const where = (name) => document.querySelector(`[aria-label="Where: ${name}"]`);
+            where("chelsea.png").click();
+            document.querySelector("#where-close").click();
+            where("coffee.png").click();
+        }"""
+    )
+    assert visit.page.get_by_role("dialog", name="Where: coffee.png").is_visible()
+    with Image.open(next(path for path in visit.files if path.name == "coffee.png")) as picture:
+        size = list(picture.size)
+    visit.page.wait_for_function(
+        """([width, height]) => {
+            const canvas = document.querySelector("#where-picture");
+            return canvas.width === width && canvas.height === height;
+        }""",
+        arg=size,
+    )
+    visit.page.keyboard.press("Escape")
+    visit.page.wait_for_timeout(2000)
+    asked = visit.worker().evaluate("() => asked")
+    asked = asked[asked.index("open") :]
+    assert asked == ["open", "open", *["window"] * (len(asked) - 3), "close"]
+
+
+@pytest.mark.slow
+def test_pictures_in_dropped_folders(visit, files, tmp_path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name / "deeper").mkdir(parents=True)
+        shutil.copy(files[0], tmp_path / name / "1.png")
+        shutil.copy(files[0], tmp_path / name / "deeper" / "2.PNG")
+        (tmp_path / name / "notes.txt").write_text("no picture")
+        (tmp_path / name / ".hidden.png").write_text("not to be seen")
+    (tmp_path / "alone.txt").write_text("no picture")
+    before = len(visit.rows())
+    dropped = [str(tmp_path / name) for name in ("a", "alone.txt", "b")]
+    data = {"items": [], "files": dropped, "dragOperationsMask": 1}
+    session = visit.page.context.new_cdp_session(visit.page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        event = {"type": kind, "x": 300, "y": 100, "data": data}
+        session.send("Input.dispatchDragEvent", event)
+    visit.page.locator("#rows th", has_text="b/deeper/2.PNG").wait_for()
+    visit.page.wait_for_selector("#running", state="hidden")
+    rows = visit.rows()[before:]
+    found = ["a/1.png", "a/deeper/2.PNG", "alone.txt", "b/1.png", "b/deeper/2.PNG"]
+    assert [row["image"] for row in rows] == found
+    assert [row["image"] for row in rows if row["error"]] == ["alone.txt"]
+
+
+@pytest.mark.slow
+def test_what_cannot_be_read_in_a_dropped_folder_says_so(visit) -> None:
+    found = visit.page.evaluate(
+        """async () => {
+            const { droppedFiles } = await import("./files.js");
+            const entry = (name, fullPath, more) =>
+                ({ name, fullPath, isFile: true, isDirectory: false, ...more });
+            const good = entry("10.png", "/a/10.png", { file: (done) => done(new File([], "")) });
+            const locked = (_, failed) => failed(new Error("locked"));
+            const bad = entry("9.png", "/a/9.png", { file: locked });
+            const folder = (name, fullPath, answers) => entry(name, fullPath, {
+                isFile: false, isDirectory: true, createReader: () => ({
+                    readEntries: (done, failed) => {
+                        const next = answers.shift();
+                        next instanceof Error ? failed(next) : done(next);
+                    },
+                }),
+            });
+            const inner = folder("b", "/a/b", [new Error("closed")]);
+            const outer = folder("a", "/a", [[inner, good], [bad], []]);
+            const items = [{ webkitGetAsEntry: () => outer }];
+            return (await droppedFiles({ items })).map(({ path, error }) => [path, error ?? ""]);
+        }"""
+    )
+    assert found == [
+        ["a/9.png", "The file cannot be read: locked"],
+        ["a/10.png", ""],
+        ["a/b", "The folder cannot be read: closed"],
+    ]
+
+
+def test_page_knows_the_suffixes_of_pictures() -> None:
+    script = (web._PAGE / "files.js").read_text("utf-8")
+    assert set(re.findall(r'"(\.\w+)"', script)) == PICTURE_SUFFIXES
 
 
 @pytest.mark.slow
@@ -265,6 +435,50 @@ def test_without_a_service_worker_it_computes_on_one_thread(chromium, site, file
     context.close()
 
 
+@pytest.mark.slow
+def test_a_picture_may_be_dropped_before_the_model_is_there(chromium, site, files) -> None:
+    context = chromium.new_context(service_workers="block")
+    context.add_init_script(
+        """Object.defineProperty(window, "sessionStorage", {
+            get() { throw new DOMException("blocked", "SecurityError"); },
+        })"""
+    )
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    held = []
+    page.route("**/model.json", lambda route: held.append(route))
+    page.goto(site)
+    page.get_by_text("Loading the model…").wait_for()
+    page.evaluate(
+        """(text) => {
+            const dataTransfer = new DataTransfer();
+            const bytes = Uint8Array.from(atob(text), (each) => each.charCodeAt(0));
+            dataTransfer.items.add(new File([bytes], "early.png"));
+            const drop = new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true });
+            if (document.body.dispatchEvent(drop)) throw new Error("the browser would open it");
+        }""",
+        base64.b64encode(files[0].read_bytes()).decode(),
+    )
+    assert page.locator("#rows tr", has_text="early.png").inner_text().endswith("Waiting")
+    held[0].continue_()
+    score = page.locator("#rows .score b").inner_text()
+    assert float(score) == pytest.approx(Scorer()(files[0]), abs=TOLERANCE)
+    context.close()
+
+
+@pytest.mark.slow
+def test_pictures_get_the_reason_why_the_model_cannot_be_loaded(chromium, site, files) -> None:
+    context = chromium.new_context(service_workers="block")
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.route("**/model.onnx", lambda route: route.abort())
+    page.goto(site)
+    page.get_by_role("status").get_by_text("The model cannot be loaded: ").wait_for()
+    page.set_input_files("#files", files[0])
+    page.locator("#rows .error", has_text="The model cannot be loaded: ").wait_for()
+    context.close()
+
+
 def fake_runtime(folder: Path) -> Path:
     (folder / "dist").mkdir(parents=True)
     for name in web.RUNTIME_FILES:
@@ -300,6 +514,46 @@ def test_what_the_page_lacks_is_a_sentence(tmp_path, monkeypatch) -> None:
     with pytest.raises(InputError, match=r"there is no npm here.*--onnxruntime-web FILE\.tgz"):
         web.export_web("builtin", tmp_path / "site")
     assert not (tmp_path / "site").exists()
+
+
+def test_phrases_of_another_model_are_refused(tmp_path) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(Path(rali.__file__).parent / "builtin", folder)
+    other = dataclasses.replace(read_phrases("builtin"), weights_sha256="0" * 64)
+    write_phrases(other, folder)
+    with pytest.raises(InputError, match="are another model's"):
+        web.describe(folder, Scorer(folder))
+    (folder / "phrases.npz").unlink()
+    assert web.describe(folder, Scorer(folder))["phrases"] is None
+
+
+def test_intervals_of_a_hub_model_come_along(tmp_path, monkeypatch) -> None:
+    import huggingface_hub
+
+    held = Path(shutil.copytree(Path(rali.__file__).parent / "builtin", tmp_path / "snapshot"))
+    monkeypatch.setattr(
+        huggingface_hub, "hf_hub_download", lambda hub_id, name, revision: str(held / name)
+    )
+    told = web.describe("owner/name", Scorer("owner/name"))
+    assert told["interval"] == web.describe("builtin", Scorer())["interval"] is not None
+    (held / "interval.json").unlink()
+    assert web.describe("owner/name", Scorer("owner/name"))["interval"] is None
+
+
+@pytest.mark.parametrize("mode", ["shortest", "squash"])
+def test_window_model_is_the_heatmaps(photographs, mode) -> None:
+    import onnxruntime
+
+    preprocess = Preprocess(size=64, resize_mode=mode)
+    rgb = photographs["rocket"]
+    model = web.window_model(preprocess).SerializeToString()
+    session = onnxruntime.InferenceSession(model)
+    (tops, lefts), expected = windows(rgb, preprocess)
+    shorter = min(rgb.shape[:2])
+    high, wide = (edge // 3 if mode == "squash" else shorter // 3 for edge in rgb.shape[:2])
+    top, left = int(tops[0] - high / 2), int(lefts[0] - wide / 2)
+    (found,) = session.run(None, {"image": rgb[top : top + high, left : left + wide]})
+    np.testing.assert_allclose(found[0], next(expected), atol=1e-6)
 
 
 def test_prepare_model_is_preprocess(photographs) -> None:

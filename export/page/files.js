@@ -1,20 +1,56 @@
-/* Files out of a drop, the folders in it opened. */
+/* Files out of a drop, the folders in it opened: [{path, file}], or {path, error} where one fails.
+ *
+ * In folders, pictures are told by their names, as `rali score` does; a file that was dropped by
+ * itself is kept whatever its name.
+ */
+const SUFFIXES = new Set([ // those of rali.pictures
+  ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp", ".tif", ".tiff",
+  ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif",
+  ".hif", ".tga", ".qoi", ".ico",
+]); // prettier-ignore
+const COMPARE = new Intl.Collator(undefined, { numeric: true }).compare;
 
-/** The transfer of a drop or paste → [File]; to be called before the event has ended. */
+/** Files that were chosen, or pasted, by themselves. */
+export function chosenFiles(files) {
+  return [...files].map((file) => ({ path: file.webkitRelativePath || file.name, file }));
+}
+
+/** The transfer of a drop; to be called before the event has ended. */
 export async function droppedFiles(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.some((entry) => entry.isDirectory)) return [...transfer.files];
+  if (!entries.some((entry) => entry.isDirectory)) return chosenFiles(transfer.files);
   return (await Promise.all(entries.map(filesOf))).flat();
 }
 
 async function filesOf(entry) {
-  if (entry.name.startsWith(".")) return [];
-  if (entry.isFile) return [await new Promise((done, failed) => entry.file(done, failed))];
-  const reader = entry.createReader();
-  const found = [];
-  for (;;) {
-    const some = await new Promise((done, failed) => reader.readEntries(done, failed));
-    if (!some.length) return (await Promise.all(found.map(filesOf))).flat();
-    found.push(...some); // browsers hand over a hundred at a time
+  const path = entry.fullPath.replace(/^\//, "");
+  if (entry.isDirectory) return filesIn(entry, path);
+  try {
+    return [{ path, file: await new Promise((done, failed) => entry.file(done, failed)) }];
+  } catch (error) {
+    return [{ path, error: `The file cannot be read: ${error.message}` }];
   }
+}
+
+/** Its pictures, then those of its folders. */
+async function filesIn(folder, path) {
+  const reader = folder.createReader();
+  const [found, unread] = [[], []];
+  try {
+    for (;;) {
+      const some = await new Promise((done, failed) => reader.readEntries(done, failed));
+      if (!some.length) break;
+      found.push(...some); // browsers hand over a hundred at a time
+    }
+  } catch (error) {
+    unread.push({ path, error: `The folder cannot be read: ${error.message}` });
+  }
+  const wanted = found.filter(isWanted);
+  wanted.sort((a, b) => a.isDirectory - b.isDirectory || COMPARE(a.name, b.name));
+  return [...unread, ...(await Promise.all(wanted.map(filesOf))).flat()];
+}
+
+function isWanted({ name, isDirectory }) {
+  if (name[0] === ".") return false;
+  return isDirectory || SUFFIXES.has(name.slice(name.lastIndexOf(".")).toLowerCase());
 }

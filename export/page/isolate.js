@@ -1,5 +1,6 @@
-/* A service worker that adds to every answer of the site the headers that a static host leaves out.
+/* A service worker that adds to the page and its workers the headers that a static host leaves out.
  *
+ * Other pages in the same folder are none of its business.
  * COOP and COEP let the page compute on several threads. The policy holds the page's workers, which
  * do not read the one in index.html, to the same rule: connect to this site and to no other.
  */
@@ -11,11 +12,15 @@ const HEADERS = {
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; " +
     "connect-src 'self'; style-src 'self'; img-src 'self' blob:; base-uri 'none'; form-action 'none'",
 };
+const OWN = /^(index(\.html)?|worker\.js|ort\/ort[^/]*\.mjs)?$/; // in the folder of this file
 
 addEventListener("install", () => skipWaiting());
 addEventListener("activate", (event) => event.waitUntil(clients.claim()));
 addEventListener("fetch", (event) => {
-  if (new URL(event.request.url).origin === location.origin) event.respondWith(answer(event.request));
+  const { origin, pathname } = new URL(event.request.url);
+  const folder = new URL("./", location).pathname;
+  if (origin !== location.origin || !pathname.startsWith(folder)) return;
+  if (OWN.test(pathname.slice(folder.length))) event.respondWith(answer(event.request));
 });
 
 async function answer(request) {

@@ -1,4 +1,6 @@
-/* The two graphs: prepare.onnx (image → pixel_values) and model.onnx (→ score, embedding). */
+/* The graphs: prepare.onnx (image → pixel_values), window.onnx (the same of a part of a picture, as
+ * its map wants it) and model.onnx (→ score, embedding).
+ */
 
 const HERE = import.meta.url;
 const MOST_THREADS = 8;
@@ -10,16 +12,18 @@ export async function openModel(check, { backend, threads }) {
   threads = self.crossOriginIsolated ? several : 1;
   // Always WebAssembly: Pillow's pixels are sums of whole numbers, which it makes without error.
   const prepare = await openGraph("prepare.onnx", "wasm", threads);
+  const window = await openGraph("window.onnx", "wasm", threads);
+  const made = (graph, on) => new Model({ prepare, window, graph, backend: on, threads });
   if (backend !== "wasm" && (await navigator.gpu?.requestAdapter())) {
     try {
-      const model = new Model(prepare, await openGraph("model.onnx", "webgpu", 1), "webgpu", threads);
+      const model = made(await openGraph("model.onnx", "webgpu", 1), "webgpu");
       if ((await model.check(check)) <= TOLERANCE) return model;
       console.warn(`WebGPU is off by ${model.off} on the check picture.`);
     } catch (error) {
       console.warn("WebGPU failed:", error);
     }
   }
-  const model = new Model(prepare, await openGraph("model.onnx", "wasm", threads), "wasm", threads);
+  const model = made(await openGraph("model.onnx", "wasm", threads), "wasm");
   await model.check(check);
   return model;
 }
@@ -42,15 +46,23 @@ async function openGraph(file, backend, threads) {
 }
 
 class Model {
-  constructor(prepare, graph, backend, threads) {
-    Object.assign(this, { prepare, graph, backend, threads });
+  constructor(given) {
+    Object.assign(this, given);
   }
 
   /** {rgb: uint8 [height · width · 3], width, height} → {score, embedding}. */
-  async run({ rgb, width, height }) {
+  run(picture) {
+    return this.#runOn(this.prepare, picture);
+  }
+
+  runWindow(part) {
+    return this.#runOn(this.window, part);
+  }
+
+  async #runOn(prepare, { rgb, width, height }) {
     const image = ["uint8", rgb, [height, width, 3]];
-    const { pixel_values } = await this.prepare.run({ image });
-    const pixels = ["float32", pixel_values.data, pixel_values.dims];
+    const [prepared] = Object.values(await prepare.run({ image }));
+    const pixels = ["float32", prepared.data, prepared.dims];
     const { score, embedding } = await this.graph.run({ pixel_values: pixels });
     if (!Number.isFinite(score.data[0])) {
       throw new Error(`The model gave ${score.data[0]}, which is no score.`);

@@ -1,8 +1,8 @@
 /* The page: takes files, lets the worker score one after the other, and shows what it says. */
 import { csv } from "./csv.js";
-import { droppedFiles } from "./files.js";
+import { chosenFiles, droppedFiles } from "./files.js";
 import { addRow, clearTable, fillRow, removeRow, setUpTable, tableResults } from "./table.js";
-import { showWhere } from "./where.js";
+import { setUpWhere, showWhere } from "./where.js";
 
 const find = (name) => document.querySelector(`#${name}`);
 const options = new URLSearchParams(location.search); // ?backend=wasm and ?threads=1, to compare
@@ -11,27 +11,39 @@ const FEW = 5; // so many results are read out one by one, of more only that the
 
 const MOST_WAIT = 5000; // for the service worker, in milliseconds
 
-const queue = []; // {row, file}
+const queue = []; // {row, source: {path, file} or {path, error}}
 let told; // model.json
+let ask; // (task, given) → what the worker answers
 let running = false;
 let [done, total, failed] = [0, 0, 0]; // since the queue was last empty
 
-await isolate();
-const ask = startWorker();
-try {
-  await start();
-} catch (error) {
-  say(`The model cannot be loaded: ${error.message}`);
-  throw error;
+listen();
+const loaded = load(); // until it is, pictures wait
+loaded.catch((error) => say(error.message));
+
+async function load() {
+  await isolate();
+  find("files").disabled = false;
+  say("Loading the model…");
+  ask = startWorker();
+  try {
+    showReady(await loadModel());
+  } catch (error) {
+    throw new Error(`The model cannot be loaded: ${error.message}`, { cause: error });
+  }
 }
 
-async function start() {
-  say("Loading the model…");
-  told = await (await fetch("model.json")).json();
+async function loadModel() {
+  const answer = await fetch("model.json");
+  if (!answer.ok) throw new Error(`model.json: ${answer.status} ${answer.statusText}`);
+  told = await answer.json();
   const wanted = { backend: options.get("backend"), threads: Number(options.get("threads")) };
-  const { backend, threads, off } = await ask("load", { told, wanted });
-  setUpTable({ range: told.score_range, onWhere: (file) => showWhere(file, ask, told.size) });
-  listen();
+  return ask("load", { told, wanted });
+}
+
+function showReady({ backend, threads, off }) {
+  setUpTable({ range: told.score_range, onWhere: showWhere });
+  setUpWhere({ ask, told: told.map });
   explainColumns();
   const with_ = backend === "wasm" ? ` × ${threads} thread${threads > 1 ? "s" : ""}` : "";
   find("model").textContent = `Model: ${told.name}, rali ${told.rali_version}.`;
@@ -39,13 +51,12 @@ async function start() {
   const warning = ` This browser is off by ${off.toFixed(2)} on the picture it was checked with.`;
   say(`Ready.${off > 0.02 ? warning : ""}`);
   document.body.dataset.state = "ready";
-  find("files").disabled = false;
 }
 
 function listen() {
   const input = find("files");
   input.addEventListener("change", () => {
-    add([...input.files]);
+    add(chosenFiles(input.files));
     input.value = ""; // so that the same file may be chosen again
   });
   addEventListener("dragover", (event) => {
@@ -58,9 +69,11 @@ function listen() {
   addEventListener("drop", async (event) => {
     event.preventDefault();
     find("drop").classList.remove("over");
-    add(await droppedFiles(event.dataTransfer));
+    const found = await droppedFiles(event.dataTransfer);
+    if (found.length) add(found);
+    else say("There is no picture in what was dropped.");
   });
-  addEventListener("paste", (event) => add([...event.clipboardData.files]));
+  addEventListener("paste", (event) => add(chosenFiles(event.clipboardData.files)));
   find("stop").addEventListener("click", stop);
   find("clear").addEventListener("click", clear);
   find("copy").addEventListener("click", copy);
@@ -72,27 +85,29 @@ function explainColumns() {
   if (!told.interval) return;
   find("interval-note").hidden = false;
   find("interval-note").textContent =
-    `Below each score: between which scores people's lies in ${100 * told.interval.level} of 100 ` +
-    `pictures like those the model was calibrated on.`;
+    `Below each score: the range in which people's own score lies, in ${100 * told.interval.level} ` +
+    `of 100 pictures like those that the model was calibrated on.`;
 }
 
-function add(files) {
-  if (!files.length) return;
+function add(sources) {
+  if (!sources.length) return;
   find("results").hidden = false;
-  for (const file of files) queue.push({ row: addRow(file), file });
-  total += files.length;
+  for (const source of sources) queue.push({ row: addRow(source), source });
+  total += sources.length;
   if (!running) work();
 }
 
 async function work() {
   running = true;
   find("running").hidden = false;
-  say("Scoring…");
+  showProgress();
+  await loaded.catch(() => {}); // each row says it
+  if (queue.length) say("Scoring…");
   while (queue.length) {
     showProgress();
-    const { row, file } = queue.shift();
-    const result = await scored(file);
-    if (row.isConnected) fillRow(row, file, result);
+    const { row, source } = queue.shift();
+    const result = await scored(source);
+    if (row.isConnected) fillRow(row, source, result);
     done++;
     failed += result.error !== undefined;
     if (total <= FEW) say(spoken(result));
@@ -104,9 +119,10 @@ async function work() {
 }
 
 /** What `rali score` has in a row, and what the table shows beside it. */
-async function scored(file) {
-  const image = file.webkitRelativePath || file.name;
+async function scored({ path: image, file, error }) {
+  if (error !== undefined) return { image, error };
   try {
+    await loaded;
     const result = await ask("score", { file });
     return { image, ...result, ...around(result.score) };
   } catch (error) {
@@ -201,17 +217,21 @@ function startWorker() {
 
 /** Lets isolate.js add the headers that threads need, for which the page is loaded once more. */
 async function isolate() {
-  if (crossOriginIsolated || !navigator.serviceWorker) return sessionStorage.removeItem("isolating");
-  if (sessionStorage.getItem("isolating")) return; // it did not help
-  const late = new Promise((_, reject) => setTimeout(reject, MOST_WAIT, "it does not start"));
   try {
+    if (crossOriginIsolated || !navigator.serviceWorker) {
+      sessionStorage.removeItem("isolating");
+      return;
+    }
+    if (sessionStorage.getItem("isolating")) return; // it did not help
     await navigator.serviceWorker.register("isolate.js");
+    const late = new Promise((_, reject) => setTimeout(reject, MOST_WAIT, "it does not start"));
     await Promise.race([navigator.serviceWorker.ready, late]);
+    if (queue.length) return; // pictures that were dropped meanwhile would be lost
+    sessionStorage.setItem("isolating", "yes");
   } catch (error) {
-    console.warn("Without a service worker the model runs on one thread:", error);
+    console.warn("The model may have to run on one thread:", error); // or site data are blocked
     return;
   }
-  sessionStorage.setItem("isolating", "yes");
   location.reload();
   await new Promise(() => {}); // until it is
 }

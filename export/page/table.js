@@ -8,31 +8,32 @@ const KEYS = {
   score: ({ score }) => score,
   time: ({ decodeTime, modelTime }) => decodeTime + modelTime,
 };
+const LEAST = 0.005; // a probability below it would read "0 %"
 const COMPARE = new Intl.Collator(undefined, { numeric: true }).compare;
 
 const results = new Map(); // of each row, in the order of the table
 let range, onWhere;
 
-/** `range`: of scores. `onWhere(file)`: called when the map of a picture is asked for. */
+/** `range`: of scores. `onWhere(source)`: called when the map of a picture is asked for. */
 export function setUpTable(given) {
   ({ range, onWhere } = given);
   for (const head of heads) head.firstChild.addEventListener("click", () => sortBy(head));
 }
 
-/** A row that waits for the file's result. */
-export function addRow(file) {
+/** A row that waits for the result of a source, {path, file}. */
+export function addRow({ path }) {
   const row = element("tr", { role: "row", class: "waiting" }, [
-    pictureCell(file.name, element("span", { class: "thumbnail" })),
+    pictureCell(path, element("span", { class: "thumbnail" })),
     cell("score", ["Waiting"]),
   ]);
   body.append(row);
   return row;
 }
 
-export function fillRow(row, file, result) {
+export function fillRow(row, source, result) {
   results.set(row, result);
   row.className = result.error === undefined ? "" : "failed";
-  const cells = result.error === undefined ? scoredCells(file, result) : failedCells(result);
+  const cells = result.error === undefined ? scoredCells(source, result) : failedCells(result);
   row.replaceChildren(...cells);
   for (const head of heads) head.removeAttribute("aria-sort"); // the new one stands where it was put
 }
@@ -52,19 +53,20 @@ export function clearTable() {
   body.replaceChildren();
 }
 
-function scoredCells(file, result) {
+function scoredCells(source, result) {
   const { image, score, low, high, reasons, width, height, decodeTime, modelTime } = result;
   const canvas = element("canvas", { class: "thumbnail", "aria-hidden": "true" });
   canvas.width = result.thumbnail.width;
   canvas.height = result.thumbnail.height;
   canvas.getContext("bitmaprenderer").transferFromImageBitmap(result.thumbnail);
   const between = low === undefined ? [] : [element("small", {}, [interval(low, high)])];
+  const likely = reasons.filter(({ probability }) => probability >= LEAST);
   const map = element("button", { type: "button", "aria-label": `Where: ${image}` }, ["Where"]);
-  map.addEventListener("click", () => onWhere(file));
+  map.addEventListener("click", () => onWhere(source));
   return [
     pictureCell(image, canvas, `${width} × ${height}`),
     cell("score", [element("b", {}, [score.toFixed(2)]), gauge(score, low, high), ...between]),
-    cell("why", reasons.length ? [element("ul", {}, reasons.map(reason))] : []),
+    cell("why", likely.length ? [element("ul", {}, likely.map(reason))] : []),
     cell("time", [
       element("span", {}, [`decode ${Math.round(decodeTime)}\u00a0ms`]),
       element("span", {}, [`model ${Math.round(modelTime)}\u00a0ms`]),

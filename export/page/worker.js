@@ -10,7 +10,7 @@ const THUMBNAIL = 192; // longer edges, in pixels
 const LARGE = 1280;
 
 let model, phrases;
-let opened; // the picture that `crop` cuts from
+let opened; // the picture that `window` cuts from
 
 const TASKS = {
   async load({ told, wanted }) {
@@ -36,18 +36,19 @@ const TASKS = {
   },
 
   async open({ file }) {
+    opened = undefined;
     const { small, ...picture } = await decode(file, LARGE);
     opened = picture;
     return { width: picture.width, height: picture.height, picture: small };
   },
 
-  async crop({ left, top, side }) {
-    const rgb = new Uint8Array(side * side * 3);
-    for (let row = 0; row < side; row++) {
+  async window({ top, left, height, width }) {
+    const rgb = new Uint8Array(height * width * 3);
+    for (let row = 0; row < height; row++) {
       const from = ((top + row) * opened.width + left) * 3;
-      rgb.set(opened.rgb.subarray(from, from + side * 3), row * side * 3);
+      rgb.set(opened.rgb.subarray(from, from + width * 3), row * width * 3);
     }
-    return (await model.run({ rgb, width: side, height: side })).score;
+    return (await model.runWindow({ rgb, width, height })).score;
   },
 
   async close() {

@@ -1,0 +1,76 @@
+/* Scores of overlapping windows over a picture and their colours, as `rali.heatmap` has them.
+ *
+ * `told` is what model.json says of it: {squash, share, most, span, colours: [[r, g, b]]}.
+ */
+
+/** {tops, lefts, height, width}: where windows begin, and their size in pixels. */
+export function windowsOf(height, width, told) {
+  const shorter = Math.min(height, width);
+  const edge = (length) => Math.max(1, Math.floor((told.squash ? length : shorter) / told.share));
+  const [high, wide] = [edge(height), edge(width)];
+  return {
+    tops: starts(height, high, told.most),
+    lefts: starts(width, wide, told.most),
+    height: high,
+    width: wide,
+  };
+}
+
+/** The first at the edge's start, the last at its end. */
+function starts(length, edge, most) {
+  const count = Math.min(most, 1 + roundHalfToEven((2 * (length - edge)) / edge));
+  const step = count > 1 ? (length - edge) / (count - 1) : 0;
+  const at = (place) => (place && place === count - 1 ? length - edge : Math.floor(place * step));
+  return [...new Set(Array.from({ length: count }, (_, place) => at(place)))];
+}
+
+/** As Python rounds. */
+function roundHalfToEven(value) {
+  const rounded = Math.round(value);
+  return rounded - value === 0.5 && rounded % 2 ? rounded - 1 : rounded;
+}
+
+/** The scores at both ends of the colours. */
+export function boundsOf(scores, { span }) {
+  const [low, high] = [Math.min(...scores), Math.max(...scores)];
+  const slack = Math.max(0, span - (high - low)) / 2;
+  return [low - slack, high + slack];
+}
+
+/** Colours of a picture of `shape` [height, width] that is drawn as `size` [height, width]. */
+export function colourOver(scores, windows, shape, size, told) {
+  const [low, high] = boundsOf(scores, told);
+  const rows = between(windows.tops, windows.height, shape[0], size[0]);
+  const columns = between(windows.lefts, windows.width, shape[1], size[1]);
+  const across = windows.lefts.length;
+  const image = new ImageData(size[1], size[0]);
+  let place = 0;
+  for (const { before: up, after: down, share: lower } of rows) {
+    for (const { before, after, share } of columns) {
+      const above = mix(scores[up * across + before], scores[up * across + after], share);
+      const below = mix(scores[down * across + before], scores[down * across + after], share);
+      const value = (mix(above, below, lower) - low) / (high - low);
+      const [r, g, b] = told.colours[Math.round(value * (told.colours.length - 1))];
+      image.data[place++] = r;
+      image.data[place++] = g;
+      image.data[place++] = b;
+      image.data[place++] = 255;
+    }
+  }
+  return image;
+}
+
+const mix = (one, other, share) => one + share * (other - one);
+
+/** Of each drawn place the windows whose centres lie around it; beyond the ends, the last. */
+function between(begins, edge, length, drawn) {
+  const centres = begins.map((begin) => begin + edge / 2);
+  let before = 0;
+  return Array.from({ length: drawn }, (_, place) => {
+    const at = ((place + 0.5) * length) / drawn;
+    while (before + 1 < centres.length && centres[before + 1] <= at) before++;
+    const after = Math.min(before + 1, centres.length - 1);
+    const share = after > before ? (at - centres[before]) / (centres[after] - centres[before]) : 0;
+    return { before, after, share: Math.max(0, share) };
+  });
+}
