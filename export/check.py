@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,7 @@ def export_checked(
     gate: Gate | None = None,
     strict: bool = False,
     fused: bool = True,
+    report: Callable[[str, int, int], None] = lambda what, done, count: None,
 ) -> Agreement:
     """Export the student and compare; the file takes its place only if the scores agree.
 
@@ -102,6 +103,7 @@ def export_checked(
         precision: one of `PRECISIONS`. "int8" is calibrated (static); "int8-dynamic" is run
             picture by picture.
         fused: attention as one node; see `export_onnx`.
+        report: called with (what is done, steps done, steps).
 
     Raises:
         InputError: in fp32 the scores differ by more than `TOLERANCE`; with `strict` they are
@@ -121,6 +123,7 @@ def export_checked(
         raise InputError(f"the check in {precision} needs more pictures than {len(pictures)}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        report("export", 0, 1)
         full = export_onnx(student, Path(folder) / path.name, fused=fused)
         if precision == "fp32":
             agreement, file = compare(student, full, unseen), full
@@ -133,7 +136,8 @@ def export_checked(
         else:
             file = Path(folder) / "fewer" / path.name
             file.parent.mkdir()
-            agreement = _in_fewer_bits(student, full, file, precision, known, unseen, gate)
+            report(f"to {precision}, and compare", 0, 1)
+            agreement = _in_fewer_bits(student, full, file, precision, known, unseen, gate, report)
             if strict and not agreement.passes(gate):
                 raise InputError(
                     f"{precision} is {gate.words()} and was not kept: {agreement.words()}."
@@ -151,6 +155,7 @@ def _in_fewer_bits(
     known: Sequence[Any],
     unseen: Sequence[Any],
     gate: Gate,
+    report: Callable[[str, int, int], None],
 ) -> Agreement:
     by_torch = _by_torch(student, unseen)
     if precision == "fp16":
@@ -165,7 +170,9 @@ def _in_fewer_bits(
     agreement, kept = _compare(by_torch, file, unseen), 0
     layers: list[str] = []
     while not agreement.passes(gate):
-        layers = layers or worst_first(full, pixels)
+        layers = layers or worst_first(
+            full, pixels, lambda done, count: report("which layers 8 bits hurt", done, count)
+        )
         kept = max(1, 2 * kept)
         if kept > len(layers) // 2:
             break

@@ -8,7 +8,7 @@ batch; and *dynamic*, which measures the range of each run and is therefore run 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -111,8 +111,16 @@ def _quantize_folded(
     )
 
 
-def worst_first(source: Path, pixels: Sequence[np.ndarray]) -> list[str]:
-    """The layers that can be in 8 bits, those first that alone move the embeddings most."""
+def worst_first(
+    source: Path,
+    pixels: Sequence[np.ndarray],
+    report: Callable[[int, int], None] = lambda done, count: None,
+) -> list[str]:
+    """The layers that can be in 8 bits, those first that alone move the embeddings most.
+
+    Args:
+        report: called with (layers done, layers), a second or more each.
+    """
     import onnx
 
     with _folded(source) as folded, tempfile.TemporaryDirectory() as folder:
@@ -127,7 +135,8 @@ def worst_first(source: Path, pixels: Sequence[np.ndarray]) -> list[str]:
         some = pixels[:LOOKED_AT]
         exact = embeddings(folded, some)
         moved = {}
-        for layer in layers:
+        for done, layer in enumerate(layers):
+            report(done, len(layers))
             file = Path(folder) / "one_layer.onnx"
             _quantize_folded(folded, file, some, only=[layer])
             moved[layer] = float(np.linalg.norm(embeddings(file, some) - exact))

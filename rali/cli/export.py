@@ -107,6 +107,7 @@ def export(
         raise InputError(f"--output is the ONNX file; with --format ort, {output} comes beside it.")
     from rali.export import export_checked, export_image, export_ort
     from rali.export.check import Gate
+    from rali.progress import StageProgress
     from rali.student import Student
 
     if output is None:
@@ -117,9 +118,16 @@ def export(
         output = Path(model) / "onnx" / file_name(precision)
     student = Student.from_pretrained(model)
     compared = [row.image for row in find_rows(pictures)] if pictures else None
-    agreement = export_checked(
-        student, output, compared, precision=precision, strict=strict, fused=fused
-    )
+    with StageProgress(resumes=False) as progress:
+        agreement = export_checked(
+            student,
+            output,
+            compared,
+            precision=precision,
+            strict=strict,
+            fused=fused,
+            report=progress,
+        )
     _take_along(model, output)
     typer.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {agreement.words()}")
     if agreement.float_layers:
