@@ -1,6 +1,6 @@
-"""Turn a distilled run into the packaged scorer: float16 weights, ONNX file, card with numbers.
+"""Turn a distilled run into the packaged scorer: float16 weights, ONNX files, card with numbers.
 
-    python recipes/make_builtin.py --data DIR --run runs/nano-biq2021
+    python recipes/make_builtin.py --data DIR --run RUN        # RUN from recipes/nano-builtin.yaml
 
 Evaluates the ONNX file that ships once on BIQ2021's test split, in all and per subset, and on
 degraded photographs; writes rali/builtin/ and benchmarks/nano-biq2021.md.
@@ -22,8 +22,11 @@ from rali import Scorer, Student, __version__
 from rali.degradations import degrade_folder
 from rali.evaluate import evaluate_predictions, to_markdown
 from rali.export import export_checked
+from rali.export.check import degraded_pictures
 from rali.importers import biq2021
+from rali.scorer import file_name
 
+CHECKED = 128  # photographs of BIQ2021; half of them calibrate the 8-bit file
 ROOT = Path(__file__).parent.parent
 
 
@@ -35,10 +38,11 @@ def main() -> None:
     target = ROOT / "rali" / "builtin"
     student = Student.from_pretrained(arguments.run / "model")
     student.config.training |= {
-        "data": "BIQ2021's train split (2,451 photographs with human scores; val chose when to "
-        "stop), with reference rationales. Nano itself was pretrained on degradations of 96 "
-        "photographs (gb82, Unsplash) with rationales that hold KADID-10k's mean human scores of "
-        "the degradations, and of BIQ2021's train photographs without scores",
+        "data": "BIQ2021's train split (2,451 photographs with human scores) and degradations of "
+        "82 photographs (gb82, CLIC, Unsplash) with KADID-10k's mean human scores, with "
+        "reference rationales; BIQ2021's val split and degradations of 14 others chose when to "
+        "stop. Nano itself was pretrained on degradations of those 96 photographs, and of "
+        "BIQ2021's train photographs without scores",
         "notes": "Its last training step fits the encoder together with the bases, which the RALI "
         "paper does not do.",
     }
@@ -46,8 +50,16 @@ def main() -> None:
     student = Student.from_pretrained(target)  # what ships is what float16 left
     onnx = target / "onnx" / "model.onnx"
     agreement = export_checked(student, onnx)
-
     biq = arguments.data / "biq2021"
+    train = [row.image for row in biq2021.read(biq) if row.split == "train"]
+    export_checked(
+        student,
+        onnx.with_name(file_name("int8")),
+        [*train[:: len(train) // CHECKED], *degraded_pictures()],
+        precision="int8",
+        strict=True,
+    )
+
     with tempfile.TemporaryDirectory() as folder:
         kodak = degrade_folder(
             sorted((arguments.data / "pristine").glob("kodak*.jpg")), folder, size=512
@@ -66,7 +78,7 @@ def main() -> None:
     report = (
         "# The built-in nano student\n\n"
         f"Command: `python recipes/make_builtin.py --data DIR --run RUN`, RUN from "
-        f"recipes/nano-biq2021.yaml, seed 0. {platform.machine()}, {os.cpu_count()} cores, Python "
+        f"recipes/nano-builtin.yaml, seed 0. {platform.machine()}, {os.cpu_count()} cores, Python "
         f"{platform.python_version()}, onnxruntime {onnxruntime.__version__}, rali "
         f"{__version__}. ONNX against torch on {len(agreement.onnx_scores)} non-square "
         f"photographs: {agreement.max_difference:.1e} at most.\n\n"
