@@ -198,3 +198,21 @@ def test_table_and_bar_on_a_terminal(
         module.score([photos], model=model)
     out, _ = capsys.readouterr()
     assert LONG in out and "[bold]odd.jpg" in out and "not a picture" in out
+
+
+def test_a_map_that_cannot_be_drawn_loses_no_score(
+    model: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def full(self: Scorer, picture: Path) -> None:
+        calls.append(picture)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Scorer, "map", full)
+    out = tmp_path / "scores.csv"
+    maps = str(tmp_path / "maps")
+    run = runner.invoke(app, [str(photos), "-m", model, "--map", maps, "-o", str(out)])
+    assert isinstance(run.exception, OSError)
+    with out.open(newline="") as file:
+        assert [row["image"] for row in csv.DictReader(file)] == [str(calls[0])]

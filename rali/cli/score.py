@@ -128,7 +128,8 @@ def score(
         typer.echo(f"rali: stopped after {len(rows)} of {len(pictures)} pictures.", err=True)
         raise typer.Exit(130) from None
     except (RaliError, OSError):  # of a map, as when the disk is full: the scores are not lost
-        _write(columns, rows, chosen, output)
+        if rows:
+            _write(columns, rows, chosen, output)
         raise
     _write(columns, rows, chosen, output)
     if any(row[-1] for row in rows):
