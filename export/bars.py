@@ -19,7 +19,7 @@ from rali.manifest import Row
 from rali.metrics import srcc
 from rali.speed import measure_memory, measure_rates
 
-from .bench import TORCH, Measured, Subject, alone
+from .bench import TORCH, Measured, Report, Subject, alone
 from .explain_check import chances_of, degrade_all
 from .image import export_image
 from .image_check import cut, open_session, resize_times
@@ -33,8 +33,6 @@ SHAPES = 200  # pictures of many shapes for the graph that resizes
 TIMED = 24  # of them
 BROWSED = 12
 TOP = 3  # explanations
-
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Counted is how often the fault is among the likeliest meanings (`Scorer.explain`
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,21 +40,16 @@ class Degraded:
 
 
 def degrade_all(
-    scorer: Scorer,
-    photographs: Sequence[Path],
-    longest: int | None = None,
-    report: Callable[[int, int], None] = lambda done, count: None,
+    scorer: Scorer, photographs: Sequence[Path], longest: int | None = None
 ) -> Degraded:
     """Each photograph plain and with every fault × five severities, where that changes it.
 
     Args:
         longest: edge in pixels that photographs are shrunk to first.
-        report: called with (photographs done, photographs).
     """
     states: list[tuple[str, int]] = []
     parts = []
-    for done, path in enumerate(photographs):
-        report(done, len(photographs))
+    for path in photographs:
         plain = _shrunk(open_picture(path), longest)
         states.append(("good", 0))
         parts.append(scorer.embed(plain))

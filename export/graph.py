@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 
 class Value:
@@ -81,6 +81,17 @@ class Graph:
             branches[name] = helper.make_graph(self.nodes, name, [], [result])
         self.nodes = around
         return self.If(condition, **branches)
+
+    def model(
+        self, inputs: Sequence[ValueInfoProto], outputs: Sequence[ValueInfoProto], opset: int
+    ) -> ModelProto:
+        """The nodes as a model of its own."""
+        opsets = [helper.make_opsetid("", opset)]
+        return helper.make_model(
+            helper.make_graph(self.nodes, self.prefix, inputs, outputs, self.constants),
+            opset_imports=opsets,
+            ir_version=helper.find_min_ir_version_for(opsets),
+        )
 
     def _name(self, value: Any) -> str:
         if isinstance(value, Value):

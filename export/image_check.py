@@ -68,12 +68,7 @@ def resize_model(kind: int) -> onnx.ModelProto:
         for name, length in (("sizes", 4), ("begin", 2), ("end", 2))
     ]
     output = helper.make_tensor_value_info("pixels", kind, None)
-    opsets = [helper.make_opsetid("", OPSET)]
-    return helper.make_model(
-        helper.make_graph(graph.nodes, "resize", [IMAGE, *inputs], [output], graph.constants),
-        opset_imports=opsets,
-        ir_version=helper.find_min_ir_version_for(opsets),
-    )
+    return graph.model([IMAGE, *inputs], [output], OPSET)
 
 
 def resize_feed(rgb: np.ndarray, size: int) -> dict[str, np.ndarray]:

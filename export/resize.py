@@ -37,12 +37,7 @@ def pixels_model(preprocess: Preprocess) -> ModelProto:
     graph.node("Identity", resize(graph, preprocess), output="pixels")
     size = preprocess.size
     pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, [size, size, 3])
-    opsets = [helper.make_opsetid("", OPSET)]
-    return helper.make_model(
-        helper.make_graph(graph.nodes, "pixels", [IMAGE], [pixels], graph.constants),
-        opset_imports=opsets,
-        ir_version=helper.find_min_ir_version_for(opsets),
-    )
+    return graph.model([IMAGE], [pixels], OPSET)
 
 
 def resize(graph: Graph, preprocess: Preprocess) -> Value:

@@ -106,12 +106,7 @@ def window_model(preprocess: Preprocess) -> ModelProto:
 
 def _model(graph: Graph, output: str, size: int) -> ModelProto:
     info = helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, 3, size, size])
-    opsets = [helper.make_opsetid("", OPSET)]
-    return helper.make_model(
-        helper.make_graph(graph.nodes, graph.prefix, [IMAGE], [info], graph.constants),
-        opset_imports=opsets,
-        ir_version=helper.find_min_ir_version_for(opsets),
-    )
+    return graph.model([IMAGE], [info], OPSET)
 
 
 def describe(model: str | Path, scorer: Scorer) -> dict[str, Any]:

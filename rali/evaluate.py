@@ -225,15 +225,17 @@ def _attempt(
 
 def _instead(failures: Mapping[Path, str], count: int, unscored: float | None) -> dict[Path, float]:
     """What pictures without a score count as; of `count` pictures some must have one."""
-    if failures and (unscored is None or len(failures) == count):
+    if not failures:
+        return {}
+    if unscored is None or len(failures) == count:
         told = "; ".join(f"{picture} ({why})" for picture, why in islice(failures.items(), 5))
         more = "" if len(failures) <= 5 else f"; and {len(failures) - 5} more"
         raise InputError(
             f"{len(failures)} of {count} pictures have no score: {told}{more}. Mend them, or take "
-            "them out of the manifest. Of a teacher that did not answer, --unscored 3 counts them "
-            "as 3."
+            "them out of the manifest. Of a teacher that did not answer, `rali evaluate --unscored "
+            "3` counts them as 3."
         )
-    return dict.fromkeys(failures, unscored if unscored is not None else math.nan)
+    return dict.fromkeys(failures, unscored)
 
 
 Scored = Iterable[tuple[Path, float | None, str | None]]

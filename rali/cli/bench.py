@@ -87,14 +87,6 @@ def bench(
         raise InputError(f"There are no pictures in the folder {photographs}.")
     cores = threads or available_cores()
     precisions = precision or ("fp32", "int8", "int8-dynamic")
-    with tempfile.TemporaryDirectory() as folder, StageProgress(resumes=False) as progress:
-        subjects = prepare(models or ["builtin"], Path(folder), precisions, progress)
-        found = run(
-            subjects, batches=batch or (1, 4), rounds=rounds, threads=cores, report=progress
-        )
-        student = next((each for each in subjects if each.trained), None)
-        given = student and Given(student, rows, pictures, count, cores, rounds)
-        reached = bars(found, given, progress)
     machine: dict[str, Any] = {
         "machine": platform.machine(),
         "threads": cores,
@@ -102,6 +94,18 @@ def bench(
         **{name: version(name) for name in ("rali", "torch", "onnxruntime")},
         "rounds": rounds,
     }
+    with tempfile.TemporaryDirectory() as folder, StageProgress(resumes=False) as progress:
+        subjects = prepare(models or ["builtin"], Path(folder), precisions, progress)
+        found = run(
+            subjects, batches=batch or (1, 4), rounds=rounds, threads=cores, report=progress
+        )
+        table = as_rows(found)
+        if not as_json:  # what was measured is not lost if the rest is stopped
+            typer.echo(", ".join(f"{name} {value}" for name, value in machine.items()))
+            typer.echo("\n" + _markdown([[*table[0]], *(row.values() for row in table)]))
+        student = next((each for each in subjects if each.trained), None)
+        given = student and Given(student, rows, pictures, count, cores, rounds)
+        reached = bars(found, given, progress)
     if plot:
         points = {
             f"{row.model}, {row.precision}, batch {row.batch}": (1 / row.seconds, row.peak)
@@ -117,14 +121,10 @@ def bench(
             ),
             plot,
         )
-    table = as_rows(found)
     if as_json:
         told = {**machine, "rows": table, "bars": [asdict(bar) for bar in reached]}
         typer.echo(json.dumps(told, indent=1, ensure_ascii=False))
-        return
-    typer.echo(", ".join(f"{name} {value}" for name, value in machine.items()) + "; medians.\n")
-    typer.echo(_markdown([[*table[0]], *(row.values() for row in table)]))
-    if rows or pictures:
+    elif rows or pictures:
         verdict = {True: "met", False: "missed", None: "not measured"}
         lines = [
             (
