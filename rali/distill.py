@@ -25,7 +25,7 @@ from .errors import InputError
 from .figures import save_unfitted
 from .finetune import FinetuneConfig
 from .fit import FitConfig, fit_scores
-from .images import PictureBatches
+from .images import PictureBatches, embed
 from .intervals import FILE as INTERVAL
 from .manifest import Row
 from .phrases import PhrasesConfig
@@ -187,6 +187,10 @@ def distill(
     student.requires_grad_(False)
     if config.finetune.epochs > 0:
         finetune_stage(run, student, known, unseen, config.finetune, config.seed, say)
+        some = unseen[0] if val else known[0]
+        held_out = embed(student.encoder, some.take(range(0, len(some), len(some) // 1000 + 1)))
+    distances = student.distance(torch.from_numpy(embeddings if held_out is None else held_out))
+    student.config.familiar = float(distances.quantile(0.99))
     # What was exported before was another student, and would be scored with.
     (run.folder / "model" / "onnx" / "model.onnx").unlink(missing_ok=True)
     (run.folder / "model" / INTERVAL).unlink(missing_ok=True)

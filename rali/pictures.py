@@ -38,6 +38,7 @@ _FORMATS = (
 # fmt: on
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _HEIF_BRANDS |= {b"mif1", b"msf1", b"heif"}
+MAX_PIXELS = 178_956_970  # where Pillow refuses too; it warns at half of it
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+[^/]")  # Path() turns "https://" to "https:/"
 _strict = threading.Lock()
 _TRANSPOSE = {
@@ -51,7 +52,7 @@ _TRANSPOSE = {
 }
 
 
-def open_picture(source: Source, *, max_pixels: int = 178_956_970) -> np.ndarray:
+def open_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The picture as a viewer shows it: uint8 [H, W, 3], sRGB, 0–255.
 
     EXIF orientation is applied; alpha (of any kind, also one transparent colour) is laid over

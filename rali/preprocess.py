@@ -95,27 +95,39 @@ class Preprocess:
                 f"Expected uint8 [H, W, 3], got {rgb.dtype} {list(rgb.shape)}; "
                 "rali.pictures.open_picture makes it from any picture."
             )
-        image, s = Image.fromarray(np.ascontiguousarray(rgb)), self.size
-        width, height = image.size
-        if self.resize_mode == "squash" or width == height:
-            return np.asarray(self._resize(image, s, s))
-        short, long = min(width, height), max(width, height)
-        # torchvision truncates the longer edge and rounds the crop's corner half to even.
-        resized = int(s * long / short)
-        offset = round((resized - s) / 2.0)
-        wide = width > height
-        if long < LONG * short:
-            image = self._resize(image, *((resized, s) if wide else (s, resized)))
-            left, top = (offset, 0) if wide else (0, offset)
-            return np.asarray(image.crop((left, top, left + s, top + s)))
-        begin, end = offset * long / resized, (offset + s) * long / resized
-        box = (begin, 0, end, height) if wide else (0, begin, width, end)
-        return np.asarray(self._resize(image, s, s, box))
+        image = Image.fromarray(np.ascontiguousarray(rgb))
+        rows, columns = self.axes(*rgb.shape[:2])
+        image = self._resize(image, rows, columns)
+        if image.size != (self.size, self.size):
+            left, top = columns.offset, rows.offset
+            image = image.crop((left, top, left + self.size, top + self.size))
+        return np.asarray(image)
 
-    def __call__(self, rgb: np.ndarray) -> np.ndarray:
-        """rgb uint8 [H, W, 3] → float32 [3, S, S], (value / 255 − mean) / std."""
+    def axes(self, height: int, width: int) -> tuple[Axis, Axis]:
+        """How the rows and the columns of a picture become S each."""
+        shorter = min(height, width)
+
+        def axis(length: int) -> Axis:
+            if self.resize_mode == "squash" or length == shorter:
+                return Axis(length, 0.0, float(length), self.size, 0)
+            # torchvision truncates the longer edge and rounds the crop's corner half to even.
+            resized = int(self.size * length / shorter)
+            offset = round((resized - self.size) / 2.0)
+            if length < LONG * shorter:
+                return Axis(length, 0.0, float(length), resized, offset)
+            begin, end = offset * length / resized, (offset + self.size) * length / resized
+            return Axis(length, begin, end, self.size, 0)
+
+        return axis(height), axis(width)
+
+    def __call__(self, rgb: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """rgb uint8 [H, W, 3] → float32 [3, S, S], (value / 255 − mean) / std.
+
+        Args:
+            out: an array to write them into, as numpy's own functions take it.
+        """
         pixels = self.pixels(rgb)
-        planes = np.empty((3, *pixels.shape[:2]), np.float32)
+        planes = np.empty((3, self.size, self.size), np.float32) if out is None else out
         for channel, values in enumerate(self._values):
             np.take(values, pixels[..., channel], out=planes[channel], mode="clip")
         return planes
@@ -127,22 +139,39 @@ class Preprocess:
         unit = np.arange(256, dtype=np.float32) / np.float32(255)
         return np.ascontiguousarray(((unit[:, None] - mean) / std).T)
 
-    def _resize(
-        self,
-        image: Image.Image,
-        width: int,
-        height: int,
-        box: tuple[float, float, float, float] | None = None,
-    ) -> Image.Image:
+    def _resize(self, image: Image.Image, rows: Axis, columns: Axis) -> Image.Image:
         """One axis after the other, in the order of Pillow 13, whichever Pillow is here."""
         kind = _FILTERS[self.interpolation]
-        left, top, right, bottom = box or (0, 0, *image.size)
-        less = image.height - height
-        if less > 0 and less > 2 * (image.width - width):
+        (width, height), top, bottom = (columns.resized, rows.resized), rows.begin, rows.end
+        left, right = columns.begin, columns.end
+        if rows_first(rows, columns):
             image = image.resize((image.width, height), kind, (0, top, image.width, bottom))
             return image.resize((width, height), kind, (left, 0, right, height))
         image = image.resize((width, image.height), kind, (left, 0, right, image.height))
         return image.resize((width, height), kind, (0, top, width, bottom))
+
+
+@dataclass(frozen=True)
+class Axis:
+    """How one edge of a picture becomes S pixels.
+
+    Attributes:
+        length: pixels of the picture.
+        begin, end: the part of them that is resized, in pixels.
+        resized: what it is resized to. offset: the first of the S pixels that the crop keeps.
+    """
+
+    length: int
+    begin: float
+    end: float
+    resized: int
+    offset: int
+
+
+def rows_first(rows: Axis, columns: Axis) -> bool:
+    """Which axis Pillow 13 resizes first, rounding in between."""
+    less = rows.length - rows.resized
+    return less > 0 and less > 2 * (columns.length - columns.resized)
 
 
 def _three(name: str, values: Any) -> tuple[float, ...]:

@@ -68,7 +68,7 @@ def measure_rates(
     pixels = np.random.default_rng(0).standard_normal((1, 3, size, size), np.float32)
 
     def decode(picture: str) -> None:
-        scorer.preprocess(open_picture(picture))
+        scorer.preprocess(open_picture(picture), scorer.buffer()[0])
 
     def model(_: str) -> None:
         scorer.run(pixels)

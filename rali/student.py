@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import __version__
@@ -41,6 +42,8 @@ class StudentConfig:
         preprocess: size, mean, std, interpolation, resize mode.
         embed_dim: D. pca_dim: M. bases: K. buckets: N.
         temperature: τ. score_range: of every score.
+        familiar: the `Student.distance` below which 99 % of photographs are that it was not trained
+            on; 0 where that was not measured.
         training: what it was trained on and how, in words and numbers, for the card.
         evaluation: what `rali.evaluate` measured, for the card; empty before.
     """
@@ -53,6 +56,7 @@ class StudentConfig:
     buckets: int = 240
     temperature: float = 0.07
     score_range: tuple[float, float] = (1.0, 5.0)
+    familiar: float = 0.0
     training: dict[str, Any] = field(default_factory=dict)
     evaluation: dict[str, Any] = field(default_factory=dict)
 
@@ -111,10 +115,27 @@ class Student(nn.Module):
 
     def score_embeddings(self, embedding: Tensor) -> Tensor:
         """Scores [batch] of embeddings [batch, D] as the encoder gives them."""
-        projected = ((embedding - self.mean) / self.scale) @ self.components.T
         return score_from_bases(
-            projected, self.basis_vectors, self.basis_scores, self.config.temperature
+            self._projected(embedding),
+            self.basis_vectors,
+            self.basis_scores,
+            self.config.temperature,
         )
+
+    def distance(self, embedding: Tensor) -> Tensor:
+        """How far embeddings [batch, D] are from all bases: [batch], ≥ 0, in their own unit.
+
+        A score depends on directions alone, so a basis stands for the ray through it: the distance
+        is that to the nearest ray. What was made to please the score goes a long way in one
+        direction, and is farther from its ray than photographs are.
+        """
+        projected = self._projected(embedding)
+        directions = F.normalize(self.basis_vectors, dim=-1)
+        along = (projected @ directions.T).amax(-1).clamp_min(0)
+        return (projected.square().sum(-1) - along.square()).clamp_min(1e-12).sqrt()
+
+    def _projected(self, embedding: Tensor) -> Tensor:
+        return ((embedding - self.mean) / self.scale) @ self.components.T
 
     @torch.inference_mode()
     def score(self, pictures: Sequence[Any], batch_size: int = 8) -> np.ndarray:
