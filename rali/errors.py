@@ -29,6 +29,8 @@ EXTRAS = {  # by package; the others come with "distill"
     **dict.fromkeys(("pyarrow", "yaml", "openpyxl", "xlrd", "scipy"), "data"),
     **dict.fromkeys(("transformers", "trl", "peft", "datasets"), "teach"),
     "vllm": "vllm",
+    **dict.fromkeys(("starlette", "uvicorn", "prometheus_client", "python_multipart"), "serve"),
+    "diffusers": "rlhf",
 }
 
 

@@ -99,6 +99,7 @@ def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Seq
 
 def _statistics(features: Tensor) -> list[Tensor]:
     """Mean and standard deviation over positions of [batch, channels, H, W]."""
+    features = features.to(torch.promote_types(features.dtype, torch.float32))
     mean = features.mean((2, 3))
     square = (features * features).mean((2, 3))
     return [mean, (square - mean * mean).clamp_min(0).add(1e-4).sqrt()]
@@ -146,11 +147,12 @@ class _Spectrum(nn.Module):
         self.outputs = 2 * (channels + width)
 
     def forward(self, planes: Tensor) -> list[Tensor]:
-        if self.shrink > 1:
-            planes = F.avg_pool2d(planes, self.shrink)
-        spectrum = F.conv2d(planes, self.cosines, stride=self.stride, groups=self.planes)
-        logarithms = torch.log(spectrum.abs() + LOG_FLOOR)
-        x = self.norm(torch.where(self.constant > 0, spectrum, logarithms))
+        with torch.autocast(planes.device.type, enabled=False):  # bfloat16 is coarser than noise
+            if self.shrink > 1:
+                planes = F.avg_pool2d(planes, self.shrink)
+            spectrum = F.conv2d(planes, self.cosines, stride=self.stride, groups=self.planes)
+            logarithms = torch.log(spectrum.abs() + LOG_FLOOR)
+            x = self.norm(torch.where(self.constant > 0, spectrum, logarithms))
         return _statistics(x) + _statistics(self.network(x))
 
 

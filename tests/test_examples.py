@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -108,3 +109,33 @@ def test_cpp_with_onnxruntime_only(model, photograph_files, tmp_path):
     failed = subprocess.run([*score, broken, pictures[0]], capture_output=True, text=True)
     assert failed.returncode == 1 and "ends too early" in failed.stderr
     assert len(printed(failed.stdout)) == 1, "the others are scored"
+
+
+@pytest.mark.slow
+def test_rlhf(photograph_files: list[Path], tmp_path: Path) -> None:
+    """Pretraining, which goes on where it was stopped, and both trainings, a few steps each."""
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for path in photograph_files:
+        shutil.copy(path, photographs)
+    generator = tmp_path / "generator"
+    common = ("--real", photographs, "--steps", "4", "--minutes", "0.02", "--seeds", "4")
+    programs = (
+        ("pretrain.py", photographs, "-o", generator, "--minutes", "0.02"),
+        ("pretrain.py", photographs, "-o", generator, "--minutes", "0.04"),
+        ("backprop.py", generator, "-o", tmp_path / "backprop", "--batch", "2", *common),
+        ("policy_gradient.py", generator, "-o", tmp_path / "policy", "--groups", "1", *common),
+        ("backprop.py", generator, "-o", tmp_path / "free", "--no-guards", *common),
+    )
+    for name, *arguments in programs:
+        command = [sys.executable, str(EXAMPLES / "rlhf" / name), *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    for run_ in ("backprop", "policy", "free"):
+        told = json.loads((tmp_path / run_ / "result.json").read_text())
+        assert told["before"].keys() == told["after"].keys() >= {"score", "Fréchet distance"}
+        assert 1 <= told["after"]["score"] <= 5
+        with Image.open(tmp_path / run_ / "samples.png") as sheet:
+            assert sheet.size == (12 * 96, 2 * (2 * 96 + 20))
+    free = json.loads((tmp_path / "free" / "result.json").read_text())["before"]
+    assert free["score"] == pytest.approx(free["reward"])  # no guards

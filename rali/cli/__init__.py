@@ -22,8 +22,10 @@ from rali.cli import (
     evaluate,
     export,
     figure,
+    probe,
     quickstart,
     score,
+    serve,
     sweep,
     teach,
 )
@@ -59,7 +61,9 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("bench")(bench.bench)
 app.command("distill")(distill.distill)
 app.command("export")(export.export)
+app.command("probe")(probe.probe)
 app.command("quickstart")(quickstart.quickstart)
+app.command("serve")(serve.serve)
 app.command("sweep")(sweep.sweep)
 app.add_typer(convert.app, name="convert")
 app.add_typer(data.app, name="data")

@@ -100,9 +100,10 @@ def bench(
             subjects, batches=batch or (1, 4), rounds=rounds, threads=cores, report=progress
         )
         table = as_rows(found)
-        if not as_json:  # what was measured is not lost if the rest is stopped
-            typer.echo(", ".join(f"{name} {value}" for name, value in machine.items()))
-            typer.echo("\n" + _markdown([[*table[0]], *(row.values() for row in table)]))
+        # What was measured is not lost if the rest is stopped.
+        typer.echo(", ".join(f"{name} {value}" for name, value in machine.items()), err=as_json)
+        shown = _markdown([[*table[0]], *(row.values() for row in table)])
+        typer.echo("\n" + shown, err=as_json)
         student = next((each for each in subjects if each.trained), None)
         given = student and Given(student, rows, pictures, count, cores, rounds)
         reached = bars(found, given, progress)

@@ -1,0 +1,196 @@
+"""`rali serve` under load, every reply checked: server.md.
+
+    python benchmarks/server.py --photographs DIR --minutes 10
+
+A server process and clients on the same machine, over loopback: 512-pixel PNG crops, one per
+request. First closed loops (as many clients as keep it busy, each waiting for its reply), with
+batches and with `--batch 1 --threads 1`, then an open one: requests at four times the rate that it
+managed, whether or not there is room. A reply is wrong if its score is not the one of
+`Scorer.score_many` to 1e-4, lost if a request gets neither scores nor a refusal (429).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from rali import Scorer, __version__
+from rali.export.image_check import cut
+from rali.pictures import find_pictures
+
+PICTURES, CLIENTS = 64, 48
+
+
+@dataclass
+class Load:
+    """What clients saw."""
+
+    seconds: list[float] = field(default_factory=list)
+    refused: int = 0
+    wrong: int = 0
+    lost: int = 0
+    span: float = 0.0
+    memory: list[float] = field(default_factory=list)
+
+    def line(self, name: str) -> str:
+        rate = len(self.seconds) / self.span
+        p50, p99 = (np.quantile(self.seconds, q) * 1000 for q in (0.5, 0.99))
+        change = max(abs(held / self.memory[0] - 1) for held in self.memory)
+        return (
+            f"| {name} | {len(self.seconds):,} | {rate:.1f} | {p50:.0f} | {p99:.0f} | "
+            f"{self.refused:,} | {self.wrong} | {self.lost} | {self.memory[0]:.0f} | {change:.1%} |"
+        )
+
+
+def start(*options: str) -> tuple[subprocess.Popen[str], str]:
+    command = [sys.executable, "-m", "rali", "serve", "builtin", "--port", "0", *options]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert server.stderr is not None
+    return server, server.stderr.readline().split()[-1]
+
+
+def held(server: subprocess.Popen[str]) -> float:
+    """MiB of the process."""
+    status = Path(f"/proc/{server.pid}/status").read_text()
+    found = re.search(r"VmRSS:\s*(\d+)", status)
+    assert found
+    return int(found[1]) / 1024
+
+
+async def ask(
+    client: httpx.AsyncClient, address: str, picture: bytes, score: float, load: Load
+) -> None:
+    begin = time.perf_counter()
+    try:
+        headers = {"content-type": "image/png"}
+        reply = await client.post(address, content=picture, headers=headers)
+    except httpx.HTTPError:
+        load.lost += 1
+        return
+    if reply.status_code == 429:
+        load.refused += 1
+        return
+    told = reply.json().get("results", [{}])[0].get("score")
+    if told is None:
+        load.lost += 1
+    elif abs(told - score) > 1e-4:
+        load.wrong += 1
+    else:
+        load.seconds.append(time.perf_counter() - begin)
+
+
+async def drive(
+    server: subprocess.Popen[str],
+    address: str,
+    pictures: list[bytes],
+    scores: list[float],
+    seconds: float,
+    rate: float | None,
+) -> Load:
+    """Closed loops of CLIENTS, or an open one of `rate` requests per second."""
+    load = Load()
+    limits = httpx.Limits(max_connections=4096, max_keepalive_connections=256)
+    async with httpx.AsyncClient(timeout=120, limits=limits) as client:
+        await asyncio.gather(*(
+            ask(client, address, pictures[n % PICTURES], scores[n % PICTURES], Load())
+            for n in range(PICTURES)
+        ))  # fmt: skip
+        begin = time.perf_counter()
+        end = begin + seconds
+
+        async def watch() -> None:
+            while time.perf_counter() < end:
+                load.memory.append(held(server))
+                await asyncio.sleep(5)
+
+        async def loop(n: int) -> None:
+            while time.perf_counter() < end:
+                place = n % PICTURES
+                await ask(client, address, pictures[place], scores[place], load)
+                n += CLIENTS
+
+        async def flood() -> None:
+            assert rate is not None
+            running: set[asyncio.Task[None]] = set()
+            sent = 0
+            while (now := time.perf_counter()) < end:
+                due = int((now - begin) * rate)
+                for n in range(sent, due):
+                    place = n % PICTURES
+                    asked = ask(client, address, pictures[place], scores[place], load)
+                    task = asyncio.create_task(asked)
+                    running.add(task)
+                    task.add_done_callback(running.discard)
+                sent = due
+                await asyncio.sleep(0.01)
+            await asyncio.gather(*running)
+
+        watching = asyncio.create_task(watch())
+        await (flood() if rate else asyncio.gather(*(loop(n) for n in range(CLIENTS))))
+        load.span = time.perf_counter() - begin
+        await watching
+    return load
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--photographs", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=10)
+    arguments = parser.parse_args()
+    pictures = []
+    for rgb in cut(find_pictures([arguments.photographs]), 4 * PICTURES):
+        if min(rgb.shape[:2]) >= 512 and len(pictures) < PICTURES:
+            buffer = io.BytesIO()
+            Image.fromarray(rgb[:512, :512]).save(buffer, "PNG", compress_level=1)
+            pictures.append(buffer.getvalue())
+    scores = [result.score or 0.0 for result in Scorer().score_many(pictures)]
+    lines: list[str] = []
+    rates: list[float] = []
+    plans: list[tuple[str, tuple[str, ...], bool, float]] = [
+        ("one at a time", ("--batch", "1", "--threads", "1"), False, 1 / 4),
+        ("batches", (), False, 1.0),
+        ("batches, 4 × overload", ("--queue", "64"), True, 1.0),
+    ]
+    for name, options, flooded, share in plans:
+        server, address = start(*options)
+        try:
+            rate = 4 * statistics.mean(rates[-1:]) if flooded else None
+            seconds = 60 * arguments.minutes * share
+            load = asyncio.run(drive(server, address, pictures, scores, seconds, rate))
+        finally:
+            server.terminate()
+            server.wait()
+        rates.append(len(load.seconds) / load.span)
+        lines.append(load.line(name))
+        print(lines[-1], flush=True)
+    size = statistics.mean(map(len, pictures)) / 1024
+    report = (
+        "# rali serve under load\n\n"
+        f"Command: `python benchmarks/server.py --photographs DIR --minutes {arguments.minutes:g}`."
+        f" {platform.machine()}, {os.cpu_count()} cores for server and clients together, Python "
+        f"{platform.python_version()}, rali {__version__}. {PICTURES} crops of photographs, 512 "
+        f"pixels, PNG of {size:.0f} KiB; {CLIENTS} clients in closed loops, then an open loop at "
+        "four times the rate. Every score is compared with the offline one.\n\n"
+        "| | answered | pictures/s | p50, ms | p99, ms | refused (429) | wrong | lost | MiB | "
+        "largest change |\n|" + " --- |" + " ---: |" * 9 + "\n" + "\n".join(lines) + "\n"
+    )
+    (Path(__file__).parent / "server.md").write_text(report, "utf-8")
+    print(report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""A diffusion model to reward: a small U-Net trained here, or one of Stable Diffusion's class.
+
+Both are a U-Net that predicts noise, a schedule, and a decoder from latents to pictures; the small
+one's latents are the picture itself, [n, 3, 64, 64] from −1 to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DModel
+from torch import Tensor, nn
+
+SIZE = 64
+
+
+class Generator(nn.Module):
+    """`unet` and `decode`, with DDIM's steps (Song et al., 2021).
+
+    Args:
+        name: a folder that `pretrain.py` wrote, or a Stable Diffusion's folder or hub id, which is
+            trained through LoRA.
+        prompt: for the latter.
+    """
+
+    def __init__(self, name: str, prompt: str = "", device: str = "cpu") -> None:
+        super().__init__()
+        self.condition: dict[str, Tensor] = {}
+        if (Path(name) / "model_index.json").is_file() or not Path(name).is_dir():
+            pipeline = StableDiffusionPipeline.from_pretrained(name).to(device)
+            from peft import LoraConfig
+
+            self.unet, self.vae = pipeline.unet.requires_grad_(False), pipeline.vae
+            self.unet.add_adapter(
+                LoraConfig(r=8, target_modules=["to_q", "to_k", "to_v", "to_out.0"])
+            )
+            embedded, _ = pipeline.encode_prompt(prompt, device, 1, False)
+            self.condition = {"encoder_hidden_states": embedded}
+            self.schedule = DDIMScheduler.from_config(pipeline.scheduler.config)
+            edge = self.unet.config.sample_size
+        else:
+            self.unet = UNet2DModel.from_pretrained(name).to(device)
+            self.vae = None
+            self.schedule = DDIMScheduler.from_pretrained(name)
+            edge = SIZE
+        self.shape = (self.unet.config.in_channels, edge, edge)
+        self.device = device
+        self.unet.eval()
+
+    def trained(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self.unet.parameters() if parameter.requires_grad]
+
+    def noise(self, seeds: Sequence[int]) -> Tensor:
+        """Where sampling starts: [n, C, H, W], each picture's from its own seed."""
+        made = [torch.randn(self.shape, generator=torch.Generator().manual_seed(s)) for s in seeds]
+        return torch.stack(made).to(self.device)
+
+    def times(self, steps: int) -> list[tuple[int, int]]:
+        """(t, the t after it) of each step; −1 is the picture."""
+        self.schedule.set_timesteps(steps)
+        times = self.schedule.timesteps.tolist()
+        return list(zip(times, [*times[1:], -1], strict=True))
+
+    def step(self, latents: Tensor, t: int, after: int, eta: float = 0.0) -> tuple[Tensor, float]:
+        """Mean and standard deviation of the next latents (equation 12 of DDIM).
+
+        x' = √ᾱ' x̂₀ + √(1 − ᾱ' − σ²) ε,   σ² = η² (1 − ᾱ')/(1 − ᾱ) (1 − ᾱ/ᾱ')
+        """
+        alphas = self.schedule.alphas_cumprod
+        now, then = float(alphas[t]), float(alphas[after]) if after >= 0 else 1.0
+        times = torch.full((len(latents),), t, device=latents.device)
+        epsilon = self.unet(latents, times, **self._conditions(len(latents))).sample
+        clean = (latents - (1 - now) ** 0.5 * epsilon) / now**0.5
+        if self.vae is None:
+            clean = clean.clamp(-1, 1)
+            epsilon = (latents - now**0.5 * clean) / (1 - now) ** 0.5
+        deviation = eta * ((1 - then) / (1 - now) * (1 - now / then)) ** 0.5
+        mean = then**0.5 * clean + max(0.0, 1 - then - deviation**2) ** 0.5 * epsilon
+        return mean, deviation
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pictures [n, 3, H, W], −1 to 1."""
+        if self.vae is None:
+            return latents
+        return self.vae.decode(latents / self.vae.config.scaling_factor).sample
+
+    @torch.no_grad()
+    def sample(self, seeds: Sequence[int], steps: int = 20, batch: int = 16) -> Tensor:
+        """The pictures of `seeds`, 0–1, on the processor: [n, 3, H, W]."""
+        made = []
+        for start in range(0, len(seeds), batch):
+            latents = self.noise(seeds[start : start + batch])
+            for t, after in self.times(steps):
+                latents, _ = self.step(latents, t, after)
+            made.append((self.decode(latents) / 2 + 0.5).clamp(0, 1).cpu())
+        return torch.cat(made)
+
+    def _conditions(self, count: int) -> dict[str, Tensor]:
+        return {name: value.expand(count, -1, -1) for name, value in self.condition.items()}

@@ -1,0 +1,115 @@
+"""Before and after: the reward, and what was not rewarded, of the pictures of fixed seeds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import scipy.linalg
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from rali import Student
+from rali.encoders import load_encoder
+from rali.rewards import RaliReward
+from rali.rewards.judge import judge
+
+SEEDS = range(1_000_000, 1_000_256)  # training draws its noise from others
+SHOWN = 24
+
+
+def small(model: str, size: int) -> Student:
+    """A nano student that looks at `size` pixels: it is convolutional, so it can at any size.
+
+    It would else enlarge a picture of 64 pixels to 512, and see blur everywhere.
+    """
+    student = Student.from_pretrained(model)
+    if student.config.encoder["name"] == "nano":
+        student.config.preprocess["size"] = size
+    return student
+
+
+class Judges:
+    """The reward that is optimised, and measures that are not.
+
+    Args:
+        reward: as it is optimised. other: another student, which has no part in the training.
+        real: good photographs' crops, [n, 3, H, W], 0–1, that the Fréchet distance is taken to.
+    """
+
+    def __init__(self, reward: RaliReward, other: Student | None, real: Tensor) -> None:
+        self.reward = reward
+        self.plain = RaliReward(reward.student)
+        self.other = None if other is None else RaliReward(other)
+        self.encoder = load_encoder("nano", text=False)  # as pretrained, before any student
+        self.real = self._features(real)
+
+    def __call__(self, pictures: Tensor) -> dict[str, float]:
+        """Means over pictures [n, 3, H, W], 0–1."""
+        told = {
+            "score": judge(self.plain, pictures).mean().item(),
+            "reward": judge(self.reward, pictures).mean().item(),
+        }
+        if self.other is not None:
+            told["other student"] = judge(self.other, pictures).mean().item()
+        grey = pictures.mean(1, keepdim=True)
+        laplacian = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
+        edges = torch.nn.functional.conv2d(grey, laplacian)
+        told["sharpness"] = edges.flatten(1).var(1).mean().item() * 255**2
+        told["contrast"] = grey.flatten(1).std(1).mean().item() * 255
+        # Between pictures: a generator that makes one picture has lost it.
+        told["variety"] = pictures.flatten(1).std(0).mean().item() * 255
+        told["Fréchet distance"] = frechet(self._features(pictures), self.real)
+        return told
+
+    @torch.no_grad()
+    def _features(self, pictures: Tensor) -> np.ndarray:
+        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (
+            self.encoder.preprocess.mean, self.encoder.preprocess.std,
+        ))  # fmt: skip
+        parts = ((pictures - mean) / std).split(32)
+        return torch.cat([self.encoder.image(part) for part in parts]).double().numpy()
+
+
+def frechet(made: np.ndarray, real: np.ndarray, dimensions: int = 32) -> float:
+    """Fréchet distance of two Gaussians (Heusel et al., 2017), features [n, D] and [m, D].
+
+    |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 √(Σ₁ Σ₂)), in the real pictures' first principal components, each
+    scaled to variance 1: a few hundred pictures do not tell more.
+    """
+    centre = real.mean(0)
+    _, deviations, axes = np.linalg.svd(real - centre, full_matrices=False)
+    scale = axes[:dimensions].T / (deviations[:dimensions] / len(real) ** 0.5)
+    first, second = (made - centre) @ scale, (real - centre) @ scale
+    covariances = np.cov(first.T), np.cov(second.T)
+    root = scipy.linalg.sqrtm(covariances[0] @ covariances[1]).real
+    apart = np.square(first.mean(0) - second.mean(0)).sum()
+    return float(apart + np.trace(covariances[0] + covariances[1] - 2 * root))
+
+
+def sheet(before: Tensor, after: Tensor, path: Path) -> None:
+    """The same seeds before (upper rows) and after (lower rows)."""
+    columns, edge = 12, 96
+    rows = [before[:SHOWN], after[:SHOWN]]
+    height = -(-SHOWN // columns) * edge + 20
+    made = Image.new("RGB", (columns * edge, 2 * height), "white")
+    draw = ImageDraw.Draw(made)
+    for block, (pictures, name) in enumerate(zip(rows, ("before", "after"), strict=True)):
+        draw.text((4, block * height + 3), name, "black")
+        for n, picture in enumerate(pictures):
+            rgb = (picture.permute(1, 2, 0) * 255).round().byte().numpy()
+            place = n % columns * edge, block * height + 20 + n // columns * edge
+            made.paste(Image.fromarray(rgb).resize((edge, edge), Image.Resampling.NEAREST), place)
+    made.save(path)
+
+
+def table(before: dict[str, float], after: dict[str, float]) -> str:
+    lines = ["| | before | after |", "| --- | ---: | ---: |"]
+    lines += [f"| {name} | {before[name]:.3f} | {after[name]:.3f} |" for name in before]
+    return "\n".join(lines)
+
+
+def write(folder: Path, told: dict[str, object]) -> None:
+    (folder / "result.json").write_text(json.dumps(told, indent=1) + "\n", "utf-8")

@@ -1,0 +1,83 @@
+"""Policy gradient: the reward is only a number, of pictures that are sampled with noise.
+
+    python examples/rlhf/policy_gradient.py runs/rlhf/generator --real PHOTOGRAPHS -o RUN
+
+DDPO's importance-sampled gradient (Black et al., 2024) with Flow-GRPO's advantages: G pictures from
+one starting noise differ by the noise of DDIM's steps (η = 1); each is better or worse than its
+group. A step x → x' has the log-probability
+
+    log p(x' | x) = −|x' − μ_θ(x, t)|² / 2σ_t²,     and the loss is  −E[min(r A, clip(r, 1 ± ε) A)].
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from backprop import arguments_of, judges_of
+from generator import Generator
+from judging import SEEDS, sheet, table, write
+from torch import Tensor
+
+CLIP = 1e-3  # ε; per value of the latents log-probabilities are averaged, so ratios stay near 1
+GROUP, ETA = 8, 1.0
+
+
+def log_probability(generator: Generator, x: Tensor, t: int, after: int, then: Tensor) -> Tensor:
+    """Mean over the latents' values: [n]."""
+    mean, deviation = generator.step(x, t, after, ETA)
+    return -(then - mean).square().flatten(1).mean(1) / (2 * deviation**2)
+
+
+def main() -> None:
+    parser = arguments_of(__doc__)
+    parser.add_argument("--groups", type=int, default=4, help="of 8 pictures per round")
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(arguments.seed)
+    generator = Generator(arguments.generator, arguments.prompt, arguments.device)
+    judges = judges_of(arguments)
+    seeds = SEEDS[: arguments.seeds]
+    first = generator.sample(seeds, arguments.steps)
+    before = judges(first)
+    print(before, flush=True)
+    optimizer = torch.optim.AdamW(generator.trained(), lr=arguments.rate, weight_decay=0.0)
+    times = generator.times(arguments.steps)
+    begin, step = time.perf_counter(), 0
+    while time.perf_counter() - begin < 60 * arguments.minutes:
+        start = arguments.seed * 10_000_000 + step * arguments.groups
+        noise = generator.noise(range(start, start + arguments.groups))
+        latents = noise.repeat_interleave(GROUP, 0)
+        path: list[tuple[int, int, Tensor, Tensor, Tensor]] = []
+        with torch.no_grad():
+            for t, after in times:
+                mean, deviation = generator.step(latents, t, after, ETA)
+                then = mean + deviation * torch.randn_like(mean)
+                if deviation > 0:  # the last step has no noise
+                    kept = log_probability(generator, latents, t, after, then)
+                    path.append((t, after, latents, then, kept))
+                latents = then
+            rewards = judges.reward(generator.decode(latents) / 2 + 0.5)
+        grouped = rewards.view(-1, GROUP)
+        advantages = ((grouped - grouped.mean(1, keepdim=True)) / (grouped.std() + 1e-6)).flatten()
+        for place in torch.randperm(len(path)).tolist()[: len(path) // 2]:
+            t, after, now, then, kept = path[place]
+            ratio = (log_probability(generator, now, t, after, then) - kept).exp()
+            clipped = ratio.clamp(1 - CLIP, 1 + CLIP)
+            loss = -torch.min(ratio * advantages, clipped * advantages).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(generator.trained(), 1.0)
+            optimizer.step()
+        step += 1
+        print(f"round {step}, reward {rewards.mean():.3f}", flush=True)
+    last = generator.sample(seeds, arguments.steps)
+    found = judges(last)
+    sheet(first, last, arguments.output / "samples.png")
+    told = {**vars(arguments), "output": str(arguments.output), "real": str(arguments.real)}
+    write(arguments.output, {"before": before, "after": found, "rounds": step, **told})
+    print(table(before, found))
+
+
+if __name__ == "__main__":
+    main()

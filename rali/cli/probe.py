@@ -1,0 +1,87 @@
+"""`rali probe`: how a model scores patterns, artefacts, and what was made to please it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rali.cli._output import check_writable
+from rali.errors import InputError
+
+
+def probe(
+    model: Annotated[str, typer.Argument(help="builtin, a model folder or a hub id.")] = "builtin",
+    photographs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of good ones that the model was not trained on.",
+            show_default="those that come with scikit-learn and scikit-image",
+        ),
+    ] = None,
+    caution: Annotated[
+        float, typer.Option(min=0, help="Guard: score minus so many deviations of five crops.")
+    ] = 1.0,
+    cutoff: Annotated[
+        float | None,
+        typer.Option(
+            help="Guard: the distance from the bases where the score begins to fall.",
+            show_default="that of real photographs",
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Of an adversary's ascent.")] = 100,
+    seed: Annotated[int, typer.Option(help="Of noise and text.")] = 0,
+    sheet: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="PNG of a picture of each probe to write.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+) -> None:
+    """Try a reward: patterns, artefacts, mosaics, adversaries; a verdict for each.
+
+    Exits with 1 if a probe fails.
+
+    Example: rali probe builtin --sheet probes.png
+    """
+    from rali.errors import require
+
+    require("torch", "distill")
+    from rali.pictures import find_pictures, open_picture
+    from rali.probe import contact_sheet, sample_photographs
+    from rali.probe import probe as run
+    from rali.progress import StageProgress
+    from rali.rewards import RaliReward
+
+    if sheet:
+        check_writable(sheet)
+    reward = RaliReward(model)
+    if photographs is None:
+        given = sample_photographs()
+    else:
+        given = [open_picture(path) for path in find_pictures([photographs])]
+    if len(given) < 2:
+        raise InputError(f"{photographs} holds {len(given)} pictures; expected 2 or more.")
+    guards = {"caution": caution, "cutoff": "familiar" if cutoff is None else cutoff}
+    with StageProgress(resumes=False) as progress:
+        found = run(reward, given, guards=guards, seed=seed, steps=steps, report=progress)
+    if sheet:
+        contact_sheet(found).save(sheet)
+    if as_json:
+        told = [
+            {key: value for key, value in asdict(each).items() if key != "pictures"}
+            for each in found
+        ]
+        typer.echo(json.dumps({"model": model, "guards": guards, "probes": told}, indent=1))
+    else:
+        typer.echo("| probe | | score | highest | beside | verdict | |")
+        typer.echo("| --- | --- | ---: | ---: | ---: | --- | --- |")
+        for each in found:
+            verdict = {True: "passed", False: "FAILED", None: ""}[each.passed]
+            typer.echo(
+                f"| {each.group} | {each.name} | {each.score:.2f} | {each.highest:.2f} | "
+                f"{each.reference:.2f} | {verdict} | {each.note} |"
+            )
+    if any(each.passed is False for each in found):
+        raise typer.Exit(1)

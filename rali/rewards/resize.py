@@ -1,0 +1,66 @@
+"""`Preprocess` on tensors, with gradients: any picture in, an encoder's [batch, 3, S, S] out.
+
+Pillow resizes each axis by a weighted sum of pixels. Here the weights are a matrix [S, length] per
+axis, so that a resize with its crop is two matrix products: the same on every device, in any
+floating-point type, and deterministic in both directions. Between them Pillow rounds to 256 levels,
+which has no gradient; `rounded` does so, and passes gradients through as if it had not.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..preprocess import Axis, Preprocess, rows_first
+
+_RADIUS = {"bicubic": 2.0, "bilinear": 1.0}
+
+
+def resize(pictures: Tensor, preprocess: Preprocess, *, rounded: bool = False) -> Tensor:
+    """Pictures [batch, 3, H, W], 0–1 → [batch, 3, S, S], 0–1, before normalisation.
+
+    Equals `Preprocess.pixels` to within what rounding to 256 levels takes away.
+
+    Args:
+        rounded: to whole levels after each pass, as Pillow does; gradients pass straight through.
+    """
+    rows, columns = preprocess.axes(*pictures.shape[-2:])
+    down = rows, -2
+    across = columns, -1
+    for axis, dim in (down, across) if rows_first(rows, columns) else (across, down):
+        pictures = _pass(pictures, axis, dim, preprocess, rounded)
+    return pictures
+
+
+def to_levels(pictures: Tensor) -> Tensor:
+    """The nearest of 256 levels, 0–1; gradients pass as if nothing had been rounded."""
+    return pictures + ((pictures * 255 + 0.5).floor() / 255 - pictures).detach()
+
+
+def _pass(pictures: Tensor, axis: Axis, dim: int, preprocess: Preprocess, rounded: bool) -> Tensor:
+    """One axis, resized and cropped to S."""
+    size = preprocess.size
+    if axis.resized == axis.length:  # nothing to resize, all to crop
+        return pictures.narrow(dim, axis.offset, size)
+    weights = _weights(axis, size, preprocess.interpolation, pictures)
+    made = weights @ pictures if dim == -2 else pictures @ weights.T
+    made = made.clamp(0, 1)
+    return to_levels(made) if rounded else made
+
+
+def _weights(axis: Axis, size: int, interpolation: str, like: Tensor) -> Tensor:
+    """[S, length], in `like`'s type and on its device: row i holds what pixel i is a sum of."""
+    # Float64, wherever a device has it: positions of a long picture need more than float32.
+    exact = torch.float32 if like.device.type == "mps" else torch.float64
+    scale = (axis.end - axis.begin) / axis.resized
+    places = torch.arange(size, device=like.device, dtype=exact) + axis.offset + 0.5
+    pixels = torch.arange(axis.length, device=like.device, dtype=exact) + 0.5
+    distances = (pixels - (places * scale + axis.begin)[:, None]).abs() / max(scale, 1.0)
+    near = distances.clamp(max=_RADIUS[interpolation])
+    if interpolation == "bilinear":
+        values = 1 - near
+    else:  # Keys' cubic convolution with a = −1/2
+        inner = (near * 1.5 - 2.5) * near * near + 1
+        outer = (((near - 5) * near + 8) * near - 4) * -0.5
+        values = torch.where(near < 1, inner, outer)
+    return (values / values.sum(1, keepdim=True)).to(like.dtype)

@@ -1,0 +1,196 @@
+"""A student as the reward of an image generator: float pictures in, scores with gradients out."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..student import Student
+from .resize import resize, to_levels
+
+Scaling = Literal["none", "affine", "sigmoid"]
+# Of the crops that caution looks at, in 64ths of an edge. They break the alignment with the
+# encoder's patches and blocks, on which a pattern that pleases it depends.
+SHIFTS = ((1, 0.6), (-0.6, 1), (-1, -0.6), (0.6, -1))
+
+
+class RaliReward(nn.Module):
+    """Scores [batch] of pictures [batch, 3, H, W], of any size and aspect, with gradients.
+
+        reward = RaliReward("builtin", input_range=(-1, 1), device="cuda", dtype=torch.bfloat16)
+        scores = reward(decoded)          # float32 [batch], 1–5, higher is better
+        (-scores.mean()).backward()       # reaches `decoded`
+
+    The score is what `rali score` gives for the picture saved as PNG: it is rounded to 256 levels
+    and resized, cropped and normalised as a file is. Gradients pass through the rounding as if it
+    were not there. The weights are frozen; the module holds no state, so that threads may share it.
+    A score does not depend on the rest of its batch, but for the last digits of float sums.
+
+    Args:
+        model: "builtin", a model folder, or a Hugging Face Hub id.
+        input_range: the values of black and white, (0, 1) or (-1, 1). What lies outside is cut, as
+            in a file, and has no gradient.
+        device: where it runs, and where pictures have to be; the processor by default.
+        dtype: of the encoder's arithmetic: torch.float32, bfloat16 or float16 (by autocast; what
+            needs float32 keeps it), or float64, to check gradients; or such a name. Resize and
+            bases are float32.
+        scaling: "none" leaves 1–5; "affine" maps the score range to 0–1; "sigmoid" too, with
+            σ(4 (score − middle) / (high − low)), whose ends are 0.12 and 0.88: it flattens where
+            scores are extreme.
+        caution: k ≥ 0 of mean − k · standard deviation over five crops, the usual one and four that
+            are a 64th of an edge off (mirrored at the border): what only one of them likes is not
+            rewarded. Five times the work.
+        cutoff: how far from its bases (`Student.distance`) a picture may be: beyond, the reward
+            falls by the whole score range for each further such distance. "familiar" is the
+            distance that 99 % of real photographs keep within, a number is that distance.
+        rounded: off leaves out the rounding, for a gradient that is exact (the scores then differ
+            from those of files where fine detail is faint).
+
+    Raises:
+        InputError: an argument is not what it should be, or there is no such model.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Student = "builtin",
+        input_range: tuple[float, float] = (0.0, 1.0),
+        device: Any = None,
+        dtype: torch.dtype | str = torch.float32,
+        *,
+        scaling: Scaling = "none",
+        caution: float = 0.0,
+        cutoff: float | Literal["familiar"] | None = None,
+        rounded: bool = True,
+    ) -> None:
+        super().__init__()
+        self.student = model if isinstance(model, Student) else Student.from_pretrained(model)
+        self.student.requires_grad_(False).eval()
+        low, high = input_range
+        if not low < high:
+            raise InputError(f"input_range is black and white, such as (0, 1); got {input_range}.")
+        if scaling not in get_args(Scaling):
+            raise InputError(f"scaling is {scaling!r}; expected {', '.join(get_args(Scaling))}.")
+        dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
+        if dtype not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
+            raise InputError(f"dtype is {dtype}; expected a floating-point type, as torch.float32.")
+        if caution < 0:
+            raise InputError(f"caution is {caution}; expected 0 or more.")
+        if cutoff == "familiar":
+            cutoff = self.student.config.familiar
+            if not cutoff:
+                raise InputError(
+                    "This model was distilled before distances were measured: give cutoff=NUMBER, "
+                    "such as the 0.99 quantile of reward.distance(photographs)."
+                )
+        if cutoff is not None and not cutoff > 0:
+            raise InputError(f"cutoff is {cutoff}; expected a distance above 0, or None.")
+        self.input_range = (float(low), float(high))
+        self.dtype, self.scaling, self.rounded = dtype, scaling, rounded
+        self.caution, self.cutoff = float(caution), cutoff
+        self.preprocess = self.student.preprocess
+        for name, values in (("mean", self.preprocess.mean), ("std", self.preprocess.std)):
+            self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
+        self.to(device or "cpu", torch.float64 if dtype == torch.float64 else torch.float32)
+
+    mean: Tensor
+    std: Tensor
+
+    @property
+    def score_range(self) -> tuple[float, float]:
+        """Of the scores before scaling, caution and cutoff."""
+        return self.student.config.score_range
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Float [batch, 3, H, W] in `input_range` → rewards [batch], float32 (float64 in float64).
+
+        Raises:
+            InputError: another shape or type, or values that belong to another range.
+        """
+        pixels = self._pixels(pictures)
+        scores, distances = zip(*(self._score(crop) for crop in self._crops(pixels)), strict=True)
+        score = scores[0]
+        if self.caution:
+            views = torch.stack(scores)
+            spread = (views.var(0) + 1e-8).sqrt()  # has a gradient where all are alike
+            score = views.mean(0) - self.caution * spread
+        low, high = self.score_range
+        if self.cutoff is not None:
+            excess = torch.stack(distances).amax(0) / self.cutoff - 1
+            score = score - (high - low) * excess.clamp_min(0)
+        if self.scaling == "affine":
+            return (score - low) / (high - low)
+        if self.scaling == "sigmoid":
+            return torch.sigmoid(4 * (score - (low + high) / 2) / (high - low))
+        return score
+
+    def distance(self, pictures: Tensor) -> Tensor:
+        """How far pictures [batch, 3, H, W] are from the bases: [batch]; `cutoff` is one such."""
+        return self._score(self._pixels(pictures))[1]
+
+    def _pixels(self, pictures: Tensor) -> Tensor:
+        """[batch, 3, S, S], 0–1, in the module's type."""
+        if pictures.ndim != 4 or pictures.shape[1] != 3 or 0 in pictures.shape[2:]:
+            raise InputError(
+                f"A reward takes RGB pictures [batch, 3, H, W]; got {list(pictures.shape)}."
+            )
+        if not pictures.is_floating_point():
+            raise InputError(
+                f"A reward takes floats, got {pictures.dtype}: divide 0–255 by 255 (the adapters "
+                "in rali.rewards do)."
+            )
+        low, high = self.input_range
+        if not torch.compiler.is_compiling():
+            _check_range(pictures.detach(), low, high)
+        with torch.autocast(pictures.device.type, enabled=False):
+            unit = ((pictures.to(self.mean.dtype) - low) / (high - low)).clamp(0, 1)
+            unit = to_levels(unit) if self.rounded else unit
+            return resize(unit, self.preprocess, rounded=self.rounded)
+
+    def _crops(self, pixels: Tensor) -> list[Tensor]:
+        """The usual one, and with caution four others."""
+        if not self.caution:
+            return [pixels]
+        size = pixels.shape[-1]
+        room = max(1, size // 64)
+        padded = F.pad(pixels, (room,) * 4, mode="reflect")
+        corners = [tuple(room + round(room * shift) for shift in shifts) for shifts in SHIFTS]
+        return [pixels, *(padded[..., y : y + size, x : x + size] for y, x in corners)]
+
+    def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and distances from the bases, [batch] each."""
+        kind = pixels.device.type
+        lower = self.dtype in (torch.bfloat16, torch.float16)
+        with torch.autocast(kind, self.dtype if lower else None, enabled=lower):
+            embedding = self.student.encoder((pixels - self.mean) / self.std)
+        with torch.autocast(kind, enabled=False):
+            embedding = embedding.to(self.mean.dtype)
+            return self.student.score_embeddings(embedding), self.student.distance(embedding)
+
+
+def _check_range(pictures: Tensor, low: float, high: float) -> None:
+    """Overshoot of a decoder passes; pictures of another range are told apart by far more.
+
+    Raises:
+        InputError: they seem to be 0–255.
+    """
+    if not pictures.numel():
+        return
+    least, most = (float(value) for value in pictures.aminmax())
+    span = high - low
+    if most > high + 9 * span:
+        raise InputError(
+            f"The pictures' values reach {most:g}, and input_range is ({low:g}, {high:g}): divide "
+            "0–255 by 255, or give input_range=(0, 255)."
+        )
+    if least < low - 0.25 * span:
+        warnings.warn(
+            f"Pictures have values down to {least:g} below input_range ({low:g}, {high:g}), which "
+            "are cut: is it input_range=(-1, 1)?",
+            stacklevel=3,
+        )

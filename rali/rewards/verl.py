@@ -1,0 +1,47 @@
+"""The reward function of verl and verl-omni. In the config:
+
+reward.custom_reward_function.path=pkg://rali.rewards.verl
+reward.custom_reward_function.name=compute_score
++reward.custom_reward_function.reward_kwargs.model=builtin
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import InputError
+from .judge import judge, shared_reward
+
+
+def compute_score(
+    data_source: Any = None,
+    solution_str: Any = None,
+    ground_truth: Any = None,
+    extra_info: dict[str, Any] | None = None,
+    *,
+    solution_image: Any = None,
+    model: str = "builtin",
+    device: Any = None,
+    **options: Any,
+) -> float:
+    """The reward of one picture; of several frames, their mean.
+
+    Args:
+        solution_image: as verl-omni gives it, uint8 or float (0–1), [3, H, W] or [n, 3, H, W]; if
+            not given, `extra_info["image"]`: that, a PIL picture or a path.
+        model, device, options: as `RaliReward` takes them, from `reward_kwargs`; what else a
+            trainer gives, such as `reward_router_address`, is not theirs.
+
+    Raises:
+        InputError: no picture.
+    """
+    image = solution_image if solution_image is not None else (extra_info or {}).get("image")
+    if image is None:
+        raise InputError(
+            'There is no picture to judge: expected solution_image, or extra_info["image"].'
+        )
+    known = {name: options[name] for name in OPTIONS if name in options}
+    return judge(shared_reward(model, device, **known), image).mean().item()
+
+
+OPTIONS = ("dtype", "scaling", "caution", "cutoff", "rounded")

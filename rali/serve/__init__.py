@@ -1,0 +1,9 @@
+"""The scorer behind HTTP: `rali serve`."""
+
+from ..errors import require
+
+require("starlette", "serve")
+
+from .app import Limits, create_app  # noqa: E402
+
+__all__ = ["Limits", "create_app"]

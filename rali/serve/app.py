@@ -1,0 +1,228 @@
+"""The ASGI application: what a request may be, and what it is answered.
+
+    POST /score    JSON {"images": [BASE64, …]}, multipart files, or one picture as the body
+                   → {"model": …, "results": [{"score": 3.87, "error": null}, …]}, in order
+    GET  /healthz  {"status": "ok", …}
+    GET  /metrics  Prometheus' text format
+
+A picture that cannot be read is a result with its reason; the others are scored. A request that
+cannot be answered is one {"error": "…"} with a status: 400 malformed, 401 wrong token, 413 too
+large, 415 another kind of body, 429 no room now.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.applications import Starlette
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from rali import __version__
+from rali.scorer import Scorer
+
+from .batcher import Batcher, FullError
+
+PER_REQUEST = 512  # pictures
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the server takes on.
+
+    Attributes:
+        batch: pictures per batch, at most. wait: seconds to wait for them.
+        queue: pictures accepted and not answered; beyond, a request is refused with 429.
+        body: bytes of a request.
+    """
+
+    batch: int = 16
+    wait: float = 0.003
+    queue: int = 512
+    body: int = 64 * 2**20
+
+
+def create_app(
+    scorer: Scorer, limits: Limits | None = None, *, name: str = "builtin", token: str = ""
+) -> Starlette:
+    """The application of one model.
+
+    Args:
+        name: of the model, as replies say it.
+        token: what every request but /healthz has to bring, as `Authorization: Bearer TOKEN`.
+    """
+    limits = limits or Limits()
+    registry = CollectorRegistry()
+    requests = Counter("rali_requests", "Requests to score.", ["status"], registry=registry)
+    pictures = Counter("rali_pictures", "Pictures answered.", ["outcome"], registry=registry)
+    seconds = Histogram("rali_request_seconds", "From request to reply.", registry=registry)
+    sizes = Histogram(
+        "rali_batch_pictures", "Pictures per batch.", registry=registry,
+        buckets=[2**n for n in range(10)],
+    )  # fmt: skip
+    batcher = Batcher(
+        scorer, size=limits.batch, wait=limits.wait, capacity=limits.queue, scored=sizes.observe
+    )
+    pending = Gauge("rali_pending_pictures", "Accepted and not answered.", registry=registry)
+    pending.set_function(lambda: batcher.pending)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        batcher.start()
+        yield
+        await batcher.stop()
+
+    def check_token(request: Request) -> None:
+        given = request.headers.get("authorization", "")
+        if token and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+            raise HTTPException(401, "Expected the header Authorization: Bearer TOKEN.")
+
+    async def score(request: Request) -> Response:
+        begin = time.perf_counter()
+        status = 500
+        try:
+            check_token(request)
+            given = await read_pictures(request, limits)
+            results = await batcher.score([each for each in given if isinstance(each, bytes)])
+            answers = iter(results)
+            told = []
+            for each in given:
+                score, error = None, each if isinstance(each, str) else None
+                if error is None:
+                    result = next(answers)
+                    score, error = result.score, result.error
+                pictures.labels("unreadable" if score is None else "scored").inc()
+                told.append({"score": score, "error": error})
+            status = 200
+            return JSONResponse({"model": name, "results": told})
+        except HTTPException as error:
+            status = error.status_code
+            raise
+        except FullError:
+            status = 429
+            raise HTTPException(
+                429,
+                f"{batcher.pending} pictures are waiting and {limits.queue} is the limit: send it "
+                "again in a second.",
+                {"Retry-After": "1"},
+            ) from None
+        finally:
+            requests.labels(str(status)).inc()
+            seconds.observe(time.perf_counter() - begin)
+
+    async def health(_: Request) -> Response:
+        return JSONResponse({"status": "ok", "model": name, "rali": __version__})
+
+    async def metrics(request: Request) -> Response:
+        check_token(request)
+        return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")
+
+    async def refuse(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+    return Starlette(
+        routes=[
+            Route("/score", score, methods=["POST"]),
+            Route("/healthz", health),
+            Route("/metrics", metrics),
+        ],
+        exception_handlers={HTTPException: refuse},
+        lifespan=lifespan,
+    )
+
+
+async def read_pictures(request: Request, limits: Limits) -> list[bytes | str]:
+    """The pictures' bytes, or the reason why one has none.
+
+    Raises:
+        HTTPException: the request as a whole cannot be used.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body = await _body(request, limits.body)
+    if kind == "application/json":
+        given: list[bytes | str] = [_decoded(image) for image in _images(body)]
+    elif kind == "multipart/form-data":
+        given = await _files(request, body)
+    elif kind.startswith("image/") or kind == "application/octet-stream":
+        given = [body]
+    else:
+        raise HTTPException(
+            415,
+            f"Content-Type is {kind or 'missing'}; expected application/json, multipart/form-data "
+            "or image/….",
+        )
+    most = min(PER_REQUEST, limits.queue)
+    if not 1 <= len(given) <= most:
+        status = 413 if given else 400
+        raise HTTPException(status, f"A request holds 1 to {most} pictures; got {len(given)}.")
+    return given
+
+
+async def _body(request: Request, most: int) -> bytes:
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            raise HTTPException(413, f"The request is larger than {most:,} bytes: send fewer.")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _images(body: bytes) -> list[Any]:
+    try:
+        images = json.loads(body)["images"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        images = None
+    if not isinstance(images, list):
+        raise HTTPException(400, 'The body is not JSON such as {"images": ["BASE64", …]}.')
+    return images
+
+
+def _decoded(image: Any) -> bytes | str:
+    if not isinstance(image, str):
+        return "This is not text: a picture is its file's bytes in base64."
+    if image.startswith("data:"):
+        image = image.partition(",")[2]
+    try:
+        return base64.b64decode(image, validate=True)
+    except (binascii.Error, ValueError):
+        return "This is not base64: a picture is its file's bytes in base64."
+
+
+async def _files(request: Request, body: bytes) -> list[bytes | str]:
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    try:
+        form = await MultiPartParser(
+            request.headers, stream(), max_files=PER_REQUEST, max_part_size=len(body)
+        ).parse()
+    except (MultiPartException, KeyError) as error:
+        reason = str(error).rstrip(".")
+        raise HTTPException(400, f"The body is not multipart/form-data: {reason}.") from error
+    async with _closing(form):
+        return [
+            await value.read() for _, value in form.multi_items() if isinstance(value, UploadFile)
+        ]
+
+
+@asynccontextmanager
+async def _closing(form: Any) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await form.close()

@@ -1,0 +1,74 @@
+"""`rali probe`: what it makes, what it says, and that its ascent climbs."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from rali.cli import app
+from rali.probe import artefacts, ascend, mosaic, non_photographs, sample_photographs, square
+from rali.rewards import RaliReward
+from rali.rewards.judge import judge
+
+
+@pytest.fixture(scope="module")
+def photographs() -> list[np.ndarray]:
+    return sample_photographs()
+
+
+def test_patterns_are_pictures_that_depend_on_the_seed_only():
+    first, again, other = non_photographs(0), non_photographs(0), non_photographs(1)
+    assert set(first) == set(other) and len(first) == 7
+    for name, pictures in first.items():
+        for picture, same in zip(pictures, again[name], strict=True):
+            assert picture.dtype == np.uint8 and picture.shape == (512, 512, 3)
+            assert np.array_equal(picture, same)
+    for name in ("uniform noise", "text screens"):
+        assert not np.array_equal(first[name][0], other[name][0])
+    lines = first["single-pixel lines"][0]
+    assert np.unique(lines).tolist() == [0, 255]
+
+
+def test_artefacts_are_faint_and_a_mosaic_holds_its_photographs(photographs):
+    rgb = square(photographs[0])
+    for name, made in artefacts(rgb).items():
+        assert 2 < np.abs(made.astype(float) - rgb).mean() < 30, name
+    made = mosaic(photographs, 2)
+    assert np.abs(made[:256, :256].astype(float) - square(photographs[0], 256)).mean() < 1
+
+
+def test_ascent_climbs_and_a_limit_keeps_it_smoother(photographs):
+    reward = RaliReward()
+    start = square(photographs[2], 256)
+    free, before, after = ascend(reward, start, steps=6)
+    assert before == pytest.approx(judge(reward, [start]).item())
+    assert after == pytest.approx(judge(reward, [free]).item()) and after > before
+    smooth, *_ = ascend(reward, start, steps=6, smoothness=50.0)
+
+    def variation(rgb: np.ndarray) -> float:
+        return float(np.abs(np.diff(rgb.astype(float), axis=0)).mean())
+
+    assert variation(smooth) < variation(free)
+
+
+def test_the_command_says_what_failed(tmp_path):
+    sheet = tmp_path / "sheet.png"
+    command = ["probe", "builtin", "--steps", "2", "--sheet", str(sheet), "--json"]
+    done = CliRunner().invoke(app, command)
+    told = json.loads(done.stdout)["probes"]
+    failed = [each for each in told if each["passed"] is False]
+    assert done.exit_code == (1 if failed else 0)
+    assert {each["group"] for each in told} == {
+        "photographs", "no photograph", "mosaic", "artefact", "looks the same", "adversary",
+    }  # fmt: skip
+    below = [each for each in told if each["group"] == "no photograph"]
+    assert all(each["passed"] == (each["highest"] < each["reference"]) for each in below)
+    assert sheet.stat().st_size > 10_000
+
+
+def test_too_few_photographs_are_said(tmp_path):
+    done = CliRunner().invoke(app, ["probe", "--photographs", str(tmp_path)])
+    assert "expected 2 or more" in str(done.exception)
