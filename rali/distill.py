@@ -187,9 +187,12 @@ def distill(
     student.requires_grad_(False)
     if config.finetune.epochs > 0:
         finetune_stage(run, student, known, unseen, config.finetune, config.seed, say)
-        some = unseen[0] if val else known[0]
-        held_out = embed(student.encoder, some.take(range(0, len(some), len(some) // 1000 + 1)))
-    distances = student.distance(torch.from_numpy(embeddings if held_out is None else held_out))
+        some = known[0].take(range(0, len(known[0]), len(known[0]) // 1000 + 1))
+        embeddings = embed(student.encoder, some if not val else unseen[0])
+        held_out = embeddings if val else None
+    undegraded = [place for place, row in enumerate(val) if not row.severity]
+    photographs = embeddings if held_out is None else held_out[undegraded or slice(None)]
+    distances = student.distance(torch.from_numpy(photographs))
     student.config.familiar = float(distances.quantile(0.99))
     # What was exported before was another student, and would be scored with.
     (run.folder / "model" / "onnx" / "model.onnx").unlink(missing_ok=True)

@@ -88,9 +88,8 @@ def load_encoder(name: str = NANO, pretrained: str | None = None, *, text: bool 
     Args:
         name: `nano` or any name in `open_clip.list_models()`.
         pretrained: an open_clip tag (`openai`, `webli`, …), a weights file, `random`, or for nano
-            a folder written by `rali.pretrain`, or a nano student's model folder, whose image
-            tower is gone on with. Default: the packaged weights for nano; for others the tag
-            `openai` where open_clip has it, else its first.
+            a folder written by `rali.pretrain`. Default: the packaged weights for nano; for
+            others the tag `openai` where open_clip has it, else its first.
         text: load the text tower too.
 
     Raises:
@@ -139,29 +138,18 @@ def _nano(pretrained: str | None, text: bool) -> Encoder:
         config = NanoConfig()
         image, tower = NanoImageEncoder(config), NanoTextEncoder(config)
     else:
-        packaged = Path(str(files("rali") / "nano_weights"))
-        folder = Path(pretrained) if pretrained else packaged
+        folder = Path(pretrained) if pretrained else Path(str(files("rali") / "nano_weights"))
         if not (folder / "config.json").is_file():
             raise InputError(
                 f"{folder} holds no nano weights: expected config.json, image.safetensors and "
                 "text.safetensors. Give a folder written by recipes/pretrain_nano.py, or nothing "
                 "for the packaged ones."
             )
-        described = json.loads((folder / "config.json").read_text())
-        images, prefix = folder / "image.safetensors", ""
-        if described.get("model_type") == "rali" and described["encoder"]["name"] == NANO:
-            described = described["encoder"]["config"]
-            images, prefix = folder / "model.safetensors", "encoder."
-            folder = packaged
-        config = NanoConfig.from_dict(described)
+        config = NanoConfig.from_dict(json.loads((folder / "config.json").read_text()))
         image, tower = NanoImageEncoder(config), NanoTextEncoder(config)
-        for module, file in ((image, images), (tower, folder / "text.safetensors")):
-            state = load_file(file)
-            start = prefix if module is image else ""
-            module.load_state_dict(
-                {key.removeprefix(start): value.float() for key, value in state.items()
-                 if key.startswith(start)}
-            )  # fmt: skip
+        for module, file in ((image, "image"), (tower, "text")):
+            state = load_file(folder / f"{file}.safetensors")
+            module.load_state_dict({key: value.float() for key, value in state.items()})
     return Encoder(
         spec={"name": NANO, "config": config.to_dict()},
         image=image.eval(),

@@ -42,8 +42,9 @@ class StudentConfig:
         preprocess: size, mean, std, interpolation, resize mode.
         embed_dim: D. pca_dim: M. bases: K. buckets: N.
         temperature: τ. score_range: of every score.
-        familiar: the `Student.distance` below which 99 % of photographs are that it was not trained
-            on; 0 where that was not measured.
+        familiar: the `Student.distance` below which 99 % of the undegraded pictures are that chose
+            when to stop training (where there were none, of those trained on); 0 where it was not
+            measured.
         training: what it was trained on and how, in words and numbers, for the card.
         evaluation: what `rali.evaluate` measured, for the card; empty before.
     """

@@ -1,6 +1,6 @@
 """Turn a distilled run into the packaged scorer: float16 weights, ONNX files, card with numbers.
 
-    python recipes/make_builtin.py --data DIR --run RUN        # RUN from recipes/nano-builtin.yaml
+    python recipes/make_builtin.py --data DIR --run RUN    # RUN from recipes/builtin_finetune.py
 
 Evaluates the ONNX file that ships once on BIQ2021's test split, in all and per subset, and on
 degraded photographs; writes rali/builtin/ and benchmarks/nano-biq2021.md.
@@ -38,11 +38,13 @@ def main() -> None:
     target = ROOT / "rali" / "builtin"
     student = Student.from_pretrained(arguments.run / "model")
     student.config.training |= {
-        "data": "BIQ2021's train split (2,451 photographs with human scores) and degradations of "
-        "82 photographs (gb82, CLIC, Unsplash) with KADID-10k's mean human scores, with "
-        "reference rationales; BIQ2021's val split and degradations of 14 others chose when to "
-        "stop. Nano itself was pretrained on degradations of those 96 photographs, and of "
-        "BIQ2021's train photographs without scores",
+        "data": "BIQ2021's train split (2,451 photographs with human scores); twelve degradations "
+        "of 82 photographs (gb82, CLIC, Unsplash) and of the best 250 of those 2,451, with "
+        "KADID-10k's mean human scores in BIQ2021's scale; 185 patterns that no camera takes, with "
+        "score 1. BIQ2021's val split, degradations of 14 other photographs and 37 patterns chose "
+        "when to stop. It began as the student of recipes/nano-biq2021.yaml, distilled with "
+        "reference rationales; nano itself was pretrained on degradations of those 96 "
+        "photographs, and of BIQ2021's train photographs without scores",
         "notes": "Its last training step fits the encoder together with the bases, which the RALI "
         "paper does not do.",
     }
@@ -78,10 +80,13 @@ def main() -> None:
     report = (
         "# The built-in nano student\n\n"
         f"Command: `python recipes/make_builtin.py --data DIR --run RUN`, RUN from "
-        f"recipes/nano-builtin.yaml, seed 0. {platform.machine()}, {os.cpu_count()} cores, Python "
-        f"{platform.python_version()}, onnxruntime {onnxruntime.__version__}, rali "
+        f"recipes/builtin_finetune.py, seed 0. {platform.machine()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}, onnxruntime {onnxruntime.__version__}, rali "
         f"{__version__}. ONNX against torch on {len(agreement.onnx_scores)} non-square "
         f"photographs: {agreement.max_difference:.1e} at most.\n\n"
+        "The share of new weights (0.7) is the largest that cost BIQ2021's val split no more than "
+        "0.005 of SRCC. 0.8, with 0.01 allowed, was looked at on the test split before: SRCC 0.797 "
+        "there and 0.678 on kodak-degraded. The student that it began as has 0.820 and 0.268.\n\n"
         "`kodak-degraded`: Kodak's 24 photographs with 12 degradations × 5 severities, scored by "
         "interpolation in KADID-10k's mean human scores. They were never trained on; nano's "
         "architecture and the quickstart's settings were chosen on them.\n\n"

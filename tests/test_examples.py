@@ -8,10 +8,13 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 import pytest
+import torch
 from PIL import Image
 
 from rali import Scorer
@@ -109,6 +112,34 @@ def test_cpp_with_onnxruntime_only(model, photograph_files, tmp_path):
     failed = subprocess.run([*score, broken, pictures[0]], capture_output=True, text=True)
     assert failed.returncode == 1 and "ends too early" in failed.stderr
     assert len(printed(failed.stdout)) == 1, "the others are scored"
+
+
+def test_remote_reward(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flow-GRPO's two forms of pictures, in parts, against a server that is full at times."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import remote_reward
+
+    command = [sys.executable, "-m", "rali", "serve", "--port", "0", "--queue", "8"]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        address = server.stderr.readline().split()[-1]
+        pictures = np.random.default_rng(0).integers(0, 256, (10, 64, 64, 3), np.uint8)
+        score = remote_reward.remote_reward("cpu", address)
+        expected = Scorer()(list(pictures))
+        planar = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255
+        with ThreadPoolExecutor(4) as pool:
+            replies = [
+                pool.submit(score, images, ["a prompt"] * 10, [{}] * 10)
+                for images in (pictures, planar, pictures, planar)
+            ]
+        for reply in replies:
+            scores, info = reply.result()
+            assert scores == pytest.approx(expected, abs=1e-4) and info == {}
+        monkeypatch.setattr(remote_reward, "as_png", lambda image: b"no picture")
+        with pytest.raises(RuntimeError, match="not a picture"):
+            score(pictures, None, None)
+    finally:
+        server.kill()
 
 
 @pytest.mark.slow

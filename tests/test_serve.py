@@ -133,6 +133,23 @@ def test_a_token_is_asked_for_everywhere_but_health(scorer, photographs):
         assert reply.status_code == 200
 
 
+def test_a_client_that_hangs_up_is_noticed(photographs):
+    process, address = start("--batch", "1", "--threads", "1")
+    try:
+        many = as_json(photographs * 10)
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(address, json=many, timeout=httpx.Timeout(10, read=0.3))
+        time.sleep(0.5)
+        told = httpx.get(address[:-5] + "metrics").text
+        assert 'rali_requests_total{status="499"} 1.0' in told
+        begin = time.perf_counter()
+        reply = httpx.post(address, json=as_json(photographs[:1]))
+        assert reply.json()["results"][0]["score"] is not None
+        assert time.perf_counter() - begin < 0.5  # nothing is scored for who has left
+    finally:
+        process.kill()
+
+
 class SlowScorer:
     """Remembers its batches; each takes a moment."""
 
@@ -215,15 +232,14 @@ def test_a_server_that_is_stopped_answers_what_it_accepted(photographs):
     try:
         with ThreadPoolExecutor(4) as pool:
             replies = [pool.submit(httpx.post, address, json=request) for _ in range(4)]
-            while "rali_pending_pictures 0.0" in httpx.get(address[:-5] + "metrics").text:
-                time.sleep(0.01)
+            accepted = 0.0
+            while accepted <= 3 * len(photographs):  # some of each of the four
+                told = httpx.get(address[:-5] + "metrics").text
+                accepted = float(told.partition("\nrali_pending_pictures ")[2].split()[0])
             process.send_signal(signal.SIGTERM)
             scores = [
-                [each["score"] for each in reply.result().json()["results"]]
-                for reply in replies
-                if reply.exception() is None
+                [each["score"] for each in reply.result().json()["results"]] for reply in replies
             ]
-        assert scores
         assert all(each == pytest.approx(Scorer()(photographs), abs=1e-5) for each in scores)
         process.wait(30)
         with pytest.raises(httpx.ConnectError):

@@ -41,7 +41,6 @@ def arguments_of(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20, help="of sampling")
     parser.add_argument("--rate", type=float, default=1e-4)
-    parser.add_argument("--pull", type=float, default=1.0, help="towards the generator as it was")
     parser.add_argument("--no-guards", action="store_true")
     parser.add_argument("--seeds", type=int, default=64, help="judged before and after")
     parser.add_argument("--seed", type=int, default=0)
@@ -73,6 +72,7 @@ def judges_of(arguments: argparse.Namespace) -> Judges:
 def main() -> None:
     parser = arguments_of(__doc__)
     parser.add_argument("--last", type=int, default=2, help="K, steps that gradients go through")
+    parser.add_argument("--pull", type=float, default=1.0, help="towards the generator as it was")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(arguments.seed)
@@ -94,8 +94,7 @@ def main() -> None:
                 latents, _ = generator.step(latents, t, after)
         pull = latents.new_zeros(())
         for t, after in times[-arguments.last :]:
-            with torch.no_grad():
-                was, _ = origin.step(latents, t, after)
+            was, _ = origin.step(latents, t, after)  # its weights are frozen
             latents, _ = generator.step(latents, t, after)
             pull = pull + (latents - was).square().mean()
         rewards = judges.reward(generator.decode(latents) / 2 + 0.5)

@@ -36,7 +36,9 @@ class Generator(nn.Module):
             self.unet.add_adapter(
                 LoraConfig(r=8, target_modules=["to_q", "to_k", "to_v", "to_out.0"])
             )
-            embedded, _ = pipeline.encode_prompt(prompt, device, 1, False)
+            self.vae.requires_grad_(False)
+            with torch.no_grad():
+                embedded, _ = pipeline.encode_prompt(prompt, device, 1, False)
             self.condition = {"encoder_hidden_states": embedded}
             self.schedule = DDIMScheduler.from_config(pipeline.scheduler.config)
             edge = self.unet.config.sample_size
@@ -45,6 +47,8 @@ class Generator(nn.Module):
             self.vae = None
             self.schedule = DDIMScheduler.from_pretrained(name)
             edge = SIZE
+        if self.schedule.config.prediction_type != "epsilon":
+            raise SystemExit(f"{name} predicts {self.schedule.config.prediction_type}, not noise.")
         self.shape = (self.unet.config.in_channels, edge, edge)
         self.device = device
         self.unet.eval()

@@ -41,7 +41,7 @@ class Judges:
 
     def __init__(self, reward: RaliReward, other: Student | None, real: Tensor) -> None:
         self.reward = reward
-        self.plain = RaliReward(reward.student)
+        self.plain = RaliReward(reward.student)  # without guards
         self.other = None if other is None else RaliReward(other)
         self.encoder = load_encoder("nano", text=False)  # as pretrained, before any student
         self.real = self._features(real)

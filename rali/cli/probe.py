@@ -34,6 +34,7 @@ def probe(
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Of an adversary's ascent.")] = 100,
     seed: Annotated[int, typer.Option(help="Of noise and text.")] = 0,
+    device: Annotated[str, typer.Option(help="Where it runs, such as cuda.")] = "cpu",
     sheet: Annotated[
         Path | None, typer.Option(dir_okay=False, help="PNG of a picture of each probe to write.")
     ] = None,
@@ -56,14 +57,14 @@ def probe(
 
     if sheet:
         check_writable(sheet)
-    reward = RaliReward(model)
+    reward = RaliReward(model, device=device)
     if photographs is None:
         given = sample_photographs()
     else:
         given = [open_picture(path) for path in find_pictures([photographs])]
     if len(given) < 2:
         raise InputError(f"{photographs} holds {len(given)} pictures; expected 2 or more.")
-    guards = {"caution": caution, "cutoff": "familiar" if cutoff is None else cutoff}
+    guards = {"caution": caution, "cutoff": cutoff or "familiar"}
     with StageProgress(resumes=False) as progress:
         found = run(reward, given, guards=guards, seed=seed, steps=steps, report=progress)
     if sheet:

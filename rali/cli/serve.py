@@ -75,7 +75,11 @@ def serve(
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"{model} is served at http://{shown}:{listening.getsockname()[1]}/score", err=True)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=60
+        app,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=60,
+        limit_concurrency=2 * queue,  # requests; beyond them 503, before a body is read
     )
     try:
         uvicorn.Server(config).run(sockets=[listening])

@@ -1,7 +1,9 @@
 """The losses of trainers that go through the reward: AlignProp, DRaFT, ReFL.
 
 AlignProp (main.py): `loss_fn = rali_loss(grad_scale=config.grad_scale, device=device)` in the place
-of `aesthetic_loss_fn(…)`. ReFL: `loss, _ = loss_fn(decoded)` where it computes its rewards.
+of `aesthetic_loss_fn(…)`. ReFL (ReFL.py): `loss = loss_fn(image)[0].mean()` of what
+`self.vae.decode` gives, in place of its preprocessing, `score_gard` and `F.relu`. TRL's
+AlignPropTrainer, where a TRL has it: `rali_alignprop()`.
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ def rali_loss(
     dtype: torch.dtype = torch.float32,
     model: str = "builtin",
     **options: Any,
-) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """A function of decoded pictures [n, 3, H, W], −1 to 1, to (loss [], rewards [n]).
+) -> Callable[..., tuple[Tensor, Tensor]]:
+    """A function of decoded pictures [n, 3, H, W], −1 to 1, to (losses [n], rewards [n]).
 
-        loss = −grad_scale · mean(rewards)
+        loss = −grad_scale · reward,     of each picture, as AlignProp averages them itself
 
     Args:
         device, dtype, model, options: as `RaliReward` takes them; `input_range` is (−1, 1), as a
@@ -33,8 +35,22 @@ def rali_loss(
     options = {"input_range": (-1.0, 1.0), **options}
     reward = shared_reward(model, device, dtype=dtype, **options)
 
-    def loss(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(pictures: Tensor, prompts: Any = None) -> tuple[Tensor, Tensor]:
         rewards = reward(pictures)
-        return -grad_scale * rewards.mean(), rewards
+        return -grad_scale * rewards, rewards
 
     return loss
+
+
+def rali_alignprop(
+    model: str = "builtin", device: Any = None, **options: Any
+) -> Callable[..., tuple[Tensor, dict[str, Any]]]:
+    """A function of (pictures [n, 3, H, W] from 0 to 1, prompts, metadata) to (rewards [n], {})."""
+    reward = shared_reward(model, device, **options)
+
+    def score(
+        pictures: Tensor, prompts: Any = None, metadata: Any = None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        return reward(pictures), {}
+
+    return score

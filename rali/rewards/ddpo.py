@@ -26,7 +26,7 @@ def rali_reward(
     """A function of (images, prompts, metadata) to (float32 [n], {}).
 
     Args:
-        model, device, options: as `RaliReward` takes them, except `input_range`.
+        model, device, options: as `RaliReward` takes them.
 
     The function takes images as float [n, 3, H, W] from 0 to 1 or uint8 [n, H, W, 3].
     """

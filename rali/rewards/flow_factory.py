@@ -4,6 +4,9 @@ rewards:
   - name: quality
     reward_model: rali.rewards.flow_factory.QualityRewardModel
     batch_size: 16
+    model: builtin     # these are optional, as `RaliReward` takes them
+    caution: 1.0
+    cutoff: familiar
 """
 
 from __future__ import annotations
@@ -13,14 +16,14 @@ from typing import Any
 import torch
 from flow_factory.rewards import PointwiseRewardModel, RewardModelOutput
 
-from .judge import judge, shared_reward
+from .judge import judge
+from .reward import RaliReward
 
 
 class QualityRewardModel(PointwiseRewardModel):
     """Scores of quality, 1–5; prompts are ignored.
 
-    Of the reward's arguments `model` names another student ("builtin" is the default) and `dtype`
-    is that of the encoder.
+    What Flow-Factory does not know of the reward's arguments it puts into `extra_kwargs`.
     """
 
     required_fields = ("image",)
@@ -28,10 +31,12 @@ class QualityRewardModel(PointwiseRewardModel):
 
     def __init__(self, config: Any, accelerator: Any) -> None:
         super().__init__(config, accelerator)
-        name = getattr(config, "model", None) or "builtin"
-        self.model = shared_reward(name, self.device, dtype=self.dtype)
+        options = {"device": self.device, "dtype": self.dtype, **(config.extra_kwargs or {})}
+        self.model = RaliReward(**options)
 
     @torch.no_grad()
     def __call__(self, image: list[torch.Tensor] | None = None, **_: Any) -> RewardModelOutput:
         """`image`: [3, H, W] each, 0–1 → rewards [n]."""
-        return RewardModelOutput(rewards=judge(self.model, image or []).to(self.device))
+        return RewardModelOutput(
+            rewards=judge(self.model, [] if image is None else image).to(self.device)
+        )

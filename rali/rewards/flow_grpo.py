@@ -24,7 +24,7 @@ def rali_score(
     """A function of (images, prompts, metadata) to (scores, {}).
 
     Args:
-        device: of the model. model, options: as `RaliReward` takes them, except `input_range`.
+        device: of the model. model, options: as `RaliReward` takes them.
 
     The function takes images as uint8 [n, H, W, 3] or float [n, 3, H, W] from 0 to 1. Prompts and
     metadata are ignored: a score is of quality alone. It is a plain function because Flow-GRPO

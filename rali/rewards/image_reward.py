@@ -9,13 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
-from ..preprocess import Preprocess
 from .judge import judge, shared_reward
 from .reward import RaliReward
-
-CLIP = Preprocess()
 
 
 class QualityReward:
@@ -39,21 +34,18 @@ class QualityReward:
         ranks = rewards.argsort(descending=True, stable=True).argsort() + 1
         return ranks.squeeze().tolist(), rewards.squeeze().tolist()
 
-    def score_gard(self, prompt_ids: Any, prompt_attention_mask: Any, image: Tensor) -> Tensor:
-        """Rewards [n, 1] with gradients, as ReFL asks for them.
 
-        Args:
-            image: [n, 3, 224, 224], shrunk and normalised as CLIP's, which is undone. So little of
-                a picture hides its fine detail; `rali.rewards.backprop` sees it at full size.
-        """
-        mean, std = (image.new_tensor(values).view(3, 1, 1) for values in (CLIP.mean, CLIP.std))
-        return self.reward(image * std + mean)[:, None]
-
-
-def load(name: str = "builtin", device: Any = None, **options: Any) -> QualityReward:
+def load(
+    name: str = "builtin",
+    device: Any = None,
+    download_root: str | None = None,
+    med_config: str | None = None,
+    **options: Any,
+) -> QualityReward:
     """A model by name, folder or hub id.
 
     Args:
-        options: as `RaliReward` takes them, except `input_range`.
+        download_root, med_config: ImageReward's own; not used.
+        options: as `RaliReward` takes them.
     """
     return QualityReward(shared_reward(name, device, **options))

@@ -25,8 +25,11 @@ def shared_reward(model: str = "builtin", device: Any = None, **options: Any) ->
     """One `RaliReward` for all who ask for the same: trainers call plain functions, over and over.
 
     Args:
-        options: of `RaliReward`; pictures are 0–1 here.
+        device: by default the process's GPU, where there is one.
+        options: of `RaliReward`.
     """
+    if device is None and torch.cuda.is_available():
+        device = torch.device("cuda", torch.cuda.current_device())
     return RaliReward(model, device=device, **options)
 
 
@@ -37,13 +40,15 @@ def judge(reward: RaliReward, images: Any) -> Tensor:
     if not pictures:
         return torch.zeros(0)
     scores = torch.zeros(len(pictures))
+    low, high = reward.input_range
     by_size: dict[torch.Size, list[int]] = {}
     for place, picture in enumerate(pictures):
         by_size.setdefault(picture.shape, []).append(place)
     for places in by_size.values():
         for chunk in (places[start : start + BATCH] for start in range(0, len(places), BATCH)):
             batch = torch.stack([pictures[place] for place in chunk])
-            scores[chunk] = reward(batch.to(reward.mean.device)).float().cpu()
+            given = low + (high - low) * batch.to(reward.mean.device)
+            scores[chunk] = reward(given).float().cpu()
     return scores
 
 

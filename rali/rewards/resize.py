@@ -1,9 +1,10 @@
 """`Preprocess` on tensors, with gradients: any picture in, an encoder's [batch, 3, S, S] out.
 
 Pillow resizes each axis by a weighted sum of pixels. Here the weights are a matrix [S, length] per
-axis, so that a resize with its crop is two matrix products: the same on every device, in any
-floating-point type, and deterministic in both directions. Between them Pillow rounds to 256 levels,
-which has no gradient; `rounded` does so, and passes gradients through as if it had not.
+axis, so that a resize with its crop is two matrix products, deterministic in both directions and in
+any floating-point type (TF32, where a program allows it, is a tenth of a level off). Between them
+Pillow rounds to 256 levels, which has no gradient; `rounded` does so, and passes gradients through
+as if it had not.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def to_levels(pictures: Tensor) -> Tensor:
 def _pass(pictures: Tensor, axis: Axis, dim: int, preprocess: Preprocess, rounded: bool) -> Tensor:
     """One axis, resized and cropped to S."""
     size = preprocess.size
-    if axis.resized == axis.length:  # nothing to resize, all to crop
+    whole = axis.begin == 0 and axis.end == axis.length
+    if axis.resized == axis.length and whole:  # nothing to resize, all to crop
         return pictures.narrow(dim, axis.offset, size)
     weights = _weights(axis, size, preprocess.interpolation, pictures)
     made = weights @ pictures if dim == -2 else pictures @ weights.T

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import warnings
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
@@ -36,7 +37,8 @@ class RaliReward(nn.Module):
         model: "builtin", a model folder, or a Hugging Face Hub id.
         input_range: the values of black and white, (0, 1) or (-1, 1). What lies outside is cut, as
             in a file, and has no gradient.
-        device: where it runs, and where pictures have to be; the processor by default.
+        device: where it runs, and where pictures have to be; by default where a given student is,
+            else the processor.
         dtype: of the encoder's arithmetic: torch.float32, bfloat16 or float16 (by autocast; what
             needs float32 keeps it), or float64, to check gradients; or such a name. Resize and
             bases are float32.
@@ -69,8 +71,12 @@ class RaliReward(nn.Module):
         rounded: bool = True,
     ) -> None:
         super().__init__()
-        self.student = model if isinstance(model, Student) else Student.from_pretrained(model)
-        self.student.requires_grad_(False).eval()
+        # A copy: what is frozen, cast and moved here stays as it was for its owner.
+        if isinstance(model, Student):
+            self.student = copy.deepcopy(model)
+        else:
+            self.student = Student.from_pretrained(model)
+        self.student.requires_grad_(False)
         low, high = input_range
         if not low < high:
             raise InputError(f"input_range is black and white, such as (0, 1); got {input_range}.")
@@ -96,10 +102,16 @@ class RaliReward(nn.Module):
         self.preprocess = self.student.preprocess
         for name, values in (("mean", self.preprocess.mean), ("std", self.preprocess.std)):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
-        self.to(device or "cpu", torch.float64 if dtype == torch.float64 else torch.float32)
+        if device is None:
+            device = self.student.mean.device
+        self.to(device, torch.float64 if dtype == torch.float64 else torch.float32).train(False)
 
     mean: Tensor
     std: Tensor
+
+    def train(self, mode: bool = True) -> RaliReward:
+        """Nothing: it judges, also inside a module that is trained."""
+        return super().train(False)
 
     @property
     def score_range(self) -> tuple[float, float]:
@@ -158,7 +170,7 @@ class RaliReward(nn.Module):
             return [pixels]
         size = pixels.shape[-1]
         room = max(1, size // 64)
-        padded = F.pad(pixels, (room,) * 4, mode="reflect")
+        padded = _mirrored(_mirrored(pixels, room, -1), room, -2)
         corners = [tuple(room + round(room * shift) for shift in shifts) for shifts in SHIFTS]
         return [pixels, *(padded[..., y : y + size, x : x + size] for y, x in corners)]
 
@@ -173,6 +185,13 @@ class RaliReward(nn.Module):
             return self.student.score_embeddings(embedding), self.student.distance(embedding)
 
 
+def _mirrored(pixels: Tensor, room: int, dim: int) -> Tensor:
+    """With `room` more at both ends; `F.pad` does so too, but not in the same way twice on CUDA."""
+    first = pixels.narrow(dim, 1, room).flip(dim)
+    last = pixels.narrow(dim, pixels.shape[dim] - 1 - room, room).flip(dim)
+    return torch.cat([first, pixels, last], dim)
+
+
 def _check_range(pictures: Tensor, low: float, high: float) -> None:
     """Overshoot of a decoder passes; pictures of another range are told apart by far more.
 
@@ -181,8 +200,10 @@ def _check_range(pictures: Tensor, low: float, high: float) -> None:
     """
     if not pictures.numel():
         return
-    least, most = (float(value) for value in pictures.aminmax())
+    least, most = torch.stack(pictures.aminmax()).tolist()
     span = high - low
+    if not (math.isfinite(least) and math.isfinite(most)):
+        raise InputError("Pictures hold values that are no numbers, or infinite.")
     if most > high + 9 * span:
         raise InputError(
             f"The pictures' values reach {most:g}, and input_range is ({low:g}, {high:g}): divide "

@@ -20,7 +20,7 @@ def rali_reward(
     Args:
         column: where a completion's picture is: a column of the data set, or what the trainer's
             rollout function adds; a PIL picture, array, tensor or path each.
-        model, device, options: as `RaliReward` takes them, except `input_range`.
+        model, device, options: as `RaliReward` takes them.
     """
     reward = shared_reward(model, device, **options)
 

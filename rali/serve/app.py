@@ -12,22 +12,23 @@ large, 415 another kind of body, 429 no room now.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -37,6 +38,7 @@ from rali.scorer import Scorer
 from .batcher import Batcher, FullError
 
 PER_REQUEST = 512  # pictures
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,11 @@ def create_app(
         status = 500
         try:
             check_token(request)
+            if batcher.pending >= limits.queue:
+                raise FullError
             given = await read_pictures(request, limits)
-            results = await batcher.score([each for each in given if isinstance(each, bytes)])
+            readable = [each for each in given if isinstance(each, bytes)]
+            results = await _unless_left(request, batcher.score(readable))
             answers = iter(results)
             told = []
             for each in given:
@@ -111,6 +116,9 @@ def create_app(
         except HTTPException as error:
             status = error.status_code
             raise
+        except ClientDisconnect:
+            status = 499  # as other servers note it; there is nobody to answer
+            return Response(status_code=status)
         except FullError:
             status = 429
             raise HTTPException(
@@ -145,6 +153,28 @@ def create_app(
     )
 
 
+async def _unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` gives; ended where the client leaves before.
+
+    Raises:
+        ClientDisconnect: it has left.
+    """
+
+    async def left() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    working, leaving = asyncio.create_task(work), asyncio.create_task(left())
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        leaving.cancel()
+        working.cancel()
+
+
 async def read_pictures(request: Request, limits: Limits) -> list[bytes | str]:
     """The pictures' bytes, or the reason why one has none.
 
@@ -154,7 +184,7 @@ async def read_pictures(request: Request, limits: Limits) -> list[bytes | str]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     body = await _body(request, limits.body)
     if kind == "application/json":
-        given: list[bytes | str] = [_decoded(image) for image in _images(body)]
+        given: list[bytes | str] = await asyncio.to_thread(_from_json, body)
     elif kind == "multipart/form-data":
         given = await _files(request, body)
     elif kind.startswith("image/") or kind == "application/octet-stream":
@@ -173,7 +203,8 @@ async def read_pictures(request: Request, limits: Limits) -> list[bytes | str]:
 
 
 async def _body(request: Request, most: int) -> bytes:
-    parts, size = [], 0
+    announced = request.headers.get("content-length", "0")
+    parts, size = [], int(announced) if announced.isdecimal() and int(announced) > most else 0
     async for part in request.stream():
         size += len(part)
         if size > most:
@@ -190,6 +221,10 @@ def _images(body: bytes) -> list[Any]:
     if not isinstance(images, list):
         raise HTTPException(400, 'The body is not JSON such as {"images": ["BASE64", …]}.')
     return images
+
+
+def _from_json(body: bytes) -> list[bytes | str]:
+    return [_decoded(image) for image in _images(body)]
 
 
 def _decoded(image: Any) -> bytes | str:

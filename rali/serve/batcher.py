@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from rali.scorer import Result, Scorer
 
-# While one batch is scored the next is collected and begun, so that no core waits for a last
-# picture; the scorer's threads are shared.
+# While one batch is scored the next is begun, so that no core waits for a last picture; they share
+# the scorer's threads. A server that scores one at a time has one worker.
 IN_FLIGHT = 2
 
 Waiting = tuple[bytes, "asyncio.Future[Result]"]
@@ -45,7 +45,8 @@ class Batcher:
         self._workers: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self._workers = [asyncio.create_task(self._work()) for _ in range(IN_FLIGHT)]
+        count = 1 if self.size == 1 else IN_FLIGHT
+        self._workers = [asyncio.create_task(self._work()) for _ in range(count)]
 
     async def stop(self) -> None:
         """Answer what was accepted, then end."""
