@@ -16,6 +16,9 @@ import platform
 import tempfile
 from pathlib import Path
 
+import numpy as np
+import onnx
+import onnx.numpy_helper
 import onnxruntime
 
 from rali import Scorer, Student, __version__
@@ -28,6 +31,27 @@ from rali.scorer import file_name
 
 CHECKED = 128  # photographs of BIQ2021; half of them calibrate the 8-bit file
 ROOT = Path(__file__).parent.parent
+
+
+def store_half(path: Path) -> None:
+    """Keep in float16 what loses nothing by it: ONNX Runtime casts it back once, as it loads."""
+    model = onnx.load(path)
+    casts = []
+    for tensor in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.nbytes < 1024:
+            continue
+        half = values.astype(np.float16)
+        if np.array_equal(half.astype(np.float32), values):
+            name = tensor.name
+            tensor.CopyFrom(onnx.numpy_helper.from_array(half, f"{name}.half"))
+            to = onnx.TensorProto.FLOAT
+            casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=to))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
 
 
 def main() -> None:
@@ -50,13 +74,14 @@ def main() -> None:
     }
     student.save_pretrained(target, name="builtin", half=True)
     student = Student.from_pretrained(target)  # what ships is what float16 left
-    onnx = target / "onnx" / "model.onnx"
-    agreement = export_checked(student, onnx)
+    path = target / "onnx" / "model.onnx"
+    agreement = export_checked(student, path)
+    store_half(path)
     biq = arguments.data / "biq2021"
     train = [row.image for row in biq2021.read(biq) if row.split == "train"]
     export_checked(
         student,
-        onnx.with_name(file_name("int8")),
+        path.with_name(file_name("int8")),
         [*train[:: len(train) // CHECKED], *degraded_pictures()],
         precision="int8",
         strict=True,
@@ -72,7 +97,7 @@ def main() -> None:
             *(dataclasses.replace(row, dataset="kodak-degraded", split="test") for row in kodak),
         ]
         pictures = list(dict.fromkeys(row.image for row in rows))
-        predictions = dict(zip(pictures, Scorer(onnx)(pictures).tolist(), strict=True))
+        predictions = dict(zip(pictures, Scorer(path)(pictures).tolist(), strict=True))
     evaluation = evaluate_predictions(predictions, rows, split="test")
     del evaluation["average"], evaluation["n"]  # the subsets are parts of the whole
     student.config.evaluation = evaluation
