@@ -37,7 +37,8 @@ def arguments_of(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--other", help="a student that has no part in the training")
     parser.add_argument("--prompt", default="")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--minutes", type=float, default=12)
+    parser.add_argument("--updates", type=int, default=10_000)
+    parser.add_argument("--minutes", type=float, default=12, help="at most")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20, help="of sampling")
     parser.add_argument("--rate", type=float, default=1e-4)
@@ -86,7 +87,7 @@ def main() -> None:
     optimizer = torch.optim.AdamW(generator.trained(), lr=arguments.rate, weight_decay=0.0)
     begin, step = time.perf_counter(), 0
     times = generator.times(arguments.steps)
-    while time.perf_counter() - begin < 60 * arguments.minutes:
+    while step < arguments.updates and time.perf_counter() - begin < 60 * arguments.minutes:
         start = arguments.seed * 10_000_000 + step * arguments.batch
         latents = generator.noise(range(start, start + arguments.batch))
         with torch.no_grad():

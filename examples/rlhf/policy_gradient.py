@@ -43,7 +43,7 @@ def main() -> None:
     optimizer = torch.optim.AdamW(generator.trained(), lr=arguments.rate, weight_decay=0.0)
     times = generator.times(arguments.steps)
     begin, step = time.perf_counter(), 0
-    while time.perf_counter() - begin < 60 * arguments.minutes:
+    while step < arguments.updates and time.perf_counter() - begin < 60 * arguments.minutes:
         start = arguments.seed * 10_000_000 + step * arguments.groups
         noise = generator.noise(range(start, start + arguments.groups))
         latents = noise.repeat_interleave(GROUP, 0)
