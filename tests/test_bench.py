@@ -91,7 +91,8 @@ def given(photograph_files, tmp_path_factory) -> Given:
 
 def test_agreement_rates_and_explanations_of_photographs(given):
     told, met = agreement(given)
-    assert met and told["SRCC between them"] == 1
+    between, before, after = told.values()
+    assert between > 0.9 and met == (between >= 0.995 and before - after <= 0.005)
     told, _ = rates(given)
     decoding, model = told["decode, d"], told["model, m"]
     assert told["of d·m/(d+m)"] == pytest.approx(

@@ -150,13 +150,14 @@ def test_rlhf(photograph_files: list[Path], tmp_path: Path) -> None:
     for path in photograph_files:
         shutil.copy(path, photographs)
     generator = tmp_path / "generator"
-    common = ("--real", photographs, "--steps", "4", "--minutes", "0.02", "--seeds", "4")
+    common = ("--real", photographs, "--steps", "4", "--updates", "2", "--seeds", "4")
     programs = (
         ("pretrain.py", photographs, "-o", generator, "--minutes", "0.02"),
         ("pretrain.py", photographs, "-o", generator, "--minutes", "0.04"),
         ("backprop.py", generator, "-o", tmp_path / "backprop", "--batch", "2", *common),
         ("policy_gradient.py", generator, "-o", tmp_path / "policy", "--groups", "1", *common),
         ("backprop.py", generator, "-o", tmp_path / "free", "--no-guards", *common),
+        ("repeat.py", "policy_gradient.py", generator, "-o", tmp_path, "--runs", "2", *common),
     )
     for name, *arguments in programs:
         command = [sys.executable, str(EXAMPLES / "rlhf" / name), *map(str, arguments)]
@@ -168,5 +169,7 @@ def test_rlhf(photograph_files: list[Path], tmp_path: Path) -> None:
         assert 1 <= told["after"]["score"] <= 5
         with Image.open(tmp_path / run_ / "samples.png") as sheet:
             assert sheet.size == (12 * 96, 2 * (2 * 96 + 20))
+    assert "| reward |" in (tmp_path / "repeat.md").read_text()
+    assert (tmp_path / "seed-1" / "result.json").is_file()
     free = json.loads((tmp_path / "free" / "result.json").read_text())["before"]
     assert free["score"] == pytest.approx(free["reward"])  # no guards

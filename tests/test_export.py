@@ -231,10 +231,12 @@ def test_options_that_do_not_go_together(words, message):
 
 
 def test_the_format_for_mobiles_gives_the_same_scores(fewer, pictures):
-    _, file, _ = fewer
+    precision, file, _ = fewer
     same = export_ort(file)
     assert same.suffix == ".ort" and Scorer(same).metadata == Scorer(file).metadata
-    assert Scorer(same)(pictures[:3]) == pytest.approx(Scorer(file)(pictures[:3]), abs=1e-5)
+    # Nodes are joined in another way: where sums are of integers a rounding may fall elsewhere.
+    off = 0.005 if "int8" in precision else 1e-5
+    assert Scorer(same)(pictures[:3]) == pytest.approx(Scorer(file)(pictures[:3]), abs=off)
 
 
 def test_the_command_writes_a_file_of_each_precision_that_a_scorer_then_finds(

@@ -486,7 +486,7 @@ def test_trl(pictures, expected, tmp_path: Path):
         args=GRPOConfig(
             output_dir=str(tmp_path / "out"), per_device_train_batch_size=4, num_generations=2,
             max_completion_length=3, max_steps=1, use_cpu=True, report_to="none",
-            save_strategy="no",
+            save_strategy="no", bf16=False,
         ),
         train_dataset=rows,
         processing_class=tokenizer,

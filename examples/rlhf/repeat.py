@@ -1,0 +1,53 @@
+"""A training several times, each from its own seed: does the reward rise beyond chance?
+
+    python examples/rlhf/repeat.py policy_gradient.py runs/rlhf/generator --real PHOTOGRAPHS \\
+        -o runs/rlhf/policy --runs 3 --updates 60
+
+What it does not know it hands on. A run that is done is not done again. For each measure it prints
+the mean change and its 95 % interval (Student's t, over runs), and writes them to OUTPUT/repeat.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("program")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--runs", type=int, default=3)
+    arguments, others = parser.parse_known_args()
+    found = []
+    for seed in range(arguments.runs):
+        output = arguments.output / f"seed-{seed}"
+        result = output / "result.json"
+        if not result.is_file():
+            program = Path(__file__).with_name(arguments.program)
+            command = [sys.executable, program, *others, "-o", output, "--seed", str(seed)]
+            subprocess.run(command, check=True)
+        found.append(json.loads(result.read_text("utf-8")))
+    table = "| | before | after | change | 95 % interval |\n| --- | ---: | ---: | ---: | ---: |\n"
+    for name in found[0]["before"]:
+        before, after = (
+            np.array([run[when][name] for run in found]) for when in ("before", "after")
+        )
+        change = after - before
+        half = stats.t.ppf(0.975, len(change) - 1) * stats.sem(change)
+        table += (
+            f"| {name} | {before.mean():.3f} | {after.mean():.3f} | {change.mean():+.3f} | "
+            f"{change.mean() - half:+.3f} to {change.mean() + half:+.3f} |\n"
+        )
+    (arguments.output / "repeat.md").write_text(table, "utf-8")
+    print(table)
+
+
+if __name__ == "__main__":
+    main()
