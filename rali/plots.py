@@ -38,6 +38,7 @@ class Theme:
     series: tuple[str, ...]
 
 
+MARKERS = "os^Dv*"
 THEMES: dict[ThemeName, Theme] = {
     "light": Theme(
         background="#ffffff",
@@ -327,29 +328,42 @@ def calibration(
 
 
 def tradeoff(
-    points: Mapping[str, tuple[float, float]], *, x: str, y: str, title: str,
+    points: Mapping[tuple[str, str], tuple[float, float]], *, x: str, y: str, title: str,
     best: Literal["upper left", "lower right"] = "upper left", theme: ThemeName = "light",
 ) -> Figure:  # fmt: skip
-    """Named points, the horizontal axis logarithmic, such as accuracy against parameters.
+    """Points by name and kind ("" if there is one), such as accuracy against parameters.
 
-    A line joins those that no other beats in both, where the `best` corner is.
+    A name has a colour, a kind a marker. A line joins the points that no other beats in both, where
+    the `best` corner is. The horizontal axis is logarithmic, and so is the vertical one if it spans
+    more than a factor of ten.
     """
     if not points:
         raise InputError("There are no points to draw.")
     colours = THEMES[theme]
-    figure, axes = _canvas(6.4, 4.4, title, theme)
-    for place, (name, (across, up)) in enumerate(points.items()):
-        colour = colours.series[place % len(colours.series)]
-        axes.scatter(across, up, s=46, color=colour, marker="os^Dv*"[place % 6], label=name)
+    figure, axes = _canvas(7.6, 4.4, title, theme)
+    names, kinds = (list(dict.fromkeys(each)) for each in zip(*points, strict=True))
+    colour_of = {n: colours.series[i % len(colours.series)] for i, n in enumerate(names)}
+    marker_of = {k: MARKERS[i % len(MARKERS)] for i, k in enumerate(kinds)}
+    for (name, kind), (across, up) in points.items():
+        axes.scatter(across, up, s=46, color=colour_of[name], marker=marker_of[kind], alpha=0.9)
+    for name in names:
+        axes.scatter([], [], s=46, color=colour_of[name], marker="o", label=name)
+    for kind in kinds if len(kinds) > 1 else ():
+        axes.scatter([], [], s=46, color=colours.muted, marker=marker_of[kind], label=kind)
     front = pareto(points.values(), best)
     if len(front) > 1:
         step = "steps-post" if best == "upper left" else "steps-pre"
         axes.plot(*zip(*front, strict=True), color=colours.muted, drawstyle=step, zorder=0)
     axes.set_xscale("log")
-    axes.margins(0.18)
+    heights = [up for _, up in points.values()]
+    if min(heights) > 0 and max(heights) > 10 * min(heights):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.margins(0.1)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    _legend(axes, colours)
+    _legend(axes, colours, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
@@ -462,7 +476,7 @@ def _style(axes: Axes, title: str, colours: Theme) -> None:
     axes.set_title(
         title.replace("$", r"\$"), loc="left", color=colours.text, fontsize=11.5, fontweight="bold"
     )
-    axes.tick_params(colors=colours.muted, labelsize=9, length=0)
+    axes.tick_params(which="both", colors=colours.muted, labelsize=9, length=0)
     axes.xaxis.label.set(color=colours.muted, fontsize=9.5)
     axes.yaxis.label.set(color=colours.muted, fontsize=9.5)
     axes.grid(True, color=colours.grid, linewidth=0.8)
@@ -471,6 +485,7 @@ def _style(axes: Axes, title: str, colours: Theme) -> None:
         side.set_visible(False)
 
 
-def _legend(axes: Axes, colours: Theme) -> None:
-    legend = axes.legend(loc="upper left", frameon=True, fontsize=8.5, labelcolor=colours.text)
+def _legend(axes: Axes, colours: Theme, **place: Any) -> None:
+    shown = {"loc": "upper left", "frameon": True, "fontsize": 8.5, "labelcolor": colours.text}
+    legend = axes.legend(**shown | place)
     legend.get_frame().set(facecolor=colours.background, edgecolor="none", alpha=0.85)

@@ -8,6 +8,7 @@ Each probe makes pictures, has them scored, and says whether the scores are what
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from textwrap import wrap
@@ -295,6 +296,8 @@ def ascend(
 
         max_x  reward(x) − λ · mean |∇x|
 
+    Of the pictures on the way it is the one where this is largest.
+
     Args:
         rgb: uint8 [H, W, 3]. smoothness: λ, of the total variation.
     """
@@ -302,14 +305,20 @@ def ascend(
     picture = start.clone().requires_grad_()
     optimizer = torch.optim.Adam([picture], lr=RATE)
     low, high = reward.input_range
-    for _ in range(steps):
+    best, least = start, math.inf
+    for step in range(steps + 1):
         optimizer.zero_grad()
         rewards = reward(low + (high - low) * picture)
-        (smoothness * _variation(picture) - rewards.sum()).backward()
+        loss = smoothness * _variation(picture) - rewards.sum()
+        if loss < least:
+            best, least = picture.detach().clone(), loss.item()
+        if step == steps:
+            break
+        loss.backward()
         optimizer.step()
         with torch.no_grad():
             picture.clamp_(0, 1)
-    levels = (picture.detach()[0].permute(1, 2, 0) * 255).round().to(torch.uint8).cpu().numpy()
+    levels = (best[0].permute(1, 2, 0) * 255).round().to(torch.uint8).cpu().numpy()
     before, after = judge(reward, [rgb, levels]).tolist()
     return levels, before, after
 
@@ -333,8 +342,9 @@ def _try_adversaries(trial: _Trial) -> Iterator[Probed]:
             name = f"{trial.steps} steps from {origin}{limited}"
             gain = after - before
             was, fooled = judge(guarded, [start, free]).tolist()
-            note = f"gain {gain:+.2f}; to the guards {fooled - was:+.2f}"
-            yield Probed("adversary", name, after, after, before, None, note, (free,))
+            note = f"gain {gain:+.2f}; the guards see {fooled - was:+.2f}, wanted half or less"
+            passed = None if gain < LEAST_GAIN else fooled - was <= gain / 2
+            yield Probed("adversary", name, after, after, before, passed, note, (free,))
             held, was, climbed = ascend(guarded, start, steps=trial.steps, smoothness=smoothness)
             plain = judge(trial.reward, [held]).item()
             # Out of the penalty for being far from the bases is no gain: it has to pass the start.

@@ -46,6 +46,8 @@ def test_the_bench_measures_every_precision_beside_torch(tmp_path):
 def test_arithmetic_of_a_known_encoder():
     # ViT-B/32 on 50 tokens: 4.4 billion multiplications and additions, as its papers say.
     assert gflop(random_student("ViT-B-32")) == pytest.approx(2 * 4.4, rel=0.03)
+    # ViT-B/16 on 196, and SigLIP's pooling.
+    assert gflop(random_student("ViT-B-16-SigLIP2")) == pytest.approx(2 * 17.6, rel=0.03)
 
 
 def test_peak_memory_is_this_process():

@@ -168,8 +168,65 @@ def test_rlhf(photograph_files: list[Path], tmp_path: Path) -> None:
         assert told["before"].keys() == told["after"].keys() >= {"score", "Fréchet distance"}
         assert 1 <= told["after"]["score"] <= 5
         with Image.open(tmp_path / run_ / "samples.png") as sheet:
-            assert sheet.size == (12 * 96, 2 * (2 * 96 + 20))
+            assert sheet.size == (12 * 128, 2 * (2 * 128 + 20))
     assert "| reward |" in (tmp_path / "repeat.md").read_text()
     assert (tmp_path / "seed-1" / "result.json").is_file()
     free = json.loads((tmp_path / "free" / "result.json").read_text())["before"]
     assert free["score"] == pytest.approx(free["reward"])  # no guards
+
+
+@pytest.mark.slow
+def test_rlhf_of_a_stable_diffusion(photograph_files: list[Path], tmp_path: Path) -> None:
+    """A pipeline of Stable Diffusion's class: its LoRA weights are trained, by both programs."""
+    pipeline = tmp_path / "pipeline"
+    _save_stable_diffusion(pipeline)
+    real = photograph_files[0].parent
+    common = ("--real", real, "--steps", "3", "--updates", "1", "--seeds", "2", "--prompt", "a b")
+    for name, *few in (("backprop.py", "--batch", "1"), ("policy_gradient.py", "--groups", "1")):
+        program = [sys.executable, EXAMPLES / "rlhf" / name, pipeline, "-o", tmp_path / name]
+        command = [*map(str, (*program, *few, *common))]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        told = json.loads((tmp_path / name / "result.json").read_text())
+        assert told["before"]["score"] != told["after"]["score"]  # LoRA was trained
+
+
+def _save_stable_diffusion(folder: Path) -> None:
+    """Its parts with small random weights; the tokenizer knows letters."""
+    import torch
+    from diffusers import (
+        AutoencoderKL,
+        DDIMScheduler,
+        StableDiffusionPipeline,
+        UNet2DConditionModel,
+    )
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    torch.manual_seed(0)
+    letters = [*"abcdefghijklmnopqrstuvwxyz"]
+    words = [*letters, *(f"{letter}</w>" for letter in letters)]
+    vocabulary = {word: n for n, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
+    tokens = folder / "tokens"
+    tokens.mkdir(parents=True)
+    (tokens / "vocab.json").write_text(json.dumps(vocabulary))
+    (tokens / "merges.txt").write_text("#version: 0.2\n")
+    text = CLIPTextConfig(
+        vocab_size=len(vocabulary), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+        num_attention_heads=2, max_position_embeddings=77, bos_token_id=52, eos_token_id=53,
+    )  # fmt: skip
+    blocks = ("DownBlock2D", "CrossAttnDownBlock2D"), ("CrossAttnUpBlock2D", "UpBlock2D")
+    StableDiffusionPipeline(
+        vae=AutoencoderKL(
+            block_out_channels=(8, 8), norm_num_groups=4, latent_channels=4, sample_size=32,
+            down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+        ),
+        text_encoder=CLIPTextModel(text),
+        tokenizer=CLIPTokenizer(str(tokens / "vocab.json"), str(tokens / "merges.txt")),
+        unet=UNet2DConditionModel(
+            sample_size=64, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4,
+            cross_attention_dim=16, attention_head_dim=4,
+            down_block_types=blocks[0], up_block_types=blocks[1],
+        ),
+        scheduler=DDIMScheduler(),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    ).save_pretrained(folder)  # fmt: skip

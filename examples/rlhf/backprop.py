@@ -22,8 +22,10 @@ import torch
 from generator import SIZE, Generator
 from judging import SEEDS, Judges, sheet, small, table, write
 from pretrain import shrunk
+from torch import Tensor
 
-from rali.pictures import find_pictures
+from rali.pictures import find_pictures, open_picture
+from rali.probe import square
 from rali.rewards import RaliReward
 
 
@@ -48,17 +50,25 @@ def arguments_of(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def judges_of(arguments: argparse.Namespace) -> Judges:
-    """The reward, with its guards, and the measures beside it."""
+def photographs_of(folder: Path, size: int) -> Tensor:
+    """[n, 3, size, size], 0–1: crops as `pretrain.py` takes them; larger ones are whole."""
     generator = np.random.default_rng(0)
-    crops = []
-    for path in find_pictures([arguments.real]):
+    made = []
+    for path in find_pictures([folder]):
+        if size > SIZE:
+            made.append(square(open_picture(path), size))
+            continue
         rgb = shrunk(path)
         for _ in range(8):
-            top, left = (int(generator.integers(edge - SIZE + 1)) for edge in rgb.shape[:2])
-            crops.append(rgb[top : top + SIZE, left : left + SIZE])
-    real = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2) / 255
-    student = small(arguments.model, SIZE)
+            top, left = (int(generator.integers(edge - size + 1)) for edge in rgb.shape[:2])
+            made.append(rgb[top : top + size, left : left + size])
+    return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2) / 255
+
+
+def judges_of(arguments: argparse.Namespace, size: int) -> Judges:
+    """The reward, with its guards, and the measures beside it, of pictures of `size` pixels."""
+    real = photographs_of(arguments.real, size)
+    student = small(arguments.model, size)
     reward = RaliReward(student, device=arguments.device)
     if not arguments.no_guards:
         with torch.no_grad():  # at this size photographs are elsewhere than at 512 pixels
@@ -66,7 +76,7 @@ def judges_of(arguments: argparse.Namespace) -> Judges:
                 [reward.distance(part.to(reward.mean.device)) for part in real.split(32)]
             ).quantile(0.99)
         reward = RaliReward(student, device=arguments.device, caution=1.0, cutoff=away.item())
-    other = None if arguments.other is None else small(arguments.other, SIZE)
+    other = None if arguments.other is None else small(arguments.other, size)
     return Judges(reward, other, real)
 
 
@@ -78,7 +88,7 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(arguments.seed)
     generator = Generator(arguments.generator, arguments.prompt, arguments.device)
-    judges = judges_of(arguments)
+    judges = judges_of(arguments, generator.edge)
     seeds = SEEDS[: arguments.seeds]
     first = generator.sample(seeds, arguments.steps)
     before = judges(first)

@@ -22,12 +22,18 @@ class Generator(nn.Module):
     Args:
         name: a folder that `pretrain.py` wrote, or a Stable Diffusion's folder or hub id, which is
             trained through LoRA.
-        prompt: for the latter.
+        prompt, guidance: for the latter; classifier-free (Ho & Salimans, 2022).
+
+    Attributes:
+        edge: of the pictures it makes.
     """
 
-    def __init__(self, name: str, prompt: str = "", device: str = "cpu") -> None:
+    def __init__(
+        self, name: str, prompt: str = "", device: str = "cpu", guidance: float = 7.5
+    ) -> None:
         super().__init__()
-        self.condition: dict[str, Tensor] = {}
+        self.guidance = guidance
+        self.condition: Tensor | None = None  # [2, tokens, D], without and with the prompt
         if (Path(name) / "model_index.json").is_file() or not Path(name).is_dir():
             pipeline = StableDiffusionPipeline.from_pretrained(name).to(device)
             from peft import LoraConfig
@@ -38,15 +44,16 @@ class Generator(nn.Module):
             )
             self.vae.requires_grad_(False)
             with torch.no_grad():
-                embedded, _ = pipeline.encode_prompt(prompt, device, 1, False)
-            self.condition = {"encoder_hidden_states": embedded}
+                asked, empty = pipeline.encode_prompt(prompt, device, 1, True)
+            self.condition = torch.cat([empty, asked])
             self.schedule = DDIMScheduler.from_config(pipeline.scheduler.config)
             edge = self.unet.config.sample_size
+            self.edge = edge * pipeline.vae_scale_factor
         else:
             self.unet = UNet2DModel.from_pretrained(name).to(device)
             self.vae = None
             self.schedule = DDIMScheduler.from_pretrained(name)
-            edge = SIZE
+            self.edge = edge = SIZE
         if self.schedule.config.prediction_type != "epsilon":
             raise SystemExit(f"{name} predicts {self.schedule.config.prediction_type}, not noise.")
         self.shape = (self.unet.config.in_channels, edge, edge)
@@ -75,7 +82,7 @@ class Generator(nn.Module):
         alphas = self.schedule.alphas_cumprod
         now, then = float(alphas[t]), float(alphas[after]) if after >= 0 else 1.0
         times = torch.full((len(latents),), t, device=latents.device)
-        epsilon = self.unet(latents, times, **self._conditions(len(latents))).sample
+        epsilon = self._noise_of(latents, times)
         clean = (latents - (1 - now) ** 0.5 * epsilon) / now**0.5
         if self.vae is None:
             clean = clean.clamp(-1, 1)
@@ -101,5 +108,11 @@ class Generator(nn.Module):
             made.append((self.decode(latents) / 2 + 0.5).clamp(0, 1).cpu())
         return torch.cat(made)
 
-    def _conditions(self, count: int) -> dict[str, Tensor]:
-        return {name: value.expand(count, -1, -1) for name, value in self.condition.items()}
+    def _noise_of(self, latents: Tensor, times: Tensor) -> Tensor:
+        """ε₀ + w (ε − ε₀): what U-Net finds without the prompt, and with it."""
+        if self.condition is None:
+            return self.unet(latents, times).sample
+        conditions = self.condition.repeat_interleave(len(latents), 0)
+        twice = self.unet(latents.repeat(2, 1, 1, 1), times.repeat(2), conditions).sample
+        without, asked = twice.chunk(2)
+        return without + self.guidance * (asked - without)

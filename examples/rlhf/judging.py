@@ -21,12 +21,12 @@ SHOWN = 24
 
 
 def small(model: str, size: int) -> Student:
-    """A nano student that looks at `size` pixels: it is convolutional, so it can at any size.
+    """A nano student that looks at no more than `size` pixels: convolutional, it can at any size.
 
     It would else enlarge a picture of 64 pixels to 512, and see blur everywhere.
     """
     student = Student.from_pretrained(model)
-    if student.config.encoder["name"] == "nano":
+    if student.config.encoder["name"] == "nano" and size < student.preprocess.size:
         student.config.preprocess["size"] = size
     return student
 
@@ -91,7 +91,7 @@ def frechet(made: np.ndarray, real: np.ndarray, dimensions: int = 32) -> float:
 
 def sheet(before: Tensor, after: Tensor, path: Path) -> None:
     """The same seeds before (upper rows) and after (lower rows)."""
-    columns, edge = 12, 96
+    columns, edge = 12, 128
     rows = [before[:SHOWN], after[:SHOWN]]
     height = -(-SHOWN // columns) * edge + 20
     made = Image.new("RGB", (columns * edge, 2 * height), "white")
@@ -101,7 +101,8 @@ def sheet(before: Tensor, after: Tensor, path: Path) -> None:
         for n, picture in enumerate(pictures):
             rgb = (picture.permute(1, 2, 0) * 255).round().byte().numpy()
             place = n % columns * edge, block * height + 20 + n // columns * edge
-            made.paste(Image.fromarray(rgb).resize((edge, edge), Image.Resampling.NEAREST), place)
+            how = Image.Resampling.NEAREST if len(rgb) < edge else Image.Resampling.BICUBIC
+            made.paste(Image.fromarray(rgb).resize((edge, edge), how), place)
     made.save(path)
 
 

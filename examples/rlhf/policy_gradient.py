@@ -35,7 +35,7 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(arguments.seed)
     generator = Generator(arguments.generator, arguments.prompt, arguments.device)
-    judges = judges_of(arguments)
+    judges = judges_of(arguments, generator.edge)
     seeds = SEEDS[: arguments.seeds]
     first = generator.sample(seeds, arguments.steps)
     before = judges(first)

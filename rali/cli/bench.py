@@ -109,7 +109,7 @@ def bench(
         reached = bars(found, given, progress)
     if plot:
         points = {
-            f"{row.model}, {row.precision}, batch {row.batch}": (1 / row.seconds, row.peak)
+            (row.model, f"{row.precision}, batch {row.batch}"): (1 / row.seconds, row.peak)
             for row in found
         }
         save_png(

@@ -134,12 +134,12 @@ def parameters(
     check_writable(output)
     if metric not in METRICS:
         raise InputError(f"There is no metric {metric!r}; there are {', '.join(METRICS)}.")
-    points = published_sizes(metric) if published else {}
+    points = {(name, ""): at for name, at in published_sizes(metric).items()} if published else {}
     for item in evaluations:
         size, _, file = item.partition("=")
         try:
             millions, told = float(size), json.loads(Path(file).read_text("utf-8"))
-            points[f"{told['model']}, {millions:g} M"] = millions, told["average"][metric]
+            points[f"{told['model']}, {millions:g} M", ""] = millions, told["average"][metric]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{item!r}: expected millions of parameters, `=`, and an evaluation.json that "
