@@ -221,12 +221,14 @@ def _save_stable_diffusion(folder: Path) -> None:
             down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
         ),
         text_encoder=CLIPTextModel(text),
-        tokenizer=CLIPTokenizer(str(tokens / "vocab.json"), str(tokens / "merges.txt")),
+        tokenizer=CLIPTokenizer(
+            str(tokens / "vocab.json"), str(tokens / "merges.txt"), model_max_length=77
+        ),
         unet=UNet2DConditionModel(
             sample_size=64, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4,
             cross_attention_dim=16, attention_head_dim=4,
             down_block_types=blocks[0], up_block_types=blocks[1],
         ),
-        scheduler=DDIMScheduler(),
+        scheduler=DDIMScheduler(clip_sample=False, steps_offset=1),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     ).save_pretrained(folder)  # fmt: skip

@@ -1,7 +1,7 @@
 """A diffusion model to reward: a small U-Net trained here, or one of Stable Diffusion's class.
 
 Both are a U-Net that predicts noise, a schedule, and a decoder from latents to pictures; the small
-one's latents are the picture itself, [n, 3, 64, 64] from −1 to 1.
+one's latents are the picture itself, from −1 to 1, its blocks of 2 × 2 pixels as channels.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DModel
 from torch import Tensor, nn
 
-SIZE = 64
+SIZE, BLOCK = 64, 2  # of the small one: pixels, and pixels of a block
 
 
 class Generator(nn.Module):
@@ -47,15 +47,15 @@ class Generator(nn.Module):
                 asked, empty = pipeline.encode_prompt(prompt, device, 1, True)
             self.condition = torch.cat([empty, asked])
             self.schedule = DDIMScheduler.from_config(pipeline.scheduler.config)
-            edge = self.unet.config.sample_size
-            self.edge = edge * pipeline.vae_scale_factor
+            self.edge = self.unet.config.sample_size * pipeline.vae_scale_factor
         else:
             self.unet = UNet2DModel.from_pretrained(name).to(device)
             self.vae = None
             self.schedule = DDIMScheduler.from_pretrained(name)
-            self.edge = edge = SIZE
+            self.edge = SIZE
         if self.schedule.config.prediction_type != "epsilon":
             raise SystemExit(f"{name} predicts {self.schedule.config.prediction_type}, not noise.")
+        edge = self.unet.config.sample_size
         self.shape = (self.unet.config.in_channels, edge, edge)
         self.device = device
         self.unet.eval()
@@ -94,7 +94,7 @@ class Generator(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures [n, 3, H, W], −1 to 1."""
         if self.vae is None:
-            return latents
+            return nn.functional.pixel_shuffle(latents, BLOCK)
         return self.vae.decode(latents / self.vae.config.scaling_factor).sample
 
     @torch.no_grad()

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DModel
 from diffusers.training_utils import EMAModel
-from generator import SIZE
+from generator import BLOCK, SIZE
 from PIL import Image
+from torch.nn import functional
 
 from rali.degradations import degrade
 from rali.pictures import find_pictures, open_picture
@@ -30,11 +31,13 @@ DEGRADED, KINDS = 0.5, ("blur", "noise", "compression", "contrast weaken", "pixe
 def unet() -> UNet2DModel:
     """2 million weights."""
     return UNet2DModel(
-        sample_size=SIZE,
-        block_out_channels=(24, 48, 72, 96),
+        sample_size=SIZE // BLOCK,
+        in_channels=3 * BLOCK**2,
+        out_channels=3 * BLOCK**2,
+        block_out_channels=(48, 72, 96),
         layers_per_block=1,
-        down_block_types=("DownBlock2D", "DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D"),
+        down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
         norm_num_groups=8,
     )
 
@@ -107,9 +110,11 @@ def main() -> None:
         begin = time.perf_counter()
         chosen = crops(photographs, BATCH, np.random.default_rng((arguments.seed, step)))
         clean = torch.from_numpy(chosen).permute(0, 3, 1, 2).float() / 127.5 - 1
+        clean = functional.pixel_unshuffle(clean, BLOCK)
         noise, times = torch.randn_like(clean), torch.randint(1000, (BATCH,))
-        predicted = model(schedule.add_noise(clean, noise, times), times).sample
-        loss = torch.nn.functional.mse_loss(predicted, noise)
+        with torch.autocast("cpu", torch.bfloat16):
+            predicted = model(schedule.add_noise(clean, noise, times), times).sample
+        loss = functional.mse_loss(predicted.float(), noise)
         optimizer.param_groups[0]["lr"] = RATE * min(1.0, (step + 1) / 100)
         optimizer.zero_grad()
         loss.backward()
