@@ -1,7 +1,8 @@
 """A diffusion model to reward: a small U-Net trained here, or one of Stable Diffusion's class.
 
-Both are a U-Net that predicts noise, a schedule, and a decoder from latents to pictures; the small
-one's latents are the picture itself, from −1 to 1, its blocks of 2 × 2 pixels as channels.
+Both are a U-Net that predicts noise or velocity, a schedule, and a decoder from latents to
+pictures; the small one's latents are the picture itself, from −1 to 1, its blocks of 2 × 2 pixels
+as channels.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ class Generator(nn.Module):
             self.vae = None
             self.schedule = DDIMScheduler.from_pretrained(name)
             self.edge = SIZE
-        if self.schedule.config.prediction_type != "epsilon":
-            raise SystemExit(f"{name} predicts {self.schedule.config.prediction_type}, not noise.")
+        self.predicts = self.schedule.config.prediction_type
+        if self.predicts not in ("epsilon", "v_prediction"):
+            raise SystemExit(f"{name} predicts {self.predicts}; expected noise or velocity.")
         edge = self.unet.config.sample_size
         self.shape = (self.unet.config.in_channels, edge, edge)
         self.device = device
@@ -82,7 +84,9 @@ class Generator(nn.Module):
         alphas = self.schedule.alphas_cumprod
         now, then = float(alphas[t]), float(alphas[after]) if after >= 0 else 1.0
         times = torch.full((len(latents),), t, device=latents.device)
-        epsilon = self._noise_of(latents, times)
+        epsilon = self._predict(latents, times)
+        if self.predicts == "v_prediction":  # v = √ᾱ ε − √(1 − ᾱ) x₀ (Salimans & Ho, 2022)
+            epsilon = now**0.5 * epsilon + (1 - now) ** 0.5 * latents
         clean = (latents - (1 - now) ** 0.5 * epsilon) / now**0.5
         if self.vae is None:
             clean = clean.clamp(-1, 1)
@@ -108,8 +112,8 @@ class Generator(nn.Module):
             made.append((self.decode(latents) / 2 + 0.5).clamp(0, 1).cpu())
         return torch.cat(made)
 
-    def _noise_of(self, latents: Tensor, times: Tensor) -> Tensor:
-        """ε₀ + w (ε − ε₀): what U-Net finds without the prompt, and with it."""
+    def _predict(self, latents: Tensor, times: Tensor) -> Tensor:
+        """U-Net's; with a prompt ε₀ + w (ε − ε₀), of what it finds without and with it."""
         if self.condition is None:
             return self.unet(latents, times).sample
         conditions = self.condition.repeat_interleave(len(latents), 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +109,3 @@ def table(before: dict[str, float], after: dict[str, float]) -> str:
     lines = ["| | before | after |", "| --- | ---: | ---: |"]
     lines += [f"| {name} | {before[name]:.3f} | {after[name]:.3f} |" for name in before]
     return "\n".join(lines)
-
-
-def write(folder: Path, told: dict[str, object]) -> None:
-    (folder / "result.json").write_text(json.dumps(told, indent=1) + "\n", "utf-8")

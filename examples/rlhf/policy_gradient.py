@@ -11,13 +11,13 @@ group. A step x → x' has the log-probability
 
 from __future__ import annotations
 
-import time
+import argparse
 
 import torch
-from backprop import arguments_of, judges_of
 from generator import Generator
-from judging import SEEDS, sheet, table, write
+from judging import Judges
 from torch import Tensor
+from trial import arguments_of, rounds, run
 
 CLIP = 1e-4  # ε; log-probabilities are averaged over the latents' values: ratios stay near 1
 GROUP, ETA = 8, 1.0
@@ -28,22 +28,10 @@ def log_normal(then: Tensor, mean: Tensor, deviation: float) -> Tensor:
     return -(then - mean).square().flatten(1).mean(1) / (2 * deviation**2)
 
 
-def main() -> None:
-    parser = arguments_of(__doc__)
-    parser.add_argument("--groups", type=int, default=4, help="of 8 pictures per round")
-    arguments = parser.parse_args()
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(arguments.seed)
-    generator = Generator(arguments.generator, arguments.prompt, arguments.device)
-    judges = judges_of(arguments, generator.edge)
-    seeds = SEEDS[: arguments.seeds]
-    first = generator.sample(seeds, arguments.steps)
-    before = judges(first)
-    print(before, flush=True)
+def train(arguments: argparse.Namespace, generator: Generator, judges: Judges) -> None:
     optimizer = torch.optim.AdamW(generator.trained(), lr=arguments.rate, weight_decay=0.0)
     times = generator.times(arguments.steps)
-    begin, step = time.perf_counter(), 0
-    while step < arguments.updates and time.perf_counter() - begin < 60 * arguments.minutes:
+    for step in rounds(arguments):
         start = arguments.seed * 10_000_000 + step * arguments.groups
         noise = generator.noise(range(start, start + arguments.groups))
         latents = noise.repeat_interleave(GROUP, 0)
@@ -68,14 +56,13 @@ def main() -> None:
             loss.backward()
             torch.nn.utils.clip_grad_norm_(generator.trained(), 1.0)
             optimizer.step()
-        step += 1
-        print(f"round {step}, reward {rewards.mean():.3f}", flush=True)
-    last = generator.sample(seeds, arguments.steps)
-    found = judges(last)
-    sheet(first, last, arguments.output / "samples.png")
-    told = {**vars(arguments), "output": str(arguments.output), "real": str(arguments.real)}
-    write(arguments.output, {"before": before, "after": found, "rounds": step, **told})
-    print(table(before, found))
+        print(f"round {step + 1}, reward {rewards.mean():.3f}", flush=True)
+
+
+def main() -> None:
+    parser = arguments_of(__doc__)
+    parser.add_argument("--groups", type=int, default=4, help="of 8 pictures per round")
+    run(parser, train)
 
 
 if __name__ == "__main__":

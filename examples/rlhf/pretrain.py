@@ -2,9 +2,9 @@
 
     python examples/rlhf/pretrain.py PHOTOGRAPHS -o runs/rlhf/generator --minutes 15
 
-DDPM's loss (Ho et al., 2020) on crops of photographs shrunk to 160 pixels; half of them are
-blurred, noisy, compressed or dull, so that what it makes can be made better. The same command goes
-on where it was stopped.
+The loss of velocities (Salimans & Ho, 2022) on crops of photographs shrunk to 160 pixels; half of
+them are blurred, noisy, compressed or dull, so that what it makes can be made better. The same
+command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -76,7 +76,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
     photographs = [shrunk(path) for path in find_pictures(arguments.photographs)]
-    model, schedule = unet(), DDIMScheduler(num_train_timesteps=1000, clip_sample=True)
+    model = unet()
+    schedule = DDIMScheduler(
+        beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction", clip_sample=True
+    )
     average = EMAModel(model.parameters(), decay=0.999, use_ema_warmup=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-4)
     step, spent = 0, 0.0
@@ -114,7 +117,7 @@ def main() -> None:
         noise, times = torch.randn_like(clean), torch.randint(1000, (BATCH,))
         with torch.autocast("cpu", torch.bfloat16):
             predicted = model(schedule.add_noise(clean, noise, times), times).sample
-        loss = functional.mse_loss(predicted.float(), noise)
+        loss = functional.mse_loss(predicted.float(), schedule.get_velocity(clean, noise, times))
         optimizer.param_groups[0]["lr"] = RATE * min(1.0, (step + 1) / 100)
         optimizer.zero_grad()
         loss.backward()
