@@ -2,7 +2,7 @@
 
     python examples/rlhf/pretrain.py PHOTOGRAPHS -o runs/rlhf/generator --minutes 15
 
-The loss of velocities (Salimans & Ho, 2022) on crops of photographs shrunk to 160 pixels; half of
+The loss of velocities (Salimans & Ho, 2022) on crops of photographs shrunk to 512 pixels; half of
 them are blurred, noisy, compressed or dull, so that what it makes can be made better. The same
 command goes on where it was stopped.
 """
@@ -24,7 +24,7 @@ from torch.nn import functional
 from rali.degradations import degrade
 from rali.pictures import find_pictures, open_picture
 
-SHORT, BATCH, RATE = 160, 32, 4e-4
+SHORT, BATCH, RATE = 512, 32, 1e-3
 DEGRADED, KINDS = 0.5, ("blur", "noise", "compression", "contrast weaken", "pixelate")
 
 
@@ -60,7 +60,7 @@ def crops(photographs: list[np.ndarray], count: int, generator: np.random.Genera
 
 
 def shrunk(path: Path) -> np.ndarray:
-    """The photograph with a shorter edge of SHORT pixels: what a crop shows is then a scene."""
+    """The photograph with a shorter edge of SHORT pixels, the size at which nano was trained."""
     image = Image.fromarray(open_picture(path))
     scale = SHORT / min(image.size)
     size = tuple(max(SHORT, round(edge * scale)) for edge in image.size)
