@@ -73,7 +73,7 @@ def judged(reward: RaliReward, pictures: torch.Tensor, gradients: bool) -> None:
 
 
 def teacher(tiny: bool, device: str) -> tuple[Any, dict[str, torch.Tensor]]:
-    """Qwen2.5-VL with its default configuration, which is the 7B's, and one batch for it."""
+    """Qwen2.5-VL in the 7B's shape, and one batch for it."""
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     config = Qwen2_5_VLConfig()
@@ -91,7 +91,7 @@ def teacher(tiny: bool, device: str) -> tuple[Any, dict[str, torch.Tensor]]:
             {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
              "num_attention_heads": 28, "num_key_value_heads": 4}
         )  # fmt: skip
-        config.vision_config.update({"out_hidden_size": 3584})
+        config.vision_config.update({"hidden_size": 1280, "out_hidden_size": 3584})
     with torch.device(device):
         torch.set_default_dtype(torch.bfloat16)
         model = Qwen2_5_VLForConditionalGeneration(config).eval()
@@ -142,6 +142,7 @@ def main() -> None:
         torch.cuda.empty_cache()
     model, given = teacher(arguments.tiny, device)
     parameters = sum(each.numel() for each in model.parameters()) / 1e9
+    assert arguments.tiny or 8.2 < parameters < 8.4, parameters  # the released one has 8.29
 
     def answer() -> None:
         with torch.inference_mode():

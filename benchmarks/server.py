@@ -3,8 +3,8 @@
     python benchmarks/server.py --photographs DIR --minutes 10
 
 A server process and clients on the same machine, over loopback: 512-pixel PNG crops, one per
-request. First closed loops (as many clients as keep it busy, each waiting for its reply), with
-batches and with `--batch 1 --threads 1`, then an open one: requests at four times the rate that it
+request. First closed loops (as many clients as keep it busy, each waiting for its reply), one
+picture at a time and in batches, then an open one: requests at four times the rate that batches
 managed, whether or not there is room. A reply is wrong if its score is not the one of
 `Scorer.score_many` to 1e-4, lost if a request gets neither scores nor a refusal (429).
 """
@@ -166,7 +166,8 @@ def main() -> None:
     lines: list[str] = []
     rates: list[float] = []
     plans: list[tuple[str, tuple[str, ...], bool, float]] = [
-        ("one at a time", ("--batch", "1", "--threads", "1"), False, 1 / 4),
+        ("one at a time, one core", ("--batch", "1", "--threads", "1"), False, 1 / 5),
+        ("one at a time, all cores", ("--batch", "1"), False, 1 / 5),
         ("batches", (), False, 1.0),
         ("batches, 4 × overload", ("--queue", "64"), True, 1.0),
     ]

@@ -346,10 +346,12 @@ def _try_adversaries(trial: _Trial) -> Iterator[Probed]:
             passed = None if gain < LEAST_GAIN else fooled - was <= gain / 2
             yield Probed("adversary", name, after, after, before, passed, note, (free,))
             held, was, climbed = ascend(guarded, start, steps=trial.steps, smoothness=smoothness)
-            plain = judge(trial.reward, [held]).item()
-            # Out of the penalty for being far from the bases is no gain: it has to pass the start.
-            gained = max(climbed, fooled) - max(was, before)
-            note = f"gain {gained:+.2f} against {gain:+.2f}, wanted half or less; plain {plain:.2f}"
+            # In plain scores: to leave the penalty for being far from the bases is no gain.
+            gained = judge(trial.reward, [held]).item() - before
+            note = (
+                f"gain {gained:+.2f} in plain scores, of {gain:+.2f} without guards; wanted half "
+                "or less"
+            )
             passed = None if gain < LEAST_GAIN else gained <= gain / 2
             name = f"{name}, against guards"
             yield Probed("adversary", name, climbed, climbed, was, passed, note, (held,))

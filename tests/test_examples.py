@@ -151,12 +151,14 @@ def test_rlhf(photograph_files: list[Path], tmp_path: Path) -> None:
         shutil.copy(path, photographs)
     generator = tmp_path / "generator"
     common = ("--real", photographs, "--steps", "4", "--updates", "2", "--seeds", "4")
+    few = ("--groups", "1", "--batch", "3")
+    trained = tmp_path / "backprop" / "generator"  # which is a generator again
     programs = (
         ("pretrain.py", photographs, "-o", generator, "--minutes", "0.02"),
         ("pretrain.py", photographs, "-o", generator, "--minutes", "0.04"),
         ("backprop.py", generator, "-o", tmp_path / "backprop", "--batch", "2", *common),
-        ("policy_gradient.py", generator, "-o", tmp_path / "policy", "--groups", "1", *common),
-        ("backprop.py", generator, "-o", tmp_path / "free", "--no-guards", *common),
+        ("policy_gradient.py", generator, "-o", tmp_path / "policy", *few, *common),
+        ("backprop.py", trained, "-o", tmp_path / "free", "--no-guards", *common),
         ("repeat.py", "policy_gradient.py", generator, "-o", tmp_path, "--runs", "2", *common),
     )
     for name, *arguments in programs:
@@ -171,8 +173,15 @@ def test_rlhf(photograph_files: list[Path], tmp_path: Path) -> None:
             assert sheet.size == (12 * 128, 2 * (2 * 128 + 20))
     assert "| reward |" in (tmp_path / "repeat.md").read_text()
     assert (tmp_path / "seed-1" / "result.json").is_file()
-    free = json.loads((tmp_path / "free" / "result.json").read_text())["before"]
+    free, after = (
+        json.loads((tmp_path / name / "result.json").read_text())[when]
+        for name, when in (("free", "before"), ("backprop", "after"))
+    )
     assert free["score"] == pytest.approx(free["reward"])  # no guards
+    assert free["score"] == pytest.approx(after["score"], abs=1e-4)
+    again = [sys.executable, str(EXAMPLES / "rlhf" / "repeat.py"), *map(str, programs[-1][1:])]
+    other = subprocess.run([*again, "--rate", "1"], capture_output=True, text=True)
+    assert other.returncode == 2 and "take another --output" in other.stderr
 
 
 @pytest.mark.slow
@@ -189,6 +198,7 @@ def test_rlhf_of_a_stable_diffusion(photograph_files: list[Path], tmp_path: Path
         assert done.returncode == 0, done.stderr
         told = json.loads((tmp_path / name / "result.json").read_text())
         assert told["before"]["score"] != told["after"]["score"]  # LoRA was trained
+        assert (tmp_path / name / "generator" / "pytorch_lora_weights.safetensors").is_file()
 
 
 def _save_stable_diffusion(folder: Path) -> None:

@@ -19,11 +19,13 @@ from skimage.filters import gaussian
 from sklearn.datasets import load_sample_images
 
 from rali import Scorer, Student
+from rali.encoders import load_encoder
 from rali.errors import InputError
 from rali.preprocess import Preprocess
 from rali.rewards import RaliReward
-from rali.rewards.judge import judge, pictures_of
+from rali.rewards.judge import judge, pictures_of, shared_reward
 from rali.rewards.resize import resize
+from rali.student import StudentConfig
 
 SHAPES = (
     (512, 512),
@@ -73,7 +75,7 @@ def test_the_tensor_path_resizes_as_pillow_does(mode, interpolation):
 
 
 def test_a_picture_scores_as_its_file_does_in_every_range_and_type(reward, tmp_path):
-    brain = RaliReward(dtype=torch.bfloat16)
+    brain, half = RaliReward(dtype=torch.bfloat16), RaliReward(dtype="float16")
     centred = RaliReward(input_range=(-1, 1))
     for shape in SHAPES:
         picture = photograph(*shape)
@@ -83,6 +85,7 @@ def test_a_picture_scores_as_its_file_does_in_every_range_and_type(reward, tmp_p
         assert reward(pictures).item() == pytest.approx(expected, abs=0.005)
         assert centred(pictures * 2 - 1).item() == pytest.approx(expected, abs=0.005)
         assert brain(pictures).item() == pytest.approx(expected, abs=0.05)
+        assert half(pictures).item() == pytest.approx(expected, abs=0.02)
         with torch.autocast("cpu", torch.bfloat16):
             assert reward(pictures).item() == pytest.approx(expected, abs=0.05)
 
@@ -121,6 +124,47 @@ def test_it_judges_also_inside_what_is_trained(reward):
     expected = reward(pictures)
     torch.nn.ModuleList([reward]).train()
     assert torch.equal(reward(pictures), expected)
+
+
+@pytest.fixture
+def clip_reward_student() -> Student:
+    """Of CLIP's smallest shape, with random weights and bases."""
+    torch.manual_seed(0)
+    encoder = load_encoder("ViT-B-32", "random", text=False)
+    config = StudentConfig(
+        encoder=encoder.spec, preprocess=encoder.preprocess.to_dict(), embed_dim=encoder.dim,
+        pca_dim=64, bases=20,
+    )  # fmt: skip
+    made = Student(config, encoder.image)
+    torch.nn.init.normal_(made.components, std=0.05)
+    torch.nn.init.normal_(made.basis_vectors)
+    torch.nn.init.uniform_(made.basis_scores, 1, 5)
+    return made
+
+
+@pytest.mark.parametrize("cast", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_cast_of_what_holds_it_changes_no_score(reward, cast):
+    pictures = tensor(photograph(200, 260))
+    holder = torch.nn.ModuleList([RaliReward()]).to("cpu", cast)
+    assert torch.equal(holder[0](pictures), reward(pictures))
+
+
+def test_in_bfloat16_a_clip_takes_half_the_memory(clip_reward_student):
+    """What autocast would cast in each pass is cast once."""
+    pictures = tensor(photograph(200, 260), photograph(260, 200).transpose(1, 0, 2))
+    half = RaliReward(clip_reward_student, dtype=torch.bfloat16)
+    whole = RaliReward(clip_reward_student)
+    held, before = (
+        sum(p.numel() * p.element_size() for p in each.student.encoder.parameters())
+        for each in (half, whole)
+    )
+    assert held < 0.51 * before
+    given = pictures.clone().requires_grad_()
+    scores = half(given)
+    scores.sum().backward()
+    assert given.grad is not None and given.grad.abs().sum() > 0
+    with torch.no_grad():
+        assert torch.allclose(scores, whole(pictures), atol=0.05)
 
 
 def test_a_given_student_stays_as_it_was():
@@ -293,6 +337,11 @@ def test_every_form_of_picture_is_judged_alike(reward, pictures, expected, tmp_p
     for form in forms:
         assert judge(reward, form).numpy() == pytest.approx(expected, abs=0.01)
     assert judge(reward, []).shape == (0,)
+    centred = RaliReward(input_range=(-1, 1))
+    for form in (floats * 2 - 1, pictures):
+        assert judge(centred, form).numpy() == pytest.approx(expected, abs=0.01)
+    asked = shared_reward(input_range=[-1, 1])  # as YAML has it
+    assert judge(asked, floats * 2 - 1).numpy() == pytest.approx(expected, abs=0.01)
     mixed = [pictures[0], photograph(90, 70), pictures[1]]
     assert judge(reward, mixed).numpy() == pytest.approx(Scorer()(mixed), abs=0.005)
     for wrong in (
@@ -318,6 +367,18 @@ def test_flow_grpo(pictures, expected):
     assert rali_score("cpu", scaling="affine")(pictures, prompts, metadata)[0] == pytest.approx(
         (expected - 1) / 4, abs=0.002
     )
+
+
+def test_dance_grpo(pictures, expected):
+    """As its scripts hold pictures: a list of PIL pictures, or one of them in a loop."""
+    from rali.rewards.flow_grpo import rali_score
+
+    score = rali_score("cpu")
+    decoded_image = [Image.fromarray(pictures[0])]  # train_grpo_flux.py: the processor's list
+    made = torch.tensor(score(decoded_image, None)[0], device="cpu")
+    assert made.numpy() == pytest.approx(expected[:1], abs=0.005)
+    made = torch.tensor(score(Image.fromarray(pictures[1]), None)[0], device="cpu")
+    assert made.numpy() == pytest.approx(expected[1:2], abs=0.005)
 
 
 def test_ddpo(pictures, expected):
@@ -373,6 +434,8 @@ def test_verl(pictures, expected):
     assert compute_score(**told, solution_image=frames) == pytest.approx(expected.mean(), abs=0.005)
     with pytest.raises(InputError, match="solution_image"):
         compute_score(**told, extra_info={})
+    with pytest.raises(TypeError, match="cuttoff"):  # a guard that is misspelt is not left out
+        compute_score(**told, solution_image=planar, cuttoff="familiar")
 
 
 def test_verl_calls_it_from_its_config(pictures, expected):
@@ -445,7 +508,7 @@ def test_flow_factory(pictures, expected, monkeypatch):
 
 @pytest.mark.slow
 def test_trl(pictures, expected, tmp_path: Path):
-    """In TRL's own trainer: its call of the function, with the data set's column."""
+    """In TRL's own trainer: its call of the function, with the pictures that a rollout made."""
     from datasets import Dataset
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
@@ -471,18 +534,27 @@ def test_trl(pictures, expected, tmp_path: Path):
     for n, picture in enumerate(pictures):
         paths.append(str(tmp_path / f"{n}.png"))
         Image.fromarray(picture).save(paths[-1])
-    rows = Dataset.from_dict({"prompt": ["a picture"] * 4, "path": paths})
+    rows = Dataset.from_dict({"prompt": ["a picture"] * 4})
     seen: list[tuple[list[str], list[float]]] = []
-    function = rali_reward(column="path")
+    function = rali_reward("made")
+
+    def rollout(prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
+        """A policy that chooses among the pictures; each of a group chooses another."""
+        made = [paths[n % 4] for n in range(len(prompts))]
+        ids = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+        answers = [[3, 4, 1] for _ in prompts]
+        logprobs = [[-1.0] * 3 for _ in prompts]
+        return {"prompt_ids": ids, "completion_ids": answers, "logprobs": logprobs, "made": made}
 
     def watched(**columns: Any) -> list[float]:
         scores = function(**columns)
-        seen.append((columns["path"], scores))
+        seen.append((columns["made"], scores))
         return scores
 
     trainer = GRPOTrainer(
         model=LlamaForCausalLM(shape),
         reward_funcs=watched,
+        rollout_func=rollout,
         args=GRPOConfig(
             output_dir=str(tmp_path / "out"), per_device_train_batch_size=4, num_generations=2,
             max_completion_length=3, max_steps=1, use_cpu=True, report_to="none",
@@ -496,5 +568,6 @@ def test_trl(pictures, expected, tmp_path: Path):
     by_path = dict(zip(paths, expected, strict=True))
     for columns, scores in seen:
         assert scores == pytest.approx([by_path[path] for path in columns], abs=0.005)
+        assert scores[0] != scores[1]  # of one group
     with pytest.raises(InputError, match="column"):
-        rali_reward()(prompts=["a"], completions=["b"], path=paths)
+        rali_reward("image")(prompts=["a"], completions=["b"], path=paths)

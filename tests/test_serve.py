@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import json
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -100,6 +102,7 @@ def test_a_picture_that_cannot_be_read_does_not_spoil_the_others(client, photogr
             "multipart",
         ),
         ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, "multipart"),
+        ({"json": {"images": [{}] * 60_000}}, 413, "more than 100,000 parts"),
     ],
 )
 def test_a_request_that_cannot_be_used_says_why(client, request_, status, words):
@@ -148,6 +151,64 @@ def test_a_client_that_hangs_up_is_noticed(photographs):
         assert time.perf_counter() - begin < 0.5  # nothing is scored for who has left
     finally:
         process.kill()
+
+
+def stalled(address: str, size: int, sent: bytes = b"") -> socket.socket:
+    """A request of `size` bytes that does not go on after `sent`."""
+    url = httpx.URL(address)
+    connection = socket.create_connection((url.host, url.port))
+    connection.sendall(
+        b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (size, sent)
+    )
+    return connection
+
+
+def test_stalled_requests_and_idle_connections_hold_up_nobody(photographs):
+    process, address = start("--queue", "2", "--max-mib", "1", "--memory-mib", "1")
+    png_ = {"content": photographs[0], "headers": {"content-type": "image/png"}}
+    url = httpx.URL(address)
+    try:
+        idle = [socket.create_connection((url.host, url.port)) for _ in range(20)]
+        assert httpx.get(address[:-5] + "healthz").status_code == 200
+        assert httpx.post(address, **png_).status_code == 200
+        holder = stalled(address, 2**20 - 1000, b"x")
+        while "rali_held_bytes 1.0" not in httpx.get(address[:-5] + "metrics").text:
+            time.sleep(0.02)
+        reply = httpx.post(address, **png_)
+        assert (reply.status_code, reply.headers["retry-after"]) == (429, "1")
+        assert "held" in reply.json()["error"]
+        assert httpx.get(address[:-5] + "healthz").status_code == 200
+        holder.close()  # its room is free again
+        while "rali_held_bytes 0.0" not in httpx.get(address[:-5] + "metrics").text:
+            time.sleep(0.02)
+        assert httpx.post(address, **png_).status_code == 200
+        for connection in idle:
+            connection.close()
+    finally:
+        process.kill()
+
+
+def test_a_request_that_does_not_arrive_is_ended(scorer):
+    async def run() -> tuple[int, dict[str, str]]:
+        app = create_app(scorer, Limits(patience=0.05))
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.sleep(60)
+            raise AssertionError
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        headers = [(b"content-type", b"image/png"), (b"content-length", b"100")]
+        scope = {"type": "http", "method": "POST", "path": "/score", "headers": headers,
+                 "query_string": b"", "http_version": "1.1"}  # fmt: skip
+        await app(scope, receive, send)
+        return sent[0]["status"], json.loads(sent[1]["body"])
+
+    status, told = asyncio.run(run())
+    assert status == 408 and "within 0.05 seconds" in told["error"]
 
 
 class SlowScorer:
@@ -261,6 +322,8 @@ def test_listening_to_others_takes_a_token_and_a_port_that_is_free(tmp_path: Pat
         port = taken.getsockname()[1]
         assert f"port {port}" in refused("builtin", "--port", str(port))
     assert "There is no model" in refused(str(tmp_path / "nothing"))
+    assert "NoProvider" in refused("builtin", "--provider", "NoProvider")
+    assert "--memory-mib 1" in refused("builtin", "--memory-mib", "1")
     process, address = start("--host", "0.0.0.0", RALI_TOKEN="secret")
     try:
         reply = httpx.post(address.replace("0.0.0.0", "127.0.0.1"), json={})

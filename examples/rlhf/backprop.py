@@ -1,6 +1,7 @@
 """Direct reward backpropagation: the generator's last steps are trained through the reward.
 
-    python examples/rlhf/backprop.py runs/rlhf/generator --real PHOTOGRAPHS -o runs/rlhf/backprop
+    python examples/rlhf/backprop.py runs/rlhf/generator --real PHOTOGRAPHS \\
+        -o runs/rlhf/backprop --updates 150
 
 DRaFT-K (Clark et al., 2024; AlignProp is its kin): pictures are sampled from noise, all steps but
 the last K without gradients, and θ climbs E[reward]. `--no-guards` leaves out caution, cut-off and
@@ -48,8 +49,12 @@ def train(arguments: argparse.Namespace, generator: Generator, judges: Judges) -
 
 def main() -> None:
     parser = arguments_of(__doc__)
+    parser.add_argument("--batch", type=int, default=8, help="pictures per update")
     parser.add_argument("--last", type=int, default=2, help="K, steps that gradients go through")
-    parser.add_argument("--pull", type=float, default=1.0, help="towards the generator as it was")
+    parser.add_argument(
+        "--pull", type=float, default=1500.0, help="towards the generator as it was: per squared "
+        "difference of a latent",
+    )  # fmt: skip
     run(parser, train)
 
 

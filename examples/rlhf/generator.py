@@ -65,6 +65,14 @@ class Generator(nn.Module):
     def trained(self) -> list[nn.Parameter]:
         return [parameter for parameter in self.unet.parameters() if parameter.requires_grad]
 
+    def save(self, folder: Path) -> None:
+        """What is trained: the small one whole, as `pretrain.py` does, else its LoRA weights."""
+        if self.condition is not None:
+            self.unet.save_lora_adapter(folder)
+            return
+        self.unet.save_pretrained(folder)
+        self.schedule.save_pretrained(folder)
+
     def noise(self, seeds: Sequence[int]) -> Tensor:
         """Where sampling starts: [n, C, H, W], each picture's from its own seed."""
         made = [torch.randn(self.shape, generator=torch.Generator().manual_seed(s)) for s in seeds]

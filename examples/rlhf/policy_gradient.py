@@ -30,7 +30,7 @@ def log_normal(then: Tensor, mean: Tensor, deviation: float) -> Tensor:
 
 def train(arguments: argparse.Namespace, generator: Generator, judges: Judges) -> None:
     optimizer = torch.optim.AdamW(generator.trained(), lr=arguments.rate, weight_decay=0.0)
-    times = generator.times(arguments.steps)
+    times, batch = generator.times(arguments.steps), arguments.batch
     for step in rounds(arguments):
         start = arguments.seed * 10_000_000 + step * arguments.groups
         noise = generator.noise(range(start, start + arguments.groups))
@@ -44,16 +44,21 @@ def train(arguments: argparse.Namespace, generator: Generator, judges: Judges) -
                     kept = log_normal(then, mean, deviation)
                     path.append((t, after, latents, then, kept))
                 latents = then
-            rewards = judges.reward(generator.decode(latents) / 2 + 0.5)
+            rewards = torch.cat(
+                [judges.reward(generator.decode(part) / 2 + 0.5) for part in latents.split(batch)]
+            )
         grouped = rewards.view(-1, GROUP)
         advantages = ((grouped - grouped.mean(1, keepdim=True)) / (grouped.std() + 1e-6)).flatten()
         for place in torch.randperm(len(path)).tolist()[: len(path) // 2]:
             t, after, now, then, kept = path[place]
-            ratio = (log_normal(then, *generator.step(now, t, after, ETA)) - kept).exp()
-            clipped = ratio.clamp(1 - CLIP, 1 + CLIP)
-            loss = -torch.min(ratio * advantages, clipped * advantages).mean()
             optimizer.zero_grad()
-            loss.backward()
+            for part in torch.arange(len(now), device=now.device).split(batch):
+                likelihood = log_normal(then[part], *generator.step(now[part], t, after, ETA))
+                ratio = (likelihood - kept[part]).exp()
+                clipped = ratio.clamp(1 - CLIP, 1 + CLIP)
+                better = advantages[part]
+                gain = torch.min(ratio * better, clipped * better).sum() / len(now)
+                (-gain).backward()
             torch.nn.utils.clip_grad_norm_(generator.trained(), 1.0)
             optimizer.step()
         print(f"round {step + 1}, reward {rewards.mean():.3f}", flush=True)
@@ -61,6 +66,7 @@ def train(arguments: argparse.Namespace, generator: Generator, judges: Judges) -
 
 def main() -> None:
     parser = arguments_of(__doc__)
+    parser.add_argument("--batch", type=int, default=32, help="pictures that are learned at once")
     parser.add_argument("--groups", type=int, default=4, help="of 8 pictures per round")
     run(parser, train)
 

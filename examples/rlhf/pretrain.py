@@ -118,7 +118,8 @@ def main() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             predicted = model(schedule.add_noise(clean, noise, times), times).sample
         loss = functional.mse_loss(predicted.float(), schedule.get_velocity(clean, noise, times))
-        optimizer.param_groups[0]["lr"] = RATE * min(1.0, (step + 1) / 100)
+        left = 1 - spent / (60 * arguments.minutes)
+        optimizer.param_groups[0]["lr"] = RATE * min(left, (step + 1) / 100)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,13 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--runs", type=int, default=3)
     arguments, others = parser.parse_known_args()
+    if arguments.runs < 2:
+        parser.error(f"--runs {arguments.runs}: an interval takes two runs or more.")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    asked, record = shlex.join([arguments.program, *others]), arguments.output / "asked.txt"
+    if record.is_file() and (was := record.read_text("utf-8")) != asked:
+        parser.error(f"{arguments.output} holds runs of {was}; take another --output for {asked}.")
+    record.write_text(asked, "utf-8")
     found = []
     for seed in range(arguments.runs):
         output = arguments.output / f"seed-{seed}"

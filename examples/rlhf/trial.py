@@ -25,7 +25,8 @@ Train = Callable[[argparse.Namespace, Generator, Judges], None]
 def run(parser: argparse.ArgumentParser, train: Train) -> None:
     """Judge the pictures of fixed seeds, train, and judge those of the same seeds.
 
-    Writes result.json and samples.png to the output.
+    Writes result.json, samples.png and the trained generator to the output; a training that is
+    stopped leaves the last of them.
     """
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -37,7 +38,10 @@ def run(parser: argparse.ArgumentParser, train: Train) -> None:
     first = generator.sample(seeds, arguments.steps)
     before = judges(first)
     print(before, flush=True)
-    train(arguments, generator, judges)
+    try:
+        train(arguments, generator, judges)
+    finally:
+        generator.save(arguments.output / "generator")
     last = generator.sample(seeds, arguments.steps)
     after = judges(last)
     sheet(first, last, arguments.output / "samples.png")
@@ -69,7 +73,6 @@ def arguments_of(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--updates", type=int, default=10_000)
     parser.add_argument("--minutes", type=float, default=12, help="at most")
-    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20, help="of sampling")
     parser.add_argument("--rate", type=float, default=1e-4)
     parser.add_argument("--no-guards", action="store_true")

@@ -29,6 +29,10 @@ def serve(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Cores to use.", show_default="all")
     ] = None,
+    provider: Annotated[
+        str,
+        typer.Option(help="onnxruntime's, such as CUDAExecutionProvider (of onnxruntime-gpu)."),
+    ] = "CPUExecutionProvider",
     batch: Annotated[int, typer.Option(min=1, help="Pictures per batch, at most.")] = 16,
     wait: Annotated[
         float, typer.Option(min=0, help="Milliseconds to wait for a batch to fill.")
@@ -37,6 +41,9 @@ def serve(
         int, typer.Option(min=1, help="Pictures waiting, at most; beyond, clients get 429.")
     ] = 512,
     max_mib: Annotated[int, typer.Option(min=1, help="MiB of a request, at most.")] = 64,
+    memory_mib: Annotated[
+        int, typer.Option(min=1, help="MiB of all requests at once; beyond, clients get 429.")
+    ] = 512,
     max_megapixels: Annotated[
         float, typer.Option(min=0.001, help="Of a picture; larger ones are an error.")
     ] = 64.0,
@@ -56,10 +63,24 @@ def serve(
             f"Anyone who reaches {host} could use this server. Give --token TOKEN (or RALI_TOKEN), "
             "or listen at 127.0.0.1."
         )
+    if memory_mib < max_mib:
+        raise InputError(f"--memory-mib {memory_mib} holds no request of --max-mib {max_mib}.")
     scorer = Scorer(
-        model, precision=precision, threads=threads, max_pixels=round(max_megapixels * 1e6)
+        model,
+        precision=precision,
+        threads=threads,
+        # The processor scores a batch's pictures side by side, each core one: a run of one is best.
+        batch_size=1 if provider == "CPUExecutionProvider" else batch,
+        providers=[provider],
+        max_pixels=round(max_megapixels * 1e6),
     )
-    limits = Limits(batch=batch, wait=wait / 1000, queue=queue, body=max_mib * 2**20)
+    limits = Limits(
+        batch=batch,
+        wait=wait / 1000,
+        queue=queue,
+        body=max_mib * 2**20,
+        memory=memory_mib * 2**20,
+    )
     app = create_app(scorer, limits, name=model, token=token)
 
     import uvicorn
@@ -74,13 +95,7 @@ def serve(
         ) from error
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"{model} is served at http://{shown}:{listening.getsockname()[1]}/score", err=True)
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=60,
-        limit_concurrency=2 * queue,  # requests; beyond them 503, before a body is read
-    )
+    config = uvicorn.Config(app, log_level="warning", access_log=False)
     try:
         uvicorn.Server(config).run(sockets=[listening])
     except KeyboardInterrupt:

@@ -5,6 +5,7 @@ For rewards that need no gradient; `RaliReward` itself is the one that has them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
@@ -20,44 +21,51 @@ from .reward import RaliReward
 BATCH = 32  # pictures per forward pass
 
 
-@lru_cache(maxsize=8)
 def shared_reward(model: str = "builtin", device: Any = None, **options: Any) -> RaliReward:
     """One `RaliReward` for all who ask for the same: trainers call plain functions, over and over.
 
     Args:
-        device: by default the process's GPU, where there is one.
-        options: of `RaliReward`.
+        device: by default the process's GPU, where there is one: the one of LOCAL_RANK, for CUDA's
+            current device is another in each thread.
+        options: of `RaliReward`, also as a configuration file has them.
     """
     if device is None and torch.cuda.is_available():
-        device = torch.device("cuda", torch.cuda.current_device())
+        rank = int(os.environ.get("LOCAL_RANK", torch.cuda.device_count()))
+        current = rank if rank < torch.cuda.device_count() else torch.cuda.current_device()
+        device = torch.device("cuda", current)
+    if "input_range" in options:  # a list, of YAML
+        options["input_range"] = tuple(options["input_range"])
+    return _reward(model, device, **options)
+
+
+@lru_cache(maxsize=8)
+def _reward(model: str, device: Any, **options: Any) -> RaliReward:
     return RaliReward(model, device=device, **options)
 
 
 @torch.no_grad()
 def judge(reward: RaliReward, images: Any) -> Tensor:
     """Rewards [n], float32 on the processor, of what `pictures_of` takes; sizes may differ."""
-    pictures = pictures_of(images)
+    pictures = pictures_of(images, reward.input_range)
     if not pictures:
         return torch.zeros(0)
     scores = torch.zeros(len(pictures))
-    low, high = reward.input_range
     by_size: dict[torch.Size, list[int]] = {}
     for place, picture in enumerate(pictures):
         by_size.setdefault(picture.shape, []).append(place)
     for places in by_size.values():
         for chunk in (places[start : start + BATCH] for start in range(0, len(places), BATCH)):
             batch = torch.stack([pictures[place] for place in chunk])
-            given = low + (high - low) * batch.to(reward.mean.device)
-            scores[chunk] = reward(given).float().cpu()
+            scores[chunk] = reward(batch.to(reward.mean.device)).float().cpu()
     return scores
 
 
-def pictures_of(images: Any) -> list[Tensor]:
-    """Float [3, H, W], 0–1, of each picture.
+def pictures_of(images: Any, input_range: tuple[float, float] = (0.0, 1.0)) -> list[Tensor]:
+    """Float [3, H, W] in `input_range` of each picture.
 
     Args:
-        images: uint8 or float (0–1), [n, H, W, 3] or [n, 3, H, W], a tensor or an array; or several
-            of PIL pictures, files, and such arrays without n.
+        images: uint8, or float in `input_range`, [n, H, W, 3] or [n, 3, H, W], a tensor or an
+            array; or several of PIL pictures, files, and such arrays without n.
 
     Raises:
         InputError: none of these. PictureError: a file that cannot be read.
@@ -71,10 +79,10 @@ def pictures_of(images: Any) -> list[Tensor]:
             )
     elif isinstance(images, str) or not isinstance(images, Iterable):
         images = [images]
-    return [_picture(image) for image in images]
+    return [_picture(image, *input_range) for image in images]
 
 
-def _picture(image: Any) -> Tensor:
+def _picture(image: Any, low: float, high: float) -> Tensor:
     if not isinstance(image, Tensor | np.ndarray):
         image = open_picture(image)
     picture = (
@@ -85,7 +93,9 @@ def _picture(image: Any) -> Tensor:
     if picture.ndim != 3 or picture.shape[0] != 3:
         raise InputError(f"A picture is [H, W, 3] or [3, H, W]; got {list(picture.shape)}.")
     if picture.dtype == torch.uint8:
-        return picture.float() / 255
+        return low + (high - low) * (picture.float() / 255)
     if not picture.is_floating_point():
-        raise InputError(f"A picture is uint8, or float from 0 to 1; got {picture.dtype}.")
+        raise InputError(
+            f"A picture is uint8, or float from {low:g} to {high:g}; got {picture.dtype}."
+        )
     return picture.float()

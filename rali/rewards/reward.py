@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,6 +17,7 @@ from ..student import Student
 from .resize import resize, to_levels
 
 Scaling = Literal["none", "affine", "sigmoid"]
+LOWER = (torch.bfloat16, torch.float16)
 # Of the crops that caution looks at, in 64ths of an edge. They break the alignment with the
 # encoder's patches and blocks, on which a pattern that pleases it depends.
 SHIFTS = ((1, 0.6), (-0.6, 1), (-1, -0.6), (0.6, -1))
@@ -41,7 +43,8 @@ class RaliReward(nn.Module):
             else the processor.
         dtype: of the encoder's arithmetic: torch.float32, bfloat16 or float16 (by autocast; what
             needs float32 keeps it), or float64, to check gradients; or such a name. Resize and
-            bases are float32.
+            bases are float32. Gradients that are small are lost in float16. A cast of the module,
+            or of one that holds it, moves it and leaves its types.
         scaling: "none" leaves 1–5; "affine" maps the score range to 0–1; "sigmoid" too, with
             σ(4 (score − middle) / (high − low)), whose ends are 0.12 and 0.88: it flattens where
             scores are extreme.
@@ -83,7 +86,7 @@ class RaliReward(nn.Module):
         if scaling not in get_args(Scaling):
             raise InputError(f"scaling is {scaling!r}; expected {', '.join(get_args(Scaling))}.")
         dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
-        if dtype not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
+        if dtype not in (*LOWER, torch.float32, torch.float64):
             raise InputError(f"dtype is {dtype}; expected a floating-point type, as torch.float32.")
         if caution < 0:
             raise InputError(f"caution is {caution}; expected 0 or more.")
@@ -104,7 +107,12 @@ class RaliReward(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
         if device is None:
             device = self.student.mean.device
-        self.to(device, torch.float64 if dtype == torch.float64 else torch.float32).train(False)
+        super()._apply(lambda tensor: _as_float(tensor, device, dtype)).train(False)
+        if dtype in LOWER and self.student.config.encoder["name"] != "nano":  # it is float32 inside
+            # Else autocast would cast the weights in every pass, and keep that for the gradient.
+            for part in self.student.encoder.modules():
+                if isinstance(part, nn.Linear | nn.Conv2d | nn.MultiheadAttention):
+                    part.to(dtype)
 
     mean: Tensor
     std: Tensor
@@ -112,6 +120,10 @@ class RaliReward(nn.Module):
     def train(self, mode: bool = True) -> RaliReward:
         """Nothing: it judges, also inside a module that is trained."""
         return super().train(False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RaliReward:
+        """Moves, and does not cast: the score would be another, with ties."""
+        return super()._apply(lambda held: held.to(fn(held.new_empty(0)).device), recurse)
 
     @property
     def score_range(self) -> tuple[float, float]:
@@ -177,12 +189,17 @@ class RaliReward(nn.Module):
     def _score(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Scores and distances from the bases, [batch] each."""
         kind = pixels.device.type
-        lower = self.dtype in (torch.bfloat16, torch.float16)
+        lower = self.dtype in LOWER
         with torch.autocast(kind, self.dtype if lower else None, enabled=lower):
             embedding = self.student.encoder((pixels - self.mean) / self.std)
         with torch.autocast(kind, enabled=False):
             embedding = embedding.to(self.mean.dtype)
             return self.student.score_embeddings(embedding), self.student.distance(embedding)
+
+
+def _as_float(tensor: Tensor, device: Any, dtype: torch.dtype) -> Tensor:
+    wider = torch.float64 if dtype == torch.float64 else torch.float32
+    return tensor.to(device, wider if tensor.is_floating_point() else tensor.dtype)
 
 
 def _mirrored(pixels: Tensor, room: int, dim: int) -> Tensor:

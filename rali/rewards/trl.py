@@ -1,6 +1,9 @@
-"""A reward function for TRL's GRPOTrainer, of policies that make or choose pictures:
+"""A reward function for TRL's GRPOTrainer, of policies that make or choose pictures.
 
-GRPOTrainer(model, reward_funcs=rali_reward(column="image"), …)
+GRPOTrainer(model, reward_funcs=rali_reward("made"), rollout_func=rollout, …)
+
+where `rollout(prompts, trainer)` returns, beside its prompt_ids, completion_ids and logprobs,
+"made": the picture of each completion.
 """
 
 from __future__ import annotations
@@ -13,13 +16,14 @@ from .judge import judge, shared_reward
 
 
 def rali_reward(
-    column: str = "image", model: str = "builtin", device: Any = None, **options: Any
+    column: str, model: str = "builtin", device: Any = None, **options: Any
 ) -> Callable[..., list[float]]:
     """A function of (prompts, completions, **columns) to one reward per completion.
 
     Args:
-        column: where a completion's picture is: a column of the data set, or what the trainer's
-            rollout function adds; a PIL picture, array, tensor or path each.
+        column: where a completion's picture is, among what the rollout function returns; a PIL
+            picture, array, tensor or path each. A column of the data set is of the prompt: its
+            pictures are the same for all completions, which are then neither better nor worse.
         model, device, options: as `RaliReward` takes them.
     """
     reward = shared_reward(model, device, **options)
@@ -28,7 +32,7 @@ def rali_reward(
         if columns.get(column) is None:
             raise InputError(
                 f"There is no column {column!r} with pictures; the trainer gives "
-                f"{', '.join(sorted(columns)) or 'none'}. Give rali_reward(column=NAME)."
+                f"{', '.join(sorted(columns)) or 'none'}. Give rali_reward(NAME)."
             )
         return judge(reward, columns[column]).tolist()
 

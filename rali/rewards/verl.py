@@ -12,6 +12,9 @@ from typing import Any
 from ..errors import InputError
 from .judge import judge, shared_reward
 
+# What verl and verl-omni themselves hand over, for rewards that ask a language model.
+OF_TRAINERS = ("reward_router_address", "reward_model_tokenizer", "model_name", "sampling_params")
+
 
 def compute_score(
     data_source: Any = None,
@@ -29,19 +32,15 @@ def compute_score(
     Args:
         solution_image: as verl-omni gives it, uint8 or float (0–1), [3, H, W] or [n, 3, H, W]; if
             not given, `extra_info["image"]`: that, a PIL picture or a path.
-        model, device, options: as `RaliReward` takes them, from `reward_kwargs`; what else a
-            trainer gives, such as `reward_router_address`, is not theirs.
+        model, device, options: as `RaliReward` takes them, from `reward_kwargs`.
 
     Raises:
-        InputError: no picture.
+        InputError: no picture. TypeError: an option that there is not.
     """
     image = solution_image if solution_image is not None else (extra_info or {}).get("image")
     if image is None:
         raise InputError(
             'There is no picture to judge: expected solution_image, or extra_info["image"].'
         )
-    known = {name: options[name] for name in OPTIONS if name in options}
-    return judge(shared_reward(model, device, **known), image).mean().item()
-
-
-OPTIONS = ("dtype", "scaling", "caution", "cutoff", "rounded")
+    asked = {name: value for name, value in options.items() if name not in OF_TRAINERS}
+    return judge(shared_reward(model, device, **asked), image).mean().item()

@@ -6,8 +6,8 @@
     GET  /metrics  Prometheus' text format
 
 A picture that cannot be read is a result with its reason; the others are scored. A request that
-cannot be answered is one {"error": "…"} with a status: 400 malformed, 401 wrong token, 413 too
-large, 415 another kind of body, 429 no room now.
+cannot be answered is one {"error": "…"} with a status: 400 malformed, 401 wrong token, 408 not
+sent in time, 413 too large, 415 another kind of body, 429 no room now.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import binascii
 import hmac
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -38,6 +38,7 @@ from rali.scorer import Scorer
 from .batcher import Batcher, FullError
 
 PER_REQUEST = 512  # pictures
+JSON_PARTS = 100_000  # values of a JSON body: small ones take far more memory than they are long
 T = TypeVar("T")
 
 
@@ -48,13 +49,17 @@ class Limits:
     Attributes:
         batch: pictures per batch, at most. wait: seconds to wait for them.
         queue: pictures accepted and not answered; beyond, a request is refused with 429.
-        body: bytes of a request.
+        body: bytes of a request. memory: bytes of all requests that are being read or answered;
+            beyond, 429.
+        patience: seconds that a client has to send its request.
     """
 
     batch: int = 16
     wait: float = 0.003
     queue: int = 512
     body: int = 64 * 2**20
+    memory: int = 512 * 2**20
+    patience: float = 60.0
 
 
 def create_app(
@@ -80,6 +85,9 @@ def create_app(
     )
     pending = Gauge("rali_pending_pictures", "Accepted and not answered.", registry=registry)
     pending.set_function(lambda: batcher.pending)
+    held = Gauge("rali_held_bytes", "Of requests being read or answered.", registry=registry)
+    room = _Room(limits.memory)
+    held.set_function(lambda: room.held)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -94,12 +102,18 @@ def create_app(
 
     async def score(request: Request) -> Response:
         begin = time.perf_counter()
-        status = 500
+        status, taken = 500, 0
+
+        def take(size: int) -> None:
+            nonlocal taken
+            room.take(size)
+            taken += size
+
         try:
             check_token(request)
             if batcher.pending >= limits.queue:
-                raise FullError
-            given = await read_pictures(request, limits)
+                raise FullError(f"{limits.queue} pictures are waiting, and that is the limit")
+            given = await read_pictures(request, limits, take)
             readable = [each for each in given if isinstance(each, bytes)]
             results = await _unless_left(request, batcher.score(readable))
             answers = iter(results)
@@ -119,15 +133,12 @@ def create_app(
         except ClientDisconnect:
             status = 499  # as other servers note it; there is nobody to answer
             return Response(status_code=status)
-        except FullError:
+        except FullError as error:
             status = 429
-            raise HTTPException(
-                429,
-                f"{batcher.pending} pictures are waiting and {limits.queue} is the limit: send it "
-                "again in a second.",
-                {"Retry-After": "1"},
-            ) from None
+            reason = f"{error}: send it again in a second."
+            raise HTTPException(429, reason, {"Retry-After": "1"}) from None
         finally:
+            room.held -= taken
             requests.labels(str(status)).inc()
             seconds.observe(time.perf_counter() - begin)
 
@@ -175,16 +186,44 @@ async def _unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T:
         working.cancel()
 
 
-async def read_pictures(request: Request, limits: Limits) -> list[bytes | str]:
+class _Room:
+    """Bytes that requests may hold together."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.held = most, 0
+
+    def take(self, size: int) -> None:
+        """Room for so many more.
+
+        Raises:
+            FullError: there is none.
+        """
+        if self.held + size > self.most:
+            raise FullError(f"Requests of {self.held:,} bytes are held, of {self.most:,} at most")
+        self.held += size
+
+
+async def read_pictures(
+    request: Request, limits: Limits, take: Callable[[int], None]
+) -> list[bytes | str]:
     """The pictures' bytes, or the reason why one has none.
 
+    Args:
+        take: called with bytes before they are held.
+
     Raises:
-        HTTPException: the request as a whole cannot be used.
+        HTTPException: the request as a whole cannot be used. FullError: `take` has no room.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    body = await _body(request, limits.body)
+    most = min(PER_REQUEST, limits.queue)
+    try:
+        async with asyncio.timeout(limits.patience):
+            body = await _body(request, limits.body, take)
+    except TimeoutError:
+        reason = f"The request did not arrive within {limits.patience:g} seconds."
+        raise HTTPException(408, reason, {"Connection": "close"}) from None
     if kind == "application/json":
-        given: list[bytes | str] = await asyncio.to_thread(_from_json, body)
+        given: list[bytes | str] = await asyncio.to_thread(_from_json, body, most)
     elif kind == "multipart/form-data":
         given = await _files(request, body)
     elif kind.startswith("image/") or kind == "application/octet-stream":
@@ -195,25 +234,37 @@ async def read_pictures(request: Request, limits: Limits) -> list[bytes | str]:
             f"Content-Type is {kind or 'missing'}; expected application/json, multipart/form-data "
             "or image/….",
         )
-    most = min(PER_REQUEST, limits.queue)
-    if not 1 <= len(given) <= most:
-        status = 413 if given else 400
-        raise HTTPException(status, f"A request holds 1 to {most} pictures; got {len(given)}.")
+    _check_count(len(given), most)
     return given
 
 
-async def _body(request: Request, most: int) -> bytes:
-    announced = request.headers.get("content-length", "0")
-    parts, size = [], int(announced) if announced.isdecimal() and int(announced) > most else 0
+def _check_count(count: int, most: int) -> None:
+    if not 1 <= count <= most:
+        status = 413 if count else 400
+        raise HTTPException(status, f"A request holds 1 to {most} pictures; got {count}.")
+
+
+async def _body(request: Request, most: int, take: Callable[[int], None]) -> bytes:
+    """Whole; what is announced is taken room for before it is read."""
+    too_large = HTTPException(413, f"The request is larger than {most:,} bytes: send fewer.")
+    length = request.headers.get("content-length", "0")
+    announced = int(length) if length.isdecimal() else 0
+    if announced > most:
+        raise too_large
+    take(announced)
+    body = bytearray()
     async for part in request.stream():
-        size += len(part)
-        if size > most:
-            raise HTTPException(413, f"The request is larger than {most:,} bytes: send fewer.")
-        parts.append(part)
-    return b"".join(parts)
+        if not announced:
+            take(len(part))
+        body += part
+        if len(body) > most:
+            raise too_large
+    return bytes(body)
 
 
 def _images(body: bytes) -> list[Any]:
+    if sum(map(body.count, (b",", b"{", b"["))) > JSON_PARTS:
+        raise HTTPException(413, f"The body is JSON of more than {JSON_PARTS:,} parts.")
     try:
         images = json.loads(body)["images"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -223,8 +274,10 @@ def _images(body: bytes) -> list[Any]:
     return images
 
 
-def _from_json(body: bytes) -> list[bytes | str]:
-    return [_decoded(image) for image in _images(body)]
+def _from_json(body: bytes, most: int) -> list[bytes | str]:
+    images = _images(body)
+    _check_count(len(images), most)
+    return [_decoded(image) for image in images]
 
 
 def _decoded(image: Any) -> bytes | str:

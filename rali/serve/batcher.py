@@ -62,7 +62,7 @@ class Batcher:
             FullError: there is no room for all of them; none was accepted.
         """
         if self.pending + len(pictures) > self.capacity:
-            raise FullError
+            raise FullError(f"{self.pending} pictures are waiting, of {self.capacity} at most")
         loop = asyncio.get_running_loop()
         futures = []
         for picture in pictures:
