@@ -75,8 +75,7 @@ class Generator(nn.Module):
 
     def noise(self, seeds: Sequence[int]) -> Tensor:
         """Where sampling starts: [n, C, H, W], each picture's from its own seed."""
-        made = [torch.randn(self.shape, generator=torch.Generator().manual_seed(s)) for s in seeds]
-        return torch.stack(made).to(self.device)
+        return self._draw([torch.Generator().manual_seed(seed) for seed in seeds])
 
     def times(self, steps: int) -> list[tuple[int, int]]:
         """(t, the t after it) of each step; −1 is the picture."""
@@ -110,15 +109,24 @@ class Generator(nn.Module):
         return self.vae.decode(latents / self.vae.config.scaling_factor).sample
 
     @torch.no_grad()
-    def sample(self, seeds: Sequence[int], steps: int = 20, batch: int = 16) -> Tensor:
+    def sample(
+        self, seeds: Sequence[int], steps: int = 20, eta: float = 0.0, batch: int = 16
+    ) -> Tensor:
         """The pictures of `seeds`, 0–1, on the processor: [n, 3, H, W]."""
         made = []
         for start in range(0, len(seeds), batch):
-            latents = self.noise(seeds[start : start + batch])
+            own = [torch.Generator().manual_seed(s) for s in seeds[start : start + batch]]
+            latents = self._draw(own)
             for t, after in self.times(steps):
-                latents, _ = self.step(latents, t, after)
+                latents, deviation = self.step(latents, t, after, eta)
+                if deviation > 0:
+                    latents = latents + deviation * self._draw(own)
             made.append((self.decode(latents) / 2 + 0.5).clamp(0, 1).cpu())
         return torch.cat(made)
+
+    def _draw(self, generators: Sequence[torch.Generator]) -> Tensor:
+        made = [torch.randn(self.shape, generator=each) for each in generators]
+        return torch.stack(made).to(self.device)
 
     def _predict(self, latents: Tensor, times: Tensor) -> Tensor:
         """U-Net's; with a prompt ε₀ + w (ε − ε₀), of what it finds without and with it."""

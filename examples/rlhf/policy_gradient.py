@@ -1,6 +1,7 @@
 """Policy gradient: the reward is only a number, of pictures that are sampled with noise.
 
-    python examples/rlhf/policy_gradient.py runs/rlhf/generator --real PHOTOGRAPHS -o RUN
+    python examples/rlhf/policy_gradient.py runs/rlhf/generator --real PHOTOGRAPHS -o RUN \\
+        --updates 40
 
 DDPO's importance-sampled gradient (Black et al., 2024) with Flow-GRPO's advantages: G pictures from
 one starting noise differ by the noise of DDIM's steps (η = 1); each is better or worse than its
@@ -66,9 +67,10 @@ def train(arguments: argparse.Namespace, generator: Generator, judges: Judges) -
 
 def main() -> None:
     parser = arguments_of(__doc__)
+    parser.set_defaults(rate=1e-5)  # at 1e-4 the pictures are lost in the first round
     parser.add_argument("--batch", type=int, default=32, help="pictures that are learned at once")
     parser.add_argument("--groups", type=int, default=4, help="of 8 pictures per round")
-    run(parser, train)
+    run(parser, train, ETA)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A training several times, each from its own seed: does the reward rise beyond chance?
 
     python examples/rlhf/repeat.py policy_gradient.py runs/rlhf/generator --real PHOTOGRAPHS \\
-        -o runs/rlhf/policy --runs 3 --updates 60
+        -o runs/rlhf/policy --runs 3 --updates 40
 
 What it does not know it hands on. A run that is done is not done again. For each measure it prints
 the mean change and its 95 % interval (Student's t, over runs), and writes them to OUTPUT/repeat.md.

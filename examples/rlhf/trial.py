@@ -22,8 +22,10 @@ from rali.rewards import RaliReward
 Train = Callable[[argparse.Namespace, Generator, Judges], None]
 
 
-def run(parser: argparse.ArgumentParser, train: Train) -> None:
+def run(parser: argparse.ArgumentParser, train: Train, eta: float = 0.0) -> None:
     """Judge the pictures of fixed seeds, train, and judge those of the same seeds.
+
+    `eta` is that of the sampling which is trained, and so of what is judged.
 
     Writes result.json, samples.png and the trained generator to the output; a training that is
     stopped leaves the last of them.
@@ -35,14 +37,14 @@ def run(parser: argparse.ArgumentParser, train: Train) -> None:
     generator = Generator(arguments.generator, arguments.prompt, arguments.device)
     judges = judges_of(arguments, generator.edge)
     seeds = SEEDS[: arguments.seeds]
-    first = generator.sample(seeds, arguments.steps)
+    first = generator.sample(seeds, arguments.steps, eta)
     before = judges(first)
     print(before, flush=True)
     try:
         train(arguments, generator, judges)
     finally:
         generator.save(arguments.output / "generator")
-    last = generator.sample(seeds, arguments.steps)
+    last = generator.sample(seeds, arguments.steps, eta)
     after = judges(last)
     sheet(first, last, arguments.output / "samples.png")
     told = {"before": before, "after": after, "seconds": time.perf_counter() - begin}
