@@ -155,7 +155,7 @@ def main() -> None:
             pictures.append(buffer.getvalue())
     scores = [result.score or 0.0 for result in Scorer().score_many(pictures)]
     lines: list[str] = []
-    rates: list[float] = []
+    rate = 0.0
     plans: list[tuple[str, tuple[str, ...], bool, float]] = [
         ("one at a time, one core", ("--batch", "1", "--threads", "1"), False, 1 / 5),
         ("one at a time, all cores", ("--batch", "1"), False, 1 / 5),
@@ -165,13 +165,13 @@ def main() -> None:
     for name, options, flooded, share in plans:
         server, address = start(*options)
         try:
-            rate = 4 * statistics.mean(rates[-1:]) if flooded else None
             seconds = 60 * arguments.minutes * share
-            load = asyncio.run(drive(server, address, pictures, scores, seconds, rate))
+            wanted = 4 * rate if flooded else None
+            load = asyncio.run(drive(server, address, pictures, scores, seconds, wanted))
         finally:
             server.terminate()
             server.wait()
-        rates.append(len(load.seconds) / load.span)
+        rate = len(load.seconds) / load.span
         lines.append(load.line(name))
         print(lines[-1], flush=True)
     size = statistics.mean(map(len, pictures)) / 1024

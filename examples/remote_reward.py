@@ -42,9 +42,10 @@ def remote_reward(device: object = None, address: str = "http://127.0.0.1:8000/s
         return [each["score"] for each in results]
 
     def score(images, prompts, metadata=None):
-        """Of uint8 [n, H, W, 3], or a tensor [n, 3, H, W] from 0 to 1."""
+        """Of uint8 [n, H, W, 3], or a tensor [n, 3, H, W] of uint8 or from 0 to 1."""
         if not isinstance(images, np.ndarray):
-            levels = (images.float() * 255).round().clamp(0, 255)
+            scale = 255 if images.is_floating_point() else 1
+            levels = (images.float() * scale).round().clamp(0, 255)
             images = levels.permute(0, 2, 3, 1).cpu().numpy().astype(np.uint8)
         parts = [images[start : start + PART] for start in range(0, len(images), PART)]
         return [each for part in parts for each in ask(part)], {}

@@ -339,8 +339,12 @@ def _range(values: np.ndarray) -> tuple[float, float]:
 
 def _over_white(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """rgb uint8 [H, W, 3] laid over white with alpha uint8 [H, W], rounded to nearest."""
-    a = alpha[..., None].astype(np.uint32)
-    return ((rgb * a + 255 * (255 - a) + 127) // 255).astype(np.uint8)
+    made = np.empty_like(rgb)
+    for top in range(0, len(rgb), 64):  # in bands, which take less memory and stay in the cache
+        band = slice(top, top + 64)
+        a = alpha[band, :, None].astype(np.uint16)  # holds all of it: 255 · 255 + 127
+        made[band] = (rgb[band] * a + 255 * (255 - a) + 127) // 255
+    return made
 
 
 # --- colour --------------------------------------------------------------------------------------

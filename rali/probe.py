@@ -76,7 +76,8 @@ def probe(
     guards = dict(guards or GUARDS)
     if guards.get("cutoff") == "familiar" and not reward.student.config.familiar:
         guards["cutoff"] = _farthest(reward, squares)
-    trial = _Trial(reward, squares, own, median, guards, seed, steps)
+    guarded = RaliReward(reward.student, reward.input_range, **guards)
+    trial = _Trial(reward, guarded, squares, own, median, seed, steps)
     name, mean, highest = f"{len(squares)} given", float(own.mean()), float(own.max())
     shown = tuple(squares[:1])
     found = [Probed("photographs", name, mean, highest, median, None, "their median", shown)]
@@ -98,10 +99,10 @@ def _farthest(reward: RaliReward, photographs: Sequence[np.ndarray]) -> float:
 @dataclass(frozen=True)
 class _Trial:
     reward: RaliReward
+    guarded: RaliReward
     photographs: list[np.ndarray]
     scores: np.ndarray
     median: float
-    guards: dict[str, Any]
     seed: int
     steps: int
 
@@ -176,7 +177,9 @@ def other_patterns(seed: int = 0, size: int = SIZE) -> dict[str, list[np.ndarray
     modules = generator.integers(0, 2, (32, 32)).repeat(size // 32, 0).repeat(size // 32, 1)
     squared = (x - 0.5) ** 2 + (y - 0.5) ** 2
     return {
-        "zone plates": [rgb(0.5 + 0.5 * np.cos(rings * squared)) for rings in (100, 400, 1600)],
+        "zone plates": [
+            rgb(0.5 + 0.5 * np.cos(rings * squared)) for rings in range(150, 3000, 300)
+        ],
         "clouds of colour": [clouds(cells) for cells in (4, 16, 64)],
         "rectangles": [np.asarray(rectangles)],
         "code of squares": [rgb(modules.astype(float))],
@@ -329,7 +332,6 @@ def _variation(picture: Tensor) -> Tensor:
 
 
 def _try_adversaries(trial: _Trial) -> Iterator[Probed]:
-    guarded = RaliReward(trial.reward.student, trial.reward.input_range, **trial.guards)
     noise = non_photographs(trial.seed)["uniform noise"][0]
     blurred = [degrade(rgb, "blur", 3, seed=trial.seed) for rgb in trial.photographs[:2]]
     starts = (("noise", noise), *(("a blurred photograph", rgb) for rgb in blurred))
@@ -341,11 +343,13 @@ def _try_adversaries(trial: _Trial) -> Iterator[Probed]:
             limited = ", total variation limited" if smoothness else ""
             name = f"{trial.steps} steps from {origin}{limited}"
             gain = after - before
-            was, fooled = judge(guarded, [start, free]).tolist()
+            was, fooled = judge(trial.guarded, [start, free]).tolist()
             note = f"gain {gain:+.2f}; the guards see {fooled - was:+.2f}, wanted half or less"
             passed = None if gain < LEAST_GAIN else fooled - was <= gain / 2
             yield Probed("adversary", name, after, after, before, passed, note, (free,))
-            held, was, climbed = ascend(guarded, start, steps=trial.steps, smoothness=smoothness)
+            held, was, climbed = ascend(
+                trial.guarded, start, steps=trial.steps, smoothness=smoothness
+            )
             # In plain scores: to leave the penalty for being far from the bases is no gain.
             gained = judge(trial.reward, [held]).item() - before
             note = (

@@ -126,11 +126,11 @@ def test_remote_reward(monkeypatch: pytest.MonkeyPatch) -> None:
         pictures = np.random.default_rng(0).integers(0, 256, (10, 64, 64, 3), np.uint8)
         score = remote_reward.remote_reward("cpu", address)
         expected = Scorer()(list(pictures))
-        planar = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255
+        planar = torch.from_numpy(pictures).permute(0, 3, 1, 2)
         with ThreadPoolExecutor(4) as pool:
             replies = [
                 pool.submit(score, images, ["a prompt"] * 10, [{}] * 10)
-                for images in (pictures, planar, pictures, planar)
+                for images in (pictures, planar / 255, planar, pictures)
             ]
         for reply in replies:
             scores, info = reply.result()
@@ -198,6 +198,7 @@ def test_rlhf_of_a_stable_diffusion(photograph_files: list[Path], tmp_path: Path
         assert done.returncode == 0, done.stderr
         told = json.loads((tmp_path / name / "result.json").read_text())
         assert told["before"]["score"] != told["after"]["score"]  # LoRA was trained
+        assert told["before"]["Fréchet distance"] < 1e4  # of few photographs, too
         assert (tmp_path / name / "generator" / "pytorch_lora_weights.safetensors").is_file()
 
 

@@ -83,5 +83,12 @@ def test_the_command_says_what_failed(tmp_path):
 
 
 def test_too_few_photographs_are_said(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"text")
     done = CliRunner().invoke(app, ["probe", "--photographs", str(tmp_path)])
     assert "expected 2 or more" in str(done.exception)
+    assert "broken.png: This is not a picture" in done.stderr and "left out" in done.stderr
+
+
+def test_guards_that_are_none_are_refused_before_anything_is_tried():
+    done = CliRunner().invoke(app, ["probe", "--cutoff", "0"])
+    assert "cutoff is 0" in str(done.exception)

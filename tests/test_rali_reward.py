@@ -7,6 +7,7 @@ import importlib
 import sys
 import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from sklearn.datasets import load_sample_images
 
 from rali import Scorer, Student
 from rali.encoders import load_encoder
-from rali.errors import InputError
+from rali.errors import InputError, PictureError
 from rali.preprocess import Preprocess
 from rali.rewards import RaliReward
 from rali.rewards.judge import judge, pictures_of, shared_reward
@@ -291,7 +292,9 @@ def test_a_range_that_looks_wrong_is_said(reward):
         ({"dtype": torch.int8}, "dtype"),
         ({"dtype": "bf17"}, "dtype"),
         ({"caution": -1}, "caution"),
+        ({"caution": float("nan")}, "caution"),
         ({"cutoff": 0}, "cutoff"),
+        ({"cutoff": "familiarr"}, "cutoff"),
         ({"model": "nothing/"}, "nothing"),
     ],
 )
@@ -351,6 +354,20 @@ def test_every_form_of_picture_is_judged_alike(reward, pictures, expected, tmp_p
     ):
         with pytest.raises(InputError):
             pictures_of(wrong)
+    with pytest.raises(PictureError, match=r"b\.png: There is no such file"):
+        judge(reward, [tmp_path / "a.png", tmp_path / "b.png"])
+
+
+def test_threads_that_ask_at_once_share_one_reward():
+    """verl calls from a pool: a model for each thread would not fit a GPU."""
+    together = threading.Barrier(8)
+
+    def ask(_: int) -> RaliReward:
+        together.wait()
+        return shared_reward(caution=0.125)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len({id(given) for given in pool.map(ask, range(8))}) == 1
 
 
 def test_flow_grpo(pictures, expected):

@@ -71,9 +71,10 @@ def test_three_kinds_of_request_give_the_scores_of_the_command_line(client, scor
     alone = client.post("/score", content=photographs[3], headers={"content-type": "image/png"})
     assert alone.json()["results"] == [by_json["results"][3]]
     address = "data:image/png;base64," + base64.b64encode(photographs[0]).decode()
-    assert client.post("/score", json={"images": [address]}).json()["results"] == [
-        by_json["results"][0]
-    ]
+    in_lines = base64.encodebytes(photographs[0]).decode()
+    for image in (address, in_lines):
+        reply = client.post("/score", json={"images": [image]}).json()
+        assert reply["results"] == [by_json["results"][0]]
 
 
 def test_a_picture_that_cannot_be_read_does_not_spoil_the_others(client, photographs):
@@ -108,6 +109,13 @@ def test_a_picture_that_cannot_be_read_does_not_spoil_the_others(client, photogr
 def test_a_request_that_cannot_be_used_says_why(client, request_, status, words):
     reply = client.post("/score", **request_)
     assert (reply.status_code, words in reply.json()["error"]) == (status, True), reply.text
+
+
+def test_what_is_too_large_and_not_announced_is_not_told_to_come_again(scorer):
+    parts = iter([b"x" * 2**16] * 3)
+    with TestClient(create_app(scorer, Limits(body=2**17, memory=2**17))) as client:
+        reply = client.post("/score", content=parts, headers={"content-type": "image/png"})
+    assert (reply.status_code, "send fewer" in reply.json()["error"]) == (413, True), reply.text
 
 
 def test_health_and_metrics(client, photographs):

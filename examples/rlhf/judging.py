@@ -76,13 +76,15 @@ def frechet(made: np.ndarray, real: np.ndarray, dimensions: int = 32) -> float:
     """Fréchet distance of two Gaussians (Heusel et al., 2017), features [n, D] and [m, D].
 
     |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 √(Σ₁ Σ₂)), in the real pictures' first principal components, each
-    scaled to variance 1: a few hundred pictures do not tell more.
+    scaled to variance 1: a few hundred pictures do not tell more, and fewer than four for each
+    component do not tell its variance.
     """
+    dimensions = max(1, min(dimensions, len(real) // 4))
     centre = real.mean(0)
     _, deviations, axes = np.linalg.svd(real - centre, full_matrices=False)
     scale = axes[:dimensions].T / (deviations[:dimensions] / len(real) ** 0.5)
     first, second = (made - centre) @ scale, (real - centre) @ scale
-    covariances = np.cov(first.T), np.cov(second.T)
+    covariances = np.atleast_2d(np.cov(first.T)), np.atleast_2d(np.cov(second.T))
     root = scipy.linalg.sqrtm(covariances[0] @ covariances[1]).real
     apart = np.square(first.mean(0) - second.mean(0)).sum()
     return float(apart + np.trace(covariances[0] + covariances[1] - 2 * root))

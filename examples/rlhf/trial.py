@@ -95,6 +95,8 @@ def photographs_of(folder: Path, size: int) -> Tensor:
         for _ in range(8):
             top, left = (int(generator.integers(edge - size + 1)) for edge in rgb.shape[:2])
             made.append(rgb[top : top + size, left : left + size])
+    if len(made) < 4:
+        raise SystemExit(f"{folder} holds {len(made)} pictures; expected good ones, 4 or more.")
     return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2) / 255
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from rali.cli._output import check_writable
-from rali.errors import InputError
+from rali.errors import InputError, PictureError
 
 
 def probe(
@@ -28,6 +28,7 @@ def probe(
     cutoff: Annotated[
         float | None,
         typer.Option(
+            min=0.0,
             help="Guard: the distance from the bases where the score begins to fall.",
             show_default="that of real photographs",
         ),
@@ -61,10 +62,15 @@ def probe(
     if photographs is None:
         given = sample_photographs()
     else:
-        given = [open_picture(path) for path in find_pictures([photographs])]
+        given = []
+        for path in find_pictures([photographs]):
+            try:
+                given.append(open_picture(path))
+            except PictureError as error:
+                typer.echo(f"{path}: {error} It is left out.", err=True)
     if len(given) < 2:
         raise InputError(f"{photographs} holds {len(given)} pictures; expected 2 or more.")
-    guards = {"caution": caution, "cutoff": cutoff or "familiar"}
+    guards = {"caution": caution, "cutoff": "familiar" if cutoff is None else cutoff}
     with StageProgress(resumes=False) as progress:
         found = run(reward, given, guards=guards, seed=seed, steps=steps, report=progress)
     if sheet:

@@ -1,8 +1,9 @@
 """The losses of trainers that go through the reward: AlignProp, DRaFT, ReFL.
 
-AlignProp (main.py): `loss_fn = rali_loss(grad_scale=config.grad_scale, device=device)` in the place
-of `aesthetic_loss_fn(…)`. ReFL (ReFL.py): `loss = loss_fn(image)[0].mean()` of what
-`self.vae.decode` gives, in place of its preprocessing, `score_gard` and `F.relu`. TRL's
+AlignProp (main.py): `loss_fn = rali_loss(grad_scale=config.grad_scale, device=accelerator.device)`
+in the place of `aesthetic_loss_fn(…)`. ReFL (ReFL.py): `loss_fn = rali_loss(input_range=(0, 1),
+device=self.accelerator.device)`, and after `image = (image / 2 + 0.5).clamp(0, 1)`, which stays,
+`loss = loss_fn(image)[0].mean()` in place of its preprocessing, `score_gard` and `F.relu`. TRL's
 AlignPropTrainer, where a TRL has it: `rali_alignprop()`.
 """
 

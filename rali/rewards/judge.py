@@ -8,17 +8,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from functools import lru_cache
+from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, PictureError
 from ..pictures import open_picture
 from .reward import RaliReward
 
 BATCH = 32  # pictures per forward pass
+_loading = Lock()
 
 
 def shared_reward(model: str = "builtin", device: Any = None, **options: Any) -> RaliReward:
@@ -35,7 +38,8 @@ def shared_reward(model: str = "builtin", device: Any = None, **options: Any) ->
         device = torch.device("cuda", current)
     if "input_range" in options:  # a list, of YAML
         options["input_range"] = tuple(options["input_range"])
-    return _reward(model, device, **options)
+    with _loading:  # threads that ask at once would each load one
+        return _reward(model, device, **options)
 
 
 @lru_cache(maxsize=8)
@@ -68,7 +72,8 @@ def pictures_of(images: Any, input_range: tuple[float, float] = (0.0, 1.0)) -> l
             array; or several of PIL pictures, files, and such arrays without n.
 
     Raises:
-        InputError: none of these. PictureError: a file that cannot be read.
+        InputError: none of these. PictureError: a file that cannot be read; the
+            message names it.
     """
     if isinstance(images, Tensor | np.ndarray):
         if images.ndim == 3:
@@ -84,7 +89,11 @@ def pictures_of(images: Any, input_range: tuple[float, float] = (0.0, 1.0)) -> l
 
 def _picture(image: Any, low: float, high: float) -> Tensor:
     if not isinstance(image, Tensor | np.ndarray):
-        image = open_picture(image)
+        try:
+            image = open_picture(image)
+        except PictureError as error:
+            name = f"{image}: " if isinstance(image, str | Path) else ""
+            raise PictureError(f"{name}{error}") from error
     picture = (
         image if isinstance(image, Tensor) else torch.tensor(image)
     )  # a copy: some are read-only

@@ -88,7 +88,7 @@ class RaliReward(nn.Module):
         dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
         if dtype not in (*LOWER, torch.float32, torch.float64):
             raise InputError(f"dtype is {dtype}; expected a floating-point type, as torch.float32.")
-        if caution < 0:
+        if not 0 <= caution < math.inf:
             raise InputError(f"caution is {caution}; expected 0 or more.")
         if cutoff == "familiar":
             cutoff = self.student.config.familiar
@@ -97,8 +97,10 @@ class RaliReward(nn.Module):
                     "This model was distilled before distances were measured: give cutoff=NUMBER, "
                     "such as the 0.99 quantile of reward.distance(photographs)."
                 )
-        if cutoff is not None and not cutoff > 0:
-            raise InputError(f"cutoff is {cutoff}; expected a distance above 0, or None.")
+        if cutoff is not None and (isinstance(cutoff, str) or not cutoff > 0):
+            raise InputError(
+                f'cutoff is {cutoff!r}; expected "familiar", a distance above 0, or None.'
+            )
         self.input_range = (float(low), float(high))
         self.dtype, self.scaling, self.rounded = dtype, scaling, rounded
         self.caution, self.cutoff = float(caution), cutoff

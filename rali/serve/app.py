@@ -254,11 +254,11 @@ async def _body(request: Request, most: int, take: Callable[[int], None]) -> byt
     take(announced)
     body = bytearray()
     async for part in request.stream():
+        if len(body) + len(part) > most:
+            raise too_large
         if not announced:
             take(len(part))
         body += part
-        if len(body) > most:
-            raise too_large
     return bytes(body)
 
 
@@ -286,7 +286,7 @@ def _decoded(image: Any) -> bytes | str:
     if image.startswith("data:"):
         image = image.partition(",")[2]
     try:
-        return base64.b64decode(image, validate=True)
+        return base64.b64decode("".join(image.split()), validate=True)
     except (binascii.Error, ValueError):
         return "This is not base64: a picture is its file's bytes in base64."
 
