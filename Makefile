@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # make test DATA=DIR also runs the tests that need DIR/biq2021 and DIR/score_files.
 DATA ?=
 
-.PHONY: quickstart test test-vllm lint clean
+.PHONY: quickstart test test-vllm test-verl lint clean
 
 quickstart: $(READY)
 	$(BIN)/rali quickstart $(PICTURES)
@@ -35,6 +35,19 @@ $(VLLM)/.ready: pyproject.toml
 	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[data]'
 	touch $(VLLM)/.ready
 
+# What verl imports, beside our own environment: the whole of it would bring a trainer for GPUs.
+VERL := .verl
+
+test-verl: $(READY) $(VERL)/.ready
+	PYTHONPATH="$(VERL)" $(BIN)/python -m pytest tests/test_rali_reward.py -k verl
+
+$(VERL)/.ready: pyproject.toml
+	rm -rf $(VERL)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(VERL) 'verl>=0.9.1' 'tensordict>=0.15'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(VERL) 'ray>=2.50' aiohttp hydra-core codetiming dill cachetools orjson pyvers
+	PYTHONPATH="$(VERL)" $(BIN)/python -c 'import verl.trainer.ppo.reward, verl.experimental.reward_loop.reward_manager.naive'
+	touch $(VERL)/.ready
+
 # The install is repeated only when pyproject.toml changes.
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rali needs Python 3.11 or newer; type: make PYTHON=python3.11 $(MAKECMDGOALS)")'
@@ -43,4 +56,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) $(VLLM) build dist *.egg-info
+	rm -rf $(VENV) $(VLLM) $(VERL) build dist *.egg-info

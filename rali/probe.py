@@ -37,7 +37,8 @@ class Probed:
 
     Attributes:
         group, name: what was tried.
-        score: the mean of its pictures; highest: the highest. reference: what it is compared with.
+        score: the mean of its pictures; highest: the highest; guarded: the highest with guards.
+        reference: what it is compared with, without guards.
         passed: None where there is nothing to pass.
         note: what passing means, or more numbers.
         pictures: uint8 [H, W, 3], to look at.
@@ -47,6 +48,7 @@ class Probed:
     name: str
     score: float
     highest: float
+    guarded: float
     reference: float
     passed: bool | None
     note: str = ""
@@ -78,9 +80,8 @@ def probe(
         guards["cutoff"] = _farthest(reward, squares)
     guarded = RaliReward(reward.student, reward.input_range, **guards)
     trial = _Trial(reward, guarded, squares, own, median, seed, steps)
-    name, mean, highest = f"{len(squares)} given", float(own.mean()), float(own.max())
-    shown = tuple(squares[:1])
-    found = [Probed("photographs", name, mean, highest, median, None, "their median", shown)]
+    given = f"{len(squares)} given"
+    found = [_probed(trial, "photographs", given, squares, own, median, None, "their median")]
     for done, (name, run) in enumerate(_GROUPS):
         report(name, done, len(_GROUPS))
         found += run(trial)
@@ -248,10 +249,9 @@ def _try_artefacts(trial: _Trial) -> Iterator[Probed]:
         pictures = [each[name] for each in made]
         after = judge(trial.reward, pictures).numpy()
         share = float((after < before).mean())
-        yield Probed(
-            "artefact", f"{name} over good photographs", float(after.mean()), float(after.max()),
+        yield _probed(
+            trial, "artefact", f"{name} over good photographs", pictures, after,
             float(before.mean()), share >= 0.9, f"lower in {share:.0%}, wanted 90 %",
-            tuple(pictures[:1]),
         )  # fmt: skip
 
 
@@ -264,10 +264,11 @@ def _try_pairs(trial: _Trial) -> Iterator[Probed]:
         "enlarged to 768": lambda rgb: square(rgb, 768),
     }
     for name, change in kinds.items():
-        after = judge(trial.reward, [change(rgb) for rgb in chosen]).numpy()
+        pictures = [change(rgb) for rgb in chosen]
+        after = judge(trial.reward, pictures).numpy()
         off = float(np.abs(after - before).mean())
-        yield Probed(
-            "looks the same", name, float(after.mean()), float(after.max()), float(before.mean()),
+        yield _probed(
+            trial, "looks the same", name, pictures, after, float(before.mean()),
             off <= REENCODED, f"moves by {off:.2f}, at most {REENCODED}",
         )  # fmt: skip
 
@@ -282,11 +283,18 @@ def _below(
     group: str, name: str, trial: _Trial, pictures: list[np.ndarray], limit: float, note: str
 ) -> Probed:
     scores = judge(trial.reward, pictures).numpy()
+    passed = float(scores.max()) < limit
+    return _probed(trial, group, name, pictures, scores, limit, passed, note)
+
+
+def _probed(
+    trial: _Trial, group: str, name: str, pictures: Sequence[np.ndarray], scores: np.ndarray,
+    reference: float, passed: bool | None, note: str,
+) -> Probed:  # fmt: skip
+    guarded = judge(trial.guarded, pictures).max().item()
     shown = (pictures[int(scores.argmax())],)
-    highest = float(scores.max())
-    return Probed(
-        group, name, float(scores.mean()), highest, limit, highest < limit, note, shown
-    )  # fmt: skip
+    mean, highest = float(scores.mean()), float(scores.max())
+    return Probed(group, name, mean, highest, guarded, reference, passed, note, shown)
 
 
 # --- what was made to please it -------------------------------------------------------------------
@@ -346,19 +354,16 @@ def _try_adversaries(trial: _Trial) -> Iterator[Probed]:
             was, fooled = judge(trial.guarded, [start, free]).tolist()
             note = f"gain {gain:+.2f}; the guards see {fooled - was:+.2f}, wanted half or less"
             passed = None if gain < LEAST_GAIN else fooled - was <= gain / 2
-            yield Probed("adversary", name, after, after, before, passed, note, (free,))
-            held, was, climbed = ascend(
+            yield Probed("adversary", name, after, after, fooled, before, passed, note, (free,))
+            held, _, climbed = ascend(
                 trial.guarded, start, steps=trial.steps, smoothness=smoothness
             )
             # In plain scores: to leave the penalty for being far from the bases is no gain.
-            gained = judge(trial.reward, [held]).item() - before
-            note = (
-                f"gain {gained:+.2f} in plain scores, of {gain:+.2f} without guards; wanted half "
-                "or less"
-            )
-            passed = None if gain < LEAST_GAIN else gained <= gain / 2
+            after = judge(trial.reward, [held]).item()
+            note = f"gain {after - before:+.2f}, of {gain:+.2f} without guards; wanted half or less"
+            passed = None if gain < LEAST_GAIN else after - before <= gain / 2
             name = f"{name}, against guards"
-            yield Probed("adversary", name, climbed, climbed, was, passed, note, (held,))
+            yield Probed("adversary", name, after, after, climbed, before, passed, note, (held,))
 
 
 _GROUPS: tuple[tuple[str, Callable[[_Trial], Iterator[Probed]]], ...] = (

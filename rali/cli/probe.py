@@ -43,7 +43,8 @@ def probe(
 ) -> None:
     """Try a reward: patterns, artefacts, mosaics, adversaries; a verdict for each.
 
-    Exits with 1 if a probe fails.
+    score: the mean of a probe's pictures; highest; guarded: the highest with the guards;
+    beside: what they are compared with. Exits with 1 if a probe fails.
 
     Example: rali probe builtin --sheet probes.png
     """
@@ -82,13 +83,13 @@ def probe(
         ]
         typer.echo(json.dumps({"model": model, "guards": guards, "probes": told}, indent=1))
     else:
-        typer.echo("| probe | | score | highest | beside | verdict | |")
-        typer.echo("| --- | --- | ---: | ---: | ---: | --- | --- |")
+        typer.echo("| probe | | score | highest | guarded | beside | verdict | |")
+        typer.echo("| --- | --- | ---: | ---: | ---: | ---: | --- | --- |")
         for each in found:
             verdict = {True: "passed", False: "FAILED", None: ""}[each.passed]
             typer.echo(
                 f"| {each.group} | {each.name} | {each.score:.2f} | {each.highest:.2f} | "
-                f"{each.reference:.2f} | {verdict} | {each.note} |"
+                f"{each.guarded:.2f} | {each.reference:.2f} | {verdict} | {each.note} |"
             )
     if any(each.passed is False for each in found):
         raise typer.Exit(1)
