@@ -43,8 +43,8 @@ def probe(
 ) -> None:
     """Try a reward: patterns, artefacts, mosaics, adversaries; a verdict for each.
 
-    score: the mean of a probe's pictures; highest; guarded: the highest with the guards;
-    beside: what they are compared with. Exits with 1 if a probe fails.
+    The table: mean and highest score of a probe's pictures, the highest with
+    the guards, and what they are compared with. Exits with 1 if a probe fails.
 
     Example: rali probe builtin --sheet probes.png
     """
