@@ -18,13 +18,13 @@ from rali.triplets import read_triplets
 
 SCORE = find_prompt("visualquality-r1/score")
 SAMPLING = Sampling(temperature=1.0, max_new_tokens=256)
+MAX_PIXELS = 140 * 140  # below those of the photographs, so that it is seen to be heeded
 
 
 @pytest.fixture(scope="module")
 def engine() -> VllmEngine:
-    loaded = load_engine(
-        "vllm", "nano", dtype="float32", options={"max_model_len": 1024, "enforce_eager": True}
-    )
+    options = {"max_model_len": 1024, "enforce_eager": True}
+    loaded = load_engine("vllm", "nano", dtype="float32", max_pixels=MAX_PIXELS, options=options)
     assert isinstance(loaded, VllmEngine)
     return loaded
 
@@ -58,7 +58,7 @@ def test_one_seed_gives_one_text_whatever_the_company(engine, photograph_files):
 
 
 def test_the_likeliest_text_is_that_of_transformers(engine, photograph_files):
-    other = load_engine("transformers", "nano", dtype="float32")
+    other = load_engine("transformers", "nano", dtype="float32", max_pixels=MAX_PIXELS)
     asked = requests(photograph_files, SCORE)
     certain = Sampling(temperature=0, max_new_tokens=256)
     pairs = list(zip(engine.generate(asked, certain), other.generate(asked, certain), strict=True))
