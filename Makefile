@@ -38,10 +38,10 @@ $(VLLM)/.ready: pyproject.toml
 # What verl imports, beside our own environment: the whole of it would bring a trainer for GPUs.
 VERL := .verl
 
-test-verl: $(READY) $(VERL)/.ready
+test-verl: $(VERL)/.ready
 	PYTHONPATH="$(VERL)" $(BIN)/python -m pytest tests/test_rali_reward.py -k verl
 
-$(VERL)/.ready: pyproject.toml
+$(VERL)/.ready: $(READY)
 	rm -rf $(VERL)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(VERL) 'verl>=0.9.1' 'tensordict>=0.15'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(VERL) 'ray>=2.50' aiohttp hydra-core codetiming dill cachetools orjson pyvers

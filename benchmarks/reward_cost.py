@@ -1,7 +1,7 @@
 """What the reward costs beside a 7B reasoning teacher: reward_cost_cuda.md, reward_cost_cpu.md.
 
-    python benchmarks/reward_cost.py           # on a GPU, else on the processor (24 GB, 15 minutes)
-    python benchmarks/reward_cost.py --tiny    # small shapes, in seconds; nothing is written
+    python benchmarks/reward_cost.py        # on a GPU, else on Linux with 24 GB (15 minutes)
+    python benchmarks/reward_cost.py --tiny # small shapes, in seconds; nothing is written
 
 Random weights cost what trained ones cost. The student is ViT-L/14-336 (`RaliReward` in bfloat16,
 512-pixel pictures); the teacher has Qwen2.5-VL-7B's shape and answers 100 tokens for each of 16
@@ -28,9 +28,11 @@ import transformers
 from rali import Student, __version__
 from rali.encoders import load_encoder
 from rali.rewards import RaliReward
+from rali.speed import memory, peak_memory
 from rali.student import StudentConfig
 
 TEACHER_BATCH, TOKENS, PROMPT = 16, 100, 150
+ROUNDS = {"cuda": (5, 3), "cpu": (5, 1)}  # of the reward, of the teacher
 
 
 def student(name: str) -> Student:
@@ -55,7 +57,7 @@ class Meter:
 
     def __init__(self, device: str) -> None:
         self.cuda = device == "cuda"
-        self.before = 0 if self.cuda else _resident("VmRSS")
+        self.before = 0.0 if self.cuda else memory()
 
     def measure(self, work: Callable[[], Any], rounds: int) -> tuple[float, float]:
         """Seconds, the median, and GiB at the peak: weights, activations and whatever else."""
@@ -73,14 +75,8 @@ class Meter:
             if self.cuda:
                 torch.cuda.synchronize()
             found.append(time.perf_counter() - begin)
-        peak = torch.cuda.max_memory_allocated() if self.cuda else _resident("VmHWM") - self.before
-        return sorted(found)[len(found) // 2], peak / 2**30
-
-
-def _resident(which: str) -> int:
-    """Bytes of this process in memory: now ("VmRSS") or at the most ("VmHWM"). On Linux."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(which))
+        peak = torch.cuda.max_memory_allocated() / 2**20 if self.cuda else peak_memory()
+        return sorted(found)[len(found) // 2], (peak - self.before) / 2**10
 
 
 def judged(reward: RaliReward, pictures: torch.Tensor, gradients: bool) -> None:
@@ -140,19 +136,19 @@ def reward_costs(tiny: bool, device: str) -> tuple[list[str], float, float]:
     encoder = "nano" if tiny else "ViT-L-14-336-quickgelu"
     reward = RaliReward(student(encoder), device=device, dtype=torch.bfloat16)
     batches = (1, TEACHER_BATCH, 64) if device == "cuda" else (1, TEACHER_BATCH)
+    rounds, _ = ROUNDS[device]
     rows, beside = [], (float("nan"), float("nan"))
     for gradients in (False, True):
-        for batch in batches:
+        # With gradients, a batch of 16 takes a processor minutes.
+        for batch in batches[:1] if gradients and device == "cpu" else batches:
             pictures = torch.rand(batch, 3, 512, 512, device=device)
-            taken, held = meter.measure(partial(judged, reward, pictures, gradients), 5)
+            taken, held = meter.measure(partial(judged, reward, pictures, gradients), rounds)
             if batch == TEACHER_BATCH and not gradients:
                 beside = (taken, held)
             rows.append(
                 f"| {encoder}, {'with' if gradients else 'without'} gradients | {batch} | "
                 f"{batch / taken:.3g} | {taken:.3g} | {held:.2f} |"
             )
-            if device == "cpu" and gradients and not tiny:
-                break  # a batch of 16 takes minutes
     return rows, *beside
 
 
@@ -171,7 +167,7 @@ def teacher_costs(tiny: bool, device: str) -> tuple[list[str], float, float]:
             )  # fmt: skip
         assert made.shape[1] == given["input_ids"].shape[1] + TOKENS
 
-    taken, held = meter.measure(answer, 3 if device == "cuda" else 1)
+    taken, held = meter.measure(answer, ROUNDS[device][1])
     row = (
         f"| teacher, {parameters:.2f} billion weights, {TOKENS} tokens | {TEACHER_BATCH} | "
         f"{TEACHER_BATCH / taken:.3g} | {taken:.3g} | {held:.2f} |"
@@ -198,11 +194,12 @@ def main() -> None:
         "# What the reward costs beside a 7B reasoning teacher\n\n"
         f"Command: `python benchmarks/reward_cost.py`. {machine}, torch {torch.__version__}, "
         f"transformers {transformers.__version__} (which generates, static cache), rali "
-        f"{__version__}; random weights, bfloat16.\n\n"
+        f"{__version__}; random weights, bfloat16. Each after one run: medians of "
+        f"{ROUNDS[device][0]}, of the teacher of {ROUNDS[device][1]}.\n\n"
         "| | batch | pictures/s | seconds | GiB at the peak |\n"
         "| --- | ---: | ---: | ---: | ---: |\n" + "\n".join([*rows, *more]) + "\n\n"
-        f"At batch {TEACHER_BATCH} the reward takes {seconds / taken:.1%} of the teacher's time "
-        f"and {peak / held:.1%} of its memory; the paper: 3.4 % and 14.7 %.\n"
+        f"At batch {TEACHER_BATCH} the reward takes {100 * seconds / taken:.1f} % of the teacher's "
+        f"time and {100 * peak / held:.1f} % of its memory; the paper: 3.4 % and 14.7 %.\n"
     )
     print(report)
     if not tiny:

@@ -1,5 +1,4 @@
-"""Pictures that try a scorer: what is no photograph, artefacts on good ones, and what was made to
-please it.
+"""A scorer tried with what is no photograph, with artefacts, and with what was made to please it.
 
 A score that a generator is rewarded with will be looked for everywhere, not only among photographs.
 Each probe makes pictures, has them scored, and says whether the scores are what they should be.
@@ -20,10 +19,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from .degradations import degrade
+from .patterns import artefacts, mosaic, non_photographs, other_patterns, square
 from .rewards import RaliReward
 from .rewards.judge import judge, pictures_of
 
-SIZE = 512
 GUARDS: dict[str, Any] = {"caution": 1.0, "cutoff": "familiar"}
 STEPS, RATE = 100, 0.01  # of the ascent: Adam's, on values from 0 to 1
 SMOOTHNESS = 20.0  # weight of the total variation, mean per value, where it is limited
@@ -41,7 +40,7 @@ class Probed:
         reference: what it is compared with, without guards.
         passed: None where there is nothing to pass.
         note: what passing means, or more numbers.
-        pictures: uint8 [H, W, 3], to look at.
+        picture: one of them, uint8 [H, W, 3].
     """
 
     group: str
@@ -51,8 +50,8 @@ class Probed:
     guarded: float
     reference: float
     passed: bool | None
-    note: str = ""
-    pictures: tuple[np.ndarray, ...] = field(default=(), repr=False, compare=False)
+    note: str
+    picture: np.ndarray = field(repr=False, compare=False)
 
 
 def probe(
@@ -63,8 +62,8 @@ def probe(
     seed: int = 0,
     steps: int = STEPS,
     report: Callable[[str, int, int], None] = lambda what, done, count: None,
-) -> list[Probed]:
-    """Every probe of a model.
+) -> Iterator[Probed]:
+    """Every probe of a model, one after the other.
 
     Args:
         reward: without guards.
@@ -81,11 +80,10 @@ def probe(
     guarded = RaliReward(reward.student, reward.input_range, **guards)
     trial = _Trial(reward, guarded, squares, own, median, seed, steps)
     given = f"{len(squares)} given"
-    found = [_probed(trial, "photographs", given, squares, own, median, None, "their median")]
+    yield _probed(trial, "photographs", given, squares, own, median, None, "their median")
     for done, (name, run) in enumerate(_GROUPS):
         report(name, done, len(_GROUPS))
-        found += run(trial)
-    return found
+        yield from run(trial)
 
 
 @torch.no_grad()
@@ -108,129 +106,13 @@ class _Trial:
     steps: int
 
 
-def square(rgb: np.ndarray, size: int = SIZE) -> np.ndarray:
-    """The centre at `size` × `size`: uint8 [size, size, 3]."""
-    height, width = rgb.shape[:2]
-    edge = min(height, width)
-    top, left = (height - edge) // 2, (width - edge) // 2
-    image = Image.fromarray(np.ascontiguousarray(rgb[top : top + edge, left : left + edge]))
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
-
-
-# --- what is no photograph ------------------------------------------------------------------------
-
-
-def non_photographs(seed: int = 0, size: int = SIZE) -> dict[str, list[np.ndarray]]:
-    """By name, uint8 [size, size, 3] each: patterns that a camera does not take."""
-    generator = np.random.default_rng(seed)
-    y, x = np.mgrid[:size, :size]
-
-    def grey(values: np.ndarray) -> np.ndarray:
-        levels = np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
-        return np.repeat(levels[..., None], 3, -1) if levels.ndim == 2 else levels
-
-    colours = ((0, 0, 0), (1, 1, 1), (0.5, 0.5, 0.5), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0.8, 0))
-    return {
-        "constant colours": [grey(np.broadcast_to(c, (size, size, 3))) for c in np.array(colours)],
-        "uniform noise": [
-            grey(generator.random((size, size, 3))),
-            grey(generator.random((size, size))),
-        ],
-        "Gaussian noise": [
-            grey(0.5 + deviation * generator.standard_normal((size, size, 3)))
-            for deviation in (0.05, 0.15, 0.3)
-        ],
-        "checkerboards": [grey((x // edge + y // edge) % 2.0) for edge in (1, 2, 4, 8, 16, 32, 64)],
-        "gradients": [
-            grey(x / (size - 1)),
-            grey(y / (size - 1)),
-            grey(np.hypot(x - size / 2, y - size / 2) / size),
-            grey(np.stack([x, y, size - 1 - x], -1) / (size - 1)),
-        ],
-        "single-pixel lines": [
-            grey(lines % every < 1.0) for every in (2, 4, 8, 16) for lines in (x, y, x + y)
-        ],
-        "text screens": [_text(generator, dark, size) for dark in (False, True)],
-    }
-
-
-def other_patterns(seed: int = 0, size: int = SIZE) -> dict[str, list[np.ndarray]]:
-    """Further ones, of kinds that the built-in model was not taught to score low."""
-    generator = np.random.default_rng((seed, 1))
-    y, x = np.mgrid[:size, :size] / size
-
-    def rgb(values: np.ndarray) -> np.ndarray:
-        levels = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
-        return np.repeat(levels[..., None], 3, -1) if levels.ndim == 2 else levels
-
-    def clouds(cells: int) -> np.ndarray:
-        coarse = rgb(generator.random((cells, cells, 3)))
-        return np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC))
-
-    rectangles = Image.new("RGB", (size, size), "white")
-    draw = ImageDraw.Draw(rectangles)
-    for left, top in generator.integers(0, size, (60, 2)).tolist():
-        right, bottom = (
-            left + int(generator.integers(8, 200)),
-            top + int(generator.integers(8, 200)),
-        )
-        draw.rectangle((left, top, right, bottom), tuple(generator.integers(0, 256, 3).tolist()))
-    modules = generator.integers(0, 2, (32, 32)).repeat(size // 32, 0).repeat(size // 32, 1)
-    squared = (x - 0.5) ** 2 + (y - 0.5) ** 2
-    return {
-        "zone plates": [
-            rgb(0.5 + 0.5 * np.cos(rings * squared)) for rings in range(150, 3000, 300)
-        ],
-        "clouds of colour": [clouds(cells) for cells in (4, 16, 64)],
-        "rectangles": [np.asarray(rectangles)],
-        "code of squares": [rgb(modules.astype(float))],
-    }
-
-
-def _text(generator: np.random.Generator, dark: bool, size: int) -> np.ndarray:
-    ink, paper = ("white", "black") if dark else ("black", "white")
-    image = Image.new("RGB", (size, size), paper)
-    draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(14)
-    letters = np.array(list("abcdefghijklmnopqrstuvwxyz      0123456789"))
-    for top in range(6, size - 14, 19):
-        draw.text((8, top), "".join(generator.choice(letters, 62)), ink, font)
-    return np.asarray(image)
+# --- what is no photograph, and what is laid over one ---------------------------------------------
 
 
 def _try_non_photographs(trial: _Trial) -> Iterator[Probed]:
     patterns = non_photographs(trial.seed) | other_patterns(trial.seed)
     for name, pictures in patterns.items():
-        yield _below("no photograph", name, trial, pictures, trial.median, "below the median")
-
-
-# --- composites and artefacts ---------------------------------------------------------------------
-
-
-def mosaic(photographs: Sequence[np.ndarray], count: int) -> np.ndarray:
-    """count × count photographs, each shrunk: uint8 [SIZE, SIZE, 3]."""
-    edge = SIZE // count
-    tiles = [square(photographs[n % len(photographs)], edge) for n in range(count * count)]
-    rows = [np.concatenate(tiles[n : n + count], 1) for n in range(0, len(tiles), count)]
-    return square(np.concatenate(rows, 0))
-
-
-def artefacts(rgb: np.ndarray) -> dict[str, np.ndarray]:
-    """By name, what reward-hacked generators lay over their pictures."""
-    size = rgb.shape[0]
-    y, x = np.mgrid[:size, : rgb.shape[1]]
-
-    def lay(pattern: np.ndarray, strength: float) -> np.ndarray:
-        values = rgb + 255 * strength * (pattern - pattern.mean())[..., None]
-        return np.clip(np.rint(values), 0, 255).astype(np.uint8)
-
-    dots = (np.cos(2 * np.pi * x / 6) + np.cos(2 * np.pi * y / 6)) / 4 + 0.5
-    return {
-        "fine grid": lay(((x % 8 < 1) | (y % 8 < 1)).astype(float), 0.15),
-        "two-pixel grid": lay(((x + y) % 2).astype(float), 0.1),
-        "halftone": lay(dots, 0.25),
-        "diagonal hatching": lay(((x + y) % 6 < 2).astype(float), 0.15),
-    }
+        yield _below(trial, "no photograph", name, pictures, trial.median, "below the median")
 
 
 def _try_mosaics(trial: _Trial) -> Iterator[Probed]:
@@ -238,7 +120,7 @@ def _try_mosaics(trial: _Trial) -> Iterator[Probed]:
     for count in (2, 4, 8):
         pictures = [mosaic(trial.photographs, count)]
         note = "no higher than the best of them"
-        yield _below("mosaic", f"{count} × {count} good photographs", trial, pictures, best, note)
+        yield _below(trial, "mosaic", f"{count} × {count} good photographs", pictures, best, note)
 
 
 def _try_artefacts(trial: _Trial) -> Iterator[Probed]:
@@ -280,7 +162,7 @@ def _encoded(rgb: np.ndarray, kind: str, **options: Any) -> np.ndarray:
 
 
 def _below(
-    group: str, name: str, trial: _Trial, pictures: list[np.ndarray], limit: float, note: str
+    trial: _Trial, group: str, name: str, pictures: list[np.ndarray], limit: float, note: str
 ) -> Probed:
     scores = judge(trial.reward, pictures).numpy()
     passed = float(scores.max()) < limit
@@ -292,9 +174,9 @@ def _probed(
     reference: float, passed: bool | None, note: str,
 ) -> Probed:  # fmt: skip
     guarded = judge(trial.guarded, pictures).max().item()
-    shown = (pictures[int(scores.argmax())],)
     mean, highest = float(scores.mean()), float(scores.max())
-    return Probed(group, name, mean, highest, guarded, reference, passed, note, shown)
+    best = pictures[int(scores.argmax())]
+    return Probed(group, name, mean, highest, guarded, reference, passed, note, best)
 
 
 # --- what was made to please it -------------------------------------------------------------------
@@ -354,7 +236,7 @@ def _try_adversaries(trial: _Trial) -> Iterator[Probed]:
             was, fooled = judge(trial.guarded, [start, free]).tolist()
             note = f"gain {gain:+.2f}; the guards see {fooled - was:+.2f}, wanted half or less"
             passed = None if gain < LEAST_GAIN else fooled - was <= gain / 2
-            yield Probed("adversary", name, after, after, fooled, before, passed, note, (free,))
+            yield Probed("adversary", name, after, after, fooled, before, passed, note, free)
             held, _, climbed = ascend(
                 trial.guarded, start, steps=trial.steps, smoothness=smoothness
             )
@@ -363,7 +245,7 @@ def _try_adversaries(trial: _Trial) -> Iterator[Probed]:
             note = f"gain {after - before:+.2f}, of {gain:+.2f} without guards; wanted half or less"
             passed = None if gain < LEAST_GAIN else after - before <= gain / 2
             name = f"{name}, against guards"
-            yield Probed("adversary", name, after, after, climbed, before, passed, note, (held,))
+            yield Probed("adversary", name, after, after, climbed, before, passed, note, held)
 
 
 _GROUPS: tuple[tuple[str, Callable[[_Trial], Iterator[Probed]]], ...] = (
@@ -390,13 +272,12 @@ def sample_photographs() -> list[np.ndarray]:
 def contact_sheet(probed: Sequence[Probed], columns: int = 6) -> Image.Image:
     """A picture of each probe, with its name and its score."""
     edge, text = 192, 60
-    shown = [each for each in probed if each.pictures]
-    rows = -(-len(shown) // columns)
+    rows = -(-len(probed) // columns)
     sheet = Image.new("RGB", (columns * (edge + 8), rows * (edge + text)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
-    for n, each in enumerate(shown):
+    for n, each in enumerate(probed):
         left, top = n % columns * (edge + 8) + 4, n // columns * (edge + text)
-        sheet.paste(Image.fromarray(square(each.pictures[0], edge)), (left, top + 2))
+        sheet.paste(Image.fromarray(square(each.picture, edge)), (left, top + 2))
         score = f"{each.highest:.2f}" + {True: "", False: "  FAILED", None: ""}[each.passed]
         name = each.name.replace("×", "by")  # which Pillow's font lacks
         for line, words in enumerate([*wrap(name, 30)[:2], score]):

@@ -21,8 +21,8 @@ from PIL import Image
 from rali.degradations import degrade_folder
 from rali.importers import biq2021
 from rali.manifest import Row, write_manifest
+from rali.patterns import non_photographs
 from rali.phrases import best_photographs
-from rali.probe import non_photographs
 from rali.splits import assign_splits
 
 SIZE = 512

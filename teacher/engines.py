@@ -203,7 +203,7 @@ class VllmEngine:
         self.mark = f"vllm {teacher_mark(model)}"
         self.processor = load_processor(model, min_pixels=min_pixels, max_pixels=max_pixels)
         # One size for both, or vLLM would see other pictures than transformers does.
-        look = {"size": dict(zip(("shortest_edge", "longest_edge"), self.pixels, strict=True))}
+        look = {"size": dict(self.processor.image_processor.size)}
         self.llm = vllm.LLM(
             **{
                 "model": teacher_place(model),

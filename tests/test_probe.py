@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from rali.cli import app
-from rali.probe import (
-    artefacts,
-    ascend,
-    mosaic,
-    non_photographs,
-    other_patterns,
-    sample_photographs,
-    square,
-)
+from rali.patterns import artefacts, mosaic, non_photographs, other_patterns, square
+from rali.probe import ascend, sample_photographs
 from rali.rewards import RaliReward
 from rali.rewards.judge import judge
 
@@ -92,3 +89,16 @@ def test_too_few_photographs_are_said(tmp_path):
 def test_guards_that_are_none_are_refused_before_anything_is_tried():
     done = CliRunner().invoke(app, ["probe", "--cutoff", "0"])
     assert "cutoff is 0" in str(done.exception)
+
+
+def test_a_stop_leaves_the_probes_that_were_done(tmp_path):
+    sheet = tmp_path / "sheet.png"
+    command = [sys.executable, "-m", "rali", "probe", "--steps", "100000", "--sheet", str(sheet)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        assert any("adversaries" in line for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        table, told = process.communicate(timeout=60)
+    assert process.returncode == 130 and "stopped" in told and "Traceback" not in told
+    assert "| artefact | halftone over good photographs |" in table
+    assert Image.open(sheet).size[0] == 1200

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rali.cli._output import check_writable
 from rali.errors import InputError, PictureError
+
+if TYPE_CHECKING:
+    from rali.probe import Probed
 
 
 def probe(
@@ -72,24 +76,36 @@ def probe(
     if len(given) < 2:
         raise InputError(f"{photographs} holds {len(given)} pictures; expected 2 or more.")
     guards = {"caution": caution, "cutoff": "familiar" if cutoff is None else cutoff}
-    with StageProgress(resumes=False) as progress:
-        found = run(reward, given, guards=guards, seed=seed, steps=steps, report=progress)
-    if sheet:
-        contact_sheet(found).save(sheet)
-    if as_json:
-        told = [
-            {key: value for key, value in asdict(each).items() if key != "pictures"}
-            for each in found
-        ]
-        typer.echo(json.dumps({"model": model, "guards": guards, "probes": told}, indent=1))
-    else:
-        typer.echo("| probe | | score | highest | guarded | beside | verdict | |")
-        typer.echo("| --- | --- | ---: | ---: | ---: | ---: | --- | --- |")
-        for each in found:
-            verdict = {True: "passed", False: "FAILED", None: ""}[each.passed]
-            typer.echo(
-                f"| {each.group} | {each.name} | {each.score:.2f} | {each.highest:.2f} | "
-                f"{each.guarded:.2f} | {each.reference:.2f} | {verdict} | {each.note} |"
-            )
+    found: list[Probed] = []
+    try:
+        with StageProgress(resumes=False) as progress:
+            probes = run(reward, given, guards=guards, seed=seed, steps=steps, report=progress)
+            for each in probes:
+                found.append(each)
+    finally:  # what was found before it was stopped, too
+        if found and sheet:
+            contact_sheet(found).save(sheet)
+        if found and as_json:
+            told = [
+                {key: value for key, value in asdict(each).items() if key != "picture"}
+                for each in found
+            ]
+            typer.echo(json.dumps({"model": model, "guards": guards, "probes": told}, indent=1))
+        elif found:
+            typer.echo(_table(found))
     if any(each.passed is False for each in found):
         raise typer.Exit(1)
+
+
+def _table(found: Sequence[Probed]) -> str:
+    lines = [
+        "| probe | | score | highest | guarded | beside | verdict | |",
+        "| --- | --- | ---: | ---: | ---: | ---: | --- | --- |",
+    ]
+    for each in found:
+        verdict = {True: "passed", False: "FAILED", None: ""}[each.passed]
+        lines.append(
+            f"| {each.group} | {each.name} | {each.score:.2f} | {each.highest:.2f} | "
+            f"{each.guarded:.2f} | {each.reference:.2f} | {verdict} | {each.note} |"
+        )
+    return "\n".join(lines)
