@@ -94,11 +94,16 @@ def test_guards_that_are_none_are_refused_before_anything_is_tried():
 def test_a_stop_leaves_the_probes_that_were_done(tmp_path):
     sheet = tmp_path / "sheet.png"
     command = [sys.executable, "-m", "rali", "probe", "--steps", "100000", "--sheet", str(sheet)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # else off in a job
+    )  # fmt: skip
+    try:
         assert any("adversaries" in line for line in process.stderr)
         process.send_signal(signal.SIGINT)
         table, told = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130 and "stopped" in told and "Traceback" not in told
     assert "| artefact | halftone over good photographs |" in table
     assert Image.open(sheet).size[0] == 1200
