@@ -18,6 +18,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	rm -rf build/installed && mkdir -p build/installed && cp -r rali build/installed/
+	cp -r teacher export build/installed/rali/
+	cd build/installed && $(abspath $(BIN))/lint-imports --config $(CURDIR)/pyproject.toml --no-cache
 
 # vLLM needs versions of its own. torchaudio and torchcodec, which it brings, are built for CUDA.
 VLLM := .venv-vllm

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rali import Scorer, __version__
+from rali import Scorer
+from rali.export.measure.browser import browse, serve
 from rali.export.web import RUNTIME, export_web
-from rali.export.web_check import browse, serve
-from rali.pictures import find_pictures
+from rali.pictures.read import find_pictures
+from rali.version import __version__
 
 EACH = 12  # photographs of each data set
 # What the page is asked for, Chromium's switches, and of how many pictures one is scored.

@@ -16,8 +16,8 @@ import time
 
 import onnxruntime
 
-from rali import __version__
-from rali.cli._quickstart import photographs
+from rali.pictures.samples import sample_files
+from rali.version import __version__
 
 RUNS = 15
 SCORE = (
@@ -34,7 +34,7 @@ def seconds(code: str, picture: str) -> float:
 
 
 def main() -> None:
-    picture = next(str(path) for path in photographs() if path.suffix == ".jpg")
+    picture = next(str(path) for path in sample_files() if path.suffix == ".jpg")
     times: dict[str, list[float]] = {name: [] for name in CASES}
     for run in range(RUNS + 1):
         for name, code in CASES.items():

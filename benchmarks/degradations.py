@@ -16,7 +16,8 @@ from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.datasets import load_sample_image
 
-from rali.degradations import DISTORTIONS, degrade, degraded_score
+from rali.data.degraded import degraded_score
+from rali.pictures.degrade import DISTORTIONS, degrade
 
 EDGE = 256
 HEAD = """# Degradations: fidelity by class and severity

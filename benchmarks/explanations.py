@@ -19,13 +19,14 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from rali import Scorer, __version__
-from rali.degradations import DISTORTIONS, degrade
-from rali.encoders import load_encoder
-from rali.export.explain_check import SEED, Degraded, chances_of, degrade_all
-from rali.importers import biq2021
-from rali.manifest import Row
-from rali.phrases import own_phrases
+from rali import Scorer
+from rali.data.importers import biq2021
+from rali.data.manifest import Row
+from rali.distill.learn_phrases import own_phrases
+from rali.export.measure.explanations import SEED, Degraded, chances_of, degrade_all
+from rali.pictures.degrade import DISTORTIONS, degrade
+from rali.student.encoders import load_encoder
+from rali.version import __version__
 
 TOP = 3
 SHRUNK = 512  # pixels of the longer edge, as in benchmarks/nano-biq2021.md

@@ -21,12 +21,13 @@ import numpy as np
 import onnxruntime
 import PIL
 
-from rali import Scorer, __version__
+from rali import Scorer
 from rali.export import export_image
-from rali.export.image_check import cut, open_session, resize_times
+from rali.export.measure.resizing import cut, open_session, resize_times
 from rali.export.resize import pixels_model
-from rali.pictures import find_pictures
-from rali.preprocess import Preprocess
+from rali.pictures.preprocess import Preprocess
+from rali.pictures.read import find_pictures
+from rali.version import __version__
 
 COUNT = 200
 SIZES = (336, 512)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rali.evaluate import predict
-from rali.importers import biq2021
-from rali.intervals import calibrate
+from rali.data.importers import biq2021
+from rali.evaluation.evaluate import predict
+from rali.scoring.intervals import calibrate
 
 LEVEL, RESPLITS = 0.9, 200
 

@@ -1,4 +1,4 @@
-"""Derive rali/kadid_scores.json: the score of each degradation at each severity.
+"""Derive rali/data/kadid_scores.json: the score of each degradation at each severity.
 
 KADID-10k's mean human score (1–5, higher is better) of the nearest distortion type, over all
 reference pictures, read at the strength of our severity: where our strength is one of KADID's
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rali.degradations import STRENGTHS
+from rali.pictures.degrade import STRENGTHS
 
 # Per class: KADID's type, and the strengths of its levels on the scale of ours.
 LEVELS: dict[str, tuple[int, dict[int, float]]] = {
@@ -74,5 +74,5 @@ def table(data: Path) -> dict[str, list[float] | float | str]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    target = Path(__file__).parent.parent / "rali" / "kadid_scores.json"
+    target = Path(__file__).parent.parent / "rali" / "data" / "kadid_scores.json"
     target.write_text(json.dumps(table(parser.parse_args().data), indent=1) + "\n")

@@ -19,7 +19,7 @@ import numpy as np
 import sklearn
 from sklearn.cluster import KMeans
 
-from rali.bases import BasesConfig, allocate, bucket_of, find_bases
+from rali.distill.bases import BasesConfig, allocate, bucket_of, find_bases
 
 DIM = 512
 

@@ -22,14 +22,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rali import __version__
-from rali.degradations import degrade_folder
-from rali.encoders import nano_preprocess
-from rali.images import PictureBatches, embed
-from rali.importers import biq2021
-from rali.manifest import Row
+from rali.data.degraded import degrade_folder
+from rali.data.importers import biq2021
+from rali.data.manifest import Row
+from rali.distill.batches import PictureBatches, embed
 from rali.metrics import plcc, srcc
-from rali.nano import NanoConfig, NanoImageEncoder
+from rali.student.encoders import nano_preprocess
+from rali.student.nano import NanoConfig, NanoImageEncoder
+from rali.version import __version__
 
 NATIVE, HALF, CHROMA = NanoConfig().spectra
 TOWERS: dict[str, dict[str, Any]] = {

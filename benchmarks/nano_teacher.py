@@ -2,8 +2,9 @@
 
     python benchmarks/nano_teacher.py --data DIR --teacher runs/nano-teacher
 
-TEACHER is the folder that recipes/make_nano_teacher.py wrote. Lessons are made, as the recipe makes
-them, of Kodak's photographs degraded. Writes benchmarks/nano_teacher.md and the loss curve.
+TEACHER is the folder that recipes/weights/make_nano_teacher.py wrote. Lessons are made,
+as the recipe makes them, of Kodak's photographs degraded. Writes benchmarks/nano_teacher.md and the
+loss curve.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from rali.degradations import degrade_folder
-from rali.measures import measure
-from rali.pictures import open_picture
-from rali.plots import curves, save_png
-from rali.run_folder import RunFolder
+from rali.data.degraded import degrade_folder
+from rali.pictures.measure import measure
+from rali.pictures.read import open_picture
+from rali.report.plots import curves, save_png
+from rali.runs.folder import RunFolder
 from rali.teacher.ask import agreement, score
 from rali.teacher.engines import Request, Sampling, filled, load_engine
 from rali.teacher.models import load_teacher

@@ -20,15 +20,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from rali import __version__
-from rali.degradations import DISTORTIONS, degrade_folder
-from rali.encoders import Encoder, load_encoder
-from rali.fit import score_from_bases
-from rali.images import PictureBatches, embed
-from rali.importers import biq2021
-from rali.manifest import Row
+from rali.data.degraded import degrade_folder
+from rali.data.importers import biq2021
+from rali.data.manifest import Row
+from rali.data.triplets import read_triplets
+from rali.distill.batches import PictureBatches, embed
 from rali.metrics import srcc
-from rali.triplets import read_triplets
+from rali.pictures.degrade import DISTORTIONS
+from rali.student.encoders import Encoder, load_encoder
+from rali.student.student import score_from_bases
+from rali.version import __version__
 
 TEXTS, TEMPERATURE, SEED = 6000, 0.05, 0
 WORDINGS = (

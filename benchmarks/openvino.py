@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from rali import Scorer, __version__
-from rali.export.image_check import cut
-from rali.pictures import find_pictures
+from rali import Scorer
+from rali.export.measure.resizing import cut
+from rali.pictures.read import find_pictures
+from rali.version import __version__
 
 PROVIDERS = ("CPUExecutionProvider", "OpenVINOExecutionProvider")
 ROUNDS = 5

@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from rali.degradations import DISTORTIONS
+from rali.pictures.degrade import DISTORTIONS
 from rali.teacher.answers import (
     Answer,
     Comparison,

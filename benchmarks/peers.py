@@ -23,7 +23,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from rali.speed import peak_memory
+from rali.scoring.speed import peak_memory
 
 RALI = ("rali, ONNX file", "rali, torch")
 PEERS = ("niqe", "brisque", "clipiqa+", "musiq", "liqe", "topiq_nr")
@@ -51,7 +51,7 @@ def build(name: str, threads: int) -> tuple[Callable[[str], Any], str]:
 
     torch.set_num_threads(threads)
     if name == RALI[1]:
-        from rali.metric import Metric
+        from rali.student.pyiqa_metric import Metric
 
         return Metric(), "released"
     import pyiqa

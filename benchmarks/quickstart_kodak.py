@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rali import __version__
 from rali.cli._quickstart import CONFIG, RATIONALES, SIZE
-from rali.degradations import degrade_folder
-from rali.distill import distill
+from rali.data.degraded import degrade_folder
+from rali.data.reference_rationales import build_reference_triplets
+from rali.data.triplets import read_triplets
+from rali.distill.pipeline import distill
 from rali.metrics import plcc, srcc
-from rali.reference import build_reference_triplets
-from rali.triplets import read_triplets
+from rali.version import __version__
 
 SEEDS = (0, 1, 2)
 

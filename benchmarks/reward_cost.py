@@ -25,11 +25,12 @@ from typing import Any
 import torch
 import transformers
 
-from rali import Student, __version__
-from rali.encoders import load_encoder
+from rali import Student
 from rali.rewards import RaliReward
-from rali.speed import memory, peak_memory
-from rali.student import StudentConfig
+from rali.scoring.speed import memory, peak_memory
+from rali.student.encoders import load_encoder
+from rali.student.student import StudentConfig
+from rali.version import __version__
 
 TEACHER_BATCH, TOKENS, PROMPT = 16, 100, 150
 ROUNDS = {"cuda": (5, 3), "cpu": (5, 1)}  # of the reward, of the teacher

@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rali import Student, __version__
-from rali.export.image_check import cut
-from rali.pictures import find_pictures
+from rali import Student
+from rali.export.measure.resizing import cut
+from rali.pictures.read import find_pictures
 from rali.rewards import RaliReward
+from rali.version import __version__
 
 COUNT, BATCH = 200, 64
 KINDS = {

@@ -31,9 +31,10 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from rali import Scorer, __version__
-from rali.export.image_check import cut
-from rali.pictures import find_pictures
+from rali import Scorer
+from rali.export.measure.resizing import cut
+from rali.pictures.read import find_pictures
+from rali.version import __version__
 
 PICTURES, CLIENTS, FLOODING = 64, 48, 256
 

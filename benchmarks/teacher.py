@@ -23,21 +23,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from rali.cli._quickstart import photographs
-from rali.degradations import DISTORTIONS, degrade_folder
-from rali.importers import biq2021
-from rali.manifest import Row, read_manifest, write_manifest
+from rali.data.degraded import degrade_folder
+from rali.data.importers import biq2021
+from rali.data.manifest import Row, read_manifest, write_manifest
 from rali.metrics import plcc, srcc
-from rali.plots import curves, save_png
-from rali.progress import StageProgress
-from rali.run_folder import RunFolder
+from rali.pictures.degrade import DISTORTIONS
+from rali.pictures.samples import sample_files
+from rali.report.plots import curves, save_png
+from rali.runs.folder import RunFolder
+from rali.runs.progress import StageProgress
 from rali.teacher.answers import Degradation
 from rali.teacher.ask import ask, score
 from rali.teacher.engines import Request, Sampling, load_engine
 from rali.teacher.grpo import GrpoConfig, train
 from rali.teacher.prompts import degradation_prompt, find_prompt
+from rali.teacher.q_insight import score_reward
 from rali.teacher.report import training_curves
-from rali.teacher.rewards import score_reward
 from rali.teacher.tasks import TaskConfig, of_split
 from rali.teacher.watch import WatchConfig
 
@@ -75,7 +76,7 @@ class Bench:
             dataclasses.replace(row, dataset="biq2021") for row in biq2021.read(data / "biq2021")
         ]
         self.test = {
-            "validation": self._degrade(photographs(), "validation", 30),
+            "validation": self._degrade(sample_files(), "validation", 30),
             "kodak": self._degrade(kodak, "kodak", 8),
             "biq2021": [r for r in biq if r.split == "test" and r.score is not None],
         }

@@ -17,14 +17,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rali import Scorer, Student, __version__
-from rali.align import AlignConfig
-from rali.cli._quickstart import photographs
-from rali.degradations import DISTORTIONS, degrade_folder
-from rali.distill import DistillConfig, distill
+from rali import Scorer, Student
+from rali.data.degraded import degrade_folder
+from rali.data.reference_rationales import build_reference_triplets
+from rali.data.triplets import read_triplets
+from rali.distill.align import AlignConfig
+from rali.distill.pipeline import DistillConfig, distill
 from rali.export import compare, export_onnx
-from rali.reference import build_reference_triplets
-from rali.triplets import read_triplets
+from rali.pictures.degrade import DISTORTIONS
+from rali.pictures.samples import sample_files
+from rali.version import __version__
 
 PICTURES = 32
 
@@ -46,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         rows = degrade_folder(
-            photographs()[:6], folder / "pictures", distortions=DISTORTIONS[:3],
+            sample_files()[:6], folder / "pictures", distortions=DISTORTIONS[:3],
             severities=(3, 5), size=448,
         )[:PICTURES]  # fmt: skip
         build_reference_triplets(rows, folder / "triplets", count=2)

@@ -12,7 +12,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from rali import Scorer
-from rali.pictures import find_pictures
+from rali.pictures.read import find_pictures
 
 
 def main(folder: str) -> None:

@@ -14,10 +14,10 @@ import sys
 import numpy as np
 
 from rali import Scorer
-from rali.bases import find_bases
-from rali.compress import fit_projection
-from rali.fit import fit_scores
-from rali.manifest import read_manifest
+from rali.data.manifest import read_manifest
+from rali.distill.bases import find_bases
+from rali.distill.compress import fit_projection
+from rali.distill.fit import fit_scores
 from rali.metrics import plcc, srcc
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .check import compare, export_checked
+from .checked import compare, export_checked
 from .image import export_image
 from .onnx import export_onnx
 from .ort import export_ort

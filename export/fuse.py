@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rali import Student
+from rali.student.student import Student
 
 
 class FusedAttention(nn.Module):

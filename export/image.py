@@ -18,12 +18,13 @@ import onnxruntime
 import PIL
 from onnx import TensorProto, external_data_helper
 
-from rali import Scorer
 from rali.errors import InputError
-from rali.pictures import open_picture
-from rali.preprocess import Preprocess
+from rali.pictures.preprocess import Preprocess
+from rali.pictures.read import open_picture
+from rali.pictures.samples import sample_photographs
+from rali.scoring.scorer import Scorer
 
-from .check import TOLERANCE, check_pictures
+from .checked import TOLERANCE
 from .graph import Graph
 from .onnx import move_into
 from .resize import IMAGE, OPSET, pixels_model, resize
@@ -39,7 +40,7 @@ def export_image(
     Args:
         model: an ONNX file of any precision that `rali export` wrote, or what else `Scorer` takes.
         path: the file to write.
-        pictures: to compare on; by default `check_pictures`.
+        pictures: to compare on; by default `sample_photographs`.
 
     Returns:
         The largest difference between the scores of both files.
@@ -53,7 +54,7 @@ def export_image(
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
         file = Path(folder) / path.name
         _join(scorer.path, file, scorer.preprocess)
-        difference = _check(scorer, file, check_pictures() if pictures is None else pictures)
+        difference = _check(scorer, file, sample_photographs() if pictures is None else pictures)
         move_into(file, path.parent)
     return difference
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 
-from rali import Student, __version__
 from rali.errors import require
-from rali.student import weights_sha256
+from rali.student.student import Student, weights_sha256
+from rali.version import __version__
 
 from .fuse import fuse
 

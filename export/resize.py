@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
 
-from rali.preprocess import LONG, Preprocess
+from rali.pictures.preprocess import LONG, Preprocess
 
 from .graph import Graph, Value
 

@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,15 +23,14 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, external_data_helper, helper
 
-from rali import Scorer, __version__
 from rali.errors import InputError
-from rali.explain import find_phrases
 from rali.files import replace_atomically
-from rali.heatmap import COLOUR_SHARE, MOST, SHARE, SPAN, colour_scale
-from rali.hub import download, is_hub_id
-from rali.intervals import FILE as INTERVAL
-from rali.intervals import has_interval, read_interval
-from rali.preprocess import Preprocess
+from rali.pictures.preprocess import Preprocess
+from rali.scoring.heatmap import COLOUR_SHARE, MOST, SHARE, SPAN, colour_scale
+from rali.scoring.intervals import read_interval
+from rali.scoring.model_folder import BUILTIN, INTERVAL_FILE, PHRASES_FILE, find_file
+from rali.scoring.scorer import Scorer
+from rali.version import __version__
 
 from .graph import Graph, Value
 from .image import normalise
@@ -94,7 +92,7 @@ def prepare_model(preprocess: Preprocess) -> ModelProto:
 def window_model(preprocess: Preprocess) -> ModelProto:
     """A model from `image` uint8 [H, W, 3], a window of a picture, to `mirrored` [1, 3, S, S].
 
-    That is the window as `rali.heatmap.windows` gives it.
+    That is the window as `rali.scoring.heatmap.windows` gives it.
     """
     graph, size = Graph("window"), -(-preprocess.size // SHARE)
     normalise(graph, dataclasses.replace(preprocess, size=size, resize_mode="squash"))
@@ -112,7 +110,7 @@ def _model(graph: Graph, output: str, size: int) -> ModelProto:
 def describe(model: str | Path, scorer: Scorer) -> dict[str, Any]:
     """What the page needs beside the model's file; arrays are base64 of little-endian float32."""
     return {
-        "name": str(model) if str(model) == "builtin" else Path(model).resolve().name,
+        "name": str(model) if str(model) == BUILTIN else Path(model).resolve().name,
         "rali_version": __version__,
         "size": scorer.preprocess.size,
         "score_range": scorer.score_range,
@@ -133,12 +131,9 @@ def check_picture() -> np.ndarray:
 
 
 def _interval(model: str | Path, scorer: Scorer) -> dict[str, Any] | None:
-    if isinstance(model, str) and is_hub_id(model) and not Path(model).exists():
-        with suppress(InputError):  # it has none
-            download(model, INTERVAL)
-    if not has_interval(scorer.path):
+    if find_file(model, INTERVAL_FILE) is None:
         return None
-    interval = read_interval(scorer.path)
+    interval = read_interval(model)
     return {
         "level": LEVEL,
         "radius": interval.radius(LEVEL),
@@ -148,7 +143,7 @@ def _interval(model: str | Path, scorer: Scorer) -> dict[str, Any] | None:
 
 
 def _phrases(model: str | Path, scorer: Scorer) -> dict[str, Any] | None:
-    if find_phrases(model) is None:
+    if find_file(model, PHRASES_FILE) is None:
         return None
     phrases = scorer.phrases
     phrases.rank(scorer.embed(check_picture())[0])  # refuses a table of another width
@@ -161,7 +156,7 @@ def _phrases(model: str | Path, scorer: Scorer) -> dict[str, Any] | None:
 
 
 def _map(preprocess: Preprocess) -> dict[str, Any]:
-    """How `rali.heatmap` lays windows over a picture and colours their scores."""
+    """How `rali.scoring.heatmap` lays windows over a picture and colours their scores."""
     return {
         "squash": preprocess.resize_mode == "squash",
         "share": SHARE,

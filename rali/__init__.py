@@ -1,31 +1,56 @@
 """rali: image quality scores from 1 to 5, distilled from a reasoning judge.
 
-`Scorer` needs numpy, pillow and onnxruntime only. `Student` (training, gradients) needs the
-`distill` extra; it is imported when first asked for, so `import rali` never imports torch.
+`Scorer` needs numpy, Pillow and onnxruntime only. `Student`, `RaliReward` and `Metric` need the
+`distill` extra. Everything here is imported when it is first asked for, so `import rali` imports
+neither torch nor onnxruntime.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-__all__ = ["Scorer", "Student", "__version__"]
+from rali.version import __version__
 
 if TYPE_CHECKING:
-    from rali.scorer import Scorer
-    from rali.student import Student
+    from rali.errors import InputError, PictureError
+    from rali.rewards.reward import RaliReward
+    from rali.scoring.scorer import Scorer
+    from rali.student.pyiqa_metric import Metric
+    from rali.student.student import Student
+
+__all__ = [
+    "InputError",
+    "Metric",
+    "PictureError",
+    "RaliReward",
+    "Scorer",
+    "Student",
+    "__version__",
+]
+
+_HOMES = {
+    "InputError": "rali.errors",
+    "Metric": "rali.student.pyiqa_metric",
+    "PictureError": "rali.errors",
+    "RaliReward": "rali.rewards.reward",
+    "Scorer": "rali.scoring.scorer",
+    "Student": "rali.student.student",
+}
+_WITH_TORCH = {"Metric", "RaliReward", "Student"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Scorer":
-        from rali.scorer import Scorer
-
-        return Scorer
-    if name == "Student":
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rali' has no attribute {name!r}")
+    if name in _WITH_TORCH:
         from rali.errors import require
 
         require("torch", "distill")
-        from rali.student import Student
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
 
-        return Student
-    raise AttributeError(f"module 'rali' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

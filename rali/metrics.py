@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import InputError, require
+from rali.errors import InputError, require
 
 Floats = npt.NDArray[np.float64]
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from rali.errors import InputError
-from rali.progress import Progress
+from rali.runs.progress import Progress
 
 from .answers import ANSWER, NUMBER, THINK, Score, parse
 from .engines import Request, Sampling, TransformersEngine, filled

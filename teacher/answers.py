@@ -11,8 +11,8 @@ import json
 import re
 from dataclasses import dataclass
 
-from rali.degradations import SEVERITY_NAMES, canonical
 from rali.errors import InputError
+from rali.pictures.degrade import SEVERITY_NAMES, canonical
 
 from .prompts import Prompt
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from rali.data.manifest import Row
 from rali.errors import InputError, PictureError
-from rali.manifest import Row
 from rali.metrics import plcc, srcc
-from rali.pictures import open_picture
-from rali.progress import Progress
+from rali.pictures.read import open_picture
+from rali.runs.progress import Progress
 
 from .answers import Answer, Comparison, Failure, Score, parse
 from .engines import Engine, Request, Sampling

@@ -16,14 +16,7 @@ import torch
 
 from rali.errors import InputError, require
 
-from .models import (
-    load_processor,
-    load_teacher,
-    opened,
-    teacher_mark,
-    teacher_name,
-    teacher_place,
-)
+from .models import load_processor, load_teacher, opened, teacher_mark, teacher_name, teacher_place
 from .prompts import Prompt
 
 

@@ -15,19 +15,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from rali.config import check_numbers
+from rali.data.manifest import Row
 from rali.errors import InputError, require
-from rali.manifest import Row
-from rali.progress import Report
-from rali.run_folder import RunFolder
+from rali.runs.config import check_numbers
+from rali.runs.folder import RunFolder
+from rali.runs.progress import Report
 
 from .models import opened, vision_tower
 from .plan import BatchPlan, plan_batch
 from .prompts import Prompt
+from .reward_functions import Rewards
 from .sampling import DRAWS, sample_order
 from .tasks import Example, TaskConfig, examples
 from .training import TrainingConfig, check_pictures, claim, finished, train_to
-from .trl_rewards import Rewards
 from .watch import Watch
 
 

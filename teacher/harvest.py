@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rali.data.manifest import Row
+from rali.data.triplets import Triplet, TripletWriter, check_same, read_triplets
 from rali.errors import InputError
-from rali.files import replace_atomically
-from rali.manifest import Row
-from rali.progress import Progress
-from rali.triplets import Triplet, TripletWriter, check_same, image_sha256, read_triplets
+from rali.files import image_sha256, replace_atomically
+from rali.runs.progress import Progress
 
 from .answers import Score
 from .ask import Told, ask

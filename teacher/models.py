@@ -12,8 +12,8 @@ from PIL import Image
 from torch import nn
 
 from rali.errors import InputError, PictureError, require
-from rali.hub import download_folder
-from rali.pictures import open_picture
+from rali.pictures.read import open_picture
+from rali.scoring.hub import download_folder
 
 NANO = Path(__file__).parent / "nano_weights"
 
@@ -35,8 +35,8 @@ def teacher_place(model: str) -> str:
         return model
     if not (NANO / "model.safetensors").is_file():
         raise InputError(
-            "this copy of rali comes without the nano teacher; recipes/make_nano_teacher.py makes "
-            "one, whose folder can be given in its place."
+            "this copy of rali comes without the nano teacher; "
+            "recipes/weights/make_nano_teacher.py makes one, a folder to give instead."
         )
     return str(NANO)
 

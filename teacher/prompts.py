@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from rali.config import from_dict, read_yaml
-from rali.degradations import SEVERITY_NAMES, canonical
 from rali.errors import InputError
+from rali.pictures.degrade import SEVERITY_NAMES, canonical
+from rali.runs.config import from_dict, read_yaml
 
 Task = Literal["score", "degradation", "comparison", "description"]
 AnswerFormat = Literal["json", "number", "label", "text"]
@@ -90,7 +90,7 @@ def degradation_prompt(classes: tuple[str, ...] = ("noise", "compression", "blur
     """Q-Insight's degradation question (Table A) for other classes than its four.
 
     Raises:
-        InputError: no class, or one that `rali.degradations` does not know.
+        InputError: no class, or one that `rali.pictures.degrade` does not know.
     """
     known = tuple(name for name in map(canonical, classes) if name != "null")
     if not known:

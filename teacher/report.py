@@ -12,12 +12,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from rali.config import read_yaml
 from rali.errors import InputError, PictureError
 from rali.files import replace_atomically
-from rali.plots import THEMES, curves
-from rali.report import figure_html, page_html, section_html, thumbnail
-from rali.run_folder import RunFolder
+from rali.report.page import figure_html, page_html, section_html, thumbnail
+from rali.report.plots import THEMES, curves
+from rali.runs.config import read_yaml
+from rali.runs.folder import RunFolder
 
 from .watch import PROBES
 
@@ -25,7 +25,7 @@ Points = list[tuple[float, float]]
 
 
 def training_curves(rows: list[dict[str, Any]]) -> dict[str, dict[str, Points]]:
-    """Panels for `rali.plots.curves`: {quantity: {series: [(step, value), …]}}.
+    """Panels for `rali.report.plots.curves`: {quantity: {series: [(step, value), …]}}.
 
     Args:
         rows: of metrics.jsonl.

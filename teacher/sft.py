@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from rali.config import check_numbers
+from rali.data.triplets import read_triplets
 from rali.errors import InputError, require
-from rali.progress import Report
-from rali.run_folder import RunFolder
-from rali.triplets import read_triplets
+from rali.runs.config import check_numbers
+from rali.runs.folder import RunFolder
+from rali.runs.progress import Report
 
 from .answers import compose
 from .models import opened, vision_tower

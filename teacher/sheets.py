@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from rali.data.triplets import Triplet, read_triplets
 from rali.errors import InputError, PictureError
 from rali.files import replace_atomically
-from rali.report import page_html, section_html, thumbnail
-from rali.triplets import Triplet, read_triplets
+from rali.report.page import page_html, section_html, thumbnail
 
 
 def write_sheet(

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rali.config import check_numbers
-from rali.degradations import canonical
+from rali.data.manifest import read_manifest, read_pairs
 from rali.errors import InputError
-from rali.manifest import read_manifest, read_pairs
+from rali.pictures.degrade import canonical
+from rali.runs.config import check_numbers
 
 from .prompts import Prompt, degradation_prompt, find_prompt
 from .rl2r import VARIANTS

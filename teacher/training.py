@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 
-from rali.config import check_numbers, read_yaml, write_yaml
 from rali.errors import InputError
 from rali.files import replace_atomically
-from rali.run_folder import fingerprint
+from rali.runs.config import check_numbers, read_yaml, write_yaml
+from rali.runs.folder import fingerprint
 
 from .models import load_teacher
 from .watch import WatchConfig

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from transformers import PrinterCallback, TrainerCallback
 
-from rali.config import check_numbers
+from rali.data.manifest import Row, read_manifest
 from rali.errors import InputError
-from rali.manifest import Row, read_manifest
-from rali.progress import Report
-from rali.run_folder import RunFolder
+from rali.runs.config import check_numbers
+from rali.runs.folder import RunFolder
+from rali.runs.progress import Report
 
 from .ask import agreement, ask, score
 from .engines import Request, Sampling, TransformersEngine

@@ -55,4 +55,4 @@ def photograph_files(photographs, tmp_path_factory) -> list[Path]:
 def saved_every_step(monkeypatch) -> None:
     """Checkpoints are due once a minute: let each step take one."""
     clock = itertools.count(0.0, 60.0)
-    monkeypatch.setattr("rali.training.time", SimpleNamespace(monotonic=clock.__next__))
+    monkeypatch.setattr("rali.distill.optim.time", SimpleNamespace(monotonic=clock.__next__))

@@ -18,10 +18,10 @@ import torch
 from PIL import Image
 
 from rali import Scorer
-from rali.degradations import degrade_folder
+from rali.data.degraded import degrade_folder
+from rali.data.manifest import write_manifest
+from rali.data.splits import assign_splits
 from rali.export import export_image
-from rali.manifest import write_manifest
-from rali.splits import assign_splits
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

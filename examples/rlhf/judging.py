@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from rali import Student
-from rali.encoders import load_encoder
 from rali.rewards import RaliReward
-from rali.rewards.judge import judge
+from rali.rewards.no_grad import judge
+from rali.student.encoders import load_encoder
 
 SEEDS = range(1_000_000, 1_000_256)  # training draws its noise from others
 SHOWN = 24

@@ -21,8 +21,8 @@ from generator import BLOCK, SIZE
 from PIL import Image
 from torch.nn import functional
 
-from rali.degradations import degrade
-from rali.pictures import find_pictures, open_picture
+from rali.pictures.degrade import degrade
+from rali.pictures.read import find_pictures, open_picture
 
 SHORT, BATCH, RATE = 512, 32, 1e-3
 DEGRADED, KINDS = 0.5, ("blur", "noise", "compression", "contrast weaken", "pixelate")

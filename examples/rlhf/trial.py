@@ -15,8 +15,8 @@ from judging import SEEDS, Judges, sheet, small, table
 from pretrain import shrunk
 from torch import Tensor
 
-from rali.patterns import square
-from rali.pictures import find_pictures, open_picture
+from rali.pictures.patterns import square
+from rali.pictures.read import find_pictures, open_picture
 from rali.rewards import RaliReward
 
 Train = Callable[[argparse.Namespace, Generator, Judges], None]

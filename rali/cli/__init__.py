@@ -12,8 +12,10 @@ from typing import TextIO
 
 import typer
 
-from rali import __version__
-from rali.cli import (
+from rali.errors import RaliError, missing_extra
+from rali.version import __version__
+
+from . import (
     bench,
     calibrate,
     convert,
@@ -29,7 +31,6 @@ from rali.cli import (
     sweep,
     teach,
 )
-from rali.errors import RaliError, missing_extra
 
 app = typer.Typer(
     name="rali",

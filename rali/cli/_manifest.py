@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rali.manifest import Row
+    from rali.data.manifest import Row
 
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", help="The manifest: .csv or .parquet.")
@@ -17,7 +17,7 @@ Output = Annotated[
 
 
 def write_rows(rows: list[Row], output: Path) -> None:
-    from rali.manifest import write_manifest
+    from rali.data.manifest import write_manifest
 
     write_manifest(rows, output)
     print_summary(rows)

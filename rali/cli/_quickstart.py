@@ -10,37 +10,25 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from rali.align import AlignConfig
-from rali.degradations import degrade_folder
-from rali.distill import DistillConfig, distill, training_rows
+from rali.data.degraded import degrade_folder
+from rali.data.manifest import Row, write_manifest
+from rali.data.splits import assign_splits
+from rali.data.triplets import Triplet, read_triplets
+from rali.distill.align import AlignConfig
+from rali.distill.fit import FitConfig
+from rali.distill.pipeline import DistillConfig, distill, training_rows
 from rali.errors import require
-from rali.evaluate import evaluate
-from rali.fit import FitConfig
-from rali.manifest import Row, write_manifest
-from rali.progress import Report
-from rali.report import write_report
-from rali.run_folder import RunFolder
-from rali.scorer import Scorer
-from rali.splits import assign_splits
-from rali.triplets import Triplet, read_triplets
+from rali.evaluation.evaluate import evaluate
+from rali.pictures.samples import sample_files
+from rali.report.page import write_report
+from rali.runs.folder import RunFolder
+from rali.runs.progress import Report
+from rali.scoring.model_folder import onnx_file
+from rali.scoring.scorer import Scorer
 
-# Photographs of scenes: the packages' textures and microscope pictures look like none of them.
-PHOTOGRAPHS = {
-    "sklearn.datasets.images": ("china.jpg", "flower.jpg"),
-    "skimage.data": (
-        "astronaut.png",
-        "camera.png",
-        "chelsea.png",
-        "coffee.png",
-        "hubble_deep_field.jpg",
-        "motorcycle_left.png",
-        "rocket.jpg",
-    ),
-}
 SIZE = 512
 RATIONALES = 4
 CONFIG = DistillConfig(
@@ -66,13 +54,6 @@ TEACHING: dict[str, Any] = {
 }
 
 
-def photographs() -> list[Path]:
-    """The source photographs inside the installed packages."""
-    return [
-        Path(str(files(package) / name)) for package, names in PHOTOGRAPHS.items() for name in names
-    ]
-
-
 def quickstart(
     folder: str | Path,
     pictures: Sequence[Path] = (),
@@ -89,7 +70,7 @@ def quickstart(
     run = RunFolder(Path(folder))
     with run.timed("degrade"):
         rows = degrade_folder(
-            photographs(),
+            sample_files(),
             run.folder / "pictures",
             size=SIZE,
             progress=lambda i, n: report("degrade", i, n, None),
@@ -117,7 +98,7 @@ def quickstart(
         from rali.export import export_checked
 
         report("export", 0, 1, None)
-        onnx = model / "onnx" / "model.onnx"
+        onnx = onnx_file(model)
         agreement = export_checked(student, onnx)
         report("export", 1, 1, None)
     with run.timed("evaluate"):

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from rali.cli._bar import scoring_bar
-from rali.cli._output import csv_text
 from rali.errors import InputError
 from rali.files import replace_atomically
 
+from ._bar import scoring_bar
+from ._output import csv_text
+
 if TYPE_CHECKING:
-    from rali.manifest import Row
+    from rali.data.manifest import Row
     from rali.teacher.engines import Engine, TransformersEngine
 
 Model = Annotated[
@@ -63,7 +64,7 @@ def engine_of(
     engine_set: list[str] | None = None,
 ) -> Engine:
     """The engine that a command's options name."""
-    from rali.config import with_overrides
+    from rali.runs.config import with_overrides
     from rali.teacher.engines import load_engine
 
     return load_engine(
@@ -87,8 +88,8 @@ def transformers_engine(model: str, max_pixels: int | None = None) -> Transforme
 
 def find_rows(paths: list[Path]) -> list[Row]:
     """The pictures that paths and manifests name, with the scores that manifests give."""
-    from rali.manifest import Row, read_manifest
-    from rali.pictures import find_pictures
+    from rali.data.manifest import Row, read_manifest
+    from rali.pictures.read import find_pictures
 
     found: list[Row] = []
     for path in paths:

@@ -13,8 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
-from rali.cli._output import check_writable
 from rali.errors import InputError
+
+from ._output import check_writable
 
 
 def bench(
@@ -70,14 +71,14 @@ def bench(
 
     Example: rali bench builtin ViT-B-32 --plot speed.png
     """
-    from rali.evaluate import labelled_rows
-    from rali.export.bars import Given, bars
-    from rali.export.bench import as_rows, prepare
-    from rali.export.bench import bench as run
-    from rali.pictures import find_pictures
-    from rali.plots import save_png, tradeoff
-    from rali.progress import StageProgress
-    from rali.scorer import available_cores
+    from rali.evaluation.evaluate import labelled_rows
+    from rali.export.measure.promises import Given, bars
+    from rali.export.measure.speed import as_rows, prepare
+    from rali.export.measure.speed import bench as run
+    from rali.pictures.read import find_pictures
+    from rali.report.plots import save_png, tradeoff
+    from rali.runs.progress import StageProgress
+    from rali.scoring.scorer import available_cores
 
     if plot:
         check_writable(plot)

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from rali.cli._bar import scoring_bar
 from rali.errors import InputError
+
+from ._bar import scoring_bar
 
 LEVELS = (0.5, 0.8, 0.9)
 
@@ -27,9 +28,9 @@ def calibrate(
 
     Example: rali calibrate runs/mine/model manifest.csv --split val
     """
-    from rali.evaluate import labelled_rows, predict
-    from rali.intervals import calibrate as run
-    from rali.intervals import write_interval
+    from rali.evaluation.evaluate import labelled_rows, predict
+    from rali.scoring.intervals import calibrate as run
+    from rali.scoring.intervals import write_interval
 
     if not model.is_dir():
         raise InputError(f"There is no model folder {model}.")

@@ -35,7 +35,7 @@ def official_rali(
 
     Example: rali convert official-rali RALI/ -o rali-vit-l/
     """
-    from rali.convert import convert_official_rali
+    from rali.student.convert import convert_official_rali
 
     student = convert_official_rali(source, output)
     typer.echo(
@@ -59,7 +59,7 @@ def clip(
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
 
-    from rali.clip_names import to_hugging_face, to_open_clip
+    from rali.student.clip_names import to_hugging_face, to_open_clip
 
     try:
         state = load_file(source)

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from rali.cli import _imports
-from rali.cli._manifest import Output, print_summary, write_rows
 from rali.errors import InputError
+
+from . import data_import as _imports
+from ._manifest import Output, print_summary, write_rows
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,7 +29,7 @@ def list_releases() -> None:
 
     Example: rali data list
     """
-    from rali.importers import RELEASES
+    from rali.data.importers import RELEASES
 
     for release in RELEASES.values():
         typer.echo(
@@ -54,8 +55,8 @@ def split_manifest(
 
     Example: rali data split manifest.csv --fractions 6:2:2 -o split.csv
     """
-    from rali.manifest import read_manifest
-    from rali.splits import assign_splits
+    from rali.data.manifest import read_manifest
+    from rali.data.splits import assign_splits
 
     try:
         parts = [float(part) for part in fractions.split(":")]
@@ -78,7 +79,7 @@ def check(
 
     Example: rali data check manifest.csv
     """
-    from rali.manifest import read_manifest
+    from rali.data.manifest import read_manifest
 
     rows = read_manifest(manifest)
     print_summary(rows)
@@ -123,11 +124,12 @@ def degrade(
 
     Example: rali data degrade photos/ -o degraded/ --size 512 --distortion blur --distortion noise
     """
-    from rali.degradations import DISTORTIONS, canonical, degrade_folder
-    from rali.importers._common import split_name
-    from rali.manifest import write_manifest
-    from rali.pictures import find_pictures
-    from rali.progress import StageProgress
+    from rali.data.degraded import degrade_folder
+    from rali.data.importers._common import split_name
+    from rali.data.manifest import write_manifest
+    from rali.pictures.degrade import DISTORTIONS, canonical
+    from rali.pictures.read import find_pictures
+    from rali.runs.progress import StageProgress
 
     split = split_name(split, "--split")
     names = [canonical(name) for name in distortion or DISTORTIONS]
@@ -170,10 +172,10 @@ def rationales(
 
     Example: rali data rationales manifest.csv --split train --count 4 -o triplets/
     """
-    from rali.manifest import read_manifest, select
-    from rali.progress import StageProgress
-    from rali.reference import build_reference_triplets
-    from rali.run_folder import alone_in
+    from rali.data.manifest import read_manifest, select
+    from rali.data.reference_rationales import build_reference_triplets
+    from rali.runs.folder import alone_in
+    from rali.runs.progress import StageProgress
 
     rows = select(read_manifest(manifest), split)
     if not rows:

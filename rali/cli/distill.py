@@ -45,15 +45,15 @@ def distill(
 
     from accelerate import PartialState
 
-    from rali.config import from_dict, read_yaml, with_overrides
-    from rali.distill import DistillConfig, training_rows
-    from rali.distill import distill as run
-    from rali.manifest import read_manifest
-    from rali.progress import StageProgress
-    from rali.reference import build_reference_triplets, requested_triplets
-    from rali.report import write_report
-    from rali.run_folder import RunFolder, alone_in
-    from rali.triplets import read_triplets
+    from rali.data.manifest import read_manifest
+    from rali.data.reference_rationales import build_reference_triplets, requested_triplets
+    from rali.data.triplets import read_triplets
+    from rali.distill.pipeline import DistillConfig, training_rows
+    from rali.distill.pipeline import distill as run
+    from rali.report.page import write_report
+    from rali.runs.config import from_dict, read_yaml, with_overrides
+    from rali.runs.folder import RunFolder, alone_in
+    from rali.runs.progress import StageProgress
 
     values = read_yaml(config) if config else {}
     for name, value in (("encoder", encoder), ("pretrained", pretrained)):
@@ -87,9 +87,10 @@ def distill(
             return
         if export:
             from rali.export import export_checked
+            from rali.scoring.model_folder import onnx_file
 
             progress("export", 0, 1)
-            path = output / "model" / "onnx" / "model.onnx"
+            path = onnx_file(output / "model")
             agreement = export_checked(student, path)
             progress("export", 1, 1)
     write_report(

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rali.cli._bar import scoring_bar
-from rali.cli._judge import MODEL_HELP, judge
 from rali.errors import InputError
 
+from ._bar import scoring_bar
+from ._model import MODEL_HELP, judge
+
 if TYPE_CHECKING:
-    from rali.manifest import Row
+    from rali.data.manifest import Row
 
 
 def evaluate(
@@ -76,8 +77,9 @@ def evaluate(
 
     Example: rali evaluate builtin koniq.csv csiq.csv --suite rali
     """
-    from rali.evaluate import NOTE, labelled_rows, remarks, to_table
-    from rali.evaluate import evaluate as run
+    from rali.evaluation.evaluate import evaluate as run
+    from rali.evaluation.evaluate import labelled_rows
+    from rali.report.evaluation import NOTE, remarks, to_table
 
     if output is not None:
         try:
@@ -125,10 +127,10 @@ def _suite(
     name: str, form: str, model: str, judged: Any, manifests: list[Path], output: Path | None,
     batch_size: int, unscored: float | None,
 ) -> None:  # fmt: skip
-    from rali.evaluate import predict
-    from rali.manifest import read_manifest
-    from rali.render import FORMATS, render
-    from rali.suites import degradation_of, degradation_table, suite_rows, suite_table
+    from rali.data.manifest import read_manifest
+    from rali.evaluation.evaluate import predict
+    from rali.evaluation.suite_text import FORMATS, render
+    from rali.evaluation.suites import degradation_of, degradation_table, suite_rows, suite_table
 
     if form not in FORMATS:
         raise InputError(f"There is no form {form!r}; there are {', '.join(FORMATS)}.")
@@ -161,7 +163,7 @@ def _write(
     folder: Path, evaluation: dict[str, Any], predictions: dict[Path, float], rows: list[Row]
 ) -> None:
     from rali.errors import MissingExtraError, require
-    from rali.evaluate import to_markdown
+    from rali.report.evaluation import to_markdown
 
     labelled = [row for row in rows if row.score is not None]
     text = json.dumps(evaluation, indent=2, allow_nan=False, ensure_ascii=False)
@@ -180,7 +182,7 @@ def _write(
     except MissingExtraError:
         typer.echo("rali: no scatter.png, it needs: pip install matplotlib", err=True)
         return
-    from rali.plots import residual_band, save_png, scatter
+    from rali.report.plots import residual_band, save_png, scatter
 
     predicted_scores = [predictions[row.image] for row in labelled]
     mos = [float(row.score or 0.0) for row in labelled]

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from rali.cli._teacher import find_rows
 from rali.errors import InputError
 from rali.files import replace_atomically
-from rali.scorer import file_name
+from rali.scoring.model_folder import INTERVAL_FILE, PHRASES_FILE, find_file, onnx_file
+
+from ._teacher import find_rows
 
 
 class Format(StrEnum):
@@ -106,16 +107,16 @@ def export(
     if output is not None and output.suffix == ".ort":
         raise InputError(f"--output is the ONNX file; with --format ort, {output} comes beside it.")
     from rali.export import export_checked, export_image, export_ort
-    from rali.export.check import Gate
-    from rali.progress import StageProgress
-    from rali.student import Student
+    from rali.export.checked import Gate
+    from rali.runs.progress import StageProgress
+    from rali.student.student import Student
 
     if output is None:
         if not Path(model).is_dir():
             raise InputError(
                 f"{model} is not a folder here; say where to write with --output FILE."
             )
-        output = Path(model) / "onnx" / file_name(precision)
+        output = onnx_file(model, precision)
     student = Student.from_pretrained(model)
     compared = [row.image for row in find_rows(pictures)] if pictures else None
     with StageProgress(resumes=False) as progress:
@@ -148,12 +149,9 @@ def export(
 
 def _take_along(model: str, output: Path) -> None:
     """Copy what phrases and intervals come from beside a file outside of the model's folder."""
-    from rali.explain import find_phrases
-    from rali.intervals import find_interval
-
-    for find in (find_phrases, find_interval):
-        own, there = find(model), find(output)
-        if own and own.is_file() and (there is None or own.resolve() != there.resolve()):
+    for name in (PHRASES_FILE, INTERVAL_FILE):
+        own, there = find_file(model, name), find_file(output, name)
+        if own and (there is None or own.resolve() != there.resolve()):
             target = output.parent / own.name
             replace_atomically(target, lambda path, own=own: path.write_bytes(own.read_bytes()))  # type: ignore[misc]
             typer.echo(target)

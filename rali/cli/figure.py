@@ -15,9 +15,10 @@ from typing import Annotated, Any
 
 import typer
 
-from rali.cli._judge import MODEL_HELP, judge
-from rali.cli._output import check_writable
 from rali.errors import InputError
+
+from ._model import MODEL_HELP, judge
+from ._output import check_writable
 
 app = typer.Typer(no_args_is_help=True, help="Draw the papers' figures for any model.")
 
@@ -48,8 +49,8 @@ def efficiency(
 
     Example: rali figure efficiency builtin teacher:nano --pictures photos/ -o efficiency.png
     """
-    from rali.pictures import find_pictures
-    from rali.plots import curves, save_png
+    from rali.pictures.read import find_pictures
+    from rali.report.plots import curves, save_png
 
     check_writable(output)
     found = find_pictures([pictures])
@@ -89,11 +90,11 @@ def measure(model: str, pictures: Sequence[Path], batch_size: int) -> tuple[floa
     A student runs in ONNX Runtime on the CPU. Of what ran on a GPU the peak is what torch allocated
     there.
     """
-    from rali.speed import peak_memory
+    from rali.scoring.speed import peak_memory
 
     judged = judge(model, batch_size)
     if isinstance(judged, str):
-        from rali.scorer import Scorer
+        from rali.scoring.scorer import Scorer
 
         judged = Scorer(judged, batch_size=batch_size)
     list(judged.score_many(list(pictures[:1])))
@@ -127,9 +128,9 @@ def parameters(
 
     Example: rali figure parameters 1.9=small/evaluation.json 304=large/evaluation.json -o size.png
     """
+    from rali.evaluation.suites import published_sizes
     from rali.metrics import METRICS
-    from rali.plots import save_png, tradeoff
-    from rali.suites import published_sizes
+    from rali.report.plots import save_png, tradeoff
 
     check_writable(output)
     if metric not in METRICS:
@@ -164,8 +165,8 @@ def space(
 
     Example: rali figure space runs/mine/model manifest.csv --split test -o space.png
     """
-    from rali.figures import embed, map_2d, projected
-    from rali.plots import save_png, score_maps
+    from rali.evaluation.analysis import embed, map_2d, projected
+    from rali.report.plots import save_png, score_maps
 
     check_writable(output)
     student, rows = _student_and_rows(model, manifests, split)
@@ -188,8 +189,9 @@ def scores(
 
     Example: rali figure scores runs/mine manifest.csv --split test -o scores.png
     """
-    from rali.figures import embed, scores_before_and_after
-    from rali.plots import histograms, save_png
+    from rali.distill.unfitted import scores_before_and_after
+    from rali.evaluation.analysis import embed
+    from rali.report.plots import histograms, save_png
 
     check_writable(output)
     student, rows = _student_and_rows(str(run / "model"), manifests, split)
@@ -212,11 +214,12 @@ def calibration(
 
     Example: rali figure calibration builtin manifest.csv --split test -o calibration.png
     """
-    from rali.cli._bar import scoring_bar
-    from rali.evaluate import labelled_rows, predict
-    from rali.figures import calibration_curve
-    from rali.plots import calibration as draw
-    from rali.plots import save_png
+    from rali.evaluation.analysis import calibration_curve
+    from rali.evaluation.evaluate import labelled_rows, predict
+    from rali.report.plots import calibration as draw
+    from rali.report.plots import save_png
+
+    from ._bar import scoring_bar
 
     check_writable(output)
     rows = [row for row in labelled_rows(manifests, split=split) if row.score is not None]
@@ -230,8 +233,8 @@ def calibration(
 
 
 def _student_and_rows(model: str, manifests: list[Path], split: str | None) -> tuple[Any, Any]:
-    from rali.evaluate import labelled_rows
-    from rali.student import Student
+    from rali.evaluation.evaluate import labelled_rows
+    from rali.student.student import Student
 
     rows = [row for row in labelled_rows(manifests, split=split) if row.score is not None]
     return Student.from_pretrained(model), rows

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rali.cli._output import check_writable
 from rali.errors import InputError, PictureError
 
+from ._output import check_writable
+
 if TYPE_CHECKING:
-    from rali.probe import Probed
+    from rali.rewards.probe import Probed
 
 
 def probe(
@@ -55,17 +56,18 @@ def probe(
     from rali.errors import require
 
     require("torch", "distill")
-    from rali.pictures import find_pictures, open_picture
-    from rali.probe import contact_sheet, sample_photographs
-    from rali.probe import probe as run
-    from rali.progress import StageProgress
+    from rali.pictures.read import find_pictures, open_picture
+    from rali.pictures.samples import IN_COLOUR, sample_photographs
     from rali.rewards import RaliReward
+    from rali.rewards.probe import contact_sheet
+    from rali.rewards.probe import probe as run
+    from rali.runs.progress import StageProgress
 
     if sheet:
         check_writable(sheet)
     reward = RaliReward(model, device=device)
     if photographs is None:
-        given = sample_photographs()
+        given = sample_photographs(IN_COLOUR)
     else:
         given = []
         for path in find_pictures([photographs]):

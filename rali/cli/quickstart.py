@@ -24,9 +24,10 @@ def quickstart(
     from rich.console import Console
     from rich.table import Table
 
-    from rali.cli._quickstart import quickstart as run
-    from rali.progress import StageProgress
-    from rali.run_folder import alone_in
+    from rali.runs.folder import alone_in
+    from rali.runs.progress import StageProgress
+
+    from ._quickstart import quickstart as run
 
     with alone_in(out), StageProgress() as progress:
         summary = run(out, pictures or [], report=progress)

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rali.cli._bar import scoring_bar
-from rali.cli._output import check_writable, csv_text
 from rali.errors import InputError, RaliError, require
 from rali.files import replace_atomically
 
+from ._bar import scoring_bar
+from ._output import check_writable, csv_text
+
 if TYPE_CHECKING:
-    from rali.scorer import Scorer
+    from rali.scoring.scorer import Scorer
 
 COLUMNS = ("image", "score", "error")
 TEXTS = ("image", "why", "error")  # columns of text; the others hold numbers
@@ -93,8 +94,8 @@ def score(
     if chosen is Format.parquet:
         require("pyarrow", "data")
 
-    from rali.pictures import find_pictures
-    from rali.scorer import Scorer
+    from rali.pictures.read import find_pictures
+    from rali.scoring.scorer import Scorer
 
     pictures = find_pictures(paths, recursive)
     if not pictures:
@@ -145,7 +146,7 @@ def _bounds(
     """Score → lowest and highest human score, or None where no interval is wanted."""
     if level is None:
         return None
-    from rali.intervals import read_interval
+    from rali.scoring.intervals import read_interval
 
     found = read_interval(model)
     found.radius(level)  # what is wrong is said before the first picture

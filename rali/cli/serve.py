@@ -57,7 +57,7 @@ def serve(
     Example: rali serve builtin --port 8000
              curl --data-binary @photo.jpg -H "Content-Type: image/jpeg" localhost:8000/score
     """
-    from rali.scorer import Scorer
+    from rali.scoring.scorer import Scorer
     from rali.serve import Limits, create_app
 
     if not token and not _is_loopback(host):

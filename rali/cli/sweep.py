@@ -41,9 +41,9 @@ def sweep(
 
     Example: rali sweep recipes/sweeps/rali-table4.yaml --data DATA -o runs/table4 --jobs 2
     """
-    from rali.progress import StageProgress
-    from rali.run_folder import alone_in
-    from rali.sweep import jobs_of, read_sweep, run_sweep, write_results
+    from rali.evaluation.sweep import jobs_of, read_sweep, run_sweep, write_results
+    from rali.runs.folder import alone_in
+    from rali.runs.progress import StageProgress
 
     settings = read_sweep(config)
     found = jobs_of(settings, output, data.resolve(), runs)

@@ -9,8 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from rali.cli import analyse, ask
-from rali.cli._teacher import (
+from rali.errors import InputError, require
+
+from . import teach_analyse as analyse
+from . import teach_ask as ask
+from ._teacher import (
     BatchSize,
     EngineName,
     EngineSet,
@@ -23,7 +26,6 @@ from rali.cli._teacher import (
     TopP,
     engine_of,
 )
-from rali.errors import InputError, require
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -60,8 +62,8 @@ def train(
 
     Example: rali teach train --config recipes/visualquality-r1-kadid.yaml --data DATA -o runs/vq
     """
-    from rali.config import from_dict
-    from rali.progress import StageProgress
+    from rali.runs.config import from_dict
+    from rali.runs.progress import StageProgress
     from rali.teacher.grpo import GrpoConfig, ordered_examples
     from rali.teacher.grpo import train as run
     from rali.teacher.report import write_teacher_report
@@ -99,9 +101,9 @@ def sft(
 
     Example: rali teach sft --config recipes/ract-sft.yaml --set model=runs/rl/model -o runs/ract
     """
-    from rali.config import from_dict
-    from rali.progress import StageProgress
-    from rali.run_folder import alone_in
+    from rali.runs.config import from_dict
+    from rali.runs.folder import alone_in
+    from rali.runs.progress import StageProgress
     from rali.teacher.report import write_teacher_report
     from rali.teacher.sft import SftConfig, sft_examples, train_sft
 
@@ -151,9 +153,9 @@ def harvest(
 
     Example: rali teach harvest --model runs/vq/model --manifest koniq.csv --seeds 8 -o triplets/
     """
-    from rali.manifest import read_manifest, select
-    from rali.progress import StageProgress
-    from rali.run_folder import alone_in
+    from rali.data.manifest import read_manifest, select
+    from rali.runs.folder import alone_in
+    from rali.runs.progress import StageProgress
     from rali.teacher.engines import Sampling
     from rali.teacher.harvest import harvest as run
     from rali.teacher.prompts import find_prompt
@@ -195,7 +197,7 @@ app.command("sheet")(analyse.sheet)
 
 def _settings(config: Path, set_: list[str] | None, data: Path | None) -> dict[str, Any]:
     """A config's values, its relative files found under `data`; what is wrong is said later."""
-    from rali.config import read_yaml, with_overrides
+    from rali.runs.config import read_yaml, with_overrides
 
     values = with_overrides(read_yaml(config), set_ or [])
     if data is None:

@@ -1,6 +1,6 @@
 """Rewards for the trainers of image generators: `RaliReward`, and an adapter for each call."""
 
-from ..errors import require
+from rali.errors import require
 
 require("torch", "distill")
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .judge import shared_reward
+from .no_grad import shared_reward
 
 
 def rali_loss(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .judge import judge, shared_reward
+from .no_grad import judge, shared_reward
 
 Scored = tuple[np.ndarray, dict[str, Any]]
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from flow_factory.rewards import PointwiseRewardModel, RewardModelOutput
 
-from .judge import judge
+from .no_grad import judge
 from .reward import RaliReward
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .judge import judge, shared_reward
+from .no_grad import judge, shared_reward
 
 Scored = tuple[list[float], dict[str, Any]]
 

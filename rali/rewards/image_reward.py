@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .judge import judge, shared_reward
+from .no_grad import judge, shared_reward
 from .reward import RaliReward
 
 

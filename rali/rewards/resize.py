@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..preprocess import Axis, Preprocess, rows_first
+from rali.pictures.preprocess import Axis, Preprocess, rows_first
 
 _RADIUS = {"bicubic": 2.0, "bilinear": 1.0}
 

@@ -12,8 +12,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
-from ..student import Student
+from rali.errors import InputError
+from rali.student.student import Student
+
 from .resize import resize, to_levels
 
 Scaling = Literal["none", "affine", "sigmoid"]

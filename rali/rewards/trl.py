@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import InputError
-from .judge import judge, shared_reward
+from rali.errors import InputError
+
+from .no_grad import judge, shared_reward
 
 
 def rali_reward(

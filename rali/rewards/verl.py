@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import InputError
-from .judge import judge, shared_reward
+from rali.errors import InputError
+
+from .no_grad import judge, shared_reward
 
 # What verl and verl-omni themselves hand over, for rewards that ask a language model.
 OF_TRAINERS = ("reward_router_address", "reward_model_tokenizer", "model_name", "sampling_params")

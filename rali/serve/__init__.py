@@ -1,6 +1,6 @@
 """The scorer behind HTTP: `rali serve`."""
 
-from ..errors import require
+from rali.errors import require
 
 require("starlette", "serve")
 

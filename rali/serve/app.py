@@ -32,8 +32,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from rali import __version__
-from rali.scorer import Scorer
+from rali.scoring.scorer import Scorer
+from rali.version import __version__
 
 from .batcher import Batcher, FullError
 

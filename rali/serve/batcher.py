@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from rali.scorer import Result, Scorer
+from rali.scoring.scorer import Result, Scorer
 
 # While one batch is scored the next is begun, so that no core waits for a last picture; they share
 # the scorer's threads. A server that scores one at a time has one worker.

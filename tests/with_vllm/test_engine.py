@@ -9,12 +9,12 @@ import pytest
 
 pytest.importorskip("vllm")
 
-from rali.manifest import Row
+from rali.data.manifest import Row
+from rali.data.triplets import read_triplets
 from rali.teacher.answers import Failure, parse
 from rali.teacher.engines import Request, Sampling, VllmEngine, filled, load_engine
 from rali.teacher.harvest import harvest
 from rali.teacher.prompts import PROMPTS, find_prompt
-from rali.triplets import read_triplets
 
 SCORE = find_prompt("visualquality-r1/score")
 SAMPLING = Sampling(temperature=1.0, max_new_tokens=256)

@@ -1,0 +1,192 @@
+"""A folder of degraded photographs, and the score that people gave such degradations.
+
+In: photographs. Out: a folder of PNG files, plain and degraded, and their manifest rows. Scores are
+KADID-10k's mean human scores per kind and strength (`kadid_scores.json`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from rali.errors import InputError, PictureError
+from rali.files import image_sha256, replace_atomically
+from rali.pictures.degrade import DISTORTIONS, STRENGTHS, canonical, check_severity, degrade
+from rali.pictures.preprocess import shrink
+from rali.pictures.read import open_picture
+
+from .manifest import Row
+
+STAMP = "degraded.json"  # what a folder's pictures were made from
+
+
+@cache
+def _scores() -> dict[str, list[float] | float | str]:
+    return json.loads((files("rali") / "data" / "kadid_scores.json").read_text("utf-8"))
+
+
+def degraded_score(distortion: str, severity: int) -> float:
+    """Score, 1–5, of a degraded picture: KADID-10k's mean for that strength; 5 for none."""
+    name = canonical(distortion)
+    check_severity(severity)
+    if name == "null" or severity == 0:
+        return 5.0
+    levels = _scores()[name]
+    assert isinstance(levels, list)
+    return levels[severity - 1]
+
+
+def degrade_folder(
+    photographs: Iterable[str | Path],
+    output_dir: str | Path,
+    *,
+    distortions: Sequence[str] = DISTORTIONS,
+    severities: Sequence[int] = (1, 2, 3, 4, 5),
+    size: int | None = None,
+    per_photograph: int | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Row]:
+    """Write every photograph plain and degraded as PNG; returns manifest rows.
+
+    Files are `<content>__<distortion>__<severity>.png`, written under a temporary name and
+    renamed; those that are there already are kept, so a stopped call goes on.
+    `content` is the photograph's stem, made unique.
+    A degradation that changes no pixel (saturation of a grey photograph) is none and is left out;
+    so are photographs that cannot be read, with one warning at the end.
+
+    Args:
+        size: shrink so that the longer edge has at most so many pixels, before degrading.
+        per_photograph: draw so many (distortion, severity) pairs per photograph instead of all.
+        seed: of the draws and the noise; each picture gets noise of its own.
+        progress: called with (photographs done, photographs).
+
+    Raises:
+        InputError: no photograph could be read, an unknown distortion or severity, or a folder
+            whose pictures were made from other photographs of these names or in another way.
+    """
+    output = Path(output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    paths = [Path(path) for path in photographs]
+    names = [canonical(name) for name in distortions]
+    for severity in severities:
+        check_severity(severity)
+    kinds = [(name, s) for name in names if name != "null" for s in severities if s]
+
+    def attempt(path: Path, content: str) -> list[Row] | str:
+        chosen = kinds
+        if per_photograph is not None:
+            draw = np.random.default_rng((seed, *content.encode()))
+            count = min(per_photograph, len(kinds))
+            chosen = [kinds[i] for i in draw.choice(len(kinds), count, replace=False)]
+        try:
+            return _degrade_photograph(path, content, output, chosen, size, seed)
+        except PictureError as error:
+            return f"{path}: {error}"
+
+    contents = _contents(paths)
+    _claim(output, dict(zip(contents, paths, strict=True)), size, seed)
+    rows: list[Row] = []
+    failures: list[str] = []
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        outcomes = pool.map(attempt, paths, contents)
+        for number, outcome in enumerate(outcomes):
+            if isinstance(outcome, str):
+                failures.append(outcome)
+            else:
+                rows += outcome
+            if progress:
+                progress(number + 1, len(paths))
+    if failures:
+        message = f"{len(failures)} of {len(paths)} photographs were left out: " + "; ".join(
+            failures[:5]
+        )
+        if not rows:
+            raise InputError(message)
+        warnings.warn(message, stacklevel=2)
+    return rows
+
+
+def _claim(output: Path, sources: Mapping[str, Path], size: int | None, seed: int) -> None:
+    """Note in the folder what its pictures are made from; refuse it if it was something else."""
+    made_with = f"size {size}, seed {seed}, strengths {zlib.crc32(repr(STRENGTHS).encode())}"
+    stamp = output / STAMP
+    known: dict[str, str] = json.loads(stamp.read_text("utf-8")) if stamp.is_file() else {}
+    now = dict(known)
+    for content, path in sources.items():
+        if path.is_file():
+            now[content] = f"{image_sha256(path)[:16]}, {made_with}"
+    other = [name for name in known if now[name] != known[name]]
+    if other:
+        raise InputError(
+            f"{output} holds degradations of another {other[0]!r}, or with another size, seed or "
+            "version of rali. Give another folder, or delete it."
+        )
+    if not known and any(output.glob("*__null__0.png")):
+        raise InputError(
+            f"{output} holds degradations, but no {STAMP} that says of what. Give another folder, "
+            "or delete it."
+        )
+    text = json.dumps(now, indent=1)
+    replace_atomically(stamp, lambda target: target.write_text(text, "utf-8"))
+
+
+def _contents(paths: Sequence[Path]) -> list[str]:
+    """The photographs' stems; namesakes get their folder's name in front."""
+    contents: list[str] = []
+    for path in paths:
+        content = path.stem if path.stem not in contents else f"{path.parent.name}-{path.stem}"
+        while content in contents:
+            content += "_"
+        contents.append(content)
+    return contents
+
+
+def _degrade_photograph(
+    path: Path,
+    content: str,
+    output: Path,
+    kinds: Sequence[tuple[str, int]],
+    size: int | None,
+    seed: int,
+) -> list[Row]:
+    """Write one photograph plain and in each kind of (distortion, severity); its rows."""
+    rows: list[Row] = []
+    original: np.ndarray | None = None
+    reference = output / f"{content}__null__0.png"
+    for name, severity in [("null", 0), *kinds]:
+        target = output / f"{content}__{name.replace(' ', '-')}__{severity}.png"
+        if not target.is_file():
+            if original is None:
+                original = shrink(open_picture(path), longer=size)
+            # Were the noise field shared, it could be learnt instead of the noise.
+            own = zlib.crc32(f"{seed}/{content}/{name}/{severity}".encode())
+            picture = degrade(original, name, severity, own)
+            if severity and np.array_equal(picture, original):
+                continue
+            save = partial(Image.fromarray(picture).save, format="PNG", compress_level=1)
+            replace_atomically(target, save)
+        score = degraded_score(name, severity)
+        rows.append(
+            Row(
+                image=target.resolve(),
+                score=score,
+                raw_score=score,
+                dataset="degraded",
+                content=content,
+                reference=str(reference.resolve()),
+                distortion=name,
+                severity=severity,
+            )
+        )
+    return rows

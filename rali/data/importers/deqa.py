@@ -1,0 +1,75 @@
+"""DeQA-Score's JSON metas (You et al., 2025): a list of pictures with their scores.
+
+In: a JSON list of {image, gt_score, gt_score_norm, std, std_norm, …}. `gt_score` and `std` are in
+the data set's own units, `gt_score_norm` and `std_norm` on 1–5. Other keys are ignored.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rali.errors import InputError
+
+from ..manifest import Row
+from ._common import PictureFinder, json_rows, number, rescale_std, score, split_name
+
+
+def read(
+    meta: str | Path,
+    *,
+    images: str | Path | None = None,
+    score_range: tuple[float, float] | None = None,
+    dataset: str | None = None,
+    split: str = "",
+    labels_only: bool = False,
+) -> list[Row]:
+    """Read a meta file.
+
+    Args:
+        meta: the JSON file.
+        images: the folder that `image` is relative to; the JSON file's own by default.
+        score_range: native scores of the worst and the best quality in the full release: `gt_score`
+            is rescaled with it. By default `gt_score_norm` is taken as it stands.
+        dataset: the data set's name; the file's name by default.
+        split: the split of all rows (DeQA keeps train and test in two files).
+        labels_only: do not ask for the pictures.
+
+    Raises:
+        InputError: not such a file, a picture is missing, or a value is not what it should be.
+    """
+    path = Path(meta)
+    pictures = PictureFinder(Path(images) if images else path.parent)
+    part = split_name(split, "split")
+    rows: list[Row] = []
+    for where, item in json_rows(path, ["image"]):
+        if not isinstance(item["image"], str):
+            raise InputError(f"{where}, image: {item['image']!r} is not a file name.")
+        raw = number(item.get("gt_score"), f"{where}, gt_score")
+        std = number(item.get("std_norm"), f"{where}, std_norm", minimum=0)
+        if score_range is not None:
+            if raw is None:
+                raise InputError(f"{where}: no gt_score to rescale; leave the range out.")
+            value = score(raw, *score_range, f"{where}, gt_score")
+            if std is None:
+                native = number(item.get("std"), f"{where}, std", minimum=0)
+                std = rescale_std(native, *score_range)
+        else:
+            norm = number(item.get("gt_score_norm"), f"{where}, gt_score_norm")
+            if norm is None and raw is not None:
+                raise InputError(
+                    f"{where}: gt_score without gt_score_norm; give the range of the full release, "
+                    "worst to best (--range LOW HIGH)."
+                )
+            value = score(norm, 1, 5, f"{where}, gt_score_norm")
+        rows.append(
+            Row(
+                image=pictures.find(item["image"], f"{where}, image"),
+                score=value,
+                raw_score=raw,
+                dataset=path.stem if dataset is None else dataset,
+                split=part,
+                std=std,
+            )
+        )
+    pictures.stop_if_missing(path, labels_only)
+    return rows

@@ -1,0 +1,33 @@
+"""A folder of pictures without scores, for scoring, harvesting rationales or degrading."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rali.errors import InputError
+from rali.pictures.read import find_pictures
+
+from ..manifest import Row
+from ..tables import resolve_path
+
+
+def read(root: str | Path, *, recursive: bool = True, dataset: str | None = None) -> list[Row]:
+    """One unlabelled row per picture, in natural order of their names.
+
+    Args:
+        root: the folder.
+        recursive: also its folders.
+        dataset: the data set's name; the folder's name by default.
+
+    Raises:
+        InputError: no such folder, or no picture in it.
+    """
+    folder = resolve_path(str(root), Path.cwd())
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}.")
+    pictures = find_pictures([folder], recursive=recursive)
+    if not pictures:
+        raise InputError(f"{folder} holds no pictures.")
+    return [
+        Row(image=path, dataset=folder.name if dataset is None else dataset) for path in pictures
+    ]

@@ -1,0 +1,106 @@
+"""pyiqa's `meta_info_*.csv`: the lists that IQA-PyTorch trains and tests on.
+
+In: a CSV read by position, with or without a header: `name, mos, std, …` (no reference) or
+`ref, dist, mos, std, …` (full reference; told apart by where the first number stands). A column
+named `split` (train/val/test) is used when there is a header.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rali.errors import InputError
+
+from ..manifest import Row
+from ..tables import read_cells
+from ._common import PictureFinder, need_columns, number, rescale_std, score, split_name
+
+
+def read(
+    meta_info: str | Path,
+    *,
+    score_range: tuple[float, float],
+    images: str | Path | None = None,
+    references: str | Path | None = None,
+    dataset: str | None = None,
+    split: str | None = None,
+    labels_only: bool = False,
+) -> list[Row]:
+    """Read a meta_info file. With references, a reference's name is the content.
+
+    Args:
+        meta_info: the CSV.
+        score_range: native scores of the worst and the best quality in the full release; high to
+            low for scores where lower is better.
+        images: the folder that the names are relative to; the CSV's own by default.
+        references: the folder of the reference pictures; `images` by default.
+        dataset: the data set's name; the CSV's name without `meta_info_` by default.
+        split: the column that says train, val or test; `split` where there is one by default.
+        labels_only: do not ask for the pictures.
+
+    Raises:
+        InputError: a file, column or picture is missing, or a cell is not what it should be.
+    """
+    path = Path(meta_info)
+    table = read_cells(path)
+    header: list[str] = []
+    if table and _kind(table[0][1]) is None:
+        header = [cell.strip().lower() for cell in table.pop(0)[1]]
+    if not table:
+        raise InputError(f"{path} has no rows; expected `name,mos,std,…` or `ref,dist,mos,…`.")
+    first, cells = table[0]
+    mos_at = _kind(cells)
+    if mos_at is None:
+        raise InputError(
+            f"{path}, row {first}: neither the second nor the third cell is a number; expected "
+            "`name,mos,std,…` or `ref,dist,mos,…`."
+        )
+    if split is not None:
+        need_columns(path, header, [split.lower()])
+    split_at = _position(header, (split or "split").lower())
+    std_at = _position(header, "std") if header else mos_at + 1
+    pictures = PictureFinder(Path(images) if images else path.parent)
+    originals = PictureFinder(Path(references)) if references else pictures
+    rows: list[Row] = []
+    for line, cells in table:
+        where = f"{path}, row {line}"
+        if len(cells) <= mos_at:
+            raise InputError(f"{where}: {len(cells)} cells; expected at least {mos_at + 1}.")
+        mos = f"{where}, column {mos_at + 1}"
+        raw = number(cells[mos_at], mos)
+        std = _cell(cells, std_at)
+        reference = cells[0].strip() if mos_at == 2 else ""
+        found = originals.look(reference) if reference else None
+        rows.append(
+            Row(
+                image=pictures.find(cells[mos_at - 1].strip(), f"{where}, column {mos_at}"),
+                score=score(raw, *score_range, mos),
+                raw_score=raw,
+                dataset=path.stem.removeprefix("meta_info_") if dataset is None else dataset,
+                content=Path(reference).stem.lower(),
+                split=split_name(_cell(cells, split_at), f"{where}, column {split or 'split'!r}"),
+                std=rescale_std(number(std, f"{where}, std", minimum=0), *score_range),
+                reference=str(found or ""),
+            )
+        )
+    pictures.stop_if_missing(path, labels_only)
+    return rows
+
+
+def _kind(cells: list[str]) -> int | None:
+    """Where the score stands: 1 without reference, 2 with one, None in a header."""
+    for position in (1, 2):
+        try:
+            float(cells[position])
+        except (ValueError, IndexError):
+            continue
+        return position
+    return None
+
+
+def _position(header: list[str], name: str) -> int | None:
+    return header.index(name) if name in header else None
+
+
+def _cell(cells: list[str], position: int | None) -> str:
+    return "" if position is None or position >= len(cells) else cells[position]

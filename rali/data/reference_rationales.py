@@ -1,0 +1,155 @@
+"""Reference triplets: rationales for a manifest's pictures from measures and known degradations.
+
+In: manifest rows. Out: a folder of triplets whose `teacher` is "reference". They bootstrap the
+nano teacher and are the baseline that a real teacher is compared with; nothing here reasons.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rali.errors import InputError, PictureError
+from rali.files import image_sha256
+
+from .manifest import Row
+from .triplets import Triplet, TripletWriter, check_same, read_triplets
+
+TEACHER = "reference"
+SEEDS_PER_RUN = 1000  # text k of run `seed` has the triplet seed 1000 · seed + k
+BATCH = 64  # pictures handed to the threads at a time, so that Ctrl-C waits for few
+
+
+def reference_triplets(row: Row, *, count: int = 4, seed: int = 0) -> list[Triplet]:
+    """Measure one picture and write `count` different texts about it.
+
+    The texts depend on the file's bytes, the row and `seed`, not on where the file lies; the first
+    texts are the same for every `count`.
+
+    Raises:
+        PictureError: the picture cannot be read.
+    """
+    from rali.pictures.measure import measure
+    from rali.pictures.read import open_picture
+
+    from .rationale_text import write_rationales
+
+    if not row.image.is_file():
+        raise PictureError("There is no such file.")
+    rgb = open_picture(row.image)
+    digest = image_sha256(row.image)
+    texts = write_rationales(
+        score=row.score,
+        measures=measure(rgb),
+        distortion=_known_distortion(row.distortion),
+        severity=row.severity,
+        count=count,
+        seed=f"{seed}/{digest}",
+    )
+    return [
+        Triplet(
+            image=row.image,
+            image_sha256=digest,
+            score=row.score,
+            reasoning=text,
+            raw_text=text,
+            teacher_score=row.score,
+            teacher=TEACHER,
+            prompt="",
+            seed=SEEDS_PER_RUN * seed + number,
+            parse_ok=True,
+        )
+        for number, text in enumerate(texts)
+    ]
+
+
+def build_reference_triplets(
+    rows: Iterable[Row],
+    folder: str | Path,
+    *,
+    count: int = 4,
+    seed: int = 0,
+    workers: int | None = None,
+    shard_size: int = 1024,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Write the triplets of all rows that `folder` does not have yet; a stopped call goes on.
+
+    Args:
+        rows: manifest rows, with or without scores.
+        folder: of the shards; made when it does not exist.
+        count: texts per picture, 1 to 1000.
+        seed: another seed, other texts, which are added to those that are there.
+        workers: threads; the number of processors by default.
+        shard_size: triplets per shard; at most this many are lost by a kill.
+        progress: called with (pictures done, pictures).
+
+    Returns:
+        The number of new triplets.
+
+    Raises:
+        InputError: a picture cannot be read (those that can are written first), or the folder
+            holds other scores for these pictures or another teacher's texts.
+    """
+    if not 1 <= count <= SEEDS_PER_RUN:
+        raise InputError(f"count is {count}; expected 1 to {SEEDS_PER_RUN} texts per picture.")
+    if seed < 0:
+        raise InputError(f"seed is {seed}; expected 0 or more.")
+    rows = list(rows)
+    seeds = range(SEEDS_PER_RUN * seed, SEEDS_PER_RUN * seed + count)
+    failures: list[str] = []
+    new = 0
+
+    def attempt(row: Row) -> list[Triplet] | str:
+        try:
+            return reference_triplets(row, count=count, seed=seed)
+        except (PictureError, InputError) as error:
+            return f"{row.image}: {error}"
+
+    with TripletWriter(folder, shard_size) as writer:
+        if writer.done:
+            check_same(rows, folder, TEACHER)
+        todo = [row for row in rows if any((row.image, s) not in writer.done for s in seeds)]
+        done = len(rows) - len(todo)
+        with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+            for start in range(0, len(todo), BATCH):
+                for outcome in pool.map(attempt, todo[start : start + BATCH]):
+                    if isinstance(outcome, str):
+                        failures.append(outcome)
+                    else:
+                        new += writer.add(outcome)
+                    done += 1
+                    if progress:
+                        progress(done, len(rows))
+    if failures:
+        shown = "\n  ".join(failures[:10])
+        more = f"\n  and {len(failures) - 10} more" if len(failures) > 10 else ""
+        raise InputError(
+            f"{len(failures)} of {len(rows)} pictures cannot be read (the others have their "
+            f"rationales); mend them, or take them out of the manifest:\n  {shown}{more}"
+        )
+    return new
+
+
+def requested_triplets(
+    rows: Iterable[Row], folder: str | Path, *, count: int = 4, seed: int = 0
+) -> list[Triplet]:
+    """Those of the folder's triplets that `build_reference_triplets` is asked for here.
+
+    A folder may hold more: of other pictures, other seeds, a larger count.
+    """
+    pictures = {row.image.resolve() for row in rows}
+    seeds = range(SEEDS_PER_RUN * seed, SEEDS_PER_RUN * seed + count)
+    return [t for t in read_triplets(folder) if t.image.resolve() in pictures and t.seed in seeds]
+
+
+def _known_distortion(name: str) -> str | None:
+    """A distortion that the writer has words for; other data sets' names are left unsaid."""
+    from rali.pictures.degrade import canonical
+
+    try:
+        return canonical(name) if name else None
+    except InputError:
+        return None

@@ -1,0 +1,131 @@
+"""CSV and Parquet tables as lists of (row number, cells), for manifests and pairs.
+
+In: a path. Out: records, one dict of cells a row; the header is row 1. Also what every table here
+shares: paths stored relative to the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rali.errors import InputError, require
+from rali.files import replace_atomically
+
+Records = list[tuple[int, Mapping[str, Any]]]
+
+
+def resolve_path(text: str, folder: Path) -> Path:
+    """A path as a table in `folder` stores it, made absolute (links are not followed)."""
+    # On strings: pathlib takes a minute over a million rows. Path.resolve would follow links.
+    return Path(os.path.abspath(os.path.join(folder, text)))  # noqa: PTH100, PTH118
+
+
+def stored_path(path: str | Path, folder: Path) -> str:
+    """The path as a table in `folder` stores it: relative to `folder`, with forward slashes.
+
+    A picture that shares no folder with the table but the root stays absolute.
+    """
+    absolute, base = os.path.abspath(path), os.path.abspath(folder)  # noqa: PTH100
+    try:
+        shared = os.path.commonpath([absolute, base])
+    except ValueError:  # two drives of a Windows machine
+        shared = ""
+    if shared in ("", os.path.splitdrive(shared)[0] + os.sep) and shared != base:
+        return absolute.replace(os.sep, "/")
+    return os.path.relpath(absolute, base).replace(os.sep, "/")
+
+
+def _suffix(path: Path, kind: str) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".parquet"):
+        raise InputError(f"{path}: a {kind} ends in .csv or .parquet, not {suffix or 'nothing'!r}.")
+    return suffix
+
+
+def read_records(path: Path, kind: str, required: Sequence[str]) -> Records:
+    """Read a .csv or .parquet file that must have the `required` columns.
+
+    Raises:
+        InputError: wrong suffix, no such file, not readable, or a column is missing.
+    """
+    suffix = _suffix(path, kind)
+    if not path.is_file():
+        raise InputError(f"There is no {kind} at {path}.")
+    header, records = read_csv(path) if suffix == ".csv" else _read_parquet(path)
+    missing = [column for column in required if column not in header]
+    if missing:
+        raise InputError(
+            f"{path} has no column {missing[0]!r} in row 1 "
+            f"(it has: {', '.join(header) or 'none'}); a {kind} needs {', '.join(required)}."
+        )
+    return records
+
+
+def read_csv(path: Path) -> tuple[list[str], Records]:
+    """The header and the (row number, cells by column) of a UTF-8 CSV; blank rows are skipped.
+
+    Raises:
+        InputError: not text, not CSV, a column named twice, or more cells than columns in a row.
+    """
+    rows = read_cells(path)
+    header = [cell.strip() for cell in rows[0][1]] if rows else []
+    twice = [name for name in header if name and header.count(name) > 1]
+    if twice:
+        raise InputError(f"{path} has two columns named {twice[0]!r} in row 1; rename one.")
+    for number, cells in rows[1:]:
+        if len(cells) > len(header):
+            raise InputError(
+                f"{path}, row {number}: {len(cells)} cells under {len(header)} columns; "
+                "put a cell that holds a comma between double quotes."
+            )
+    return header, [(number, dict(zip(header, cells, strict=False))) for number, cells in rows[1:]]
+
+
+def read_cells(path: Path) -> list[tuple[int, list[str]]]:
+    """The (row number from 1, cells) of a UTF-8 CSV, header and all; blank rows are skipped.
+
+    Raises:
+        InputError: not there, not text, or not CSV.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return [(number, cells) for number, cells in enumerate(csv.reader(file), 1) if cells]
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as a UTF-8 CSV file: {error}.") from error
+
+
+def _read_parquet(path: Path) -> tuple[list[str], Records]:
+    pa = require("pyarrow", "data")
+    parquet = require("pyarrow.parquet", "data")
+    try:
+        table = parquet.ParquetFile(path).read()
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path} cannot be read as a Parquet file: {error}") from error
+    return table.column_names, list(enumerate(table.to_pylist(), 2))
+
+
+def write_records(
+    records: list[dict[str, Any]], columns: Mapping[str, type], path: Path, kind: str
+) -> None:
+    """Write records as .csv or .parquet in one step; `columns` maps each name to its type."""
+
+    def write_csv(target: Path) -> None:
+        with target.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(columns), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(records)
+
+    def write_parquet(target: Path) -> None:
+        pa = require("pyarrow", "data")
+        arrow = {float: pa.float64(), int: pa.int64(), str: pa.string()}
+        schema = pa.schema([(name, arrow[kind]) for name, kind in columns.items()])
+        table = pa.Table.from_pylist(records, schema)
+        require("pyarrow.parquet", "data").write_table(table, target)
+
+    replace_atomically(path, write_csv if _suffix(path, kind) == ".csv" else write_parquet)

@@ -1,0 +1,287 @@
+"""Step 1 of RALI: pull the image encoder into the space of the quality rationales.
+
+In come pictures with several rationales each; out comes the image encoder, trained with the
+contrastive loss of CLIP while the text tower stays frozen (RALI section 4, "Contrastive
+Alignment").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rali.errors import InputError
+from rali.runs.config import check_numbers
+
+from .batches import PictureBatches
+from .optim import Checkpoint, check_normalised, cosine_schedule, decay_groups
+
+
+@dataclass
+class AlignConfig:
+    """How the alignment is run.
+
+    Attributes:
+        enabled: off is case 1 of RALI's Table 4 (the pretrained encoder as it is).
+        epochs: passes over the pictures.
+        batch_size: pictures compared with each other, per process.
+        micro_batch: pictures whose activations are held at once; smaller saves memory and gives
+            the same gradient (but batch normalisation sees micro-batches).
+        texts_per_picture: rationales drawn per picture and step; all of them are positives.
+        seeds_used: rationales per picture that exist for training at all; 1 is Table 4's
+            "no seed augmentation", 0 means all.
+        lr: peak learning rate (paper: 1e-5 for ViT-L/14-336).
+        warmup: share of the steps in which the rate rises linearly; then a cosine to zero.
+        weight_decay: AdamW's.
+        temperature: start of the learned contrastive temperature.
+        flip: mirror half of the pictures.
+        precision: autocast type on a GPU: `bf16`, `fp16` or `fp32`.
+    """
+
+    enabled: bool = True
+    epochs: float = 10.0
+    batch_size: int = 64
+    micro_batch: int = 64
+    texts_per_picture: int = 2
+    seeds_used: int = 0
+    lr: float = 1e-5
+    warmup: float = 0.05
+    weight_decay: float = 0.05
+    temperature: float = 0.07
+    flip: bool = True
+    precision: str = "bf16"
+
+    def __post_init__(self) -> None:
+        check_numbers(
+            "align.", self, positive=("temperature",),
+            epochs=0, batch_size=2, micro_batch=1, texts_per_picture=1, seeds_used=0, lr=0,
+            warmup=0, weight_decay=0,
+        )  # fmt: skip
+        if self.precision not in ("bf16", "fp16", "fp32"):
+            raise InputError(f"align.precision is {self.precision!r}; expected bf16, fp16 or fp32.")
+
+
+def multi_positive_infonce(
+    images: Tensor,
+    texts: Tensor,
+    image_owner: Tensor,
+    text_owner: Tensor,
+    logit_scale: Tensor | float,
+) -> Tensor:
+    """CLIP's symmetric contrastive loss where several texts may belong to one picture.
+
+    With cosines s_it scaled by `logit_scale` and P(i) the texts of picture i,
+
+        L_image = mean_i  −1/|P(i)| Σ_{t∈P(i)} log softmax_t(s_i·)[t]
+
+    and L_text likewise over pictures; the loss is their mean. With one text per picture it is
+    CLIP's loss.
+
+    Args:
+        images: [batch, dim], any norm.
+        texts: [n_texts, dim], any norm.
+        image_owner: [batch] picture ids; equal ids (duplicates) are positives of each other.
+        text_owner: [n_texts] picture id each text was written for.
+        logit_scale: 1 / temperature.
+    """
+    logits = logit_scale * F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T
+    positive = (image_owner[:, None] == text_owner[None, :]).to(logits.dtype)
+
+    def one_way(scores: Tensor, mask: Tensor) -> Tensor:
+        log_probability = scores.log_softmax(dim=1)
+        return -((log_probability * mask).sum(1) / mask.sum(1).clamp_min(1)).mean()
+
+    return (one_way(logits, positive) + one_way(logits.T, positive.T)) / 2
+
+
+class LogitScale(nn.Module):
+    """CLIP's learned 1 / temperature, at most 100; called, it gives its value."""
+
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        self.log = nn.Parameter(torch.tensor(math.log(1 / temperature)))
+
+    def forward(self) -> Tensor:
+        return self.log.exp()
+
+    def clamp(self) -> None:
+        """Call after each step."""
+        self.log.data.clamp_(0, math.log(100))
+
+
+def align(
+    encoder: nn.Module,
+    pictures: PictureBatches,
+    texts: Sequence[Tensor],
+    config: AlignConfig,
+    *,
+    seed: int = 0,
+    owners: Sequence[int] | None = None,
+    checkpoint: Path | None = None,
+    report: Callable[[int, int, float], None] | None = None,
+) -> nn.Module:
+    """Train `encoder` in place so that pictures land near their rationales; returns it.
+
+    Gradients through large batches are exact: embeddings of all micro-batches are computed
+    first, the loss is taken over the whole batch (over all processes, under `accelerate
+    launch`), and its gradient is sent back through each micro-batch.
+
+    Args:
+        encoder: pixels [batch, 3, S, S] → [batch, dim].
+        pictures: the training pictures.
+        texts: per picture its frozen text embeddings [n_i, dim].
+        owners: per picture an id; equal ids (the same file twice) are not negatives of each
+            other. Default: the picture's index.
+        checkpoint: file to save to and to resume from.
+        report: called with (step, steps, loss).
+
+    Raises:
+        InputError: fewer than two pictures to compare, or a picture without a rationale.
+    """
+    from accelerate import Accelerator
+
+    if len(pictures) < 2 or config.batch_size < 2:
+        raise InputError(
+            f"contrastive alignment compares pictures: given {len(pictures)} pictures and "
+            f"batch_size {config.batch_size}, expected at least 2 of each."
+        )
+    empty = [index for index, own in enumerate(texts) if len(own) == 0]
+    if empty:
+        raise InputError(
+            f"{len(empty)} of {len(pictures)} pictures have no rationale, the first is "
+            f"{pictures.name(empty[0])}. Write some with `rali data rationales`."
+        )
+    if config.seeds_used:
+        texts = [own[: config.seeds_used] for own in texts]
+    owner_of = list(owners) if owners is not None else list(range(len(pictures)))
+    on_gpu = torch.cuda.is_available()
+    accelerator = Accelerator(
+        mixed_precision={"fp32": "no"}.get(config.precision, config.precision) if on_gpu else "no"
+    )
+    device, world = accelerator.device, accelerator.num_processes
+    torch.manual_seed(seed + accelerator.process_index)
+    encoder.requires_grad_(True).train()
+    encoder.to(device).to(memory_format=torch.channels_last)
+    scale = LogitScale(config.temperature).to(device)
+    optimizer = torch.optim.AdamW(
+        decay_groups([*encoder.named_parameters(), *scale.named_parameters()], config.weight_decay),
+        lr=config.lr,
+        betas=(0.9, 0.98),
+    )
+    model, optimizer = accelerator.prepare(encoder, optimizer)
+    batch = min(config.batch_size, len(pictures) // world)
+    steps = round(config.epochs * len(pictures) / (batch * world))
+    steps = max(steps, 1 if config.epochs > 0 else 0)
+    # Parts of nearly the same size: one left over would have no batch to be normalised in.
+    parts = -(-batch // config.micro_batch)
+    check_normalised(encoder, batch // parts, "align.batch_size and align.micro_batch")
+    keeper = Checkpoint(
+        checkpoint,
+        f"align {config} {seed} {steps}",
+        encoder=encoder,
+        scale=scale,
+        optimizer=optimizer,
+    )
+    step = keeper.resume()
+    while step < steps:
+        draw = np.random.default_rng((seed, step))  # the same batches after a resume
+        chosen = draw.choice(len(pictures), batch * world, replace=False)
+        mine = chosen[accelerator.process_index :: world]
+        flip = config.flip & (draw.random(len(mine)) < 0.5)
+        pixels = pictures.pixels(mine, flip=flip).to(device)
+        drawn = [
+            texts[i][
+                draw.choice(len(texts[i]), min(config.texts_per_picture, len(texts[i])), False)
+            ]
+            for i in mine
+        ]
+        text = torch.cat(drawn).to(device)
+        image_owner = torch.tensor([owner_of[i] for i in mine], device=device)
+        text_owner = torch.repeat_interleave(
+            image_owner, torch.tensor([len(own) for own in drawn], device=device)
+        )
+        loss = _backward(model, accelerator, pixels, text, image_owner, text_owner, scale, parts)
+        if world > 1:  # DDP averages; the scale is not part of the wrapped model
+            scale.log.grad = accelerator.reduce(scale.log.grad, "mean")
+        accelerator.clip_grad_norm_(model.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = config.lr * cosine_schedule(step, steps, config.warmup)
+        optimizer.step()
+        optimizer.zero_grad()
+        scale.clamp()
+        step += 1
+        if accelerator.is_main_process:
+            if report:
+                report(step, steps, loss)
+            if step < steps:
+                keeper.save(step)
+    accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # autocast goes with the training
+    accelerator.free_memory()  # or it would keep the optimizer's moments alive
+    return encoder.eval()
+
+
+def _backward(
+    model: nn.Module,
+    accelerator,
+    pixels: Tensor,
+    text: Tensor,
+    image_owner: Tensor,
+    text_owner: Tensor,
+    scale: LogitScale,
+    count: int,
+) -> float:
+    """Accumulate the gradient of the loss over the whole (global) batch, in `count` parts.
+
+    Returns:
+        The loss.
+    """
+    parts = pixels.tensor_split(count)
+    states, embeddings = [], []
+    for part in parts:
+        states.append((torch.get_rng_state(), _cuda_state(pixels)))
+        with torch.set_grad_enabled(len(parts) == 1), accelerator.autocast():
+            embeddings.append(model(part).float())
+    leaf = torch.cat(embeddings).detach().requires_grad_(True)
+    everyone = accelerator.gather(leaf.detach())
+    start = accelerator.process_index * len(leaf)
+    everyone = torch.cat([everyone[:start], leaf, everyone[start + len(leaf) :]])
+    # Processes may hold different numbers of texts; the padding has no owner.
+    texts = accelerator.gather(accelerator.pad_across_processes(text))
+    owners = accelerator.gather(accelerator.pad_across_processes(text_owner, pad_index=-1))
+    loss = multi_positive_infonce(
+        everyone,
+        texts[owners >= 0],
+        accelerator.gather(image_owner),
+        owners[owners >= 0],
+        scale(),
+    )
+    accelerator.backward(loss)
+    gradient = leaf.grad * accelerator.num_processes  # DDP divides by it
+    if len(parts) == 1:
+        embeddings[0].backward(gradient)
+        return loss.item()
+    after = (torch.get_rng_state(), _cuda_state(pixels))
+    for part, state, slice_ in zip(parts, states, gradient.tensor_split(count), strict=True):
+        _set_state(state)  # the same random windows as in the first pass
+        with accelerator.autocast():
+            again = model(part).float()
+        again.backward(slice_)
+    _set_state(after)
+    return loss.item()
+
+
+def _cuda_state(pixels: Tensor) -> Tensor | None:
+    return torch.cuda.get_rng_state(pixels.device) if pixels.is_cuda else None
+
+
+def _set_state(state: tuple[Tensor, Tensor | None]) -> None:
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.cuda.set_rng_state(state[1])

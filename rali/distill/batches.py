@@ -1,0 +1,122 @@
+"""Training pictures, read when they are needed: paths in, normalised pixel batches out."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rali.errors import InputError, PictureError
+from rali.pictures.preprocess import Preprocess
+from rali.pictures.read import open_picture
+
+
+class PictureBatches:
+    """A list of picture files as tensors.
+
+    Args:
+        paths: the files.
+        preprocess: the encoder's.
+        keep: read each file once and keep its pixels in a temporary file of 3·S² bytes per
+            picture (in TMPDIR), which goes away with this object.
+
+    Raises:
+        InputError: too little space to keep the pixels; from `pixels`, when a file cannot be
+            read: training data is not skipped silently.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], preprocess: Preprocess, *, keep: bool = False
+    ) -> None:
+        self.paths = list(paths)
+        self.preprocess = preprocess
+        self._kept: np.ndarray | None = None
+        if keep and self.paths:
+            shape = (len(self.paths), preprocess.size, preprocess.size, 3)
+            needed, free = math.prod(shape), shutil.disk_usage(tempfile.gettempdir()).free
+            if needed > free:  # writing to the map of a full disk would kill the process
+                raise InputError(
+                    f"keeping {len(self.paths)} decoded pictures takes {needed / 1e9:.1f} GB, but "
+                    f"{tempfile.gettempdir()} has {free / 1e9:.1f} GB left. Set TMPDIR to a larger "
+                    "disk, or keep_pixels=false."
+                )
+            file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the map
+            self._kept = np.memmap(file, np.uint8, "w+", shape=shape)
+        self._read_before = np.zeros(len(self.paths), bool)
+        self._places = np.arange(len(self.paths))  # in the kept pixels
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def name(self, index: int) -> str:
+        return str(self.paths[index])
+
+    def take(self, indices: Sequence[int]) -> PictureBatches:
+        """These pictures alone; what either reads is kept for both."""
+        part = copy.copy(self)
+        part.paths = [self.paths[index] for index in indices]
+        part._places = self._places[list(indices)]
+        return part
+
+    def _read(self, index: int) -> np.ndarray:
+        place = self._places[index]
+        if self._kept is not None and self._read_before[place]:
+            return self._kept[place]
+        try:
+            pixels = self.preprocess.pixels(open_picture(self.paths[index]))
+        except PictureError as error:
+            raise InputError(
+                f"{self.paths[index]} cannot be read: {error}. "
+                "Take it out of the manifest or mend it."
+            ) from error
+        if self._kept is not None:
+            self._kept[place] = pixels
+            self._read_before[place] = True
+        return pixels
+
+    def pixels(
+        self, indices: Sequence[int] | np.ndarray, *, flip: bool | np.ndarray = False
+    ) -> Tensor:
+        """Normalised pixels [len(indices), 3, S, S], float32, channels last in memory.
+
+        `flip` mirrors all of them, or those where an array [len(indices)] of bool says so.
+        """
+        stack = np.stack(list(self._pool.map(self._read, indices)))
+        mirrored = np.broadcast_to(flip, len(stack))
+        stack[mirrored] = stack[mirrored, :, ::-1]
+        batch = torch.from_numpy(stack).permute(0, 3, 1, 2).float()  # channels last as it is
+        mean = torch.tensor(self.preprocess.mean).view(3, 1, 1)
+        std = torch.tensor(self.preprocess.std).view(3, 1, 1)
+        return batch.sub_(255 * mean).div_(255 * std)  # in place: these are the largest tensors
+
+
+@torch.inference_mode()
+def embed(
+    encoder: nn.Module,
+    pictures: PictureBatches,
+    *,
+    batch_size: int = 16,
+    flip: bool = False,
+    device: torch.device | str = "cpu",
+    report: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Embeddings [n, dim], float32, of all pictures with the encoder in evaluation mode."""
+    encoder.eval().to(device)
+    parts = []
+    for start in range(0, len(pictures), batch_size):
+        indices = range(start, min(start + batch_size, len(pictures)))
+        pixels = pictures.pixels(indices, flip=flip).to(device)
+        parts.append(encoder(pixels).float().cpu().numpy())
+        if report:
+            report(indices.stop, len(pictures))
+    return np.concatenate(parts)

@@ -1,0 +1,110 @@
+"""What every training loop here needs: a schedule, AdamW's groups, a checkpoint to go on from."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from rali.errors import InputError
+from rali.files import replace_atomically
+
+
+def cosine_schedule(step: int, steps: int, warmup: float) -> float:
+    """Factor on the peak rate: linear rise over `warmup`·steps, then half a cosine to 0."""
+    rise = max(1, round(warmup * steps))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+def decay_groups(
+    named: Iterable[tuple[str, Tensor]], weight_decay: float, *, spared: tuple[str, ...] = ()
+) -> list[dict[str, Any]]:
+    """AdamW's groups: matrices and kernels decay; biases, norms and names with `spared` do not."""
+    decayed: list[Tensor] = []
+    plain: list[Tensor] = []
+    for name, parameter in named:
+        small = parameter.ndim <= 1 or any(part in name for part in spared)
+        (plain if small else decayed).append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+
+
+def check_normalised(model: nn.Module, batch: int, settings: str) -> None:
+    """Refuse batches of one for a model that normalises over the batch.
+
+    Args:
+        settings: what the user may change.
+
+    Raises:
+        InputError: a batch of one, and a model with batch normalisation.
+    """
+    if batch < 2 and any(isinstance(part, nn.BatchNorm2d) for part in model.modules()):
+        raise InputError(
+            "this encoder normalises over the pictures of a batch, and here a batch is a single "
+            f"picture; raise {settings}, or give more pictures."
+        )
+
+
+class Stateful(Protocol):
+    """What a checkpoint can hold: modules, optimizers."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
+
+
+class Checkpoint:
+    """The parts of a training loop in one file, with the step and the random state.
+
+    The file is left to be deleted by whoever has saved what the loop made.
+
+    Args:
+        path: the file, or None to keep nothing.
+        mark: what run this is; a file of another run is not gone on from.
+        parts: modules and optimizers by name.
+    """
+
+    def __init__(self, path: Path | None, mark: str, **parts: Stateful) -> None:
+        self.path = path
+        self.mark = mark
+        self.parts = parts
+        self._saved = time.monotonic()
+
+    def resume(self) -> int:
+        """Load what was saved; returns the steps done, 0 without a file.
+
+        Raises:
+            InputError: the file is of another run, or damaged.
+        """
+        if self.path is None or not self.path.is_file():
+            return 0
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)  # runs no code
+        except Exception as error:  # damage shows itself in many ways
+            raise InputError(f"{self.path} is damaged; delete it to start again.") from error
+        if state.get("mark") != self.mark:
+            raise InputError(
+                f"{self.path} is of a run with other settings; give another folder, or delete it "
+                "to start again."
+            )
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        torch.set_rng_state(state["rng"])
+        return state["step"]
+
+    def save(self, step: int) -> None:
+        """Save after `step` steps, if the last time was a minute ago."""
+        if self.path is None or time.monotonic() - self._saved < 60:
+            return
+        state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
+        state |= {"step": step, "mark": self.mark, "rng": torch.get_rng_state()}
+        replace_atomically(self.path, lambda path: torch.save(state, path))
+        self._saved = time.monotonic()

@@ -1,0 +1,162 @@
+"""Pretrain nano's two towers from scratch on degraded photographs and reference rationales.
+
+In come pictures with several texts each; out comes a folder with both towers, the place from
+which every nano distillation starts, as ViT-L's starts from CLIP's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rali.errors import InputError
+from rali.files import replace_atomically
+from rali.student.encoders import nano_preprocess
+from rali.student.nano import NanoConfig, NanoImageEncoder, NanoTextEncoder
+
+from .align import LogitScale, multi_positive_infonce
+from .batches import PictureBatches
+from .optim import Checkpoint, cosine_schedule, decay_groups
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+
+
+@dataclass
+class PretrainConfig:
+    """How nano is pretrained.
+
+    Attributes:
+        epochs: passes over the pictures. batch_size: pictures compared with each other.
+        siblings: so many of them at a time are versions of one photograph. Two photographs can be
+            told apart by their content; two versions of one only by their quality.
+        shortened: share of the texts of which only some sentences are left, at random: a verdict
+            follows from the faults named beside it, and would not be learnt unless it stood alone.
+        lr: peak rate of AdamW. warmup: share of steps. weight_decay: AdamW's.
+        seed: of weights and batches.
+        nano: the architecture.
+    """
+
+    epochs: float = 6.0
+    batch_size: int = 96
+    siblings: int = 8
+    shortened: float = 0.5
+    lr: float = 2e-3
+    warmup: float = 0.05
+    weight_decay: float = 0.05
+    seed: int = 0
+    nano: NanoConfig = field(default_factory=NanoConfig)
+
+
+def pretrain(
+    pictures: Sequence[Path],
+    texts: Sequence[Sequence[str]],
+    contents: Sequence[str],
+    config: PretrainConfig,
+    folder: str | Path,
+    *,
+    report: Callable[[int, int, float], None] | None = None,
+) -> Path:
+    """Train both towers with CLIP's loss and save them to `folder`, as float16 safetensors.
+
+    A stopped call goes on from `folder/pretrain.pt`, saved once a minute.
+
+    Args:
+        pictures: the files. texts: per picture its rationales; one is drawn per step.
+        contents: per picture the photograph that it is a version of.
+        report: called with (step, steps, loss).
+
+    Raises:
+        InputError: fewer pictures than a batch, or a picture without a text.
+    """
+    from safetensors.torch import save_file
+
+    if len(pictures) < config.batch_size or not len(pictures) == len(texts) == len(contents):
+        raise InputError(
+            f"pretraining needs at least one batch of {config.batch_size} pictures with texts and "
+            f"contents; given {len(pictures)} pictures, texts for {len(texts)} and contents for "
+            f"{len(contents)}."
+        )
+    if not all(texts):
+        raise InputError("pretraining needs a text for every picture; some have none.")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(config.seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    image, text = NanoImageEncoder(config.nano), NanoTextEncoder(config.nano)
+    image.to(device).to(memory_format=torch.channels_last).train()
+    text.to(device).train()
+    scale = LogitScale(0.07).to(device)
+    modules = {"image": image, "text": text, "scale": scale}
+    named = [pair for module in modules.values() for pair in module.named_parameters()]
+    optimizer = torch.optim.AdamW(
+        decay_groups(named, config.weight_decay, spared=("tokens", "positions")),
+        lr=config.lr,
+        betas=(0.9, 0.98),
+    )
+    batches = PictureBatches(pictures, nano_preprocess(config.nano), keep=True)
+    steps = max(1, round(config.epochs * len(pictures) / config.batch_size))
+    checkpoint_file = folder / "pretrain.pt"
+    checkpoint = Checkpoint(checkpoint_file, str(config), optimizer=optimizer, **modules)
+    step = checkpoint.resume()
+    per_epoch = len(pictures) // config.batch_size
+    while step < steps:
+        draw = np.random.default_rng((config.seed, step, 1))
+        epoch, place = divmod(step, per_epoch)
+        order = _grouped(contents, config.siblings, np.random.default_rng((config.seed, epoch)))
+        chosen = order[place * config.batch_size : (place + 1) * config.batch_size]
+        pixels = batches.pixels(chosen, flip=draw.random(len(chosen)) < 0.5).to(device)
+        drawn = [texts[i][int(draw.integers(len(texts[i])))] for i in chosen.tolist()]
+        drawn = [
+            _some_sentences(text, draw) if draw.random() < config.shortened else text
+            for text in drawn
+        ]
+        own: Tensor = torch.arange(len(chosen), device=device)
+        loss = multi_positive_infonce(
+            image(pixels), text(text.tokenize(drawn).to(device)), own, own, scale()
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = config.lr * cosine_schedule(step, steps, config.warmup)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_([p for _, p in named], 1.0)
+        optimizer.step()
+        scale.clamp()
+        step += 1
+        if report:
+            report(step, steps, loss.item())
+        if step < steps:
+            checkpoint.save(step)
+    for name in ("image", "text"):
+        state = {
+            key: (value.half() if value.is_floating_point() else value).cpu().contiguous()
+            for key, value in modules[name].state_dict().items()
+        }
+        file = folder / f"{name}.safetensors"
+        replace_atomically(file, lambda path, state=state: save_file(state, path))  # type: ignore[misc]
+    (folder / "config.json").write_text(json.dumps(config.nano.to_dict(), indent=1) + "\n")
+    checkpoint_file.unlink(missing_ok=True)
+    return folder
+
+
+def _some_sentences(text: str, draw: np.random.Generator) -> str:
+    """Each sentence with a probability of a half, and at least one."""
+    sentences = _SENTENCE_END.split(text)
+    kept = draw.random(len(sentences)) < 0.5
+    kept[draw.integers(len(sentences))] = True
+    return " ".join(s for s, keep in zip(sentences, kept, strict=True) if keep)
+
+
+def _grouped(contents: Sequence[str], size: int, draw: np.random.Generator) -> np.ndarray:
+    """All indices once, in random order, up to `size` of one content beside each other."""
+    members: dict[str, list[int]] = {}
+    for index in draw.permutation(len(contents)).tolist():
+        members.setdefault(contents[index], []).append(index)
+    groups = [own[i : i + size] for own in members.values() for i in range(0, len(own), size)]
+    return np.concatenate([groups[i] for i in draw.permutation(len(groups))])

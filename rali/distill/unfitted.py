@@ -1,0 +1,61 @@
+"""The bases as k-means left them, kept beside the fitted ones to show what the fit does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rali.errors import InputError
+
+if TYPE_CHECKING:
+    from rali.student.student import Student
+
+    from .compress import Projection
+
+UNFITTED = "bases.npz"
+
+
+def save_unfitted(
+    folder: Path,
+    projection: Projection,
+    vectors: np.ndarray,
+    scores: np.ndarray,
+    temperature: float,
+) -> None:
+    """Keep the bases as k-means left them, to compare with the fitted ones."""
+    np.savez(
+        folder / UNFITTED, mean=projection.mean, scale=projection.scale,
+        components=projection.components, vectors=vectors, scores=scores,
+        temperature=temperature,
+    )  # fmt: skip
+
+
+def scores_before_and_after(
+    student: Student, embeddings: np.ndarray, run: str | Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores [n] by the bases as k-means left them and by the fitted ones.
+
+    Args:
+        embeddings: [n, D], as `embed` gives them. run: the folder of `rali distill`.
+
+    Raises:
+        InputError: the run kept no bases.
+    """
+    import torch
+
+    from rali.student.student import score_from_bases
+
+    file = Path(run) / UNFITTED
+    if not file.is_file():
+        raise InputError(f"{run} holds no {UNFITTED}; give a folder that `rali distill` wrote.")
+    with np.load(file) as kept:
+        part: dict[str, Any] = {name: torch.from_numpy(kept[name]).float() for name in kept.files}
+    points = torch.from_numpy(embeddings).float()
+    with torch.inference_mode():
+        space = (points - part["mean"]) / part["scale"] @ part["components"].T
+        before = score_from_bases(
+            space, part["vectors"], part["scores"], float(part["temperature"])
+        )
+        return before.numpy(), student.score_embeddings(points).numpy()

@@ -1,0 +1,111 @@
+"""What trainers hand over, judged: arrays, tensors, PIL pictures and files in, scores out.
+
+For rewards that need no gradient; `RaliReward` itself is the one that has them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rali.errors import InputError, PictureError
+from rali.pictures.read import open_picture
+
+from .reward import RaliReward
+
+BATCH = 32  # pictures per forward pass
+_loading = Lock()
+
+
+def shared_reward(model: str = "builtin", device: Any = None, **options: Any) -> RaliReward:
+    """One `RaliReward` for all who ask for the same: trainers call plain functions, over and over.
+
+    Args:
+        device: by default the process's GPU, where there is one: the one of LOCAL_RANK, for CUDA's
+            current device is another in each thread.
+        options: of `RaliReward`, also as a configuration file has them.
+    """
+    if device is None and torch.cuda.is_available():
+        rank = int(os.environ.get("LOCAL_RANK", torch.cuda.device_count()))
+        current = rank if rank < torch.cuda.device_count() else torch.cuda.current_device()
+        device = torch.device("cuda", current)
+    if "input_range" in options:  # a list, of YAML
+        options["input_range"] = tuple(options["input_range"])
+    with _loading:  # threads that ask at once would each load one
+        return _reward(model, device, **options)
+
+
+@lru_cache(maxsize=8)
+def _reward(model: str, device: Any, **options: Any) -> RaliReward:
+    return RaliReward(model, device=device, **options)
+
+
+@torch.no_grad()
+def judge(reward: RaliReward, images: Any) -> Tensor:
+    """Rewards [n], float32 on the processor, of what `pictures_of` takes; sizes may differ."""
+    pictures = pictures_of(images, reward.input_range)
+    if not pictures:
+        return torch.zeros(0)
+    scores = torch.zeros(len(pictures))
+    by_size: dict[torch.Size, list[int]] = {}
+    for place, picture in enumerate(pictures):
+        by_size.setdefault(picture.shape, []).append(place)
+    for places in by_size.values():
+        for chunk in (places[start : start + BATCH] for start in range(0, len(places), BATCH)):
+            batch = torch.stack([pictures[place] for place in chunk])
+            scores[chunk] = reward(batch.to(reward.mean.device)).float().cpu()
+    return scores
+
+
+def pictures_of(images: Any, input_range: tuple[float, float] = (0.0, 1.0)) -> list[Tensor]:
+    """Float [3, H, W] in `input_range` of each picture.
+
+    Args:
+        images: uint8, or float in `input_range`, [n, H, W, 3] or [n, 3, H, W], a tensor or an
+            array; or several of PIL pictures, files, and such arrays without n.
+
+    Raises:
+        InputError: none of these. PictureError: a file that cannot be read; the
+            message names it.
+    """
+    if isinstance(images, Tensor | np.ndarray):
+        if images.ndim == 3:
+            images = images[None]
+        if images.ndim != 4:
+            raise InputError(
+                f"Pictures are [n, H, W, 3] or [n, 3, H, W]; got {list(images.shape)}."
+            )
+    elif isinstance(images, str) or not isinstance(images, Iterable):
+        images = [images]
+    return [_picture(image, *input_range) for image in images]
+
+
+def _picture(image: Any, low: float, high: float) -> Tensor:
+    if not isinstance(image, Tensor | np.ndarray):
+        try:
+            image = open_picture(image)
+        except PictureError as error:
+            name = f"{image}: " if isinstance(image, str | Path) else ""
+            raise PictureError(f"{name}{error}") from error
+    picture = (
+        image if isinstance(image, Tensor) else torch.tensor(image)
+    )  # a copy: some are read-only
+    if picture.ndim == 3 and picture.shape[0] != 3 and picture.shape[2] == 3:
+        picture = picture.permute(2, 0, 1)
+    if picture.ndim != 3 or picture.shape[0] != 3:
+        raise InputError(f"A picture is [H, W, 3] or [3, H, W]; got {list(picture.shape)}.")
+    if picture.dtype == torch.uint8:
+        return low + (high - low) * (picture.float() / 255)
+    if not picture.is_floating_point():
+        raise InputError(
+            f"A picture is uint8, or float from {low:g} to {high:g}; got {picture.dtype}."
+        )
+    return picture.float()

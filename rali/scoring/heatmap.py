@@ -1,0 +1,152 @@
+"""Where a picture is good and where bad: scores of overlapping windows, and how they are shown.
+
+In: a picture and a scorer's preprocessing. Out: windows as the model's inputs, and, with their
+scores, the picture under colours and a legend. A window is shown at the scale at which the model
+sees the whole picture, and mirrored until it fills the input: enlarged, it would look blurred.
+Needs numpy and Pillow only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from rali.pictures.preprocess import Preprocess
+
+SHARE = 3  # a window's edge is one over this of the part that the model sees, the step half of it
+MOST = 24  # windows along an edge; more of a panorama would take minutes
+SPAN = 1.0  # score points that the colours span at least, so that noise stays pale
+LONGEST = 1024  # pixels of a drawn picture's longer edge
+COLOUR_SHARE = 0.6
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """Scores of windows over a picture.
+
+    Attributes:
+        scores: float64 [rows, cols], in the model's score range, from the top left.
+        centres: of the windows in pixels: ([rows] from the top, [cols] from the left), ascending.
+        picture: uint8 [H, W, 3].
+    """
+
+    scores: np.ndarray
+    centres: tuple[np.ndarray, np.ndarray]
+    picture: np.ndarray
+
+    def overlay(self) -> Image.Image:
+        """The picture in grey under the scores' colours, above a legend.
+
+        Dark blue is the lowest score and yellow the highest. Lightness rises evenly from one to the
+        other, and hue goes from blue to yellow only, which colour-blind readers see as well.
+        """
+        height, width = self.picture.shape[:2]
+        factor = min(1.0, LONGEST / max(height, width))
+        size = (max(1, round(width * factor)), max(1, round(height * factor)))
+        grey = np.asarray(Image.fromarray(self.picture).convert("L").resize(size), np.float64)
+        low, high = _bounds(self.scores)
+        down = _between(self.centres[0], (np.arange(size[1]) + 0.5) * height / size[1])
+        right = _between(self.centres[1], (np.arange(size[0]) + 0.5) * width / size[0])
+        values = down @ self.scores @ right.T
+        colours = colour_scale((values - low) / (high - low))
+        mixed = _mix(grey, colours)
+        legend = _legend(size[0], low, high)
+        drawn = Image.new("RGB", (size[0], size[1] + legend.height))
+        drawn.paste(Image.fromarray(mixed), (0, 0))
+        drawn.paste(legend, (0, size[1]))
+        return drawn
+
+
+def windows(
+    rgb: np.ndarray, preprocess: Preprocess
+) -> tuple[tuple[np.ndarray, np.ndarray], Iterator[np.ndarray]]:
+    """Centres of the windows over uint8 [H, W, 3], as in `Heatmap`, and each, row by row.
+
+    A window is float32 [3, S, S], a model's input.
+    """
+    height, width = rgb.shape[:2]
+    squash = preprocess.resize_mode == "squash"
+    shorter = min(height, width)
+    high = max(1, (height if squash else shorter) // SHARE)
+    wide = max(1, (width if squash else shorter) // SHARE)
+    tops, lefts = _starts(height, high), _starts(width, wide)
+    small = dataclasses.replace(preprocess, size=-(-preprocess.size // SHARE), resize_mode="squash")
+
+    def each() -> Iterator[np.ndarray]:
+        rest = preprocess.size - small.size
+        for top in tops:
+            for left in lefts:
+                window = small(rgb[top : top + high, left : left + wide])
+                yield np.pad(window, ((0, 0), (0, rest), (0, rest)), "symmetric")
+
+    return (tops + high / 2, lefts + wide / 2), each()
+
+
+def _starts(length: int, edge: int) -> np.ndarray:
+    """Where windows begin along an edge: the first at its start, the last at its end."""
+    count = min(MOST, 1 + round(2 * (length - edge) / edge))
+    return np.unique(np.linspace(0, length - edge, count).astype(int))
+
+
+def _between(centres: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Weights [places, centres] of linear interpolation; beyond the ends, the ends' values."""
+    return np.stack([np.interp(places, centres, one) for one in np.eye(len(centres))], 1)
+
+
+def colour_scale(values: np.ndarray) -> np.ndarray:
+    """Values 0–1 [...] → uint8 sRGB [..., 3], from dark blue to yellow.
+
+    A straight line in OKLab (Ottosson, 2020), where equal distances look alike.
+    """
+    share = np.clip(values, 0, 1)[..., None]
+    dark, light = np.array([0.32, 0.0, -0.12]), np.array([0.93, -0.02, 0.15])
+    lightness, a, b = np.moveaxis(dark + share * (light - dark), -1, 0)
+    cones = np.stack(
+        [
+            lightness + 0.3963377774 * a + 0.2158037573 * b,
+            lightness - 0.1055613458 * a - 0.0638541728 * b,
+            lightness - 0.0894841775 * a - 1.2914855480 * b,
+        ],
+        -1,
+    )
+    linear = cones**3 @ np.array(
+        [
+            [4.0767416621, -1.2684380046, -0.0041960863],
+            [-3.3077115913, 2.6097574011, -0.7034186147],
+            [0.2309699292, -0.3413193965, 1.7076147010],
+        ]
+    )
+    linear = np.clip(linear, 0, 1)
+    gamma = np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
+    return np.rint(255 * gamma).astype(np.uint8)
+
+
+def _bounds(scores: np.ndarray) -> tuple[float, float]:
+    low, high = float(scores.min()), float(scores.max())
+    slack = max(0.0, SPAN - (high - low)) / 2
+    return low - slack, high + slack
+
+
+def _mix(grey: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    return np.rint((1 - COLOUR_SHARE) * grey[..., None] + COLOUR_SHARE * colours).astype(np.uint8)
+
+
+def _legend(width: int, low: float, high: float) -> Image.Image:
+    """A bar of the colours, as they look over middle grey, with the scores of five places."""
+    font = ImageFont.load_default(size=14)
+    bar, margin, gap = 14, 24, 4
+    length = max(1, width - 2 * margin)
+    legend = Image.new("RGB", (width, bar + 3 * gap + 16), "white")
+    scale = colour_scale(np.tile(np.linspace(0, 1, length), (bar, 1)))
+    legend.paste(Image.fromarray(_mix(np.full((bar, length), 128.0), scale)), (margin, gap))
+    pen = ImageDraw.Draw(legend)
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0) if width >= 240 else (0.0, 1.0):
+        place = margin + share * (length - 1)
+        pen.text(
+            (place, bar + 2 * gap), f"{low + share * (high - low):.1f}", "black", font, anchor="ma"
+        )
+    return legend

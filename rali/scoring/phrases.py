@@ -1,0 +1,156 @@
+"""Why a picture scored as it did: the phrases that are the likeliest to be said of it.
+
+In: a picture's embedding x and the model's table of phrases, which `rali.distill.learn_phrases`
+makes. Out: phrases of different meanings, the likeliest first. As the student's images were aligned
+with texts, a product takes the place of a language model:
+
+    P(phrase) = softmax(vectors · x + offsets)
+    P(meaning) = Σ P(its phrases)
+
+The probabilities are calibrated on photographs with one fault or none. Needs numpy only.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from rali.errors import InputError
+from rali.files import replace_atomically
+
+from .model_folder import PHRASES_FILE, find_file
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What is to be said of a picture.
+
+    Attributes:
+        phrase: the likeliest of its meaning, such as "serious blurring of the whole frame".
+        meaning: one of `rali.pictures.degrade.DISTORTIONS`, "good", or "composition" where the
+            teacher spoke of it.
+        probability: 0–1, that of all meanings this is the one to name.
+    """
+
+    phrase: str
+    meaning: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Phrases:
+    """The table of P phrases, for embeddings [D].
+
+    Attributes:
+        texts, meanings: [P] each.
+        vectors: [P, D]. offsets: [P].
+        weights_sha256: of the student that it was made for.
+    """
+
+    texts: tuple[str, ...]
+    meanings: tuple[str, ...]
+    vectors: np.ndarray
+    offsets: np.ndarray
+    weights_sha256: str = ""
+
+    def probabilities(self, embeddings: np.ndarray) -> np.ndarray:
+        """[n, P] of embeddings [n, D]; each row sums to 1."""
+        logits = embeddings.astype(np.float64) @ self.vectors.T + self.offsets
+        raised = np.exp(logits - logits.max(1, keepdims=True))
+        return raised / raised.sum(1, keepdims=True)
+
+    def rank(self, embedding: np.ndarray, top: int = 3) -> list[Reason]:
+        """The `top` likeliest meanings of an embedding [D], each by its likeliest phrase.
+
+        Raises:
+            InputError: `top` below 1, or an embedding of another model.
+        """
+        if top < 1:
+            raise InputError(f"top is {top}; give 1 or more.")
+        if embedding.shape != self.vectors.shape[1:]:
+            raise InputError(
+                f"{PHRASES_FILE} is of a model with embeddings {list(self.vectors.shape[1:])}; "
+                f"this one has {list(embedding.shape)}. Both come from one rali distill."
+            )
+        chances = self.probabilities(embedding[None])[0]
+        nearest: dict[str, int] = {}
+        total: dict[str, float] = {}
+        for place in np.argsort(-chances, kind="stable").tolist():
+            meaning = self.meanings[place]
+            nearest.setdefault(meaning, place)
+            total[meaning] = total.get(meaning, 0.0) + float(chances[place])
+        ranked = sorted(total, key=lambda meaning: -total[meaning])
+        return [Reason(self.texts[nearest[m]], m, total[m]) for m in ranked[:top]]
+
+
+def write_phrases(phrases: Phrases, folder: str | Path) -> Path:
+    """Store the table in a model folder; returns the file."""
+    path = Path(folder) / PHRASES_FILE
+
+    def write(target: Path) -> None:
+        with target.open("wb") as file:
+            np.savez_compressed(
+                file,
+                texts=np.array(phrases.texts),
+                meanings=np.array(phrases.meanings),
+                vectors=phrases.vectors,
+                offsets=phrases.offsets,
+                weights_sha256=np.array(phrases.weights_sha256),
+            )
+
+    replace_atomically(path, write)
+    return path
+
+
+def read_phrases(model: str | Path) -> Phrases:
+    """The table of "builtin", a model folder, an ONNX file in or beside one, or a hub id.
+
+    Raises:
+        InputError: the model has none, or the file is not what it should be.
+    """
+    path = find_file(model, PHRASES_FILE)
+    if path is None:
+        raise InputError(
+            f"{model} has no {PHRASES_FILE}, which explanations come from. Type: rali distill "
+            "MANIFEST -o RUN, as it was made with: started again, it makes only what is missing."
+        )
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            found = {field.name: stored[field.name] for field in fields(Phrases)}
+        phrases = Phrases(
+            texts=tuple(found.pop("texts").tolist()),
+            meanings=tuple(found.pop("meanings").tolist()),
+            weights_sha256=str(found.pop("weights_sha256")),
+            **found,
+        )
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        zlib.error,
+        zipfile.BadZipFile,
+    ) as error:
+        raise InputError(f"{path} is no table of phrases of `rali distill`: {error}.") from error
+    _check(phrases, path)
+    return phrases
+
+
+def _check(phrases: Phrases, path: Path) -> None:
+    count = len(phrases.texts)
+    expected = {
+        "meanings": (count,),
+        "vectors": (count, *phrases.vectors.shape[1:2]),
+        "offsets": (count,),
+    }
+    for name, shape in expected.items():
+        if np.shape(getattr(phrases, name)) != shape:
+            raise InputError(
+                f"{path} is no table of phrases of `rali distill`: {name} is "
+                f"{list(np.shape(getattr(phrases, name)))}, expected {list(shape)}."
+            )

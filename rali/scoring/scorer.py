@@ -1,0 +1,377 @@
+"""Pictures in, scores out: the student as an ONNX file on numpy, Pillow and onnxruntime alone.
+
+A score lies in the model's `score_range` (1–5, higher is better). The ONNX file carries its own
+preprocessing in its metadata, so the file is all that a score needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from threading import Lock, local
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from rali.errors import InputError, PictureError
+from rali.pictures.preprocess import Preprocess
+from rali.pictures.read import MAX_PIXELS, Source, find_pictures, open_picture
+
+from .model_folder import find_model
+
+if TYPE_CHECKING:
+    from .heatmap import Heatmap
+    from .phrases import Phrases, Reason
+
+Provider = str | tuple[str, Mapping[str, Any]]
+_PREPROCESS = ("size", "mean", "std", "interpolation", "resize_mode")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row of `Scorer.score_many`: a score, or the reason why there is none."""
+
+    source: Any
+    score: float | None
+    error: str | None
+
+
+class Scorer:
+    """Scores the quality of pictures, from 1 (bad) to 5 (excellent).
+
+        Scorer()("photo.jpg")                  # 3.87
+        Scorer()(["a.jpg", "b.png"])           # array([3.87, 2.14])
+        Scorer()("photos/")                    # {"photos/a.jpg": 3.87, …}
+        Scorer("runs/quickstart/model")(array) # uint8 [H, W, 3]
+
+    Args:
+        model: "builtin" (comes with rali), a model folder, an `.onnx` file that `rali export`
+            wrote, or a Hugging Face Hub id ("owner/name"; `HF_HUB_OFFLINE` is honoured).
+        precision: which of a model's files: "fp32", "fp16", "int8" or "int8-dynamic".
+        batch_size: pictures per run of the model; by default one on the processor, where each
+            core scores its own, and 8 elsewhere. It changes speed and memory, not the scores
+            (floating-point sums may differ in their last digits).
+        providers: onnxruntime execution providers, by name or as (name, options); the processor by
+            default. `docs/devices.md` says which files suit them.
+        threads: cores to use; all by default.
+        max_pixels: a file that announces more is not decoded.
+
+    Raises:
+        InputError: there is no such model, or it is not a file of rali.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "builtin",
+        *,
+        precision: str = "fp32",
+        batch_size: int | None = None,
+        providers: Sequence[Provider] | None = None,
+        threads: int | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        for name, value in (
+            ("batch_size", batch_size),
+            ("threads", threads),
+            ("max_pixels", max_pixels),
+        ):
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be 1 or more, got {value}.")
+        self.model = model
+        self.path = find_model(model, precision)
+        self.threads = threads or available_cores()
+        self.max_pixels = max_pixels
+        self._session = _open_session(self.path, providers, self.threads)
+        on_processor = self._session.get_providers()[0] == "CPUExecutionProvider"
+        self.batch_size = batch_size or (1 if on_processor else 8)
+        # Not every accelerator's sessions may be run by two threads at once.
+        self._turn: AbstractContextManager[Any] = nullcontext() if on_processor else Lock()
+        self.metadata: dict[str, Any] = _read_metadata(self._session, self.path)
+        self._own = local()
+        self.preprocess = Preprocess.from_dict({key: self.metadata[key] for key in _PREPROCESS})
+        low, high = self.metadata["score_range"]
+        self.score_range: tuple[float, float] = (float(low), float(high))
+
+    @overload
+    def __call__(self, pictures: list[Any] | tuple[Any, ...]) -> np.ndarray: ...
+    @overload
+    def __call__(self, pictures: Source) -> Any: ...
+
+    def __call__(self, pictures: Any) -> Any:
+        """One picture → float; a list or uint8 [n, H, W, C] → float64 [n]; a folder → dict.
+
+        A folder's dict is {path: score} of the pictures directly inside, in natural order.
+
+        Raises:
+            PictureError: one cannot be read; the message names it. `score_many` goes on instead.
+        """
+        if isinstance(pictures, str | Path) and os.path.isdir(pictures):  # noqa: PTH112
+            paths = [str(path) for path in find_pictures([pictures])]
+            if not paths:
+                raise InputError(f"There are no pictures in the folder {pictures}.")
+            return dict(zip(paths, self._all(paths).tolist(), strict=True))
+        if _is_many(pictures):
+            return self._all(pictures)
+        return float(self._all([pictures])[0])
+
+    def score_many(self, sources: Iterable[Any]) -> Iterator[Result]:
+        """One `Result` per source, in order; a picture that cannot be read is a row with `error`.
+
+        Each core decodes pictures and runs the model on them; a few batches per core are in memory,
+        however many sources there are.
+
+        Raises:
+            InputError: a single picture in place of several.
+        """
+        _check_many(sources)
+        for source, output, error in self._run(sources):
+            yield _result(source, output, error)
+
+    def embed(self, pictures: Any) -> np.ndarray:
+        """The encoder's output before PCA, not normalised: float32 [n, D] (one picture: n = 1).
+
+        Raises:
+            PictureError: a picture cannot be read; the message names it.
+        """
+        sources = pictures if _is_many(pictures) else [pictures]
+        rows = []
+        for index, (source, output, error) in enumerate(self._run(sources)):
+            if output is None:
+                raise PictureError(_named(index, source, error))
+            rows.append(output[1])
+        return np.stack(rows) if rows else np.zeros((0, self._width()), np.float32)
+
+    def run(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The model itself: float32 [n, 3, S, S] as `preprocess` gives them → [n] and [n, D].
+
+        A file whose arithmetic depends on its batch (dynamic 8-bit integers) gets one at a time.
+        """
+        parts = np.split(pixels, len(pixels)) if self.metadata.get("one_by_one") else [pixels]
+        with self._turn:
+            outputs = [
+                self._session.run(["score", "embedding"], {"pixel_values": part}) for part in parts
+            ]
+        scores, embeddings = zip(*outputs, strict=True)
+        return np.concatenate(scores), np.concatenate(embeddings)
+
+    def buffer(self) -> np.ndarray:
+        """Room for a batch of pixels, the calling thread's own: float32 [batch_size, 3, S, S].
+
+        Memory asked for anew for each picture is handed out page by page while the other threads
+        wait, which costs a third of the pictures per second.
+        """
+        if not hasattr(self._own, "pixels"):
+            size = self.preprocess.size
+            self._own.pixels = np.empty((self.batch_size, 3, size, size), np.float32)
+        return self._own.pixels
+
+    def explain(self, picture: Source, top: int = 3) -> list[Reason]:
+        """Why it scores so: the phrases that are the likeliest to be said, the likeliest first.
+
+            Scorer().explain("photo.jpg")[0]  # Reason("serious blurring of the whole frame", …)
+
+        Args:
+            top: so many phrases, no two of which mean the same.
+
+        Raises:
+            PictureError: the picture cannot be read.
+            InputError: the model has no table of phrases, or that of another model.
+        """
+        return self.phrases.rank(self.embed(picture)[0], top)
+
+    def explain_many(
+        self, sources: Iterable[Any], top: int = 3
+    ) -> Iterator[tuple[Result, list[Reason]]]:
+        """`score_many`'s results with `explain`'s reasons, none where there is no score.
+
+        Raises:
+            InputError: as `score_many` and `explain`.
+        """
+        _check_many(sources)
+        phrases = self.phrases
+        for source, output, error in self._run(sources):
+            result = _result(source, output, error)
+            yield result, [] if result.score is None else phrases.rank(output[1], top)
+
+    @cached_property
+    def phrases(self) -> Phrases:
+        """The model's table, from which explanations come."""
+        from .phrases import read_phrases
+
+        found = read_phrases(self.model)
+        own = self.metadata.get("weights_sha256", "")
+        if found.weights_sha256 and own and found.weights_sha256 != own:
+            raise InputError(
+                f"The phrases of {self.model} are another model's. Type: rali distill MANIFEST -o "
+                "RUN, as it was made with, and take both files from RUN/model."
+            )
+        return found
+
+    def map(self, picture: Source) -> Heatmap:
+        """Where it is good and where bad: scores of overlapping windows, with an overlay.
+
+            Scorer().map("photo.jpg").overlay().save("map.png")
+
+        Raises:
+            PictureError: the picture cannot be read.
+        """
+        from .heatmap import Heatmap, windows
+
+        rgb = open_picture(picture, max_pixels=self.max_pixels)
+        centres, inputs = windows(rgb, self.preprocess)
+        scores: list[float] = []
+        while batch := list(islice(inputs, self.batch_size)):
+            scores += self.run(np.stack(batch))[0].tolist()
+        grid = np.array(scores).reshape(len(centres[0]), len(centres[1]))
+        return Heatmap(grid, centres, rgb)
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        """Kept, and its threads' buffers with it; calls from several threads share the cores."""
+        return ThreadPoolExecutor(self.threads, thread_name_prefix="rali")
+
+    def _all(self, sources: Iterable[Any]) -> np.ndarray:
+        scores: list[float] = []
+        for index, result in enumerate(self.score_many(sources)):
+            if result.score is None:
+                raise PictureError(_named(index, result.source, result.error))
+            scores.append(result.score)
+        return np.array(scores, dtype=np.float64)
+
+    def _width(self) -> int:
+        return int(next(o.shape[1] for o in self._session.get_outputs() if o.name == "embedding"))
+
+    def _run(self, sources: Iterable[Any]) -> Iterator[tuple[Any, Any, str | None]]:
+        """(source, (score, embedding [D]) or None, error or None), in order."""
+        if isinstance(sources, Sequence | np.ndarray) and len(sources) == 1:
+            yield from self._batch([sources[0]])
+            return
+        remaining = iter(sources)
+        waiting: deque[Future[list[tuple[Any, Any, str | None]]]] = deque()
+        try:
+            while True:
+                while len(waiting) < 2 * self.threads:
+                    batch = list(islice(remaining, self.batch_size))
+                    if not batch:
+                        break
+                    waiting.append(self._pool.submit(self._batch, batch))
+                if not waiting:
+                    return
+                yield from waiting.popleft().result()
+        finally:  # also where the caller wants no more
+            wait([future for future in waiting if not future.cancel()])
+
+    def _prepare(self, source: Any, out: np.ndarray) -> str | None:
+        """Pixels into `out` (float32 [3, S, S]), or the reason why there are none."""
+        try:
+            self.preprocess(open_picture(source, max_pixels=self.max_pixels), out)
+        except PictureError as error:
+            return str(error)
+        except MemoryError:
+            return "There is not enough memory to resize the picture."
+        return None
+
+    def _batch(self, sources: list[Any]) -> list[tuple[Any, Any, str | None]]:
+        pixels, ready = self.buffer(), 0
+        errors = []
+        for source in sources:
+            errors.append(self._prepare(source, pixels[ready]))
+            ready += errors[-1] is None
+        outputs = zip(*self.run(pixels[:ready]), strict=True) if ready else iter(())
+        return [
+            (source, next(outputs) if error is None else None, error)
+            for source, error in zip(sources, errors, strict=True)
+        ]
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1
+
+
+def _is_many(pictures: Any) -> bool:
+    return isinstance(pictures, list | tuple) or (
+        isinstance(pictures, np.ndarray) and pictures.ndim == 4
+    )
+
+
+def _check_many(sources: Any) -> None:
+    single = isinstance(sources, str | Path | bytes | bytearray | memoryview | np.ndarray)
+    if (single and not _is_many(sources)) or not isinstance(sources, Iterable):
+        raise InputError("Several pictures are expected here; for a single one give [picture].")
+
+
+def _result(source: Any, output: Any, error: str | None) -> Result:
+    score = None if output is None else float(output[0])
+    if score is not None and not np.isfinite(score):
+        score, error = None, f"The model gave {output[0]}, which is no score."
+    return Result(source, score, error)
+
+
+def _named(index: int, source: Any, error: str | None) -> str:
+    name = str(source) if isinstance(source, str | Path) else f"Picture number {index + 1}"
+    return f"{name}: {error}"
+
+
+# --- the model file ------------------------------------------------------------------------------
+
+
+def _open_session(path: Path, providers: Sequence[Provider] | None, threads: int) -> Any:
+    import onnxruntime
+
+    chosen = list(providers) if providers else ["CPUExecutionProvider"]
+    known = onnxruntime.get_available_providers()
+    names = [each if isinstance(each, str) else each[0] for each in chosen]
+    if missing := [name for name in names if name not in known]:
+        raise InputError(
+            f"onnxruntime here has no {', '.join(missing)}; it has {', '.join(known)}."
+        )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    # Several runs at once share these threads; one that waits must not take a core from the others.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # One block planned for all of a run stands beside what the first run took: a quarter more
+    # memory at batch 4, and no faster.
+    options.enable_mem_pattern = False
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=chosen)
+    except Exception as error:  # onnxruntime's own exceptions derive from Exception only
+        raise InputError(f"{path} cannot be loaded as an ONNX model: {error}") from error
+
+
+def _read_metadata(session: Any, path: Path) -> dict[str, Any]:
+    """`metadata_props` decoded from JSON, after checking that this is a model of rali."""
+    metadata: dict[str, Any] = {}
+    for key, text in session.get_modelmeta().custom_metadata_map.items():
+        try:
+            metadata[key] = json.loads(text)
+        except ValueError:
+            metadata[key] = text
+    again = "Write one with: rali export MODEL_FOLDER"
+    if metadata.get("model_type") != "rali":
+        raise InputError(f"{path} is an ONNX file, but not one that rali wrote. {again}")
+    if missing := [key for key in (*_PREPROCESS, "score_range") if key not in metadata]:
+        raise InputError(f"The metadata of {path} lack {', '.join(missing)}. {again}")
+    inputs = [i.name for i in session.get_inputs()]
+    outputs = {o.name for o in session.get_outputs()}
+    if inputs != ["pixel_values"] or not {"score", "embedding"} <= outputs:
+        raise InputError(
+            f"{path} takes {', '.join(inputs)} and gives {', '.join(sorted(outputs))}; expected "
+            f"pixel_values in, score and embedding out (the file named model.onnx). {again}"
+        )
+    bounds = metadata["score_range"]
+    if not isinstance(bounds, list) or len(bounds) != 2:
+        raise InputError(f"score_range of {path} must be two numbers, got {bounds!r}. {again}")
+    return metadata

@@ -1,0 +1,114 @@
+"""Seconds and memory of a model: what a process of its own measures, without importing torch."""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rali.pictures.read import open_picture
+
+LEAST_SECONDS = 0.3  # of work per measurement
+
+
+def peak_memory() -> float:
+    """The most memory that this process has held, in MiB; NaN where the system does not say."""
+    held = _of_status("VmHWM")  # what getrusage says on Linux begins with the parent's
+    if not math.isnan(held):
+        return held
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.nan
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def seconds_per_picture(run: Callable[[np.ndarray], Any], batch: int, size: int) -> float:
+    """How long `run` takes for each picture of float32 [batch, 3, size, size], after one run."""
+    pixels = np.random.default_rng(0).standard_normal((batch, 3, size, size), np.float32)
+    run(pixels)
+    runs, start = 0, time.perf_counter()
+    while (taken := time.perf_counter() - start) < LEAST_SECONDS or runs < 2:
+        run(pixels)
+        runs += 1
+    return taken / runs / batch
+
+
+def measure_file(path: str, batch: int, threads: int) -> tuple[float, float]:
+    """Seconds per picture, pixels to score, of an ONNX file, and the process's peak in MiB."""
+    from .scorer import Scorer
+
+    scorer = Scorer(path, threads=threads)
+    return seconds_per_picture(scorer.run, batch, scorer.preprocess.size), peak_memory()
+
+
+def measure_rates(
+    path: str, pictures: Sequence[str], threads: int, rounds: int
+) -> tuple[float, float, float]:
+    """Pictures per second of an ONNX file with `threads` cores, medians of rounds in turns.
+
+    Of decoding (file to pixels as the model takes them), of the model alone, and of files to
+    scores. Without waiting, the last is d · m / (d + m) of the others, as they share the cores.
+    """
+    from .scorer import Scorer
+
+    scorer = Scorer(path, threads=threads)
+    size = scorer.preprocess.size
+    pixels = np.random.default_rng(0).standard_normal((1, 3, size, size), np.float32)
+
+    def decode(picture: str) -> None:
+        scorer.preprocess(open_picture(picture), scorer.buffer()[0])
+
+    def model(_: str) -> None:
+        scorer.run(pixels)
+
+    taken: list[list[float]] = [[], [], []]
+    with ThreadPoolExecutor(threads) as pool:
+        works = (
+            lambda: deque(pool.map(decode, pictures), maxlen=0),
+            lambda: deque(pool.map(model, pictures), maxlen=0),
+            lambda: deque(scorer.score_many(pictures), maxlen=0),
+        )
+        for turn in range(rounds + 1):  # the first warms up
+            for work, times in zip(works, taken, strict=True):
+                start = time.perf_counter()
+                work()
+                if turn:
+                    times.append(time.perf_counter() - start)
+    decoding, inferring, both = (len(pictures) / statistics.median(times) for times in taken)
+    return decoding, inferring, both
+
+
+def measure_memory(path: str, pictures: Sequence[str], count: int, threads: int) -> list[float]:
+    """MiB that the process holds after every thousand of `count` pictures, a set repeated."""
+    from .scorer import Scorer
+
+    held = []
+    for done, _ in enumerate(
+        Scorer(path, threads=threads).score_many(islice(cycle(pictures), count)), start=1
+    ):
+        if done % 1000 == 0:
+            held.append(memory())
+    return held
+
+
+def memory() -> float:
+    """What this process holds now, in MiB; NaN where the system does not say."""
+    return _of_status("VmRSS")
+
+
+def _of_status(entry: str) -> float:
+    status = Path("/proc/self/status")
+    found = status.is_file() and re.search(rf"{entry}:\s*(\d+) kB", status.read_text())
+    return int(found[1]) / 2**10 if found else math.nan

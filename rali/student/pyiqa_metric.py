@@ -1,0 +1,72 @@
+"""A student that is called as pyiqa's metrics are, to take the place of one in their code.
+
+In: RGB tensors [n, 3, h, w] from 0 to 1, a file or a PIL picture. Out: scores [n], higher better.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rali.errors import InputError
+
+from .student import Student
+
+
+class Metric(nn.Module):
+    """A rali student with the call and the attributes of `pyiqa.create_metric`'s objects.
+
+        metric = Metric("builtin")
+        metric("photo.jpg")              # tensor([3.87])
+        metric(torch.rand(4, 3, 256, 256))
+        metric.lower_better              # False
+
+    Scores are those of `rali score`: a tensor is rounded to 8 bits as a file would be, so there are
+    no gradients.
+
+    Args:
+        model: "builtin", a model folder or a hub id.
+        device: of the model; None leaves it on the CPU.
+    """
+
+    metric_mode = "NR"
+    lower_better = False
+
+    def __init__(self, model: str | Path = "builtin", *, device: Any = None) -> None:
+        super().__init__()
+        self.student = Student.from_pretrained(model).to(device or "cpu")
+        self.metric_name = f"rali-{Path(model).name}"
+        low, high = self.student.config.score_range
+        self.score_range = f"{low:g}, {high:g}"
+
+    def forward(self, target: Any, ref: Any = None, **_: Any) -> Tensor:
+        """Scores [n]; `ref` is ignored, as by every metric without reference.
+
+        Raises:
+            InputError: a tensor of another shape, or outside 0–1.
+            PictureError: a file that cannot be read.
+        """
+        pictures = _pictures(target) if isinstance(target, Tensor) else [target]
+        scores = self.student.score(pictures)
+        return torch.from_numpy(scores).float().to(self.student.mean.device)
+
+
+def _pictures(target: Tensor) -> list[Any]:
+    """uint8 [h, w, 3] each."""
+    if target.ndim == 3:
+        target = target[None]
+    if target.ndim != 4 or target.shape[1] != 3 or not target.is_floating_point():
+        raise InputError(
+            f"A metric takes float RGB tensors [n, 3, h, w]; got {tuple(target.shape)}, "
+            f"{target.dtype}."
+        )
+    low, high = target.aminmax()
+    if not (low >= 0 and high <= 1):
+        raise InputError(
+            f"A metric takes values from 0 to 1; got {float(low):g} to {float(high):g}."
+        )
+    rounded = (target.detach() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return list(rounded)

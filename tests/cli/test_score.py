@@ -1,0 +1,218 @@
+"""`rali score`: one row per picture in each format, and exit codes that a script can rely on."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from rali.cli.score import score
+from rali.errors import InputError
+from rali.scoring.scorer import Scorer
+from small import write_model
+
+app = typer.Typer()
+app.command()(score)
+runner = CliRunner()
+LONG = "очень длинное имя " * 5 + "写真.png"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_model(tmp_path_factory.mktemp("m") / "onnx" / "model.onnx").parent.parent)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "inner").mkdir(parents=True)
+    for name, level in (("a2.png", 50), ("a10.png", 90), (LONG, 200), ("inner/b.png", 20)):
+        Image.fromarray(np.full((20, 30, 3), level, np.uint8)).save(folder / name)
+    return folder
+
+
+def test_table_is_the_default_and_never_cuts_paths(photos: Path, model: str) -> None:
+    run = runner.invoke(app, [str(photos), "--model", model])
+    assert run.exit_code == 0
+    lines = run.stdout.splitlines()
+    assert lines[0].split() == ["image", "score", "error"]
+    assert [line.rsplit(maxsplit=1)[0].rstrip() for line in lines[1:]] == [
+        str(photos / name) for name in ("a2.png", "a10.png", LONG)
+    ]
+    expected = Scorer(model)(photos / "a2.png")
+    assert float(lines[1].rsplit(maxsplit=1)[1]) == pytest.approx(expected, abs=1e-3)
+
+
+def test_csv_and_jsonl(photos: Path, model: str) -> None:
+    run = runner.invoke(app, [str(photos), "-r", "-m", model, "-f", "csv"])
+    rows = list(csv.DictReader(io.StringIO(run.stdout)))
+    assert [Path(row["image"]).name for row in rows] == ["a2.png", "a10.png", LONG, "b.png"]
+    run = runner.invoke(app, [str(photos), "-r", "-m", model, "-f", "jsonl", "--batch-size", "1"])
+    objects = [json.loads(line) for line in run.stdout.splitlines()]
+    assert [list(one) for one in objects] == [["image", "score", "error"]] * 4
+    for row, one in zip(rows, objects, strict=True):
+        assert float(row["score"]) == pytest.approx(one["score"], abs=1e-5)
+        assert row["error"] == "" and one["error"] is None
+
+
+def test_failures_are_rows_and_exit_code_1(photos: Path, model: str) -> None:
+    (photos / "text.jpg").write_text("dear diary")
+    missing = photos / "missing.png"
+    run = runner.invoke(app, [str(missing), str(photos), "-m", model, "-f", "jsonl"])
+    assert run.exit_code == 1
+    rows = {Path(row["image"]).name: row for row in map(json.loads, run.stdout.splitlines())}
+    assert len(rows) == 5 and next(iter(rows)) == "missing.png"
+    assert rows["missing.png"]["error"] == "There is no such file."
+    assert "not a picture" in rows["text.jpg"]["error"] and rows["text.jpg"]["score"] is None
+    assert rows["a2.png"]["score"] is not None
+    table = runner.invoke(app, [str(missing), "-m", model])
+    assert table.exit_code == 1 and "There is no such file." in table.stdout
+
+
+def test_an_interrupt_keeps_what_was_scored(
+    photos: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Scorer.score_many
+
+    def interrupted(self: Scorer, sources: Any) -> Iterator[Any]:
+        yield next(real(self, sources))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Scorer, "score_many", interrupted)
+    run = runner.invoke(app, [str(photos), "-m", model, "-o", str(tmp_path / "scores.csv")])
+    assert run.exit_code == 130 and "stopped after 1 of 3 pictures" in run.stderr
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "scores.csv").read_text("utf-8"))))
+    assert [Path(row["image"]).name for row in rows] == ["a2.png"]
+
+
+def test_parquet(photos: Path, model: str, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    out = tmp_path / "scores.parquet"
+    assert runner.invoke(app, [str(photos), "-m", model, "-o", str(out)]).exit_code == 0
+    table = parquet.read_table(out)
+    assert table.column_names == ["image", "score", "error"] and table.num_rows == 3
+    assert table["score"].null_count == 0 and table["error"].null_count == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [("s.csv", "image,score,error"), ("s.jsonl", '{"image": '), ("s.txt", "image ")],
+)
+def test_output_format_follows_the_suffix(
+    photos: Path, model: str, tmp_path: Path, name: str, first: str
+) -> None:
+    out = tmp_path / name
+    run = runner.invoke(app, [str(photos), "-m", model, "-o", str(out)])
+    assert run.exit_code == 0 and run.stdout == ""
+    assert out.read_text(encoding="utf-8").startswith(first)
+    assert {p.name for p in tmp_path.iterdir()} == {"photos", name}  # no temporary file stays
+
+
+def test_a_failed_write_leaves_the_old_file(
+    photos: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "scores.csv"
+    out.write_text("old")
+
+    def full(*_: object) -> str:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("rali.cli.score._text", full)
+    assert runner.invoke(app, [str(photos), "-m", model, "-o", str(out)]).exit_code != 0
+    assert out.read_text() == "old"
+    assert {p.name for p in tmp_path.iterdir()} == {"photos", "scores.csv"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["{empty}"], "There are no pictures in"),
+        (["{photos}", "-f", "parquet"], "needs a file"),
+        (["{photos}", "-o", "{empty}/no/where.csv"], "There is no folder"),
+        (["{photos}", "-m", "nowhere"], "There is no model"),
+    ],
+)
+def test_bad_usage_is_a_sentence(
+    photos: Path, tmp_path: Path, arguments: list[str], word: str
+) -> None:
+    """`rali.cli.main` turns InputError into exit code 2."""
+    (tmp_path / "empty").mkdir()
+    places = {"empty": str(tmp_path / "empty"), "photos": str(photos)}
+    run = runner.invoke(app, [a.format(**places) for a in arguments])
+    assert isinstance(run.exception, InputError)
+    assert word in str(run.exception)
+
+
+@pytest.mark.parametrize("arguments", [[], ["a.png", "-f", "xml"], ["a.png", "--batch-size", "0"]])
+def test_wrong_options_exit_with_2(arguments: list[str]) -> None:
+    assert runner.invoke(app, arguments).exit_code == 2
+
+
+def rali(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "rali", "score", *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_the_real_command(photos: Path, model: str, tmp_path: Path) -> None:
+    run = rali(str(photos), "--model", model)
+    assert run.returncode == 0 and run.stderr == "" and LONG in run.stdout
+    (tmp_path / "empty").mkdir()
+    run = rali(str(tmp_path / "empty"), "--model", model)
+    assert run.returncode == 2 and run.stdout == ""
+    assert run.stderr.startswith("rali: There are no pictures in")
+    assert rali(str(tmp_path / "gone.png"), "--model", model).returncode == 1
+
+
+def test_torch_is_not_imported(photos: Path, model: str) -> None:
+    code = (
+        "import sys; sys.argv = ['rali', 'score', *sys.argv[1:]]; from rali.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print(sorted({'torch', 'scipy', 'pandas', 'huggingface_hub'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, str(photos), "--model", model]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "[]"
+
+
+def test_table_and_bar_on_a_terminal(
+    photos: Path, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rali.cli import score as module
+
+    (photos / "[bold]odd.jpg").write_text("no picture")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "400")
+    with pytest.raises(typer.Exit):
+        module.score([photos], model=model)
+    out, _ = capsys.readouterr()
+    assert LONG in out and "[bold]odd.jpg" in out and "not a picture" in out
+
+
+def test_a_map_that_cannot_be_drawn_loses_no_score(
+    model: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def full(self: Scorer, picture: Path) -> None:
+        calls.append(picture)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Scorer, "map", full)
+    out = tmp_path / "scores.csv"
+    maps = str(tmp_path / "maps")
+    run = runner.invoke(app, [str(photos), "-m", model, "--map", maps, "-o", str(out)])
+    assert isinstance(run.exception, OSError)
+    with out.open(newline="") as file:
+        assert [row["image"] for row in csv.DictReader(file)] == [str(calls[0])]

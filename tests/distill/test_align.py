@@ -1,0 +1,176 @@
+"""The contrastive step: the loss by hand, exact gradients in micro-batches, resume."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from rali.distill.align import AlignConfig, align, multi_positive_infonce
+from rali.distill.optim import cosine_schedule
+from rali.errors import InputError
+from small import Pixels, tower
+
+HERE = Path(__file__).parent
+
+
+def texts(count: int = 6, each: int = 3) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    return [torch.randn(each, 4, generator=generator) for _ in range(count)]
+
+
+def test_loss_of_two_orthogonal_pairs_by_hand():
+    # cosines are the identity, scale 2: each row is softmax([2, 0])[0] = 1/(1+e^-2).
+    eye, own = torch.eye(2), torch.arange(2)
+    loss = multi_positive_infonce(eye, eye, own, own, 2.0)
+    assert loss.item() == pytest.approx(math.log(1 + math.exp(-2)), abs=1e-6)
+
+
+def test_one_text_each_is_clips_loss():
+    images, words = torch.randn(5, 7), torch.randn(5, 7)
+    logits = 14 * F.normalize(images, dim=1) @ F.normalize(words, dim=1).T
+    target = torch.arange(5)
+    clip = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    own = torch.arange(5)
+    assert torch.allclose(multi_positive_infonce(images, words, own, own, 14.0), clip, atol=1e-5)
+
+
+def test_other_texts_of_a_picture_are_positives_by_hand():
+    # One picture, two texts at cosine 1 and 0, scale 1: image→text averages both log-probabilities,
+    # text→image has a single candidate and costs nothing.
+    images = torch.tensor([[1.0, 0.0]])
+    words = torch.eye(2)
+    loss = multi_positive_infonce(images, words, torch.zeros(1), torch.zeros(2), 1.0)
+    log_z = math.log(math.e + 1)
+    assert loss.item() == pytest.approx(((log_z - 1) + log_z) / 2 / 2, abs=1e-6)
+
+
+def test_duplicate_pictures_are_not_negatives():
+    # Two pictures told apart perfectly, scale 10. As two pictures that is right; as one picture
+    # twice, each has both texts for positives and the cosine of 0 costs: log(e^10 + 1) − 10/2.
+    eye = torch.eye(2)
+    apart = multi_positive_infonce(eye, eye, torch.arange(2), torch.arange(2), 10.0)
+    shared = multi_positive_infonce(eye, eye, torch.zeros(2), torch.zeros(2), 10.0)
+    assert apart.item() == pytest.approx(math.log(1 + math.exp(-10)), abs=1e-6)
+    assert shared.item() == pytest.approx(math.log(math.exp(10) + 1) - 5, abs=1e-5)
+
+
+def test_schedule_rises_then_falls_to_zero():
+    factors = [cosine_schedule(step, 100, 0.1) for step in range(101)]
+    assert factors[0] == pytest.approx(0.1) and factors[9] == 1.0
+    assert factors[55] == pytest.approx(0.5) and factors[100] == pytest.approx(0.0, abs=1e-9)
+
+
+def run(config: AlignConfig, **more) -> nn.Module:
+    return align(tower(), Pixels(), texts(), config, seed=3, **more)
+
+
+def test_micro_batches_give_the_same_training():
+    settings = {"epochs": 4, "batch_size": 6, "lr": 1e-2, "texts_per_picture": 2}
+    whole = run(AlignConfig(micro_batch=6, **settings))
+    parts = run(AlignConfig(micro_batch=2, **settings))
+    for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_a_batch_that_leaves_one_over_is_split_evenly():
+    seen: list[int] = []
+    model = nn.Sequential(nn.BatchNorm2d(3), tower())
+    model[0].register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+    config = AlignConfig(epochs=1, batch_size=5, micro_batch=4)
+    align(model, Pixels(), texts(), config)
+    assert set(seen) == {3, 2}
+    with pytest.raises(InputError, match="a single picture; raise align"):
+        align(model, Pixels(), texts(), AlignConfig(batch_size=4, micro_batch=1))
+
+
+def test_no_epochs_leave_the_encoder_as_it_is():
+    before = tower().state_dict()
+    for name, value in run(AlignConfig(epochs=0)).state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_alignment_lowers_the_loss():
+    losses: list[float] = []
+    run(
+        AlignConfig(epochs=60, batch_size=6, lr=1e-2),
+        report=lambda step, steps, loss: losses.append(loss),
+    )
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_resume_gives_the_same_weights(tmp_path, saved_every_step):
+    config = AlignConfig(epochs=8, batch_size=3, lr=1e-2)
+    through = run(config)
+
+    class StopError(Exception):
+        pass
+
+    def stop(step, steps, loss):
+        if step == 7:
+            raise StopError
+
+    checkpoint = tmp_path / "align.pt"
+    with pytest.raises(StopError):
+        run(config, checkpoint=checkpoint, report=stop)
+    assert checkpoint.is_file()
+    steps: list[int] = []
+    resumed = run(config, checkpoint=checkpoint, report=lambda s, n, loss: steps.append(s))
+    assert steps[0] == 7, "it goes on from the last saved step, not from the beginning"
+    for a, b in zip(through.parameters(), resumed.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_a_picture_without_rationales_is_named():
+    own = texts()
+    own[4] = torch.zeros(0, 4)
+    with pytest.raises(InputError, match="picture 4"):
+        align(tower(), Pixels(), own, AlignConfig())
+
+
+def test_one_picture_cannot_be_compared():
+    with pytest.raises(InputError, match="at least 2"):
+        align(tower(), Pixels(1), texts(1), AlignConfig())
+
+
+@pytest.mark.slow
+def test_two_processes_train_like_one_with_the_whole_batch(tmp_path):
+    """Under `accelerate launch` negatives come from all processes, whose texts may differ in
+    number; the outcome is that of one process with a batch twice as large."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import sys, torch\n"
+        "from accelerate import PartialState\n"
+        "from test_align import two_process_run\n"
+        "encoder = two_process_run(batch_size=3)\n"
+        "if PartialState().is_main_process:\n"
+        "    torch.save(encoder.state_dict(), sys.argv[1])\n"
+    )
+    subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone",
+         str(script), str(tmp_path / "two.pt")],
+        check=True, timeout=300, capture_output=True,
+        env=os.environ
+        | {"PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}", "ACCELERATE_USE_CPU": "1"},
+    )  # fmt: skip
+    two = torch.load(tmp_path / "two.pt", weights_only=True)
+    one = two_process_run(batch_size=6).state_dict()
+    start = tower().state_dict()
+    for name, weights in one.items():
+        assert torch.allclose(two[name], weights, atol=1e-5)
+        assert not torch.allclose(start[name], weights, atol=1e-3)
+
+
+def two_process_run(batch_size: int) -> nn.Module:
+    config = AlignConfig(
+        epochs=6, batch_size=batch_size, micro_batch=2, lr=1e-2, texts_per_picture=9, flip=False
+    )
+    uneven = [own[: 1 + index % 3] for index, own in enumerate(texts())]
+    return align(tower(), Pixels(), uneven, config, seed=3)

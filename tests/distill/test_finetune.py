@@ -1,0 +1,99 @@
+"""Fine-tuning: it fits better, keeps the epoch that validates best, and goes on after a stop."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from rali.distill.finetune import FinetuneConfig, finetune
+from rali.errors import InputError
+from rali.student.student import Student, StudentConfig
+from small import Pixels, tower
+
+SCORES = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 2.5])
+CONFIG = FinetuneConfig(epochs=6, batch_size=3, lr=3e-3)
+
+
+def student() -> Student:
+    config = StudentConfig(encoder={}, preprocess={}, embed_dim=4, pca_dim=4, bases=5)
+    made = Student(config, tower())
+    made.components.copy_(torch.eye(4))
+    made.basis_vectors.copy_(torch.randn(5, 4, generator=torch.Generator().manual_seed(3)))
+    made.basis_scores.copy_(torch.arange(1.0, 6.0))
+    return made.requires_grad_(False)
+
+
+def error(model: Student, pictures: Pixels, scores: np.ndarray) -> float:
+    with torch.inference_mode():
+        predicted = model(pictures.pixels(range(len(pictures))))[0].numpy()
+    return float(np.mean((predicted - scores) ** 2))
+
+
+def test_it_fits_the_training_pictures_within_the_score_range():
+    before = error(student(), Pixels(), SCORES)
+    tuned = finetune(student(), Pixels(), SCORES, FinetuneConfig(epochs=60, batch_size=6, lr=1e-2))
+    assert error(tuned, Pixels(), SCORES) < before / 4
+    assert tuned.basis_scores.min() >= 1 and tuned.basis_scores.max() <= 5
+    assert not any(tensor.requires_grad for tensor in tuned.state_dict(keep_vars=True).values())
+
+
+def test_the_weights_with_the_least_validation_error_are_kept():
+    # Validated against the opposite scores, training only makes it worse: an early state stays.
+    opposite = Pixels(), 6 - SCORES
+    model = student()
+    errors = [error(copy.deepcopy(model).eval(), *opposite)]
+
+    def watch(step: int, steps: int, loss: float) -> None:
+        if step % 2 == 0:  # two steps an epoch
+            errors.append(error(copy.deepcopy(model).eval(), *opposite))
+
+    tuned = finetune(model, Pixels(), SCORES, CONFIG, validation=opposite, report=watch)
+    assert error(tuned, *opposite) == pytest.approx(min(errors), abs=1e-5)
+    assert error(tuned, *opposite) < errors[-1]
+
+
+def test_resume_gives_the_same_weights(tmp_path, saved_every_step):
+    held_out = Pixels(), SCORES
+    through = finetune(student(), Pixels(), SCORES, CONFIG, validation=held_out)
+
+    class StopError(Exception):
+        pass
+
+    def stop(step: int, steps: int, loss: float) -> None:
+        if step == 8:
+            raise StopError
+
+    checkpoint = tmp_path / "finetune.pt"
+    arguments = (Pixels(), SCORES, CONFIG)
+    with pytest.raises(StopError):
+        finetune(student(), *arguments, validation=held_out, checkpoint=checkpoint, report=stop)
+    steps: list[int] = []
+    resumed = finetune(
+        student(), *arguments, validation=held_out, checkpoint=checkpoint,
+        report=lambda step, count, loss: steps.append(step),
+    )  # fmt: skip
+    assert steps[0] == 8, "it goes on from the last saved step, not from the beginning"
+    for name, value in through.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value)
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, saved_every_step):
+    checkpoint = tmp_path / "finetune.pt"
+
+    def stop(step: int, steps: int, loss: float) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune(student(), Pixels(), SCORES, CONFIG, checkpoint=checkpoint, report=stop)
+    with pytest.raises(InputError, match=r"finetune\.pt is of a run with other settings"):
+        finetune(student(), Pixels(), SCORES, CONFIG, checkpoint=checkpoint, seed=1)
+    torch.save({"step": 3}, checkpoint)  # as an older version might have left it
+    with pytest.raises(InputError, match="other settings"):
+        finetune(student(), Pixels(), SCORES, CONFIG, checkpoint=checkpoint)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"finetune\.pt is damaged"):
+        finetune(student(), Pixels(), SCORES, CONFIG, checkpoint=checkpoint)

@@ -1,0 +1,288 @@
+"""The papers' tables with a measured row, and what may be evaluated."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from rali.cli import app
+from rali.cli._model import judge
+from rali.data.manifest import Row, write_manifest
+from rali.errors import InputError
+from rali.evaluation.predictors import Predictions
+from rali.evaluation.suite_text import FORMATS, render
+from rali.evaluation.suites import (
+    degradation_of,
+    degradation_table,
+    pairwise_accuracy,
+    suite_datasets,
+    suite_rows,
+    suite_table,
+    suites,
+)
+from rali.teacher.predictor import is_teacher
+
+
+def rows_of(dataset: str, count: int = 30, split: str = "") -> list[Row]:
+    draw = np.random.default_rng(len(dataset))
+    return [
+        Row(Path(f"/data/{dataset}/{i}.png"), float(s), dataset=dataset, split=split)
+        for i, s in enumerate(draw.uniform(1, 5, count))
+    ]
+
+
+def guesses(rows: list[Row], noise: float = 0.5) -> dict[Path, float]:
+    draw = np.random.default_rng(0)
+    return {row.image: float(row.score or 0) + noise * draw.normal() for row in rows}
+
+
+@pytest.mark.parametrize("name", suites())
+def test_published_rows_are_as_wide_as_their_table(name):
+    if name == "degradation":
+        table = degradation_table("ours", [("noise", 1)], [("noise", 1)])
+    elif name == "sriqa-bench":
+        table = suite_table(name, "ours", *_enlarged())
+    else:
+        rows = rows_of(suite_datasets(name)[0])
+        table = suite_table(name, "ours", rows, guesses(rows))
+    assert len(table.published) >= 2
+    for _, cells in table.published:
+        assert len(cells) == len(table.columns)
+        assert all(0 <= value <= 1 for cell in cells for value in cell.values.values())
+
+
+def test_two_of_seven_data_sets_are_two_cells_and_five_dashes():
+    rows = rows_of("koniq10k", 40, "test") + rows_of("koniq10k ", 0) + rows_of("csiq")
+    table = suite_table("rali", "ours", rows, guesses(rows))
+    cells = dict(zip(table.columns, table.measured[1], strict=True))
+    assert [name for name, cell in cells.items() if cell.values] == ["KonIQ", "CSIQ"]
+    low, high = cells["KonIQ"].intervals["srcc"]
+    assert low < cells["KonIQ"].values["srcc"] < high
+    for name in ("SPAQ", "KADID", "PIPAL", "LiveW", "AGIQA"):
+        assert cells[name].reason.startswith("no manifest of")
+    assert cells["average"].reason
+    line = render(table, "markdown").split("| ours |")[1].splitlines()[0]
+    assert line.count("–") == 6
+    assert "0.000" not in line
+
+
+def test_an_average_of_all_data_sets_is_their_mean():
+    rows = [row for name in suite_datasets("ract") for row in rows_of(name)]
+    table = suite_table("ract", "ours", rows, guesses(rows))
+    cells = table.measured[1]
+    assert table.columns[4] == "average in-domain"
+    assert table.columns[9] == "average out-of-domain"
+    for place, own in ((4, cells[:4]), (9, cells[5:9])):
+        mean = np.mean([cell.values["plcc"] for cell in own])
+        assert cells[place].values["plcc"] == pytest.approx(mean)
+
+
+def test_the_test_split_is_taken_where_there_is_one():
+    rows = rows_of("koniq10k", 20, "train") + [
+        Row(Path(f"/data/koniq10k/test{i}.png"), 1.0 + i, dataset="koniq10k", split="test")
+        for i in range(4)
+    ]
+    assert len(suite_rows("rali", rows + rows_of("spaq", 7))) == 4 + 7
+
+
+def test_a_printed_average_that_does_not_add_up_is_flagged():
+    rows = rows_of("koniq10k")
+    table = suite_table("q-insight", "ours", rows, guesses(rows))
+    assert [note for note in table.notes if "printed average" in note] == [
+        "Q-Align: the printed average PLCC is 0.705; its row's mean is 0.743."
+    ]
+
+
+def test_mispaired_rows_are_quoted_from_the_other_paper():
+    rows = rows_of("koniq10k")
+    tables = [suite_table(name, "x", rows, guesses(rows)) for name in ("rali", "q-insight")]
+    for method in ("MUSIQ", "ManIQA", "CLIP-IQA+"):
+        one, two = (dict(table.published)[method] for table in tables)
+        assert one == two
+
+
+def test_every_form_holds_the_measured_number():
+    rows = rows_of("koniq10k")
+    table = suite_table("rali", "our_model", rows, guesses(rows))
+    value = table.measured[1][0].values["plcc"]
+    for form in ("markdown", "latex"):
+        assert f"{value:.3f}" in render(table, form)
+    assert r"our\_model" in render(table, "latex")
+    lines = list(csv.DictReader(io.StringIO(render(table, "csv"))))
+    ours = [line for line in lines if line["source"] == "measured" and line["metric"] == "plcc"]
+    assert float(ours[0]["value"]) == pytest.approx(value)
+    found = json.loads(render(table, "json"))
+    assert found["rows"][-1]["cells"]["KonIQ"]["plcc"] == pytest.approx(value)
+    assert found["rows"][-1]["cells"]["SPAQ"]["reason"]
+    with pytest.raises(InputError, match="no form 'html'"):
+        render(table, "html")
+
+
+def test_unknown_suites_and_data_sets_are_refused():
+    with pytest.raises(InputError, match="no suite 'koniq'"):
+        suite_rows("koniq", [])
+    with pytest.raises(InputError, match="manifests hold mine"):
+        suite_rows("rali", rows_of("mine"))
+
+
+# ── SRIQA-Bench and degradations ─────────────────────────────────────────────────────────────────
+
+
+def test_pairwise_accuracy_by_hand():
+    assert pairwise_accuracy([1, 2, 3], [1, 2, 3]) == 1
+    assert pairwise_accuracy([3, 2, 1], [1, 2, 3]) == 0
+    assert pairwise_accuracy([1, 3, 2], [1, 2, 3]) == pytest.approx(2 / 3)
+    assert pairwise_accuracy([2, 2], [1, 2]) == 0  # a tie orders nothing
+    assert np.isnan(pairwise_accuracy([1, 2], [3, 3]))
+
+
+def _enlarged() -> tuple[list[Row], dict[Path, float]]:
+    """Two contents: regression in the right order, generation in the wrong one, and originals."""
+    mos = {"SwinIR": 2.0, "RealESRNet": 1.0, "SeeSR": 4.0, "SUPIR": 3.0, "Original": 5.0}
+    told = {"SwinIR": 2.0, "RealESRNet": 1.0, "SeeSR": 3.0, "SUPIR": 4.0, "Original": 0.0}
+    rows = [
+        Row(Path(f"/d/{c}_{m}.png"), s, dataset="sriqa-bench", content=c, distortion=m)
+        for c in ("x1", "x2")
+        for m, s in mos.items()
+    ]
+    return rows, {row.image: told[row.distortion] for row in rows}
+
+
+def test_sriqa_bench_by_hand():
+    table = suite_table("sriqa-bench", "ours", *_enlarged())
+    cells = zip(table.columns, table.measured[1], strict=True)
+    values = {column: cell.values["value"] for column, cell in cells}
+    assert values["Reg-Acc"] == 1
+    assert values["Gen-Acc"] == 0
+    assert values["Overall-Acc"] == pytest.approx(5 / 6)  # without the originals
+    assert values["SRCC"] == pytest.approx(0.8)
+
+
+def test_degradation_accuracy_by_hand():
+    truth = [("noise", 1), ("noise", 2), ("blur", 3), ("null", 0)]
+    told = [("noise", 1), ("noise", 5), None, ("null", 0)]
+    table = degradation_table("ours", truth, told)
+    cells = dict(zip(table.columns, table.measured[1], strict=True))
+    assert cells["noise"].values == {"class": 1.0, "level": 0.5}
+    assert cells["blur"].values == {"class": 0.0, "level": 0.0}
+    assert cells["null"].values == {"class": 1.0}
+    assert cells["darken"].reason
+    assert "needs all of them" in cells["average"].reason
+    assert cells["noise"].intervals["class"] == (1.0, 1.0)
+    low, high = cells["noise"].intervals["level"]
+    assert low < 0.5 < high
+    more = [*truth, ("compression", 1), ("darken", 1), ("fog", 2), ("fog", 3)]
+    whole = degradation_table("ours", more, [*told, *[("darken", 1)] * 4])
+    assert whole.measured[1][-1].values["class"] == pytest.approx((1 + 0 + 0 + 1 + 1) / 5)
+    assert any("left out: fog 2" in note for note in whole.notes)
+
+
+def test_classes_are_compared_by_one_name():
+    row = Row(Path("x.png"), distortion="JPEG", severity=3)
+    assert degradation_of(row) == ("compression", 3)
+    assert degradation_of(replace(row, severity=0)) == ("null", 0)
+    assert degradation_of(replace(row, distortion="", severity=None)) == ("null", 0)
+    assert degradation_of(replace(row, distortion="fog")) == ("fog", 3)
+
+
+def test_a_label_can_break_neither_markdown_nor_latex():
+    table = degradation_table(r"C:\a|b_{c}$", [("noise", 1)], [("noise", 1)])
+    assert r"a\|b_{c}$ | measured" in render(table, "markdown")
+    latex = render(table, "latex")
+    assert r"C:\textbackslash{}a|b\_\{c\}\$ & measured" in latex
+    assert "Q-Insight & published" in latex
+
+
+# ── what may be evaluated ────────────────────────────────────────────────────────────────────────
+
+
+def test_predictions_by_path_and_by_name(tmp_path):
+    (tmp_path / "told.csv").write_text("image,predicted\na/x.png,3.5\nb/x.png,2\nc/y.png,1\n")
+    told = Predictions(tmp_path / "told.csv")
+    sources = [tmp_path / "a/x.png", Path("/else/y.png"), Path("/else/x.png")]
+    found = list(told.score_many(sources))
+    assert [r.score for r in found] == [3.5, 1.0, None]  # two are called x.png
+    assert "told.csv" in (found[2].error or "")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("picture,value\nx,1\n", "need `image`"), ("image,score\nx.png,good\n", "row 2.*'good'")],
+)
+def test_a_csv_without_predictions_is_refused(text, expected, tmp_path):
+    (tmp_path / "told.csv").write_text(text)
+    with pytest.raises(InputError, match=expected):
+        judge(str(tmp_path / "told.csv"))
+
+
+def test_a_teacher_is_told_from_a_student(tmp_path):
+    for kind, wanted in (("rali", False), ("qwen2_5_vl", True)):
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+        assert is_teacher(tmp_path) is wanted
+    assert not is_teacher(tmp_path / "nothing")
+
+
+def test_pyiqa_that_is_not_there_is_a_sentence():
+    pytest.importorskip("torch")
+    try:
+        import pyiqa  # noqa: F401
+    except ImportError:
+        with pytest.raises(InputError, match="pip install pyiqa"):
+            judge("pyiqa:musiq")
+
+
+def test_a_suite_by_command(photograph_files, tmp_path):
+    rows = [
+        Row(path, 1.0 + place, dataset="csiq", content=path.stem)
+        for place, path in enumerate(photograph_files[:4])
+    ]
+    write_manifest(rows, tmp_path / "csiq.csv")
+    arguments = ["evaluate", "builtin", str(tmp_path / "csiq.csv"), "--suite", "rali"]
+    done = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "| builtin | measured |" in done.output
+    files = {f"rali.{ending}" for ending in ("md", "tex", "csv", "json")}
+    assert files <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert len(FORMATS) == len(files)
+
+
+def test_a_split_with_a_suite_is_refused():
+    done = CliRunner().invoke(
+        app, ["evaluate", "builtin", "x.csv", "--suite", "rali", "--split", "val"]
+    )
+    assert "leave out --split" in str(done.exception)
+
+
+def test_a_prompt_for_what_is_no_teacher_is_refused():
+    with pytest.raises(InputError, match="--prompt is for a teacher, which builtin is not"):
+        judge("builtin", prompt="q-insight/score")
+
+
+@pytest.mark.slow
+def test_a_teacher_goes_through_the_degradation_suite(photograph_files, tmp_path):
+    from rali.data.degraded import degrade_folder
+
+    rows = degrade_folder(
+        photograph_files[:1], tmp_path / "pictures", size=128,
+        distortions=["noise", "blur"], severities=[5],
+    )  # fmt: skip
+    import dataclasses
+
+    rows = [dataclasses.replace(row, dataset="dq495k", content="") for row in rows]
+    write_manifest(rows, tmp_path / "dq.csv")
+    arguments = ["evaluate", "teacher:nano", str(tmp_path / "dq.csv"), "--suite", "degradation"]
+    done = CliRunner().invoke(app, [*arguments, "--format", "json"])
+    assert done.exit_code == 0, done.output
+    cells = json.loads(done.stdout)["rows"][-1]["cells"]
+    assert set(cells["noise"]) >= {"class", "level"}
+    refused = CliRunner().invoke(
+        app, ["evaluate", "builtin", str(tmp_path / "dq.csv"), "--suite", "degradation"]
+    )
+    assert isinstance(refused.exception, InputError)

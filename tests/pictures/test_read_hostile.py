@@ -1,0 +1,98 @@
+"""Files that Pillow itself would turn into a wrong picture without a word."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from rali.errors import PictureError
+from rali.pictures.read import open_picture
+
+
+def planar_tiff(planes: np.ndarray, order: str) -> bytes:
+    """Uncompressed TIFF, uint16 [3, H, W], one strip a plane (PlanarConfiguration 2)."""
+    count, height, width = planes.shape
+    size = height * width * 2
+    start = 8 + 2 + 10 * 12 + 4
+    bits, offsets, sizes = start, start + 6, start + 18
+    data = start + 30
+    tags = [
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, bits), (259, 3, 1, 1),
+        (262, 3, 1, 2), (273, 4, 3, offsets), (277, 3, 1, 3), (278, 4, 1, height),
+        (279, 4, 3, sizes), (284, 3, 1, 2),
+    ]  # fmt: skip
+    out = (b"II" if order == "<" else b"MM") + struct.pack(order + "HIH", 42, 8, len(tags))
+    for tag, kind, n, value in tags:
+        short = kind == 3 and n == 1
+        out += struct.pack(order + "HHI", tag, kind, n)
+        out += struct.pack(order + ("HH" if short else "I"), *((value, 0) if short else (value,)))
+    out += struct.pack(order + "I3H", 0, 16, 16, 16)
+    out += struct.pack(order + "3I", *(data + size * i for i in range(count)))
+    out += struct.pack(order + "3I", size, size, size)
+    return out + planes.astype(order + "u2").tobytes()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_planar_sixteen_bit_tiff(order: str, tmp_path: Path) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (21, 34, 3), dtype=np.uint8)
+    data = planar_tiff(rgb.transpose(2, 0, 1).astype(np.uint16) * 257, order)
+    assert np.array_equal(open_picture(data), rgb)
+    (tmp_path / "a.tif").write_bytes(data)
+    assert np.array_equal(open_picture(tmp_path / "a.tif"), rgb)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_transparent_level_of_a_few_bit_grey_png(bits: int) -> None:
+    top = (1 << bits) - 1
+    levels = np.arange(16, dtype=np.uint8).reshape(2, 8) % (top + 1)
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        crc = struct.pack(">I", zlib.crc32(kind + body))
+        return struct.pack(">I", len(body)) + kind + body + crc
+
+    binary = (levels[..., None] >> np.arange(bits - 1, -1, -1)) & 1
+    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in binary.reshape(2, -1))
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 2, bits, 0, 0, 0, 0))
+    data += chunk(b"tRNS", struct.pack(">H", 1)) + chunk(b"IDAT", zlib.compress(rows))
+    got = open_picture(data + chunk(b"IEND", b""))
+    expected = np.where(levels == 1, 255, levels.astype(int) * 255 // top)
+    assert np.array_equal(got, np.repeat(expected[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP"])
+def test_half_a_file_is_refused_whatever_pillow_is_told(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, kind)
+    with pytest.raises(PictureError, match="truncated"):
+        open_picture(buffer.getvalue()[: buffer.tell() // 2])
+    assert ImageFile.LOAD_TRUNCATED_IMAGES  # the caller's setting is as it was
+
+
+def test_numbers_that_resemble_a_tga_header(tmp_path: Path) -> None:
+    data = np.array([0, 2, 0, 0, 0, 0, 20, 20, 24] + [7] * 900, "<i2").tobytes()
+    (tmp_path / "weights.jpg").write_bytes(data)
+    for source in (data, tmp_path / "weights.jpg"):
+        with pytest.raises(PictureError, match="not a picture"):
+            open_picture(source)
+    rgb = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    Image.fromarray(rgb).save(tmp_path / "a.TGA")
+    assert np.array_equal(open_picture(tmp_path / "a.TGA"), rgb)
+
+
+def test_buffer_at_its_end_and_text_file() -> None:
+    rgb = np.full((4, 6, 3), 90, np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "PNG")
+    assert np.array_equal(open_picture(buffer), rgb)
+    with pytest.raises(PictureError, match="rb"):
+        open_picture(io.StringIO("text"))  # type: ignore[arg-type]

@@ -1,0 +1,270 @@
+"""Scorer on tiny real ONNX files: the same score by every way in, errors that name the picture."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rali.errors import InputError, PictureError
+from rali.pictures.read import open_picture
+from rali.scoring.model_folder import find_model
+from rali.scoring.scorer import Result, Scorer
+from small import PREPROCESS, WEIGHTS, write_model
+
+onnx = pytest.importorskip("onnx")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model") / "onnx" / "model.onnx").parent.parent
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("снимки и фото")
+    rng = np.random.default_rng(0)
+    for number in range(11):
+        size = (30 + number, 50 - 2 * number, 3)
+        Image.fromarray(rng.integers(0, 20 + 20 * number, size, dtype=np.uint8)).save(
+            folder / f"写真 {number}.png"
+        )
+    return folder
+
+
+def by_hand(picture: Any) -> float:
+    return float(1 + PREPROCESS(open_picture(picture)).mean(axis=(1, 2), dtype=float) @ WEIGHTS)
+
+
+def test_one_picture_in_every_form(model: Path, photos: Path) -> None:
+    path = photos / "写真 3.png"
+    scorer = Scorer(model)
+    expected = by_hand(path)
+    rgb = open_picture(path)
+    forms: list[Any] = [path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes())]
+    forms += [Image.open(path), rgb, rgb.astype(np.uint16) * 257, rgb / 255]
+    for form in forms:
+        score = scorer(form)
+        assert type(score) is float
+        assert score == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8, 64])
+def test_the_same_score_whatever_the_batch(model: Path, photos: Path, batch_size: int) -> None:
+    paths = sorted(photos.iterdir())
+    single = Scorer(model, threads=1)
+    scores = Scorer(model, batch_size=batch_size)(paths)
+    assert scores.dtype == np.float64 and scores.shape == (11,)
+    np.testing.assert_allclose(scores, [by_hand(p) for p in paths], atol=1e-5)
+    np.testing.assert_allclose(scores, [single(p) for p in paths], atol=1e-6)
+    np.testing.assert_array_equal(scores, Scorer(model, batch_size=batch_size)(paths))
+
+
+def test_the_built_in_gives_the_same_score_whatever_the_batch(photograph_files: list[Path]) -> None:
+    single = Scorer(batch_size=1)(photograph_files)
+    assert np.ptp(single) > 0.01
+    for batch_size in (2, 3, 8):
+        scores = Scorer(batch_size=batch_size)(photograph_files)
+        np.testing.assert_allclose(scores, single, atol=1e-5)
+
+
+def test_folder_and_batch_array(model: Path, photos: Path) -> None:
+    scorer = Scorer(model)
+    scores = scorer(str(photos))
+    assert list(scores)[:3] == [str(photos / f"写真 {n}.png") for n in range(3)]
+    assert list(scores)[-1].endswith("写真 10.png")  # natural order
+    assert scores[str(photos / "写真 4.png")] == pytest.approx(
+        by_hand(photos / "写真 4.png"), abs=1e-5
+    )
+    batch = np.random.default_rng(1).integers(0, 256, (5, 20, 31, 3), dtype=np.uint8)
+    np.testing.assert_allclose(scorer(batch), [by_hand(b) for b in batch], atol=1e-5)
+    assert scorer([]).shape == (0,)
+
+
+def test_embed(model: Path, photos: Path) -> None:
+    scorer = Scorer(model)
+    paths = sorted(photos.iterdir())
+    embedding = scorer.embed(paths)
+    assert embedding.shape == (11, 3) and embedding.dtype == np.float32
+    np.testing.assert_allclose(1 + embedding @ WEIGHTS, scorer(paths), atol=1e-5)
+    assert scorer.embed(paths[0]).shape == (1, 3)
+    assert scorer.embed([]).shape == (0, 3)
+
+
+def test_errors_name_the_picture(model: Path, photos: Path, tmp_path: Path) -> None:
+    scorer = Scorer(model)
+    with pytest.raises(PictureError, match=r"nothing\.jpg: There is no such file"):
+        scorer(tmp_path / "nothing.jpg")
+    with pytest.raises(PictureError, match="no such file"):
+        scorer("")  # not the current folder
+    with pytest.raises(PictureError, match="Picture number 2"):
+        scorer([open_picture(photos / "写真 1.png"), b"junk"])
+    with pytest.raises(PictureError, match=r"Picture number 1: .*NaN"):
+        scorer.embed(np.full((4, 4), np.nan))
+    with pytest.raises(InputError, match="no pictures in the folder"):
+        scorer(tmp_path)
+
+
+def test_score_many_goes_on_after_a_failure(model: Path, photos: Path, tmp_path: Path) -> None:
+    good = photos / "写真 2.png"
+    (tmp_path / "text.jpg").write_text("dear diary")
+    sources = [good, tmp_path / "text.jpg", b"", good, tmp_path, "https://example.org/a.png", good]
+    results = list(Scorer(model, batch_size=2).score_many(sources))
+    assert [r.source for r in results] == sources
+    assert [r.score is None for r in results] == [False, True, True, False, True, True, False]
+    assert all((r.score is None) != (r.error is None) for r in results)
+    assert results[0].score == pytest.approx(by_hand(good), abs=1e-5)
+    assert next(Scorer(model).score_many([tmp_path / "text.jpg"])).error is not None
+
+
+@pytest.mark.parametrize("single", ["a.jpg", b"bytes", np.zeros((9, 9, 3), np.uint8), Path("a")])
+def test_score_many_wants_several(model: Path, single: Any) -> None:
+    with pytest.raises(InputError, match=r"give \[picture\]"):
+        next(Scorer(model).score_many(single))
+
+
+def test_score_many_is_bounded_and_may_be_left_early(model: Path) -> None:
+    taken = 0
+
+    def endless() -> Iterator[np.ndarray]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield np.full((9, 9), taken % 256, np.uint8)
+
+    results = Scorer(model, batch_size=4).score_many(endless())
+    assert all(isinstance(r, Result) for r in itertools.islice(results, 10))
+    results.close()  # type: ignore[attr-defined]
+    assert taken <= 10 + 3 * 4 + 4
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_a_score_that_is_no_number_is_an_error(tmp_path: Path) -> None:
+    broken = write_model(tmp_path / "m.onnx", std=[1e-45, 1e-45, 1e-45])
+    result = next(Scorer(broken).score_many([np.full((9, 9, 3), 255, np.uint8)]))
+    assert result.score is None and result.error is not None and "no score" in result.error
+
+
+def test_properties(model: Path) -> None:
+    scorer = Scorer(model / "onnx" / "model.onnx")
+    assert scorer.score_range == (1.0, 5.0)
+    assert scorer.preprocess == PREPROCESS
+    assert scorer.metadata["model_type"] == "rali"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "word"),
+    [
+        ({"model_type": None}, "not one that rali wrote"),
+        ({"size": None}, "lack size"),
+        ({"score_range": 5}, "two numbers"),
+        ({"size": "big"}, "size must be"),
+        ({"input_name": "image"}, "expected pixel_values"),
+    ],
+)
+def test_foreign_onnx_files(tmp_path: Path, metadata: dict[str, Any], word: str) -> None:
+    with pytest.raises(InputError, match=word):
+        Scorer(write_model(tmp_path / "m.onnx", **metadata))
+
+
+def test_models_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=f"rali export {tmp_path}"):
+        find_model(tmp_path)
+    for missing in (tmp_path / "m.onnx", "some/m.onnx", "nothing", str(tmp_path / "gone")):
+        with pytest.raises(InputError, match="There is no model"):
+            find_model(missing)
+    (tmp_path / "m.onnx").write_text("text")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        Scorer(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 0}, {"threads": 0}, {"providers": ["Abacus"]}])
+def test_wrong_options(model: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=next(iter(options)) + "|Abacus"):
+        Scorer(model, **options)
+
+
+def test_hub_ids(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import httpx2 as httpx
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    asked: list[tuple[str, str]] = []
+    failure: Exception | None = None
+
+    def download(repo: str, name: str, revision: str | None) -> str:
+        asked.append((repo, name))
+        if failure is not None:
+            raise failure
+        return str(model / "onnx" / "model.onnx")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    assert Scorer("owner/name").preprocess == PREPROCESS
+    assert asked == [("owner/name", "onnx/model.onnx")]
+    response = httpx.Response(404, request=httpx.Request("GET", "https://example.org"))
+    for problem, word in (
+        (errors.LocalEntryNotFoundError("x"), "local cache"),
+        (errors.RepositoryNotFoundError("x", response=response), "no such repository"),
+        (errors.EntryNotFoundError("x"), "it has no onnx"),
+        (ConnectionError("cable cut\nmore"), r"cable cut\.$"),
+    ):
+        failure = problem
+        with pytest.raises(InputError, match=word):
+            Scorer("owner/name")
+
+
+def test_offline_hub_id_is_a_sentence(tmp_path: Path) -> None:
+    """The real client with HF_HUB_OFFLINE, in a process of its own: it reads the variable once."""
+    code = "from rali import Scorer; Scorer('owner/name-that-nobody-has')"
+    environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "/usr/bin"}
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert "InputError: There is no folder owner/name-that-nobody-has here" in run.stderr
+
+
+def test_a_cold_process_imports_little(model: Path, photos: Path) -> None:
+    path = photos / "写真 1.png"
+    code = (
+        "import sys; from rali import Scorer; s = Scorer(sys.argv[1])(sys.argv[2]);"
+        "heavy = {'torch', 'scipy', 'huggingface_hub', 'pyarrow', 'PIL.ImageCms', 'rich', 'typer'};"
+        "print(s, heavy & set(sys.modules))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(model), str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    score, heavy = run.stdout.strip().split(" ", 1)
+    assert heavy == "set()"
+    assert float(score) == pytest.approx(by_hand(path), abs=1e-5)
+
+
+def test_a_provider_may_have_options(photograph_files):
+    given = Scorer(
+        providers=[("CPUExecutionProvider", {"arena_extend_strategy": "kSameAsRequested"})]
+    )
+    assert given(photograph_files[0]) == Scorer()(photograph_files[0])
+
+
+def test_one_picture_in_place_of_several_is_refused():
+    for call in (Scorer().score_many, Scorer().explain_many):
+        for one in ("a.jpg", Path("a.jpg")):
+            with pytest.raises(InputError, match=r"give \[picture\]"):
+                next(iter(call(one)))
+
+
+def test_a_precision_that_there_is_not_is_said():
+    with pytest.raises(InputError, match="expected fp32, fp16, int8, int8-dynamic"):
+        Scorer(precision="int9")
+    with pytest.raises(InputError, match="rali export builtin --precision fp16"):
+        Scorer(precision="fp16")

@@ -1,0 +1,200 @@
+"""The authors' release of RALI, built here at small size, against a forward pass of its own."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from rali.cli import app
+from rali.errors import InputError
+from rali.student.clip_names import to_hugging_face, to_open_clip
+from rali.student.convert import convert_official_rali
+from rali.student.student import Student
+
+WIDTH, DIM, BASES, SIZE = 24, 16, 12, 32
+
+
+@pytest.fixture(scope="module")
+def clip() -> Any:
+    from transformers import CLIPConfig, CLIPModel
+
+    torch.manual_seed(0)
+    config = CLIPConfig(
+        text_config={
+            "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "vocab_size": 99, "max_position_embeddings": 20,
+        },
+        vision_config={
+            "hidden_size": 48, "intermediate_size": 120, "num_hidden_layers": 3,
+            "num_attention_heads": 4, "patch_size": 8, "image_size": SIZE,
+            "hidden_act": "quick_gelu",
+        },
+        projection_dim=WIDTH,
+    )  # fmt: skip
+    model = CLIPModel(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():  # layer norms too, so that none is the identity
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.fixture
+def release(clip, tmp_path) -> Path:
+    """ckpt.pt, pca.pkl, basis.npz and best/ as the authors ship them."""
+    from sklearn.decomposition import PCA
+    from transformers import CLIPImageProcessor
+
+    draw = np.random.default_rng(0)
+    pca = PCA(DIM).fit(draw.normal(size=(60, WIDTH)) + 1.5)
+    scorer = {
+        "pca_scale": torch.from_numpy(-draw.uniform(0.5, 2, WIDTH)).float(),
+        "pca_components": torch.from_numpy(pca.components_).float(),
+        "prototypes": torch.from_numpy(draw.normal(size=(BASES, DIM))).float(),
+        "proto_scores": torch.from_numpy(draw.uniform(1, 5, BASES)).float(),
+        "logit_scale": torch.tensor(1 / 0.07),
+    }
+    state = {f"clip.{k}": v for k, v in clip.state_dict().items()}
+    state |= {f"scorer.{k}": v for k, v in scorer.items()}
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "ckpt.pt")
+    with (tmp_path / "pca.pkl").open("wb") as file:
+        pickle.dump(pca, file)
+    np.savez(
+        tmp_path / "basis.npz",
+        vectors=scorer["prototypes"].numpy(), scores=scorer["proto_scores"].numpy(),
+    )  # fmt: skip
+    clip.save_pretrained(tmp_path / "best")
+    CLIPImageProcessor(size={"shortest_edge": SIZE}, crop_size=SIZE).save_pretrained(
+        tmp_path / "best"
+    )
+    return tmp_path
+
+
+def independent(clip: Any, release: Path, pixels: torch.Tensor) -> torch.Tensor:
+    """Scores by Hugging Face's CLIP and the paper's equations, from the files themselves."""
+    state = torch.load(release / "ckpt.pt", weights_only=True)["state_dict"]
+    with (release / "pca.pkl").open("rb") as file:
+        mean = torch.from_numpy(pickle.load(file).mean_).float()
+    with torch.no_grad():
+        pooled = clip.vision_model(pixel_values=pixels).pooler_output
+        features = clip.visual_projection(pooled)
+    centred = (features - mean) / state["scorer.pca_scale"].abs()
+    projected = centred @ state["scorer.pca_components"].T
+    projected = projected / projected.norm(dim=1, keepdim=True)
+    bases = state["scorer.prototypes"]
+    bases = bases / bases.norm(dim=1, keepdim=True)
+    weights = torch.softmax(state["scorer.logit_scale"] * projected @ bases.T, dim=1)
+    return weights @ state["scorer.proto_scores"]
+
+
+def test_scores_equal_an_independent_forward_pass(clip, release, tmp_path):
+    torch.manual_seed(1)
+    pixels = torch.randn(5, 3, SIZE, SIZE)
+    student = convert_official_rali(release, tmp_path / "model")
+    wanted = independent(clip, release, pixels)
+    with torch.no_grad():
+        assert (student(pixels)[0] - wanted).abs().max() <= 1e-5
+        again = Student.from_pretrained(tmp_path / "model")
+        assert (again(pixels)[0] - wanted).abs().max() <= 1e-5
+    assert float(wanted.std()) > 1e-3  # pictures differ, or the test could not fail
+    assert student.preprocess.size == SIZE
+    assert student.config.temperature == pytest.approx(0.07)
+
+
+def test_a_converted_model_is_exported_and_scores_files(release, tmp_path, photograph_files):
+    model = tmp_path / "model"
+    runner = CliRunner()
+    done = runner.invoke(app, ["convert", "official-rali", str(release), "-o", str(model)])
+    assert done.exit_code == 0, done.output
+    assert f"{BASES} bases of {DIM} dimensions" in done.output
+    from rali import Scorer
+
+    done = runner.invoke(app, ["export", str(model)])
+    assert done.exit_code == 0, done.output
+    picture = photograph_files[0]
+    by_file = Scorer(model)(picture)
+    assert by_file == pytest.approx(Student.from_pretrained(model).score([picture])[0], abs=1e-4)
+
+
+class Harm:
+    """A pickle that would make a file, were it loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("place", ["ckpt.pt", "pca.pkl", "basis.npz"])
+def test_a_malicious_pickle_is_refused_and_named_and_nothing_runs(place, release, tmp_path):
+    trace = tmp_path / "trace"
+    harm = Harm(trace)
+    if place == "ckpt.pt":
+        state = torch.load(release / place, weights_only=True)
+        torch.save(state | {"callback": harm}, release / place)
+    elif place == "pca.pkl":
+        with (release / place).open("wb") as file:
+            pickle.dump({"mean_": np.zeros(WIDTH), "more": harm}, file)
+    else:
+        vectors = np.array([harm], dtype=object)
+        np.savez(release / place, vectors=vectors, scores=np.zeros(1))
+    with pytest.raises(InputError, match=rf"{place} is refused"):
+        convert_official_rali(release, tmp_path / "model")
+    assert not trace.exists()
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("call", ["os.system", "builtins.eval", "numpy.load", "torch.load"])
+def test_the_unpickler_admits_arrays_and_nothing_else(call, release):
+    module, name = call.split(".")
+    text = f"c{module}\n{name}\n(S'true'\ntR."
+    (release / "pca.pkl").write_bytes(text.encode())
+    with pytest.raises(InputError, match=rf"asks for {module}\.{name}"):
+        convert_official_rali(release, release / "model")
+
+
+@pytest.mark.parametrize("place", ["ckpt.pt", "pca.pkl", "basis.npz"])
+def test_a_missing_or_broken_file_is_named(place, release):
+    (release / place).write_bytes(b"no such thing")
+    with pytest.raises(InputError, match=place):
+        convert_official_rali(release, release / "model")
+    (release / place).unlink()
+    with pytest.raises(InputError, match=place):
+        convert_official_rali(release, release / "model")
+
+
+def test_parts_of_different_trainings_are_refused(release):
+    np.savez(release / "basis.npz", vectors=np.zeros((3, DIM)), scores=np.zeros(3))
+    with pytest.raises(InputError, match="different trainings"):
+        convert_official_rali(release, release / "model")
+
+
+def test_clip_names_go_both_ways(clip, tmp_path):
+    import open_clip
+    from safetensors.torch import load_file, save_file
+
+    state = {k: v for k, v in clip.state_dict().items() if "position_ids" not in k}
+    named = to_open_clip(state)
+    back = to_hugging_face(named)
+    assert set(back) == set(state)
+    assert all(torch.equal(back[key], state[key]) for key in state)
+    model = open_clip.CLIP(
+        WIDTH,
+        {"image_size": SIZE, "patch_size": 8, "width": 48, "layers": 3, "head_width": 12,
+         "mlp_ratio": 2.5},
+        {"context_length": 20, "vocab_size": 99, "width": 32, "heads": 2, "layers": 2,
+         "mlp_ratio": 2},
+        quick_gelu=True,
+    )  # fmt: skip
+    model.load_state_dict(named)  # nothing missing, nothing left over
+    save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "hf.safetensors")
+    arguments = ["convert", "clip", str(tmp_path / "hf.safetensors"), "-o"]
+    done = CliRunner().invoke(app, [*arguments, str(tmp_path / "oc.safetensors")])
+    assert done.exit_code == 0, done.output
+    assert set(load_file(tmp_path / "oc.safetensors")) == set(named)

@@ -1,0 +1,45 @@
+"""A student called as pyiqa's metrics are."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from PIL import Image
+
+from rali import Scorer
+from rali.errors import InputError
+from rali.student.pyiqa_metric import Metric
+
+
+def test_files_tensors_and_pictures_get_the_scores_of_the_command(photographs, photograph_files):
+    metric, scorer = Metric(), Scorer()
+    wanted = scorer(photograph_files[0])
+    assert metric(str(photograph_files[0])).tolist() == pytest.approx([wanted], abs=1e-3)
+    with Image.open(photograph_files[0]) as picture:
+        assert metric(picture).tolist() == pytest.approx([wanted], abs=1e-3)
+    array = next(iter(photographs.values()))
+    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)[None] / 255
+    both = metric(torch.cat([tensor, tensor.flip(3)]))
+    assert both.shape == (2,)
+    assert float(both[0]) == pytest.approx(scorer(array), abs=1e-3)
+
+
+def test_attributes_are_pyiqas():
+    metric = Metric()
+    assert (metric.lower_better, metric.metric_mode, metric.score_range) == (False, "NR", "1, 5")
+    assert isinstance(metric, torch.nn.Module)
+    assert metric.metric_name == "rali-builtin"
+
+
+@pytest.mark.parametrize(
+    ("tensor", "expected"),
+    [
+        (torch.zeros(2, 1, 8, 8), r"\(2, 1, 8, 8\)"),
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "uint8"),
+        (torch.full((1, 3, 8, 8), 200.0), "got 200 to 200"),
+        (torch.full((1, 3, 8, 8), float("nan")), "got nan"),
+    ],
+)
+def test_other_tensors_are_refused(tensor, expected):
+    with pytest.raises(InputError, match=expected):
+        Metric()(tensor)
