@@ -7,7 +7,6 @@ FOLDERS = {
     "rali.teacher": "teacher",
     "rali.export": "export",
     "rali.recipes": "recipes",
-    "rali.recipes.sweeps": "recipes/sweeps",
 }
 
 setup(

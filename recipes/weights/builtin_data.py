@@ -5,8 +5,8 @@
 DIR holds `biq2021/` and `pristine/`. OUT gets biq2021.csv (human scores), degraded.csv (twelve
 degradations of gb82's, CLIC's and Unsplash's photographs, and of the best of BIQ2021's train
 photographs; KADID-10k's mean human scores, shrunk to end at the photograph's own score in BIQ2021's
-scale, where people rarely give more than 4.3)
-and patterns.csv (what no camera takes: score 1). Kodak's photographs stay unseen.
+scale, where people rarely give more than 4.3) and patterns.csv (what no camera takes: score 1).
+Kodak's photographs are held out.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def degraded(data: Path, labelled: list[Row], output: Path) -> list[Row]:
-    """With splits: of the pristine photographs 85:15, of BIQ2021's all train."""
+    """Degraded pictures: the pristine ones split 85:15 into train and val, BIQ2021's all train."""
     pristine = [p for p in sorted((data / "pristine").glob("*.jpg")) if "kodak" not in p.name]
     rows = degrade_folder(
         pristine, output / "pristine", size=SIZE, per_photograph=PER_PHOTOGRAPH["pristine"]
@@ -56,22 +56,22 @@ def degraded(data: Path, labelled: list[Row], output: Path) -> list[Row]:
     score_of = {row.image: row.score or 0.0 for row in train}
     each = best_photographs(train, len(train))
     best = sorted(each, key=lambda path: -score_of[path])[:BEST]
-    own = {path.stem: score_of[path] for path in best}
+    best_score = {path.stem: score_of[path] for path in best}
     for row in degrade_folder(
         best, output / "biq2021", size=SIZE, per_photograph=PER_PHOTOGRAPH["biq2021"]
     ):
-        rows.append(dataclasses.replace(worth(row, own[row.content]), split="train"))
+        rows.append(dataclasses.replace(worth(row, best_score[row.content]), split="train"))
     return rows
 
 
 def worth(row: Row, undegraded: float) -> Row:
-    """With the score of its degradation, where the photograph itself has `undegraded`."""
+    """The row with the score of its degradation, if the photograph itself has `undegraded`."""
     share = ((row.score or 1.0) - 1) / 4
     return dataclasses.replace(row, score=round(1 + share * (undegraded - 1), 4), raw_score=None)
 
 
 def patterns(folder: Path) -> list[Row]:
-    """Each pattern in other colours, at another scale and place."""
+    """Each pattern with several seeds, in other colours, at another scale and place."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for seed in PATTERN_SEEDS:

@@ -5,10 +5,10 @@
     python recipes/weights/builtin_finetune.py DATA --student FIRST/model -o RUN
     python recipes/weights/make_builtin.py --data DIR --run RUN
 
-Encoder and bases are trained together on the three manifests; then the weights are averaged with
-those before (WiSE-FT, Wortsman et al., 2022), which keeps what the student knew: as large a share
-of the new ones as costs no more than TOLERATED of the SRCC on BIQ2021's val split. It is
-printed for every share. Started again, it goes on where it was stopped.
+Encoder and bases are trained together on the three manifests. Then the weights are averaged with
+those before (WiSE-FT, Wortsman et al., 2022), which keeps what the student knew: the share of new
+weights is the largest that costs at most TOLERATED of the SRCC on BIQ2021's val split. The SRCC is
+printed for every share. The same command resumes a stopped training.
 """
 
 from __future__ import annotations
@@ -43,44 +43,44 @@ def main() -> None:
     student = Student.from_pretrained(arguments.student)
     before = {name: value.clone() for name, value in student.state_dict().items()}
     rows = {name: read_manifest(arguments.data / f"{name}.csv") for name in MANIFESTS}
-    known = [row for name in MANIFESTS for row in select(rows[name], "train")]
-    unseen = {name: select(rows[name], "val") for name in MANIFESTS}
+    train = [row for name in MANIFESTS for row in select(rows[name], "train")]
+    val = {name: select(rows[name], "val") for name in MANIFESTS}
     with StageProgress() as progress:
         finetune(
             student,
-            PictureBatches([row.image for row in known], student.preprocess, keep=True),
-            scores_of(known),
+            PictureBatches([row.image for row in train], student.preprocess, keep=True),
+            scores_of(train),
             CONFIG,
             checkpoint=arguments.output / "finetune.pt",
-            report=lambda step, steps, loss: progress("finetune", step, steps, loss),
+            progress=progress,
         )
     after = {name: value.clone() for name, value in student.state_dict().items()}
     pictures = {
         name: PictureBatches([row.image for row in found], student.preprocess, keep=True)
-        for name, found in unseen.items()
+        for name, found in val.items()
     }
     chosen, least = 0.0, -1.0
     for share in SHARES:
         student.load_state_dict(averaged(before, after, share))
-        told = []
+        lines = []
         for name in MANIFESTS:
             embedded = torch.from_numpy(embed(student.encoder, pictures[name]))
-            predicted, mos = student.score_embeddings(embedded).numpy(), scores_of(unseen[name])
+            predicted, mos = student.score_embeddings(embedded).numpy(), scores_of(val[name])
             error = np.square(predicted - mos).mean()
             ranks = f"SRCC {srcc(predicted, mos):.3f}, " if np.ptp(mos) else ""
-            told.append(f"{name} {ranks}MSE {error:.3f}")
+            lines.append(f"{name} {ranks}MSE {error:.3f}")
             if name == "biq2021":
                 found = srcc(predicted, mos)
         least = found if share == 0 else least
         chosen = share if found >= least - TOLERATED else chosen
-        print(f"share {share:.1f}: " + "; ".join(told), flush=True)
+        print(f"share {share:.1f}: " + "; ".join(lines), flush=True)
     print(f"chosen: {chosen}")
     student.load_state_dict(averaged(before, after, chosen))
     photographs = pictures["biq2021"]
     distances = student.distance(torch.from_numpy(embed(student.encoder, photographs)))
     student.config.familiar = float(distances.quantile(0.99))
     student.config.training |= {
-        "pictures": len(known),
+        "pictures": len(train),
         "finetune": f"{CONFIG}, {chosen} of the weights new (recipes/weights/builtin_finetune.py)",
     }
     student.save_pretrained(arguments.output / "model")

@@ -2,9 +2,9 @@
 
     python recipes/weights/builtin_phrases.py --data DIR
 
-DIR holds `pristine/` (photographs without visible faults, of which Kodak's are left out, because
-explanations are measured on them) and `biq2021/`, of whose train split the best photograph of each
-of 400 scenes is taken, and the reference rationales of 300 are searched for sentences. Run it after
+DIR holds `pristine/` (photographs without visible faults; Kodak's are left out, as explanations are
+measured on them) and `biq2021/`. From its train split come the best photograph of each of 400
+scenes, and 300 reference rationales that are searched for sentences. Run it after
 recipes/weights/make_builtin.py.
 """
 
@@ -17,12 +17,12 @@ from rali import Student
 from rali.data.importers import biq2021
 from rali.data.reference_rationales import reference_triplets
 from rali.distill.learn_phrases import PhrasesConfig, best_photographs, build_phrases
-from rali.runs.progress import StageProgress
+from rali.runs.progress import StageProgress, renamed
 from rali.scoring.phrases import write_phrases
 from rali.student.encoders import load_encoder
 from rali.student.student import weights_sha256
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 RATIONALES, SCENES = 300, 400
 
 
@@ -55,7 +55,7 @@ def main() -> None:
             PhrasesConfig(photographs=1000, pictures=12000),
             seed=arguments.seed,
             weights_sha256=weights_sha256(student),
-            report=lambda done, count: progress("degrade", done, count),
+            progress=renamed(progress, "degrade"),
         )
     assert phrases is not None
     path = write_phrases(phrases, ROOT / "rali" / "builtin")

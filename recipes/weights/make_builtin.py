@@ -1,4 +1,4 @@
-"""Turn a distilled run into the packaged scorer: float16 weights, ONNX files, card with numbers.
+"""Turn a distilled run into the packaged scorer: float16 weights, ONNX files, a card with numbers.
 
     python recipes/weights/make_builtin.py --data DIR --run RUN
 
@@ -34,11 +34,11 @@ from rali.scoring.model_folder import onnx_file
 from rali.version import __version__
 
 CHECKED = 128  # photographs of BIQ2021; half of them calibrate the 8-bit file
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def store_half(path: Path) -> None:
-    """Keep in float16 what loses nothing by it: ONNX Runtime casts it back once, as it loads."""
+    """Store in float16 what is exact in it; ONNX Runtime casts it back once, on loading."""
     model = onnx.load(path)
     casts = []
     for tensor in model.graph.initializer:
@@ -77,7 +77,7 @@ def main() -> None:
         "paper does not do.",
     }
     student.save_pretrained(target, name="builtin", half=True)
-    student = Student.from_pretrained(target)  # what ships is what float16 left
+    student = Student.from_pretrained(target)  # with the float16 weights that ship
     path = onnx_file(target)
     agreement = export_checked(student, path)
     store_half(path)
@@ -102,8 +102,10 @@ def main() -> None:
         ]
         pictures = list(dict.fromkeys(row.image for row in rows))
         predictions = dict(zip(pictures, Scorer(path)(pictures).tolist(), strict=True))
-    evaluation = evaluate_predictions(predictions, rows, split="test")
-    del evaluation["average"], evaluation["n"]  # the subsets are parts of the whole
+    evaluation = dataclasses.replace(
+        evaluate_predictions(predictions, rows, split="test"),
+        overlap=True,  # the subsets are parts of the whole
+    )
     student.config.evaluation = evaluation
     student.save_pretrained(target, name="builtin", half=True)
     report = (
@@ -123,7 +125,7 @@ def main() -> None:
     )
     (ROOT / "benchmarks" / "nano-biq2021.md").write_text(report, "utf-8")
     (ROOT / "benchmarks" / "nano-biq2021.json").write_text(
-        json.dumps(evaluation, indent=1) + "\n", "utf-8"
+        json.dumps(evaluation.to_dict(), indent=1) + "\n", "utf-8"
     )
     print(report)
 

@@ -5,9 +5,9 @@
 DIR is as for `pretrain_nano.py`: degraded pristine photographs (without Kodak's) with KADID-10k's
 scores, and photographs of BIQ2021's `train` split without their human scores. First the vision
 tower learns to name degradations and measures from its tokens' mean, as Qwen's tower was trained
-before it met its language model; then the language model learns reference rationales under all
-prompts. The outcome, `OUTPUT/weights`, is what `teacher/nano_weights` holds. Stopped and
-started again, it goes on.
+before its language model. Then the language model learns reference rationales under all prompts.
+The result, `OUTPUT/weights`, is what `teacher/nano_weights` holds. The same command resumes a
+stopped run.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 import dataclasses
 import json
 import random
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -37,14 +38,15 @@ from transformers import (
 
 from rali.data.degraded import degrade_folder
 from rali.data.manifest import Row
-from rali.data.rationale_text import CUTS, grade, write_rationales
+from rali.data.rationale_text import write_rationales
+from rali.data.rationale_words import CUTS, grade
 from rali.distill.optim import Checkpoint, cosine_schedule, decay_groups
 from rali.pictures.degrade import DISTORTIONS
 from rali.pictures.measure import Measures, measure
 from rali.pictures.read import open_picture
 from rali.runs.folder import RunFolder
-from rali.runs.progress import StageProgress
-from rali.teacher.answers import compose
+from rali.runs.progress import Progress, StageProgress, renamed
+from rali.teacher.completions import compose
 from rali.teacher.models import flatten_patches, load_teacher
 from rali.teacher.prompts import PROMPTS, Prompt, degradation_prompt
 from rali.teacher.sft import SftConfig, SftExample, train_sft
@@ -70,22 +72,19 @@ TEMPLATE = (
 )
 
 
-def pictures(data: Path, work: Path, seed: int, progress: StageProgress) -> list[Row]:
+def pictures(data: Path, work: Path, seed: int, progress: Progress) -> list[Row]:
     pristine, authentic = sources(data)
-    rows = degrade_folder(
-        pristine, work / "pristine", size=SIZE, seed=seed,
-        progress=lambda i, n: progress("degrade", i, n),
-    )  # fmt: skip
+    rows = degrade_folder(pristine, work / "pristine", size=SIZE, seed=seed, progress=progress)
     return rows + [
         unscored(row)
         for row in degrade_folder(
             authentic, work / "biq2021", per_photograph=2, seed=seed,
-            progress=lambda i, n: progress("degrade authentic", i, n),
+            progress=renamed(progress, "degrade authentic"),
         )
     ]  # fmt: skip
 
 
-def measured(rows: list[Row], file: Path, progress: StageProgress) -> list[Measures]:
+def measured(rows: list[Row], file: Path, progress: Progress) -> list[Measures]:
     """The measures of every picture, kept in `file`."""
     if file.is_file():
         return [Measures(*values) for values in json.loads(file.read_text())]
@@ -99,9 +98,9 @@ def measured(rows: list[Row], file: Path, progress: StageProgress) -> list[Measu
 
 
 def cosines() -> Tensor:
-    """Where the patch embedding starts: one cosine of a patch per channel, [WIDTH, 3, 1, P, P].
+    """The patch embedding's first weights: one cosine of a patch per channel, [WIDTH, 3, 1, P, P].
 
-    64 of luma, from flat to the finest, and 16 of each chroma.
+    64 are of luma, from flat to the finest, and 16 of each chroma.
     """
     places = (np.arange(PATCH) + 0.5) * np.pi / PATCH
     filters = []
@@ -119,7 +118,7 @@ def cosines() -> Tensor:
 
 
 def tokenizer(texts: list[str]) -> Any:
-    """Qwen's tokenizer with a vocabulary of what the lessons and prompts say."""
+    """Qwen's tokenizer with a vocabulary learned from the lessons and prompts."""
     return Qwen2Tokenizer(
         eos_token="<|im_end|>", pad_token="<|endoftext|>"
     ).train_new_from_iterator(
@@ -195,7 +194,7 @@ def assemble(texts: list[str]) -> tuple[Any, Any]:
 
 
 class Pictures(torch.utils.data.Dataset):
-    """Pictures as the tower sees them; an index counts on through the epochs."""
+    """Pictures as the tower takes them, in the order of all epochs."""
 
     def __init__(self, rows: list[Row], processor: Any, order: np.ndarray) -> None:
         self.rows, self.look, self.order = rows, processor.image_processor, order
@@ -218,11 +217,11 @@ def collate(batch: list[tuple[int, Tensor, Tensor]]) -> tuple[list[int], Tensor,
 
 
 def start_as_spectrum(tower: Any, batch: tuple[list[int], Tensor, Tensor]) -> None:
-    """Let the tower start as one that measures spectra: a linear probe then knows most classes.
+    """Set the tower's first weights to measure spectra: a linear probe then finds most classes.
 
-    Each cosine is scaled to spread by 1 over pictures, as photographs have the less of a frequency
-    the higher it is and quality is in the high ones. The first block's network starts as their
-    magnitudes, |z| = relu(z) + relu(−z), which is what tells blur, noise and compression apart.
+    Each cosine is scaled to a standard deviation of 1 over pictures, because photographs have less
+    of higher frequencies, and these tell most about quality. The first block's network starts as
+    their magnitudes, |z| = relu(z) + relu(−z), which tell blur, noise and compression apart.
     """
     network = tower.blocks[0].mlp
     mixed = torch.linalg.qr(torch.randn(WIDTH, WIDTH))[0]
@@ -241,7 +240,7 @@ def start_as_spectrum(tower: Any, batch: tuple[list[int], Tensor, Tensor]) -> No
 
 
 def targets(rows: list[Row], measures: list[Measures]) -> Tensor:
-    """[N, 3 + measures]: class (−1: not known), severity, score (NaN where not known), grades."""
+    """[N, 3 + measures]: class (−1 if unknown), severity and score (NaN if unknown), grades."""
     found = []
     for row, values in zip(rows, measures, strict=True):
         known = bool(row.distortion)
@@ -267,20 +266,26 @@ def targets(rows: list[Row], measures: list[Measures]) -> Tensor:
 
 def train_eyes(
     tower: nn.Module, processor: Any, rows: list[Row], truth: Tensor, folder: Path,
-    epochs: float, batch_size: int, lr: float, seed: int, report: Any,
+    epochs: float, batch_size: int, lr: float, seed: int,
+    on_step: Callable[[int, int, dict[str, float]], None],
 ) -> None:  # fmt: skip
-    """Teach the vision tower; its weights go to `folder/eyes.pt`."""
+    """Train the vision tower; its weights go to `folder/eyes.pt`.
+
+    Args:
+        on_step: called with (steps done, steps, the parts of the loss and the share of right
+            classes).
+    """
     done = folder / "eyes.pt"
     if done.is_file():
         tower.load_state_dict(torch.load(done, weights_only=True))
         return
     torch.manual_seed(seed)
-    # Normalised over the batch, as what tells pictures apart is small beside what they share.
+    # Normalised over the batch, as pictures differ little beside what they share.
     head = nn.Sequential(
         nn.BatchNorm1d(LLM_WIDTH), nn.Linear(LLM_WIDTH, len(CLASSES) + truth.shape[1] - 1)
     )
     named = [*tower.named_parameters(), *head.named_parameters("head")]
-    peaks = [lr, lr, 10 * lr]  # the head has to come from nowhere
+    peaks = [lr, lr, 10 * lr]  # the head starts from random weights
     groups = decay_groups(tower.named_parameters(), 0.05)
     optimizer = torch.optim.AdamW([*groups, {"params": list(head.parameters())}], betas=(0.9, 0.98))
     checkpoint = Checkpoint(
@@ -323,7 +328,7 @@ def train_eyes(
         step += 1
         right = wanted[:, 0] >= 0
         hits = (names.argmax(1) == wanted[:, 0])[right].float().mean().item()
-        report(step, steps, {name: part.item() for name, part in parts.items()} | {"right": hits})
+        on_step(step, steps, {name: part.item() for name, part in parts.items()} | {"right": hits})
         if step < steps:
             checkpoint.save(step)
     torch.save(tower.state_dict(), done)
@@ -376,7 +381,7 @@ def _lesson(
             seed=at.getrandbits(40),
         )[0]
 
-    if prompt.task == "comparison":
+    if prompt.choices:
         other = at.choice(of_content[row.content])
         images = [row.image, rows[other].image]
         first, second = row.score or 0.0, rows[other].score or 0.0
@@ -391,7 +396,7 @@ def _lesson(
             tuple(images), prompt, compose(prompt, reasoning=reasoning, choice=better)
         )
     score = None
-    if row.score is not None and prompt.task != "degradation":
+    if row.score is not None and not prompt.classes:
         score = min(5.0, max(1.0, at.gauss(row.score, SPREAD)))
     reasoning = text(index, score)
     completion = compose(
@@ -402,10 +407,10 @@ def _lesson(
 
 
 def sharpen(model: Any) -> None:
-    """Let sampling at temperature 1 draw what it drew at `SHARPNESS`.
+    """Make sampling at temperature 1 draw what it drew at temperature `SHARPNESS`.
 
-    So narrow a model gives its unlikely tokens, together, too much, and texts end in the middle of
-    a sentence.
+    A model this narrow gives its unlikely tokens too much probability in sum, so that texts end in
+    the middle of a sentence.
     """
     with torch.no_grad():
         model.model.language_model.norm.weight /= SHARPNESS
@@ -425,10 +430,10 @@ def main() -> None:
         rows = pictures(arguments.data, output / "pictures", seed, progress)
         measures = measured(rows, output / "measures.json", progress)
         examples = lessons(rows, measures, arguments.passes, seed)
-        told = [message["text"] for prompt in PROMPTS.values() for turn in prompt.messages()
+        asked = [message["text"] for prompt in PROMPTS.values() for turn in prompt.messages()
                 for message in turn["content"] if "text" in message]  # fmt: skip
         torch.manual_seed(seed)
-        model, processor = assemble(told * 50 + [e.completion for e in examples[:20_000]])
+        model, processor = assemble(asked * 50 + [e.completion for e in examples[:20_000]])
         count = sum(p.numel() for p in model.parameters())
         print(f"{count:,} parameters, {len(rows):,} pictures, {len(examples):,} lessons")
 
@@ -447,7 +452,7 @@ def main() -> None:
                 gradient_checkpointing=False, save_every=100,
                 trl={"dataloader_num_workers": 1},
             ),
-            output / "sft", examples, model=(model, processor), report=progress,
+            output / "sft", examples, model=(model, processor), progress=progress,
         )  # fmt: skip
     model, processor = load_teacher(str(taught), dtype="float32")
     sharpen(model)

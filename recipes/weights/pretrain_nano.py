@@ -5,8 +5,8 @@
 DIR holds `pristine/` (photographs without visible faults; Kodak's are left out because TID2013
 and LIVE are made of them) and `biq2021/` (only pictures of its `train` split are read, and none
 of its human scores). Pristine pictures get 30 degradations at each of three sizes and texts with
-KADID-10k's score of the degradation; BIQ2021's get two each and texts without a verdict. The
-outcome is what `rali/nano_weights` holds. Stopped and started again, it goes on.
+KADID-10k's score of the degradation; BIQ2021's get two each and texts without a verdict. The result
+is what `rali/student/nano_weights` holds. The same command resumes a stopped run.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from rali.data.degraded import degrade_folder
 from rali.data.manifest import Row
 from rali.data.reference_rationales import build_reference_triplets, requested_triplets
 from rali.distill.pretrain_nano import PretrainConfig, pretrain
+from rali.distill.stages import logged
 from rali.runs.folder import RunFolder
-from rali.runs.progress import StageProgress
+from rali.runs.progress import StageProgress, renamed
 
 SIZES = (512, 768, 1024)  # longer edges: nano must know detail that a resize blurred or sharpened
 PER_SIZE = 30
 
 
 def sources(data: Path) -> tuple[list[Path], list[Path]]:
-    """Photographs whose degradations can be scored, and those whose cannot."""
+    """Photographs whose degradations can be scored, and photographs whose degradations cannot."""
     pristine = sorted(
         path for path in (data / "pristine").glob("*.jpg") if not path.name.startswith("kodak")
     )
@@ -39,14 +40,14 @@ def sources(data: Path) -> tuple[list[Path], list[Path]]:
 
 
 def unscored(row: Row) -> Row:
-    """A degraded photograph of unknown original quality: its score is not known either."""
-    known = bool(row.severity)
+    """The row without its score, as the quality of the photograph before degrading is not known."""
+    degraded = bool(row.severity)
     return dataclasses.replace(
         row,
         score=None,
         raw_score=None,
-        distortion=row.distortion if known else "",
-        severity=row.severity if known else None,
+        distortion=row.distortion if degraded else "",
+        severity=row.severity if degraded else None,
     )
 
 
@@ -61,11 +62,6 @@ def main() -> None:
     run = RunFolder(arguments.output)
     pristine, authentic = sources(arguments.data)
     with StageProgress() as progress:
-
-        def on_step(step: int, steps: int, loss: float) -> None:
-            run.log(stage="pretrain", step=step, loss=loss)
-            progress("pretrain", step, steps, loss)
-
         rows = [
             row
             for number, size in enumerate(SIZES)
@@ -75,7 +71,7 @@ def main() -> None:
                 size=size,
                 per_photograph=PER_SIZE,
                 seed=len(SIZES) * arguments.seed + number,
-                progress=lambda i, n, size=size: progress(f"degrade to {size} px", i, n),  # type: ignore[misc]
+                progress=renamed(progress, f"degrade to {size} px"),
             )
         ]
         rows += [
@@ -85,13 +81,11 @@ def main() -> None:
                 work / "biq2021",
                 per_photograph=2,
                 seed=arguments.seed,
-                progress=lambda i, n: progress("degrade authentic", i, n),
+                progress=renamed(progress, "degrade authentic"),
             )
         ]
         folder, asked = arguments.output / "triplets", {"count": 6, "seed": arguments.seed}
-        build_reference_triplets(
-            rows, folder, **asked, progress=lambda i, n: progress("rationales", i, n)
-        )
+        build_reference_triplets(rows, folder, **asked, progress=progress)
         texts: dict[Path, list[str]] = defaultdict(list)
         for triplet in requested_triplets(rows, folder, **asked):
             texts[triplet.image].append(triplet.reasoning)
@@ -103,7 +97,7 @@ def main() -> None:
             [contents[picture] for picture in pictures],
             PretrainConfig(epochs=arguments.epochs, seed=arguments.seed),
             arguments.output / "weights",
-            report=on_step,
+            progress=logged(run, progress),
         )
     print(f"weights: {arguments.output / 'weights'}")
 

@@ -1,0 +1,72 @@
+"""Recipes ship with the package and are found by name, from any folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rali.cli import app
+from rali.distill.pipeline import DistillConfig
+from rali.errors import InputError
+from rali.evaluation.sweep import SweepConfig
+from rali.recipes import find_recipe, recipes, summary
+from rali.runs.config import from_dict, read_yaml
+from rali.teacher.grpo import GrpoConfig
+from rali.teacher.sft import SftConfig
+
+# What a recipe is for shows in the setting that only its command has.
+COMMANDS = {
+    "tasks": GrpoConfig,
+    "sources": SftConfig,
+    "commands": SweepConfig,
+    "encoder": DistillConfig,
+}
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_every_recipe_has_a_summary_and_settings_that_its_command_takes(name):
+    file = find_recipe(name)
+    assert len(summary(file)) > 10
+    values = read_yaml(file)
+    if "compute_environment" in values:  # accelerate's own
+        return
+    kind = next(kind for key, kind in COMMANDS.items() if key in values)
+    from_dict(kind, values)
+
+
+def test_a_file_goes_before_a_recipe_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_recipe("nano-rl2r").parent != tmp_path
+    (tmp_path / "nano-rl2r").write_text("epochs: 1\n")
+    assert find_recipe("nano-rl2r").resolve() == tmp_path / "nano-rl2r"
+
+
+def test_what_is_neither_a_file_nor_a_recipe_is_refused():
+    with pytest.raises(InputError, match=r"no file nope.*type: rali recipes$"):
+        find_recipe("nope")
+
+
+def test_the_command_lists_them_and_prints_one_that_can_be_changed(tmp_path):
+    runner = CliRunner()
+    listed = runner.invoke(app, ["recipes"]).output
+    assert "visualquality-r1-kadid" in listed and "rali-table4" in listed
+    text = runner.invoke(app, ["recipes", "visualquality-r1-kadid"]).output
+    (tmp_path / "mine.yaml").write_text(text, "utf-8")
+    assert read_yaml(tmp_path / "mine.yaml") == read_yaml(find_recipe("visualquality-r1-kadid"))
+    path = runner.invoke(app, ["recipes", "fsdp2", "--path"]).output.strip()
+    assert path == str(recipes()["fsdp2"])
+
+
+def test_completion_is_offered_and_can_be_installed(tmp_path):
+    rali = Path(sys.executable).with_name("rali")
+    asked = {"_RALI_COMPLETE": "complete_bash", "COMP_WORDS": "rali rec", "COMP_CWORD": "1"}
+    done = subprocess.run([rali], env=os.environ | asked, capture_output=True, text=True)
+    assert done.stdout.split() == ["recipes"]
+    home = os.environ | {"HOME": str(tmp_path)}
+    subprocess.run([rali, "--install-completion", "bash"], env=home, check=True)
+    assert (tmp_path / ".bash_completions" / "rali.sh").is_file()
