@@ -1,7 +1,7 @@
 """Fidelity of each degradation at each severity: writes benchmarks/degradations.md.
 
-In: the photographs that scikit-image and scikit-learn install. Out: the mean SSIM and PSNR
-(scikit-image) against the original, and how many photographs break the order of severities.
+In: photographs of scikit-image and scikit-learn. Out: the mean SSIM and PSNR (scikit-image) against
+the original, and how many photographs break the order of severities.
 
     python benchmarks/degradations.py
 """
@@ -11,14 +11,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from sklearn.datasets import load_sample_image
 
 from rali.data.degraded import degraded_score
 from rali.pictures.degrade import DISTORTIONS, degrade
+from rali.pictures.preprocess import shrink
+from rali.pictures.samples import sample_photographs
 
+PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket", "china", "flower")
 EDGE = 256
 HEAD = """# Degradations: fidelity by class and severity
 
@@ -33,27 +33,15 @@ Written by `python benchmarks/degradations.py`.
 """
 
 
-def photographs() -> dict[str, np.ndarray]:
-    """Name → uint8 [H, W, 3]."""
-    full = {name: getattr(data, name)() for name in ("astronaut", "coffee", "chelsea", "rocket")}
-    full |= {name: load_sample_image(f"{name}.jpg") for name in ("china", "flower")}
-    small = {}
-    for name, rgb in full.items():
-        picture = Image.fromarray(rgb)
-        picture.thumbnail((EDGE, EDGE), Image.Resampling.LANCZOS)
-        small[name] = np.asarray(picture)
-    return small
-
-
 def line(name: str, label: str, values: list[float], digits: int, disorder: str) -> str:
     return f"| {name} | {label} | {' | '.join(f'{v:.{digits}f}' for v in values)} | {disorder} |\n"
 
 
 def main() -> None:
-    originals = photographs()
-    text = HEAD.format(count=len(originals), names=", ".join(originals), edge=EDGE)
+    originals = [shrink(rgb, longer=EDGE) for rgb in sample_photographs(PHOTOGRAPHS)]
+    text = HEAD.format(count=len(originals), names=", ".join(PHOTOGRAPHS), edge=EDGE)
     for name in DISTORTIONS:
-        pairs = [[(x, degrade(x, name, s)) for s in range(1, 6)] for x in originals.values()]
+        pairs = [[(x, degrade(x, name, s)) for s in range(1, 6)] for x in originals]
         ssim = np.array([[structural_similarity(*p, channel_axis=2) for p in row] for row in pairs])
         psnr = np.array([[peak_signal_noise_ratio(*p) for p in row] for row in pairs])
         for label, values, digits in (("SSIM", ssim, 3), ("PSNR", psnr, 1)):

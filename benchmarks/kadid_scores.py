@@ -1,13 +1,12 @@
 """Derive rali/data/kadid_scores.json: the score of each degradation at each severity.
 
-KADID-10k's mean human score (1–5, higher is better) of the nearest distortion type, over all
-reference pictures, read at the strength of our severity: where our strength is one of KADID's
-levels, that level's mean; between two levels, the straight line between their means. KADID's
-parameters are those of its published generator.
+A score is KADID-10k's mean human score (1–5, higher is better) of the nearest distortion type over
+all reference pictures, interpolated linearly between the strengths of its levels at the strength of
+our severity. KADID's strengths are those of its published generator.
 
-Levels that change nothing stand in as the weak end of every scale: KADID's raters gave blur of
-σ 0.1 and saturation ×1 a mean of 4.67. Contrast change (type 25) runs through both directions:
-amounts 0.3, 0.15, 0, −0.4, −0.6, of which −0.2 is the straight line.
+Levels that change nothing are the weak end of every scale: KADID's raters gave blur of σ 0.1 and
+saturation ×1 a mean of 4.67. Contrast change (type 25) runs through both directions: amounts 0.3,
+0.15, 0, −0.4, −0.6, of which −0.2 is the straight line.
 
     python benchmarks/kadid_scores.py --data DIR      (DIR/score_files/KADID-10K_*_set.txt)
 """
@@ -24,7 +23,7 @@ import numpy as np
 
 from rali.pictures.degrade import STRENGTHS
 
-# Per class: KADID's type, and the strengths of its levels on the scale of ours.
+# Per degradation: KADID's type, and its levels' strengths on the scale of ours.
 LEVELS: dict[str, tuple[int, dict[int, float]]] = {
     "blur": (1, {1: 0.1, 2: 0.5, 3: 1, 4: 2, 5: 5}),
     "noise": (11, {1: 8, 2: 11.4, 3: 14, 4: 18, 5: 25.5}),
@@ -49,6 +48,7 @@ DERIVATION = (
 
 
 def table(data: Path) -> dict[str, list[float] | float | str]:
+    """The content of kadid_scores.json; `data` holds score_files/."""
     ratings = defaultdict(list)
     for name in ("KADID-10K_train_set.txt", "KADID-10K_test_set.txt"):
         for line in (data / "score_files" / name).read_text().splitlines():
@@ -60,12 +60,12 @@ def table(data: Path) -> dict[str, list[float] | float | str]:
     no_change = float(np.mean([means[key] for key in NO_CHANGE]))
     result: dict[str, list[float] | float | str] = {"derivation": DERIVATION, "null": 5.0}
     for name, (kind, levels) in LEVELS.items():
-        known = [(strength, means[kind, level]) for level, strength in levels.items()]
+        rated = [(strength, means[kind, level]) for level, strength in levels.items()]
         if name in UNCHANGED:
-            known.append((UNCHANGED[name], no_change))
-        x, y = zip(*sorted(known), strict=True)
+            rated.append((UNCHANGED[name], no_change))
+        x, y = zip(*sorted(rated), strict=True)
         scores = np.interp(STRENGTHS[name], x, y)
-        print(f"{name:20s}", *(f"{strength}:{score:.3f}" for strength, score in known))
+        print(f"{name:20s}", *(f"{strength}:{score:.3f}" for strength, score in rated))
         print(" " * 20, *(f"{score:.3f}" for score in scores))
         result[name] = [round(float(score), 3) for score in scores]
     return result

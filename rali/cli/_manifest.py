@@ -1,4 +1,4 @@
-"""What the commands that make manifests share: options, writing, a summary."""
+"""What the commands that make manifests share: the output's option, writing, a summary."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rali.data.manifest import Row
+    from rali.data.manifest import PairRow, Row
 
 Output = Annotated[
-    Path, typer.Option("--output", "-o", metavar="FILE", help="The manifest: .csv or .parquet.")
+    Path, typer.Option("--output", "-o", metavar="FILE", help="File to write: .csv or .parquet.")
 ]
 
 
 def write_rows(rows: list[Row], output: Path) -> None:
+    """Write a manifest and print what it holds."""
     from rali.data.manifest import write_manifest
 
     write_manifest(rows, output)
@@ -24,8 +25,16 @@ def write_rows(rows: list[Row], output: Path) -> None:
     typer.echo(f"{output}: {len(rows)} rows.")
 
 
+def write_pairs(pairs: list[PairRow], output: Path) -> None:
+    """Write a table of pairs and print how many there are."""
+    from rali.data import manifest
+
+    manifest.write_pairs(pairs, output)
+    typer.echo(f"{output}: {len(pairs)} pairs.")
+
+
 def print_summary(rows: list[Row]) -> None:
-    """A table: pictures, contents and scores per data set and split."""
+    """Print a table: pictures, contents and scores per data set and split."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""`rali data`: manifests from releases, splits, checks, degraded pictures, reference rationales."""
+"""`rali data`: manifests of data sets, splits, checks, degraded pictures, reference rationales."""
 
 from __future__ import annotations
 
@@ -11,30 +11,32 @@ import typer
 
 from rali.errors import InputError
 
-from . import data_import as _imports
+from . import data_import
 from ._manifest import Output, print_summary, write_rows
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Make manifests, split and check them, degrade photographs, write reference rationales.",
+    help="Make, split and check manifests, degrade photographs, write reference rationales.",
 )
-app.add_typer(_imports.app, name="import")
+app.add_typer(data_import.app, name="import")
 
-Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST", help="A .csv or .parquet manifest.")]
+Manifest = Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest: .csv or .parquet.")]
 
 
 @app.command("list")
 def list_releases() -> None:
-    """The data sets that `rali data import` reads: size, scale, licence, and where to ask for them.
+    """List the data sets that `rali data import` reads: size, scale, files, licence, source.
 
     Example: rali data list
     """
     from rali.data.importers import RELEASES
 
     for release in RELEASES.values():
+        kind = "pairs" if release.pairs else "pictures"
         typer.echo(
             f"{release.name}\n"
-            f"    {release.title}, {release.pictures:,}; {release.scale}\n"
+            f"    {release.title}, {release.pictures:,} {kind}; {release.scale}\n"
+            f"    files: {release.layout}\n"
             f"    content: {release.content}; split: {release.split}\n"
             f"    licence: {release.licence}; from: {release.home}"
         )
@@ -45,13 +47,14 @@ def split_manifest(
     manifest: Manifest,
     output: Output,
     fractions: Annotated[
-        str, typer.Option(metavar="A:B:C", help="train:val:test, or train:test as in 8:2.")
+        str,
+        typer.Option(metavar="A:B:C", help="Shares of train:val:test, or of train:test as in 8:2."),
     ] = "6:2:2",
-    seed: Annotated[int, typer.Option(help="Another seed, another assignment.")] = 0,
+    seed: Annotated[int, typer.Option(help="A different seed gives a different assignment.")] = 0,
 ) -> None:
-    """Assign train, val and test by content; splits that are there are replaced.
+    """Assign train, val and test by content, in place of any splits that are there.
 
-    The assignment depends on the seed, the data sets' names, the contents and nothing else.
+    The assignment depends only on the seed, the names of the data sets and the contents.
 
     Example: rali data split manifest.csv --fractions 6:2:2 -o split.csv
     """
@@ -62,10 +65,10 @@ def split_manifest(
         parts = [float(part) for part in fractions.split(":")]
     except ValueError as error:
         raise typer.BadParameter(
-            f"{fractions!r} is not numbers between colons; type 6:2:2 or 8:2.",
+            f"{fractions!r} is not a list of numbers with colons between them, as in 6:2:2 or 8:2.",
             param_hint="--fractions",
         ) from error
-    # A manifest whose contents straddle its splits is what this command is there to mend.
+    # A manifest whose contents straddle its splits is what this command repairs.
     rows = read_manifest(manifest, check_straddling=False)
     write_rows(assign_splits(rows, parts, seed), output)
 
@@ -73,20 +76,24 @@ def split_manifest(
 @app.command("check")
 def check(
     manifest: Manifest,
-    files: Annotated[bool, typer.Option(help="Look whether the pictures are there.")] = True,
+    files: Annotated[bool, typer.Option(help="Check that the pictures are there.")] = True,
 ) -> None:
-    """Validate a manifest and say what it holds. Exit code 1 if pictures are missing, 2 if invalid.
+    """Check a manifest and print what it holds.
+
+    The exit code is 1 if pictures are missing and 2 if the manifest is invalid.
 
     Example: rali data check manifest.csv
     """
     from rali.data.manifest import read_manifest
+    from rali.data.tables import first_few
 
     rows = read_manifest(manifest)
     print_summary(rows)
     missing = [row.image for row in rows if files and not row.image.is_file()]
     if missing:
-        first = ", ".join(str(path) for path in missing[:3]) + (", …" if len(missing) > 3 else "")
-        typer.echo(f"{len(missing)} of {len(rows)} pictures are missing: {first}", err=True)
+        typer.echo(
+            f"{len(missing)} of {len(rows)} pictures are missing: {first_few(missing)}.", err=True
+        )
         raise typer.Exit(1)
 
 
@@ -97,36 +104,54 @@ def degrade(
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="DIR", help="Folder of pictures and manifest.csv."),
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Folder to write pictures and manifest.csv to."
+        ),
     ],
     distortion: Annotated[
-        list[str] | None, typer.Option(help="A class; repeat for more.", show_default="all 12")
+        list[str] | None,
+        typer.Option(
+            help="A degradation, such as blur; repeat it for more.", show_default="all 12"
+        ),
     ] = None,
     severity: Annotated[
         list[int] | None,
         typer.Option(
-            min=1, max=5, help="1 (slight) to 5; repeat for more.", show_default="all five"
+            min=1,
+            max=5,
+            help="A severity from 1 (slight) to 5 (catastrophic); repeat it for more.",
+            show_default="all five",
         ),
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=16, help="Longest edge in pixels.", show_default="as it is")
+        int | None,
+        typer.Option(
+            min=16,
+            help="Shrink the longer edge to at most this many pixels.",
+            show_default="as it is",
+        ),
     ] = None,
     per_photo: Annotated[
         int | None,
-        typer.Option(min=1, help="Draw so many degradations per photo.", show_default="all"),
+        typer.Option(
+            min=1, help="Draw at most this many degradations per photograph.", show_default="all"
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise and the draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise and of the draws.")] = 0,
     split: Annotated[
         str, typer.Option(help="Split of all rows: train, val or test.", show_default="none")
     ] = "",
 ) -> None:
-    """Degrade photographs: pictures and a manifest with scores. Started again, it goes on.
+    """Degrade photographs, and write a manifest of the pictures with scores.
+
+    Each score is what people gave to such a degradation on average (KADID-10k). The same command
+    resumes where it was stopped.
 
     Example: rali data degrade photos/ -o degraded/ --size 512 --distortion blur --distortion noise
     """
     from rali.data.degraded import degrade_folder
-    from rali.data.importers._common import split_name
     from rali.data.manifest import write_manifest
+    from rali.data.splits import split_name
     from rali.pictures.degrade import DISTORTIONS, canonical
     from rali.pictures.read import find_pictures
     from rali.runs.progress import StageProgress
@@ -146,7 +171,7 @@ def degrade(
             size=size,
             per_photograph=per_photo,
             seed=seed,
-            progress=lambda done, total: progress("degrade", done, total),
+            progress=progress,
         )
     write_manifest([dataclasses.replace(row, split=split) for row in rows], output / "manifest.csv")
     typer.echo(f"{output / 'manifest.csv'}: {len(rows)} pictures of {len(pictures)} photographs.")
@@ -160,15 +185,21 @@ def degrade(
 def rationales(
     manifest: Manifest,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the triplets.")
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="Folder to write the triplets to."),
     ],
-    count: Annotated[int, typer.Option(min=1, help="Texts per picture.")] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed adds other texts.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="Number of texts per picture.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="A different seed adds different texts.")] = 0,
     split: Annotated[
-        str | None, typer.Option(help="Only rows of this split: train, val or test.")
+        str | None,
+        typer.Option(
+            help="Take only the rows of this split: train, val or test.", show_default="all rows"
+        ),
     ] = None,
 ) -> None:
-    """Write reference rationales (from measures, not from a teacher). Started again, it goes on.
+    """Write reference rationales: texts from measures and known degradations, without a teacher.
+
+    The same command resumes where it was stopped.
 
     Example: rali data rationales manifest.csv --split train --count 4 -o triplets/
     """
@@ -183,11 +214,5 @@ def rationales(
             f"{manifest} has no rows" + (f" of the split {split!r}." if split else ".")
         )
     with alone_in(output), StageProgress() as progress:
-        new = build_reference_triplets(
-            rows,
-            output,
-            count=count,
-            seed=seed,
-            progress=lambda done, total: progress("rationales", done, total),
-        )
+        new = build_reference_triplets(rows, output, count=count, seed=seed, progress=progress)
     typer.echo(f"{output}: {new} new triplets of {len(rows)} pictures.")

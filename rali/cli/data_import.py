@@ -1,37 +1,118 @@
-"""`rali data import`: releases, lists, tables and folders to manifests."""
+"""`rali data import`: a command per data set, and commands for tables, lists and folders.
+
+The data sets' commands are made from `rali.data.importers.RELEASES`.
+"""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from ._manifest import Output, write_rows
+from ._manifest import Output, write_pairs, write_rows
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Turn a data set's release into a manifest (.csv or .parquet) with scores on 1–5.",
-)
+if TYPE_CHECKING:
+    from rali.data.importers import Release
 
+Root = Annotated[
+    Path,
+    typer.Argument(metavar="DIR", help="The data set's folder, or (for most) its score file."),
+]
 Images = Annotated[
     Path | None,
     typer.Option(
-        metavar="DIR", help="Folder that the names are relative to.", show_default="FILE's"
+        metavar="DIR",
+        help="Folder that the names of pictures are relative to.",
+        show_default="the list's folder",
     ),
 ]
 Dataset = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Name of the data set.", show_default="from the path"),
+    typer.Option(
+        metavar="NAME", help="Name of the data set in the manifest.", show_default="from the path"
+    ),
 ]
 LabelsOnly = Annotated[
-    bool, typer.Option("--labels-only", help="Do not ask for the pictures to be there.")
+    bool,
+    typer.Option("--labels-only", help="Do not check that the pictures are there."),
 ]
 RANGE_HELP = (
     "Native scores of the worst and the best quality in the full release; high to low where lower "
     "is better."
 )
-Range = Annotated[tuple[float, float], typer.Option("--range", help=RANGE_HELP)]
+Range = Annotated[
+    tuple[float, float], typer.Option("--range", metavar="WORST BEST", help=RANGE_HELP)
+]
+# A keyword of a release's `read` → the option that sets it.
+KEYWORDS: dict[str, Any] = {
+    "images": Images,
+    "labels_only": LabelsOnly,
+    "by_subset": Annotated[
+        bool,
+        typer.Option(
+            "--by-subset",
+            help="Make each subset a data set of its own: biq2021-ss01, -ss02, -ss03.",
+        ),
+    ],
+    "resolution": Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of the pictures: 1024x768 or 512x384.",
+            show_default="the first that is there",
+        ),
+    ],
+}
+
+
+def _release_command(release: Release) -> Callable[..., None]:
+    """A release's command: its folder, the output, and an option per keyword of its `read`."""
+
+    def command(root: Root, output: Output, **keywords: Any) -> None:
+        write = write_pairs if release.pairs else write_rows
+        write(release.read(root, **keywords), output)
+
+    root, output, _ = inspect.signature(command, eval_str=True).parameters.values()
+    _, *keywords = inspect.signature(release.read).parameters.values()
+    options = [keyword.replace(annotation=KEYWORDS[keyword.name]) for keyword in keywords]
+    command.__signature__ = inspect.Signature([root, output, *options])  # type: ignore[attr-defined]
+    table = "pairs" if release.pairs else release.name
+    command.__doc__ = (
+        f"Read {release.title}: {release.layout}.\n\n"
+        f"Example: rali data import {release.name} DIR -o {table}.csv"
+    )
+    return command
+
+
+class _WithReleases(TyperGroup):
+    """Adds a command per release once one is looked up: other commands start without importers."""
+
+    def _add_releases(self) -> None:
+        from rali.data.importers import RELEASES
+
+        releases = typer.Typer(rich_markup_mode=self.rich_markup_mode)
+        for name, release in RELEASES.items():
+            releases.command(name, rich_help_panel="Data sets")(_release_command(release))
+        self.commands.update(typer.main.get_group(releases).commands)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        self._add_releases()
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.commands:
+            self._add_releases()
+        return super().get_command(ctx, cmd_name)
+
+
+app = typer.Typer(
+    cls=_WithReleases,
+    no_args_is_help=True,
+    help="Turn a data set into a manifest (.csv or .parquet) with scores from 1 to 5.",
+)
 
 
 @app.command("csv")
@@ -39,26 +120,41 @@ def import_csv(
     table: Annotated[Path, typer.Argument(metavar="FILE", help="A CSV with a header.")],
     output: Output,
     images: Images = None,
-    image: Annotated[str, typer.Option(metavar="COLUMN", help="Picture's file name.")] = "image",
+    image: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Column of the picture's file name.")
+    ] = "image",
     score: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Score.", show_default="none, unlabelled")
+        str | None,
+        typer.Option(metavar="COLUMN", help="Column of the score.", show_default="no scores"),
     ] = None,
     score_range: Annotated[
-        tuple[float, float] | None, typer.Option("--range", help=RANGE_HELP)
+        tuple[float, float] | None,
+        typer.Option("--range", metavar="WORST BEST", help=f"{RANGE_HELP} Needed with --score."),
     ] = None,
     std: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Standard deviation, in the score's units.")
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="Column of the standard deviation, in the score's units."
+        ),
     ] = None,
     content: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Scene, reference or prompt.")
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of what must not straddle a split: scene, reference or prompt.",
+        ),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="train, val(idation), test or empty.")
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of the split: train(ing), val(idation), test or empty.",
+        ),
     ] = None,
     dataset: Dataset = None,
     labels_only: LabelsOnly = False,
 ) -> None:
-    """Any CSV, by naming its columns.
+    """Read any CSV by the names of its columns.
 
     Example: rali data import csv index.csv --images photos/ --image image --score mos
     --range 0 1 --content scene --split split -o manifest.csv
@@ -80,129 +176,6 @@ def import_csv(
     write_rows(rows, output)
 
 
-@app.command("biq2021")
-def import_biq2021(
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the CSV and pictures.")],
-    output: Output,
-    by_subset: Annotated[
-        bool, typer.Option("--by-subset", help="A data set per subset: biq2021-ss01, -ss02, -ss03.")
-    ] = False,
-    labels_only: LabelsOnly = False,
-) -> None:
-    """BIQ2021: index.csv and images/, or the release's Train and Test CSV and Images/.
-
-    Example: rali data import biq2021 BIQ2021/ -o biq2021.csv
-    """
-    from rali.data.importers import biq2021
-
-    write_rows(biq2021.read(root, by_subset=by_subset, labels_only=labels_only), output)
-
-
-@app.command("koniq10k")
-def import_koniq10k(
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the CSV and pictures.")],
-    output: Output,
-    resolution: Annotated[
-        str | None,
-        typer.Option(help="1024x768 or 512x384.", show_default="the first that is there"),
-    ] = None,
-    labels_only: LabelsOnly = False,
-) -> None:
-    """KonIQ-10k: koniq10k_distributions_sets.csv (with the official split) and 1024x768/.
-
-    koniq10k_scores_and_distributions.csv is read where the first file is missing; it has no split.
-
-    Example: rali data import koniq10k koniq10k/ -o koniq.csv
-    """
-    from rali.data.importers import koniq10k
-
-    write_rows(koniq10k.read(root, resolution=resolution, labels_only=labels_only), output)
-
-
-def _add_release(name: str, layout: str, reader: str) -> None:
-    """A command for a release that needs nothing but its folder."""
-
-    def command(
-        root: Annotated[Path, typer.Argument(metavar="DIR", help="Its folder, or score file.")],
-        output: Output,
-        labels_only: LabelsOnly = False,
-    ) -> None:
-        from rali.data import importers
-
-        module, _, function = reader.partition(".")
-        read = getattr(getattr(importers, module), function or "read")
-        write_rows(read(root, labels_only=labels_only), output)
-
-    command.__doc__ = f"{layout}\n\nExample: rali data import {name} DIR -o {name}.csv"
-    app.command(name)(command)
-
-
-for _name, _layout, _reader in (
-    ("agiqa3k", "AGIQA-3K: data.csv and the pictures beside it.", "agiqa3k"),
-    ("bid", "BID: DatabaseGrades.xls and DatabaseImage0001.JPG, ….", "bid"),
-    ("csiq", "CSIQ: csiq.DMOS.xlsx, dst_imgs/ and src_imgs/.", "csiq"),
-    ("kadid10k", "KADID-10k: dmos.csv, or VisualQuality-R1's lists, and images/.", "kadid10k"),
-    ("liu13", "Liu13: VisualQuality-R1's list and the pictures beside it.", "lists.read_liu13"),
-    ("livec", "LIVE In the Wild: Data/All…_release.mat and Images/.", "livec"),
-    ("min19", "Min19: VisualQuality-R1's list and the pictures beside it.", "lists.read_min19"),
-    ("pipal", "PIPAL: Train_Label/, Distortion_1/ … and Train_Ref/.", "pipal"),
-    ("spaq", "SPAQ: Annotations/MOS and Image attribute scores.xlsx and TestImage/.", "spaq"),
-    ("sriqa-bench", "SRIQA-Bench: MOS/ and images/.", "sriqa_bench"),
-    ("tid2013", "TID2013: mos_with_names.txt, distorted_images/, reference_images/.", "tid2013"),
-):
-    _add_release(_name, _layout, _reader)
-
-
-@app.command("dq495k")
-def import_dq495k(
-    meta: Annotated[Path, typer.Argument(metavar="FILE", help="The JSON list.")],
-    output: Output,
-    images: Images = None,
-    labels_only: LabelsOnly = False,
-) -> None:
-    """DQ-495K: a JSON list of pictures with their degradation; no scores.
-
-    Example: rali data import dq495k dq495k.json --images DQ-495K/ -o dq495k.parquet
-    """
-    from rali.data.importers import dq495k
-
-    write_rows(dq495k.read(meta, images=images, labels_only=labels_only), output)
-
-
-@app.command("kadis700k")
-def import_kadis700k(
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with dist_imgs/.")],
-    output: Output,
-) -> None:
-    """KADIS-700k, or a folder made like it: dist_imgs/ and ref_imgs/; no scores.
-
-    Example: rali data import kadis700k kadis700k/ -o kadis.parquet
-    """
-    from rali.data.importers import kadis
-
-    write_rows(kadis.read(root), output)
-
-
-@app.command("q-insight-comparisons")
-def import_comparisons(
-    meta: Annotated[Path, typer.Argument(metavar="FILE", help="The JSON list.")],
-    output: Output,
-    images: Images = None,
-    labels_only: LabelsOnly = False,
-) -> None:
-    """Q-Insight's comparisons of DiffIQA's pictures, to a table of pairs.
-
-    Example: rali data import q-insight-comparisons train_comparison.json --images DiffIQA/
-    -o pairs.csv
-    """
-    from rali.data.importers import comparisons
-    from rali.data.manifest import write_pairs
-
-    pairs = comparisons.read(meta, images=images, labels_only=labels_only)
-    write_pairs(pairs, output)
-    typer.echo(f"{output}: {len(pairs)} pairs.")
-
-
 @app.command("meta-info")
 def import_meta_info(
     meta_info: Annotated[Path, typer.Argument(metavar="FILE", help="A meta_info_….csv.")],
@@ -211,16 +184,22 @@ def import_meta_info(
     images: Images = None,
     references: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of the references.", show_default="--images"),
+        typer.Option(
+            metavar="DIR", help="Folder of the reference pictures.", show_default="--images"
+        ),
     ] = None,
     dataset: Dataset = None,
     split: Annotated[
         str | None,
-        typer.Option(metavar="COLUMN", help="Split.", show_default="`split` where there is one"),
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of the split: train(ing), val(idation), test or empty.",
+            show_default="split, if there is one",
+        ),
     ] = None,
     labels_only: LabelsOnly = False,
 ) -> None:
-    """pyiqa's lists: `name,mos,std,…`, or `ref,dist,mos,…`, with or without a header.
+    """Read a list of pyiqa: `name,mos,std,…` or `ref,dist,mos,…`, with or without a header.
 
     Example: rali data import meta-info meta_info_CSIQDataset.csv --images CSIQ/dst_imgs
     --references CSIQ/src_imgs --range 1 0 -o csiq.csv
@@ -246,13 +225,20 @@ def import_deqa(
     images: Images = None,
     score_range: Annotated[
         tuple[float, float] | None,
-        typer.Option("--range", help=RANGE_HELP, show_default="take gt_score_norm as it is"),
+        typer.Option(
+            "--range",
+            metavar="WORST BEST",
+            help=f"{RANGE_HELP} With it, gt_score is rescaled.",
+            show_default="gt_score_norm is taken as it is",
+        ),
     ] = None,
     dataset: Dataset = None,
-    split: Annotated[str, typer.Option(help="Split of all rows: train, val or test.")] = "",
+    split: Annotated[
+        str, typer.Option(help="Split of all rows: train, val or test.", show_default="none")
+    ] = "",
     labels_only: LabelsOnly = False,
 ) -> None:
-    """DeQA-Score's JSON metas: [{image, gt_score, gt_score_norm, std, …}, …].
+    """Read a list of DeQA-Score: JSON of {image, gt_score, gt_score_norm, std, …}.
 
     Example: rali data import deqa test_koniq_2k.json --images Data-DeQA-Score/ --split test
     -o koniq_test.csv
@@ -274,10 +260,12 @@ def import_deqa(
 def import_folder(
     root: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of pictures.")],
     output: Output,
-    recursive: Annotated[bool, typer.Option(help="Also the folders inside.")] = True,
+    recursive: Annotated[
+        bool, typer.Option(help="Also take the pictures in folders inside.")
+    ] = True,
     dataset: Dataset = None,
 ) -> None:
-    """A folder of pictures without scores.
+    """Take the pictures of a folder, without scores.
 
     Example: rali data import folder photos/ -o photos.csv
     """

@@ -1,7 +1,7 @@
 """A folder of degraded photographs, and the score that people gave such degradations.
 
 In: photographs. Out: a folder of PNG files, plain and degraded, and their manifest rows. Scores are
-KADID-10k's mean human scores per kind and strength (`kadid_scores.json`).
+KADID-10k's mean human scores per degradation and strength (`kadid_scores.json`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import os
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from importlib.resources import files
@@ -21,9 +21,17 @@ from PIL import Image
 
 from rali.errors import InputError, PictureError
 from rali.files import image_sha256, replace_atomically
-from rali.pictures.degrade import DISTORTIONS, STRENGTHS, canonical, check_severity, degrade
+from rali.pictures.degrade import (
+    DISTORTIONS,
+    STRENGTHS,
+    canonical,
+    check_severity,
+    degraded_versions,
+)
 from rali.pictures.preprocess import shrink
 from rali.pictures.read import open_picture
+from rali.runs.folder import claim
+from rali.runs.progress import Progress, silent
 
 from .manifest import Row
 
@@ -36,7 +44,7 @@ def _scores() -> dict[str, list[float] | float | str]:
 
 
 def degraded_score(distortion: str, severity: int) -> float:
-    """Score, 1–5, of a degraded picture: KADID-10k's mean for that strength; 5 for none."""
+    """Score of a degraded picture, 1–5: KADID-10k's mean at that strength; 5 when undegraded."""
     name = canonical(distortion)
     check_severity(severity)
     if name == "null" or severity == 0:
@@ -55,21 +63,22 @@ def degrade_folder(
     size: int | None = None,
     per_photograph: int | None = None,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> list[Row]:
-    """Write every photograph plain and degraded as PNG; returns manifest rows.
+    """Write every photograph, plain and degraded, as PNG; returns manifest rows.
 
     Files are `<content>__<distortion>__<severity>.png`, written under a temporary name and
-    renamed; those that are there already are kept, so a stopped call goes on.
+    renamed. Files that are there already are kept, so the same call resumes a stopped one.
     `content` is the photograph's stem, made unique.
-    A degradation that changes no pixel (saturation of a grey photograph) is none and is left out;
-    so are photographs that cannot be read, with one warning at the end.
+    A degradation that changes no pixel (saturation of a grey photograph) is left out. So are
+    photographs that cannot be read, with one warning at the end.
 
     Args:
-        size: shrink so that the longer edge has at most so many pixels, before degrading.
-        per_photograph: draw so many (distortion, severity) pairs per photograph instead of all.
-        seed: of the draws and the noise; each picture gets noise of its own.
-        progress: called with (photographs done, photographs).
+        size: shrink the longer edge to at most this many pixels before degrading.
+        per_photograph: draw at most this many (distortion, severity) pairs per photograph instead
+            of taking all.
+        seed: seed of the draws and the noise; each picture gets its own noise.
+        progress: called with the stage "degrade" and the photographs done.
 
     Raises:
         InputError: no photograph could be read, an unknown distortion or severity, or a folder
@@ -100,13 +109,12 @@ def degrade_folder(
     failures: list[str] = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         outcomes = pool.map(attempt, paths, contents)
-        for number, outcome in enumerate(outcomes):
+        for number, outcome in enumerate(outcomes, 1):
             if isinstance(outcome, str):
                 failures.append(outcome)
             else:
                 rows += outcome
-            if progress:
-                progress(number + 1, len(paths))
+            progress("degrade", number, len(paths))
     if failures:
         message = f"{len(failures)} of {len(paths)} photographs were left out: " + "; ".join(
             failures[:5]
@@ -118,31 +126,31 @@ def degrade_folder(
 
 
 def _claim(output: Path, sources: Mapping[str, Path], size: int | None, seed: int) -> None:
-    """Note in the folder what its pictures are made from; refuse it if it was something else."""
-    made_with = f"size {size}, seed {seed}, strengths {zlib.crc32(repr(STRENGTHS).encode())}"
+    """Note in the folder what each picture is made from; refuse it if that was something else."""
     stamp = output / STAMP
-    known: dict[str, str] = json.loads(stamp.read_text("utf-8")) if stamp.is_file() else {}
-    now = dict(known)
-    for content, path in sources.items():
-        if path.is_file():
-            now[content] = f"{image_sha256(path)[:16]}, {made_with}"
-    other = [name for name in known if now[name] != known[name]]
-    if other:
-        raise InputError(
-            f"{output} holds degradations of another {other[0]!r}, or with another size, seed or "
-            "version of rali. Give another folder, or delete it."
-        )
-    if not known and any(output.glob("*__null__0.png")):
+    if not stamp.is_file() and any(output.glob("*__null__0.png")):
         raise InputError(
             f"{output} holds degradations, but no {STAMP} that says of what. Give another folder, "
             "or delete it."
         )
-    text = json.dumps(now, indent=1)
-    replace_atomically(stamp, lambda target: target.write_text(text, "utf-8"))
+    made_with = f"size {size}, seed {seed}, strengths {zlib.crc32(repr(STRENGTHS).encode())}"
+    claim(
+        stamp,
+        {
+            content: f"{image_sha256(path)[:16]}, {made_with}"
+            for content, path in sources.items()
+            if path.is_file()
+        },
+        lambda other: (
+            f"{output} holds degradations of another {next(iter(other))!r}, or with another size, "
+            "seed or version of rali. Give another folder, or delete it."
+        ),
+        grows=True,
+    )
 
 
 def _contents(paths: Sequence[Path]) -> list[str]:
-    """The photographs' stems; namesakes get their folder's name in front."""
+    """The photographs' stems, made unique by the folder's name in front."""
     contents: list[str] = []
     for path in paths:
         content = path.stem if path.stem not in contents else f"{path.parent.name}-{path.stem}"
@@ -160,33 +168,33 @@ def _degrade_photograph(
     size: int | None,
     seed: int,
 ) -> list[Row]:
-    """Write one photograph plain and in each kind of (distortion, severity); its rows."""
-    rows: list[Row] = []
-    original: np.ndarray | None = None
-    reference = output / f"{content}__null__0.png"
-    for name, severity in [("null", 0), *kinds]:
-        target = output / f"{content}__{name.replace(' ', '-')}__{severity}.png"
-        if not target.is_file():
-            if original is None:
-                original = shrink(open_picture(path), longer=size)
-            # Were the noise field shared, it could be learnt instead of the noise.
-            own = zlib.crc32(f"{seed}/{content}/{name}/{severity}".encode())
-            picture = degrade(original, name, severity, own)
-            if severity and np.array_equal(picture, original):
-                continue
+    """Write one photograph, plain and in each kind of (distortion, severity); returns its rows."""
+    files = {
+        (name, severity): output / f"{content}__{name.replace(' ', '-')}__{severity}.png"
+        for name, severity in [("null", 0), *kinds]
+    }
+    missing = [kind for kind, file in files.items() if not file.is_file()]
+
+    def noise_seed(name: str, severity: int) -> int:
+        # A noise field that pictures share could be learnt instead of noise.
+        return zlib.crc32(f"{seed}/{content}/{name}/{severity}".encode())
+
+    if missing:
+        original = shrink(open_picture(path), longer=size)
+        for name, severity, picture in degraded_versions(original, missing, noise_seed):
             save = partial(Image.fromarray(picture).save, format="PNG", compress_level=1)
-            replace_atomically(target, save)
-        score = degraded_score(name, severity)
-        rows.append(
-            Row(
-                image=target.resolve(),
-                score=score,
-                raw_score=score,
-                dataset="degraded",
-                content=content,
-                reference=str(reference.resolve()),
-                distortion=name,
-                severity=severity,
-            )
+            replace_atomically(files[name, severity], save)
+    return [
+        Row(
+            image=file.resolve(),
+            score=degraded_score(name, severity),
+            raw_score=degraded_score(name, severity),
+            dataset="degraded",
+            content=content,
+            reference=str(files["null", 0].resolve()),
+            distortion=name,
+            severity=severity,
         )
-    return rows
+        for (name, severity), file in files.items()
+        if file.is_file()
+    ]

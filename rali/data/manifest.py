@@ -1,8 +1,8 @@
 """Manifests and pairs: the tables that everything downstream reads (CSV or Parquet).
 
-In: a file, one row per picture (or per comparison). Out: checked rows with absolute picture paths,
-or one `InputError` that names the file, the row and the column of each fault. Writing checks the
-same things, so a file written here can always be read back.
+In: a file with one row per picture (or per comparison). Out: checked rows with absolute picture
+paths, or one `InputError` that names the file, the row and the column of each fault. Writing checks
+the same things, so a file written here can always be read back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from rali.errors import InputError
 
-from .tables import Records, read_records, resolve_path, stored_path, write_records
+from .tables import Records, number_in, read_records, resolve_path, stored_path, write_records
 
 SPLITS = ("train", "val", "test", "")
 RESULTS = ("A", "B", "similar")
@@ -24,15 +24,15 @@ MAX_PROBLEMS = 10
 
 @dataclass(frozen=True)
 class Row:
-    """One picture of a manifest; an empty string or None means "not known".
+    """One picture of a manifest; an empty string or None means that a value is not known.
 
     Attributes:
         image: the picture's absolute path (in the file: relative to the manifest).
         score: quality, 1 (worst) to 5 (best); None when unlabelled.
         raw_score: the score as the data set's release gives it, in its own range and direction.
         dataset: the data set's name; scores are compared only inside one data set.
-        content: what must not straddle a split (reference picture, scene, prompt); an empty
-            content is the picture itself.
+        content: what must not straddle a split (reference picture, scene, prompt); where it is
+            empty, the picture is a content of its own.
         split: train, val, test or empty.
         std: standard deviation of the ratings, on the 1–5 scale.
         reference: the undistorted picture's absolute path (in the file: like `image`).
@@ -54,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True)
 class PairRow:
-    """One comparison: `result` says which picture is better (A, B) or that they are similar."""
+    """One comparison; `result` says which picture is better: A, B or similar."""
 
     image_a: Path
     image_b: Path
@@ -70,7 +70,7 @@ PAIR_COLUMNS = ("image_a", "image_b", "reference", "result", "dataset", "content
 
 
 class _Problems:
-    """Collects what is wrong with a table; raises one message with the first ten faults."""
+    """Collects the faults of a table, for one message with the first ten of them."""
 
     def __init__(self, path: Path, kind: str) -> None:
         self.path, self.kind, self.found = path, kind, list[str]()
@@ -93,12 +93,12 @@ class _Problems:
 def read_manifest(
     path: str | Path, *, check_files: bool = False, check_straddling: bool = True
 ) -> list[Row]:
-    """Read and check a manifest (.csv or .parquet); columns it does not know are ignored.
+    """Read and check a manifest (.csv or .parquet); columns of other names are ignored.
 
     Args:
         path: the manifest.
-        check_files: also report pictures that are not on disk.
-        check_straddling: report contents in two splits; off where the splits will be replaced.
+        check_files: also refuse pictures that are not on disk.
+        check_straddling: refuse contents in two splits; off where the splits will be replaced.
 
     Raises:
         InputError: the file cannot be read, or at least one cell is not what it should be.
@@ -114,7 +114,7 @@ def read_manifest(
 
 
 def write_manifest(rows: Iterable[Row], path: str | Path) -> None:
-    """Write a manifest (.csv or .parquet) in one step: a reader sees the old file or the new one.
+    """Write a manifest (.csv or .parquet) in one step: readers see the old file or the new one.
 
     Raises:
         InputError: a row would not pass `read_manifest`; nothing is written.
@@ -128,7 +128,7 @@ def write_manifest(rows: Iterable[Row], path: str | Path) -> None:
 
 
 def read_pairs(path: str | Path, *, check_files: bool = False) -> list[PairRow]:
-    """Read and check a table of comparisons (.csv or .parquet); as `read_manifest`."""
+    """Read and check a table of pairs (.csv or .parquet), as `read_manifest` does."""
     path = Path(path)
     required = ["image_a", "image_b", "result"]
     pairs, numbers, problems = _parse_pairs(path, read_records(path, "table of pairs", required))
@@ -139,7 +139,7 @@ def read_pairs(path: str | Path, *, check_files: bool = False) -> list[PairRow]:
 
 
 def write_pairs(pairs: Iterable[PairRow], path: str | Path) -> None:
-    """Write a table of comparisons (.csv or .parquet); as `write_manifest`."""
+    """Write a table of pairs (.csv or .parquet), as `write_manifest` does."""
     path = Path(path)
     records = [_to_record(pair, PAIR_COLUMNS, path) for pair in pairs]
     _parse_pairs(path, list(enumerate(records, 2)))[2].stop_if_any()
@@ -161,15 +161,6 @@ def _text(record: Mapping[str, Any], column: str) -> str:
     return "" if value is None else str(value).strip()
 
 
-def _number(text: str, low: float, high: float) -> float | None:
-    """The number in [low, high] that `text` says, or None."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and low <= value <= high else None
-
-
 def _parse_rows(path: Path, records: Records) -> tuple[list[Row], list[int], _Problems]:
     problems = _Problems(path, "manifest")
     limits = {"score": (1.0, 5.0), "raw_score": (-math.inf, math.inf), "std": (0.0, math.inf)}
@@ -183,12 +174,12 @@ def _parse_rows(path: Path, records: Records) -> tuple[list[Row], list[int], _Pr
         numbers: dict[str, float | None] = {}
         for column, (low, high) in limits.items():
             text = _text(record, column)
-            numbers[column] = _number(text, low, high)
+            numbers[column] = number_in(text, low, high)
             if text and numbers[column] is None:
                 problems.add(
                     number, column, f"{text!r} is not {wants[column]}; leave it empty if not known."
                 )
-        severity = _number(_text(record, "severity"), 0, 5)
+        severity = number_in(_text(record, "severity"), 0, 5)
         if _text(record, "severity") and (severity is None or severity != int(severity)):
             what = f"{_text(record, 'severity')!r} is not a whole number from 0 to 5."
             problems.add(number, "severity", what)

@@ -1,18 +1,19 @@
 """Reference triplets: rationales for a manifest's pictures from measures and known degradations.
 
-In: manifest rows. Out: a folder of triplets whose `teacher` is "reference". They bootstrap the
-nano teacher and are the baseline that a real teacher is compared with; nothing here reasons.
+In: manifest rows. Out: a folder of triplets whose `teacher` is "reference". They bootstrap the nano
+teacher and are a baseline to compare a real teacher with; no model writes them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rali.errors import InputError, PictureError
 from rali.files import image_sha256
+from rali.runs.progress import Progress, silent
 
 from .manifest import Row
 from .triplets import Triplet, TripletWriter, check_same, read_triplets
@@ -25,8 +26,8 @@ BATCH = 64  # pictures handed to the threads at a time, so that Ctrl-C waits for
 def reference_triplets(row: Row, *, count: int = 4, seed: int = 0) -> list[Triplet]:
     """Measure one picture and write `count` different texts about it.
 
-    The texts depend on the file's bytes, the row and `seed`, not on where the file lies; the first
-    texts are the same for every `count`.
+    The texts depend on the file's bytes, the row and `seed`, not on the file's place. A larger
+    `count` adds texts to those of a smaller one.
 
     Raises:
         PictureError: the picture cannot be read.
@@ -43,7 +44,7 @@ def reference_triplets(row: Row, *, count: int = 4, seed: int = 0) -> list[Tripl
     texts = write_rationales(
         score=row.score,
         measures=measure(rgb),
-        distortion=_known_distortion(row.distortion),
+        distortion=_distortion_with_words(row.distortion),
         severity=row.severity,
         count=count,
         seed=f"{seed}/{digest}",
@@ -73,25 +74,25 @@ def build_reference_triplets(
     seed: int = 0,
     workers: int | None = None,
     shard_size: int = 1024,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> int:
-    """Write the triplets of all rows that `folder` does not have yet; a stopped call goes on.
+    """Write the triplets of all rows that `folder` lacks, so the same call resumes a stopped one.
 
     Args:
         rows: manifest rows, with or without scores.
-        folder: of the shards; made when it does not exist.
+        folder: the folder of the shards; made when it does not exist.
         count: texts per picture, 1 to 1000.
-        seed: another seed, other texts, which are added to those that are there.
+        seed: a different seed adds different texts to those that are there.
         workers: threads; the number of processors by default.
-        shard_size: triplets per shard; at most this many are lost by a kill.
-        progress: called with (pictures done, pictures).
+        shard_size: triplets per shard; a kill loses at most this many.
+        progress: called with the stage "rationales" and the pictures done.
 
     Returns:
         The number of new triplets.
 
     Raises:
-        InputError: a picture cannot be read (those that can are written first), or the folder
-            holds other scores for these pictures or another teacher's texts.
+        InputError: a picture cannot be read (the others are written first), or the folder holds
+            other scores for these pictures or another teacher's texts.
     """
     if not 1 <= count <= SEEDS_PER_RUN:
         raise InputError(f"count is {count}; expected 1 to {SEEDS_PER_RUN} texts per picture.")
@@ -121,14 +122,13 @@ def build_reference_triplets(
                     else:
                         new += writer.add(outcome)
                     done += 1
-                    if progress:
-                        progress(done, len(rows))
+                    progress("rationales", done, len(rows))
     if failures:
         shown = "\n  ".join(failures[:10])
         more = f"\n  and {len(failures) - 10} more" if len(failures) > 10 else ""
         raise InputError(
             f"{len(failures)} of {len(rows)} pictures cannot be read (the others have their "
-            f"rationales); mend them, or take them out of the manifest:\n  {shown}{more}"
+            f"rationales); repair them, or take them out of the manifest:\n  {shown}{more}"
         )
     return new
 
@@ -136,17 +136,17 @@ def build_reference_triplets(
 def requested_triplets(
     rows: Iterable[Row], folder: str | Path, *, count: int = 4, seed: int = 0
 ) -> list[Triplet]:
-    """Those of the folder's triplets that `build_reference_triplets` is asked for here.
+    """The folder's triplets that `build_reference_triplets` would write for these arguments.
 
-    A folder may hold more: of other pictures, other seeds, a larger count.
+    A folder may hold more: of other pictures, other seeds or a larger count.
     """
     pictures = {row.image.resolve() for row in rows}
     seeds = range(SEEDS_PER_RUN * seed, SEEDS_PER_RUN * seed + count)
     return [t for t in read_triplets(folder) if t.image.resolve() in pictures and t.seed in seeds]
 
 
-def _known_distortion(name: str) -> str | None:
-    """A distortion that the writer has words for; other data sets' names are left unsaid."""
+def _distortion_with_words(name: str) -> str | None:
+    """The distortion that a name stands for; None for a name that the texts have no words for."""
     from rali.pictures.degrade import canonical
 
     try:

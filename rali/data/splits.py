@@ -1,7 +1,8 @@
-"""Assign train, val and test so that no content straddles two of them.
+"""Splits: their names, and how rows are assigned so that no content straddles two of them.
 
 In: manifest rows and fractions. Out: the same rows with `split` filled in, per data set. The order
-of contents is a hash of seed, data set and content, so every machine and file order agrees.
+of contents is a hash of seed, data set and content, so it is the same on every machine and for
+every order of the rows.
 """
 
 from __future__ import annotations
@@ -20,27 +21,53 @@ from rali.errors import InputError
 
 from .manifest import Row
 
+_NAMES = {
+    "": "",
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def split_name(text: object, where: str) -> str:
+    """What a release calls a split → train, val, test or empty; `where` begins the error.
+
+    Raises:
+        InputError: none of the known names.
+    """
+    key = "" if text is None else str(text).strip().lower()
+    if key not in _NAMES:
+        raise InputError(
+            f"{where}: {str(text)!r} is not a split; expected train(ing), val(idation), test or "
+            "empty."
+        )
+    return _NAMES[key]
+
 
 def assign_splits(
     rows: Iterable[Row], fractions: Sequence[float] = (0.6, 0.2, 0.2), seed: int = 0
 ) -> list[Row]:
     """Give every row a split, replacing the one it has.
 
-    Rows of one data set with the same `content` go together; a row without content is a content of
-    its own, known by its path below the folder that the data set's pictures share.
+    Rows of one data set with the same `content` stay together. A row without content is a content
+    of its own, identified by its path below the folder that the data set's pictures share.
 
     Args:
         rows: manifest rows, in any order.
         fractions: train:val:test, or train:test; any non-negative scale (6, 2, 2).
-        seed: another seed, another assignment.
+        seed: a different seed gives a different assignment.
 
     Returns:
         The rows in the order given. In each data set the number of pictures per split is as near
-        to the fractions as moving or swapping whole contents can bring it, and no split with a
-        positive fraction is empty as long as there are contents enough.
+        to the fractions as moves and swaps of whole contents can bring it, and no split with a
+        positive fraction is empty as long as there are enough contents.
 
     Raises:
-        InputError: not two or three fractions, or fractions that are no proportions.
+        InputError: not two or three fractions, or a negative fraction, or all of them zero.
     """
     rows = list(rows)
     names, shares = _shares(fractions)
@@ -64,10 +91,10 @@ def assign_splits(
 def partition(sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
     """Put groups into parts whose total sizes come near `shares` (which sum to 1).
 
-    The groups are laid end to end in the order given and cut at the shares; a group goes where its
-    middle lies, so that in a random order every part is a fair sample of large and small groups.
-    Then single moves and swaps that bring the totals nearer in squared error are made until none
-    is left.
+    The groups are laid end to end in the order given and cut at the shares; a group belongs to the
+    part in which its middle lies, so that in a random order every part is a fair sample of large
+    and small groups. Then groups are moved or swapped one at a time, as long as that brings the
+    totals nearer in squared error.
 
     Returns:
         The part of each group.
@@ -133,14 +160,14 @@ def _shares(fractions: Sequence[float]) -> tuple[tuple[str, ...], list[float]]:
     if names is None or not valid:
         given = ":".join(f"{value:g}" for value in values) or "nothing"
         raise InputError(
-            f"Fractions are train:val:test or train:test, not negative and not all zero "
-            f"(6:2:2 or 8:2); got {given}."
+            "Fractions are train:val:test or train:test, not negative and not all zero (6:2:2 or "
+            f"8:2); got {given}."
         )
     return names, [value / sum(values) for value in values]
 
 
 def _contents(rows: Sequence[Row]) -> list[str]:
-    """The content of each row of one data set; a picture's own where none is given."""
+    """The content of each row of one data set; without one, the picture's path stands for it."""
     folder = os.path.commonpath([row.image.parent for row in rows])
     return [
         "content:" + row.content

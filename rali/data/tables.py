@@ -1,12 +1,13 @@
 """CSV and Parquet tables as lists of (row number, cells), for manifests and pairs.
 
-In: a path. Out: records, one dict of cells a row; the header is row 1. Also what every table here
-shares: paths stored relative to the file.
+In: a path. Out: records, one dict of cells a row; the header is row 1. The rules that all tables
+share are here too: paths stored relative to the file, columns that must be there, numbers in cells.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,9 +26,9 @@ def resolve_path(text: str, folder: Path) -> Path:
 
 
 def stored_path(path: str | Path, folder: Path) -> str:
-    """The path as a table in `folder` stores it: relative to `folder`, with forward slashes.
+    """A path as a table in `folder` stores it: relative to `folder`, with forward slashes.
 
-    A picture that shares no folder with the table but the root stays absolute.
+    A picture that shares only the root with the table stays absolute.
     """
     absolute, base = os.path.abspath(path), os.path.abspath(folder)  # noqa: PTH100
     try:
@@ -37,6 +38,34 @@ def stored_path(path: str | Path, folder: Path) -> str:
     if shared in ("", os.path.splitdrive(shared)[0] + os.sep) and shared != base:
         return absolute.replace(os.sep, "/")
     return os.path.relpath(absolute, base).replace(os.sep, "/")
+
+
+def number_in(text: str, low: float = -math.inf, high: float = math.inf) -> float | None:
+    """The finite number from `low` to `high` that `text` spells, else None."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and low <= value <= high else None
+
+
+def first_few(names: Sequence[object], count: int = 3) -> str:
+    """The first names, for a message: "a, b, c, …"."""
+    return ", ".join(map(str, names[:count])) + (", …" if len(names) > count else "")
+
+
+def need_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
+    """Refuse a table that lacks a column.
+
+    Raises:
+        InputError: a column is missing; names those that are there and those that are needed.
+    """
+    for column in columns:
+        if column not in header:
+            raise InputError(
+                f"{path} has no column {column!r} in row 1; it has: {', '.join(header) or 'none'}. "
+                f"This needs {', '.join(columns)}."
+            )
 
 
 def _suffix(path: Path, kind: str) -> str:
@@ -50,18 +79,13 @@ def read_records(path: Path, kind: str, required: Sequence[str]) -> Records:
     """Read a .csv or .parquet file that must have the `required` columns.
 
     Raises:
-        InputError: wrong suffix, no such file, not readable, or a column is missing.
+        InputError: another suffix, no such file, not readable, or a column is missing.
     """
     suffix = _suffix(path, kind)
     if not path.is_file():
         raise InputError(f"There is no {kind} at {path}.")
     header, records = read_csv(path) if suffix == ".csv" else _read_parquet(path)
-    missing = [column for column in required if column not in header]
-    if missing:
-        raise InputError(
-            f"{path} has no column {missing[0]!r} in row 1 "
-            f"(it has: {', '.join(header) or 'none'}); a {kind} needs {', '.join(required)}."
-        )
+    need_columns(path, header, required)
     return records
 
 
@@ -69,7 +93,8 @@ def read_csv(path: Path) -> tuple[list[str], Records]:
     """The header and the (row number, cells by column) of a UTF-8 CSV; blank rows are skipped.
 
     Raises:
-        InputError: not text, not CSV, a column named twice, or more cells than columns in a row.
+        InputError: not text, not CSV, two columns of one name, or a row with more cells than
+            columns.
     """
     rows = read_cells(path)
     header = [cell.strip() for cell in rows[0][1]] if rows else []
@@ -86,10 +111,10 @@ def read_csv(path: Path) -> tuple[list[str], Records]:
 
 
 def read_cells(path: Path) -> list[tuple[int, list[str]]]:
-    """The (row number from 1, cells) of a UTF-8 CSV, header and all; blank rows are skipped.
+    """The (row number from 1, cells) of a UTF-8 CSV with its header; blank rows are skipped.
 
     Raises:
-        InputError: not there, not text, or not CSV.
+        InputError: no such file, not text, or not CSV.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:

@@ -1,8 +1,8 @@
 """Triplets: picture, score and rationale, one row per picture and seed, in Parquet shards.
 
 In: `Triplet` objects from a teacher (or from the reference writer). Out: a folder of shards that
-appear whole or not at all, so a run that is killed loses only what was not yet flushed, and
-the next run, which asks `done` first, writes neither too little nor too much.
+appear whole or not at all. A run that is killed loses only what was not yet flushed, and the next
+run, which looks at `done` first, writes exactly what is missing.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from .tables import resolve_path, stored_path
 
 @dataclass(frozen=True)
 class Triplet:
-    """What one seed of a teacher said of one picture.
+    """What a teacher wrote about one picture with one seed.
 
     Attributes:
         image: the picture's absolute path (in the file: relative to the shards' folder).
         image_sha256: SHA-256 of the picture file, in hexadecimal.
-        score: the human (or table) score, 1–5; None when unlabelled.
+        score: the manifest's score, 1–5; None when unlabelled.
         reasoning: the rationale (a reasoning model's text inside <think>).
         raw_text: everything the teacher wrote.
         teacher_score: the score the teacher gave, 1–5; None when it could not be parsed.
         teacher: who wrote it: a model's name, or "reference".
-        prompt: what the teacher was asked.
+        prompt: the teacher's prompt.
         seed: the random seed of this text.
         parse_ok: whether rationale and score could be read from `raw_text`.
     """
@@ -57,11 +57,11 @@ FIELDS = tuple(field.name for field in fields(Triplet))
 class TripletWriter:
     """Adds triplets to a folder of shards; several processes may write to one folder.
 
-    Use as a context manager: what is pending is written when the block ends, also by an error.
+    Use it as a context manager: what is pending is written when the block ends, also by an error.
 
     Args:
         folder: made when it does not exist.
-        shard_size: triplets per shard; at most this many are lost by a kill.
+        shard_size: triplets per shard; a kill loses at most this many.
 
     Attributes:
         done: the (absolute path, seed) pairs already in the folder or added.
@@ -80,7 +80,7 @@ class TripletWriter:
                 self.done.add((resolve_path(record["image"], self.folder), record["seed"]))
 
     def add(self, triplets: Iterable[Triplet]) -> int:
-        """Take triplets, skipping (image, seed) pairs that are done; returns how many are new."""
+        """Add triplets, except (image, seed) pairs that are done; returns how many are new."""
         new = 0
         for triplet in triplets:
             key = (resolve_path(str(triplet.image), Path.cwd()), triplet.seed)
@@ -118,7 +118,7 @@ class TripletWriter:
 
 
 def write_triplets(folder: str | Path, triplets: Iterable[Triplet], shard_size: int = 1024) -> int:
-    """Add triplets to a folder of shards, skipping those it has; returns how many were new."""
+    """Add triplets to a folder of shards, except those it has; returns how many are new."""
     with TripletWriter(folder, shard_size) as writer:
         return writer.add(triplets)
 
@@ -126,10 +126,10 @@ def write_triplets(folder: str | Path, triplets: Iterable[Triplet], shard_size: 
 def read_triplets(path: str | Path) -> list[Triplet]:
     """Read a folder of shards, or one shard, in the order written.
 
-    A (image, seed) pair that two processes both wrote is kept once.
+    An (image, seed) pair that two processes both wrote is returned once.
 
     Raises:
-        InputError: nothing there, or a shard that cannot be read.
+        InputError: no shard there, or one that cannot be read.
     """
     path = Path(path)
     if path.is_file():
@@ -152,10 +152,11 @@ def read_triplets(path: str | Path) -> list[Triplet]:
 def check_same(
     rows: Iterable[Row], folder: str | Path, teacher: str, prompt: str | None = None
 ) -> None:
-    """Refuse to add to a folder of triplets that say something else of the same pictures.
+    """Refuse to add to a folder whose triplets are of another kind.
 
     Raises:
-        InputError: another teacher wrote in it, answered another prompt, or knew other scores.
+        InputError: they are of another teacher, answer another prompt, or have other scores for the
+            same pictures.
     """
     scores = {row.image.resolve(): row.score for row in rows}
     for triplet in read_triplets(folder):
@@ -168,15 +169,16 @@ def check_same(
                 f"{folder} holds answers to another prompt ({triplet.prompt[:60]!r} …); give "
                 "another folder."
             )
-        if triplet.image in scores and scores[triplet.image] != triplet.score:
+        image = triplet.image.resolve()
+        if image in scores and scores[image] != triplet.score:
             raise InputError(
                 f"{folder} has the score {triplet.score} for {triplet.image}, the manifest "
-                f"{scores[triplet.image]}; delete the folder or give another."
+                f"{scores[image]}; delete the folder or give another."
             )
 
 
 def _shards(folder: Path) -> list[Path]:
-    """Finished shards in the order written (unfinished ones begin with a dot, end in .tmp)."""
+    """Finished shards in the order written; unfinished ones begin with a dot and end in .tmp."""
     paths = (path for path in folder.glob("*.parquet") if not path.name.startswith("."))
     return sorted(paths, key=lambda path: (_index(path), path.name))
 
@@ -220,7 +222,7 @@ def _read_shard(shard: Path, columns: Iterable[str]) -> list[dict[str, Any]]:
     except (OSError, pa.ArrowException) as error:
         raise InputError(
             f"{shard} is not a readable Parquet file ({error}). Delete it and run the same command "
-            "again: only its triplets are made anew."
+            "again: only its triplets are written anew."
         ) from error
     missing = [name for name in wanted if name not in table.column_names]
     if missing:

@@ -1,4 +1,4 @@
-"""`rali data …`: what a user types, the files that come of it, one sentence when it is wrong."""
+"""`rali data …`: what a user types, the files it writes, one sentence when it is wrong."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_import_csv_takes_a_negative_range(release):
 
 def test_import_errors_are_sentences_and_write_nothing(release):
     assert "row 7, column 'mos'" in refusal(*import_csv(release, "--range", 0, 0.9))
-    assert "--range LOW HIGH" in refusal(*import_csv(release))
+    assert "--range WORST BEST" in refusal(*import_csv(release))
     assert "no column 'quality'" in refusal(
         "import", "csv", release / "index.csv", "--image", "quality", "-o", release / "m.csv"
     )
@@ -213,7 +213,7 @@ def test_degrade_then_rationales(photograph_files, tmp_path):
     assert "0 new triplets" in output
 
 
-def test_degrade_refuses_what_it_does_not_know(photograph_files, tmp_path):
+def test_degrade_refuses_unknown_names_and_missing_files(photograph_files, tmp_path):
     message = refusal("degrade", photograph_files[0], "-o", tmp_path, "--distortion", "fog")
     assert "fog" in message
     assert refusal("degrade", tmp_path / "none.jpg", "-o", tmp_path / "out")

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from rali.data.importers import biq2021, csv_columns, deqa, folder, koniq10k, meta_info
-from rali.data.importers._common import rescale
+from rali.data.importers import biq2021, csv_columns, deqa, folder, koniq10k, meta_info, rescale
 from rali.data.manifest import read_manifest, write_manifest
 from rali.errors import InputError
 from rali.metrics import srcc
@@ -97,7 +96,7 @@ def test_csv_by_naming_columns(table):
 
 
 def test_csv_needs_a_range_for_scores(table):
-    with pytest.raises(InputError, match="--range LOW HIGH"):
+    with pytest.raises(InputError, match="--range WORST BEST"):
         csv_columns.read(table, image="file", score_column="dmos", images=table.parent / "p")
 
 
@@ -106,9 +105,9 @@ def test_csv_needs_a_range_for_scores(table):
     [
         ({"image": "picture"}, "no column 'picture' in row 1; it has: file, dmos"),
         ({"content": "scene"}, "no column 'scene'"),
-        ({"score_range": (50, 0)}, "row 2, column 'dmos': score 80.0 is outside"),
+        ({"score_range": (50, 0)}, "row 2, column 'dmos': 80.0 is outside"),
         ({"score_column": "prompt"}, "row 2, column 'prompt': 'a lake' is not a number"),
-        ({"split": "prompt"}, "row 2, column 'prompt': 'a lake' is no split"),
+        ({"split": "prompt"}, "row 2, column 'prompt': 'a lake' is not a split"),
         ({"image": "other"}, "row 3, column 'other': empty"),
     ],
 )
@@ -173,7 +172,7 @@ def test_biq2021_errors(tmp_path):
     with pytest.raises(InputError, match=r"row 2, column 'mos': empty"):
         biq2021.read(tmp_path)
     (tmp_path / "index.csv").write_text("image,mos,split,subset,scene\nx.jpg,3,train,ss01,s1\n")
-    with pytest.raises(InputError, match=r"row 2: score 3\.0 is outside"):
+    with pytest.raises(InputError, match=r"row 2: 3\.0 is outside"):
         biq2021.read(tmp_path)
 
 
@@ -307,7 +306,7 @@ def test_meta_info_with_a_named_split_column(tmp_path):
         ("name,mos\na.png,3\nb.png\n", "row 3: 1 cells"),
         ("name,mos\na.png,3\nb.png,x\n", "row 3, column 2: 'x' is not a number"),
         ("name,mos\na.png,3\na.png,nan\n", "row 3, column 2: 'nan' is not a number"),
-        ("name,mos\na.png,9\n", "row 2, column 2: score 9.0 is outside the range 1 to 5"),
+        ("name,mos\na.png,9\n", "row 2, column 2: 9.0 is outside the score range 1 to 5"),
     ],
 )
 def test_meta_info_errors(tmp_path, text, expected):
@@ -347,7 +346,7 @@ def test_deqa(tmp_path):
         ([ITEM, {"gt_score": 1}], "row 2: expected"),
         ([ITEM, 7], "row 2: expected"),
         ([{"image": "k/a.jpg", "gt_score": 70}], "gt_score without gt_score_norm"),
-        ([{**ITEM, "gt_score_norm": 5.2}], "row 1, gt_score_norm: score 5.2 is outside"),
+        ([{**ITEM, "gt_score_norm": 5.2}], "row 1, gt_score_norm: 5.2 is outside"),
         ([{**ITEM, "gt_score_norm": "high"}], "row 1, gt_score_norm: 'high' is not a number"),
     ],
 )
@@ -357,7 +356,7 @@ def test_deqa_errors(tmp_path, content, expected):
     assert expected in str(error.value)
 
 
-def test_deqa_that_is_no_json(tmp_path):
+def test_deqa_that_is_not_json(tmp_path):
     (tmp_path / "x.json").write_text("[1,")
     with pytest.raises(InputError, match="not a JSON file"):
         deqa.read(tmp_path / "x.json")

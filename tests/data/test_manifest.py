@@ -161,11 +161,11 @@ def test_ten_problems_are_shown_and_the_rest_counted(tmp_path):
         (b"image\n\xff\xfe.jpg\n", "UTF-8"),
     ],
 )
-def test_files_that_are_no_manifest(tmp_path, text, expected):
+def test_files_that_are_not_a_manifest(tmp_path, text, expected):
     assert expected in refusal(tmp_path, text)
 
 
-def test_paths_that_are_no_manifest(tmp_path):
+def test_paths_that_are_not_a_manifest(tmp_path):
     with pytest.raises(InputError, match="no manifest at"):
         read_manifest(tmp_path / "missing.csv")
     with pytest.raises(InputError, match=r"\.csv or \.parquet"):

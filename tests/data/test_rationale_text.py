@@ -9,14 +9,8 @@ import numpy as np
 import pytest
 
 from rali.data.degraded import degraded_score
-from rali.data.rationale_text import (
-    _GRADES,
-    CUTS,
-    EFFECTS,
-    QUALITY,
-    quality_phrase,
-    write_rationales,
-)
+from rali.data.rationale_text import write_rationales
+from rali.data.rationale_words import CUTS, EFFECTS, GRADES, QUALITY, quality_phrase
 from rali.errors import InputError
 from rali.pictures.degrade import DISTORTIONS, SEVERITY_NAMES, degrade
 from rali.pictures.measure import Measures, measure
@@ -31,11 +25,11 @@ ORDINARY = Measures(
     blockiness=1.0,
     colourfulness=40,
 )
-BRIGHT = [word for level in (5, 6, 7) for word in _GRADES["luminance"][level]]
-DARK = [word for level in (0, 1, 2, 3) for word in _GRADES["luminance"][level]]
+BRIGHT = [word for level in (5, 6, 7) for word in GRADES["luminance"][level]]
+DARK = [word for level in (0, 1, 2, 3) for word in GRADES["luminance"][level]]
 
 
-def said(text: str, words: list[str] | tuple[str, ...]) -> bool:
+def has_word(text: str, words: list[str] | tuple[str, ...]) -> bool:
     return any(re.search(rf"\b{re.escape(word)}\b", text) for word in words)
 
 
@@ -44,13 +38,13 @@ def test_every_grade_is_said_in_its_own_words(attribute: str) -> None:
     """The word is the measured grade's; no two grades of one attribute share a word."""
     cuts = CUTS[attribute]
     values = [cuts[0] - 0.1, *cuts]  # a cut belongs to the grade above it
-    assert len(values) == len(_GRADES[attribute]) >= 5
+    assert len(values) == len(GRADES[attribute]) >= 5
     for level, value in enumerate(values):
         for text in write_rationales(
             score=3, measures=replace(ORDINARY, **{attribute: value}), count=6, seed=level
         ):
-            assert said(text, _GRADES[attribute][level]), text
-    words = [word for grade in _GRADES[attribute] for word in grade]
+            assert has_word(text, GRADES[attribute][level]), text
+    words = [word for grade in GRADES[attribute] for word in grade]
     assert len(words) == len(set(words))
 
 
@@ -59,7 +53,7 @@ def test_dark_is_never_called_bright(luminance: float, wrong: list[str]) -> None
     for text in write_rationales(
         score=2.5, measures=replace(ORDINARY, luminance=luminance), count=40
     ):
-        assert not said(text, wrong), text
+        assert not has_word(text, wrong), text
 
 
 def test_clipping_is_named_where_it_is() -> None:
@@ -79,7 +73,7 @@ def test_the_distortion_is_named_with_its_severity(name: str, severity: int) -> 
     others = [word for word in SEVERITY_NAMES[3:] if word != how]
     for text in write_rationales(score=None, distortion=name, severity=severity, count=6):
         assert any(effect in text for effect in effects), text
-        assert not said(text.replace("moderate ", "", how == "moderate"), others[1:]), text
+        assert not has_word(text.replace("moderate ", "", how == "moderate"), others[1:]), text
 
 
 def test_an_estimator_that_misses_does_not_contradict_what_is_known() -> None:
@@ -87,20 +81,20 @@ def test_an_estimator_that_misses_does_not_contradict_what_is_known() -> None:
     for name, wrong in (
         ("noise", ("no visible noise", "hardly any noise", "clean surfaces")),
         ("compression", ("no blocking", "no compression blocks")),
-        ("blur", _GRADES["sharpness"][4] + _GRADES["sharpness"][5] + _GRADES["sharpness"][6]),
-        ("pixelate", _GRADES["sharpness"][6]),
+        ("blur", GRADES["sharpness"][4] + GRADES["sharpness"][5] + GRADES["sharpness"][6]),
+        ("pixelate", GRADES["sharpness"][6]),
     ):
         for text in write_rationales(
             score=2, measures=silent, distortion=name, severity=4, count=20
         ):
-            assert not said(text, wrong), text
+            assert not has_word(text, wrong), text
 
 
 def test_grain_is_not_called_detail(photographs: dict[str, np.ndarray]) -> None:
     for rgb in photographs.values():
         found = measure(degrade(rgb, "noise", 5))
         for text in write_rationales(score=None, measures=found, count=6):
-            assert not said(text, _GRADES["sharpness"][5] + _GRADES["sharpness"][6]), text
+            assert not has_word(text, GRADES["sharpness"][5] + GRADES["sharpness"][6]), text
 
 
 def test_verdict_follows_the_score() -> None:
@@ -113,7 +107,7 @@ def test_verdict_follows_the_score() -> None:
     assert np.all(np.diff(bands) >= 0) and set(bands) == set(range(len(QUALITY)))
     for score in scores[::5]:
         for text in write_rationales(score=score, count=3):
-            assert said(text, quality_phrase(score)), (score, text)
+            assert has_word(text, quality_phrase(score)), (score, text)
 
 
 def test_the_number_is_the_rounded_score_in_most_texts() -> None:
@@ -131,7 +125,7 @@ def test_without_a_score_there_is_no_verdict() -> None:
     for text in write_rationales(score=None, measures=ORDINARY, count=40):
         assert not re.search(r"\d", text)
         assert not re.search("quality|Despite|rate it", text)
-        assert not said(text, [word for word in words if word not in ("natural",)]), text
+        assert not has_word(text, [word for word in words if word not in ("natural",)]), text
 
 
 def test_a_fault_in_a_good_picture_is_conceded() -> None:

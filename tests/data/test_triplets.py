@@ -1,10 +1,9 @@
-"""Triplets: shards come back whole, a killed run loses little and repeats nothing."""
+"""Triplets: shards are read back whole; a killed run loses little and repeats nothing."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -171,13 +170,11 @@ def rows(photographs, tmp_path) -> list[Row]:
 
 def test_reference_triplets_say_who_wrote_them(rows, tmp_path):
     folder = tmp_path / "triplets"
-    calls: list[tuple[int, int]] = []
-    new = build_reference_triplets(
-        rows, folder, count=3, progress=lambda done, total: calls.append((done, total))
-    )
+    steps: list[tuple[object, ...]] = []
+    new = build_reference_triplets(rows, folder, count=3, progress=lambda *step: steps.append(step))
     triplets = read_triplets(folder)
     assert new == len(triplets) == 15
-    assert calls[-1] == (5, 5)
+    assert steps[-1] == ("rationales", 5, 5)
     assert [t.image for t in triplets[::3]] == [row.image for row in rows]
     for t, row in zip(triplets[::3], rows, strict=True):
         assert (t.teacher, t.prompt, t.parse_ok) == ("reference", "", True)
@@ -237,7 +234,7 @@ def test_options_out_of_range(rows, tmp_path, option, value):
         build_reference_triplets(rows, tmp_path / "triplets", **{option: value})
 
 
-def test_a_killed_run_goes_on_without_loss_or_repetition(rows, tmp_path):
+def test_a_killed_run_resumes_without_loss_or_repetition(rows, tmp_path):
     """SIGKILL in the middle, then the same call again."""
     many = []
     for number in range(24):
@@ -269,7 +266,7 @@ def test_a_killed_run_goes_on_without_loss_or_repetition(rows, tmp_path):
             assert run.poll() is None, "the run ended before it could be killed"
             time.sleep(0.01)
     finally:
-        run.send_signal(signal.SIGKILL)
+        run.kill()
         run.wait()
     (folder / ".triplets-00009-half.parquet.0123.tmp").write_bytes(b"PAR1 half a shard")
     survived = stored_keys(folder)

@@ -1,8 +1,8 @@
-"""Importers: a data set's release as its authors ship it → manifest rows.
+"""Importers: a data set as its authors ship it → manifest rows.
 
-Each module is one release (or one kind of file) and has a function `read(…) -> list[Row]`; a
-release's says in `RELEASE` how large it is, on what scale, and where it comes from. Write the rows
-with `rali.data.manifest.write_manifest`.
+Each module is one release (or one kind of file) and has a function `read(…) -> list[Row]`. A module
+of a release also has a `RELEASE`: its name, files, size, scale and source, and its `read`. Write
+the rows with `rali.data.manifest.write_manifest`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from . import (
     sriqa_bench,
     tid2013,
 )
-from ._common import rescale
 from ._release import Release
+from ._scores import rescale
 
-# Every release by name.
+# Every release by name. `rali data list` prints them; `rali data import` has a command for each.
 RELEASES: dict[str, Release] = {
     release.name: release
     for release in (

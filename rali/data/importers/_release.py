@@ -1,8 +1,8 @@
-"""What a data set's authors ship, and how its labels become manifest rows.
+"""A data set as its authors publish it, and how its labels become manifest rows.
 
-In: a `Release` (its size, range, content key and source, as its owners state them) and labels as
-its score files give them. Out: rows on 1–5. Whatever differs from the release as published is
-reported in one sentence with the path.
+In: a `Release` (its files, size, range, content key and source, as its owners state them) and
+labels as its score files give them. Out: rows with scores on 1–5. A release that differs from the
+published one is a warning or an error of one sentence with the path.
 """
 
 from __future__ import annotations
@@ -13,33 +13,40 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rali.errors import InputError, require
+from rali.errors import InputError
 
 from ..manifest import Row
-from ._common import PictureFinder, rescale_std, score
+from ..tables import first_few
+from ._pictures import PictureFinder
+from ._scores import rescale_std, score
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
 @dataclass(frozen=True)
 class Release:
-    """A data set as its authors publish it.
+    """A data set as its authors publish it, and the function that reads it.
 
     Attributes:
-        name: what is typed and what manifests say. title: what it is called in print.
+        name: its name on the command line and in manifests. title: its name in print.
+        layout: the files and folders that are read, in words.
         pictures: labelled pictures (or comparisons) in the full release.
         worst, best: native scores of the worst and the best picture of the full release, so that a
             subset of it gets the same scores; `worst > best` where lower is better. None where the
             data set has no scores, or where they are taken from a complete list.
         scale: the native scale in words.
         content: what must not straddle a split.
-        split: who splits it.
+        split: the split that the release has.
         licence: as its owners state it, where that could be read; else where to read it.
         home: where to ask for the download.
+        read: takes the release's folder (or, for most, its score file) and options as keywords,
+            which become the options of its command; returns manifest rows, or pairs.
+        pairs: whether `read` returns comparisons, which are written as a table of pairs.
     """
 
     name: str
     title: str
+    layout: str
     pictures: int
     worst: float | None
     best: float | None
@@ -48,6 +55,8 @@ class Release:
     split: str
     licence: str
     home: str
+    read: Callable[..., list[Any]]
+    pairs: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,8 +64,8 @@ class Label:
     """A picture's label as the release writes it, in native units.
 
     Attributes:
-        where: file and row, which begin an error.
-        picture: its file name. reference: its undistorted picture's, if it has one.
+        where: file and row, which begin the message of an error.
+        picture: its file name. reference: the file name of its undistorted picture, if any.
         mos, std: native score and its standard deviation.
     """
 
@@ -75,7 +84,7 @@ def score_file(root: str | Path, names: Sequence[str], release: Release) -> Path
     """The release's score file: `root` itself, or the first of `names` in it, without case.
 
     Raises:
-        InputError: none of them is there.
+        InputError: there is none of them.
     """
     root = Path(root)
     if root.is_file():
@@ -93,7 +102,7 @@ def score_file(root: str | Path, names: Sequence[str], release: Release) -> Path
 
 
 def name_parts(name: str, types: Sequence[str], where: str) -> tuple[str, str, int]:
-    """Reference, degradation and level of a name such as `I01_02_03.png`; types count from 1.
+    """Reference, degradation and level of a name such as `I01_02_03.png`; types start at 1.
 
     Raises:
         InputError: a name of another form.
@@ -111,7 +120,7 @@ def name_parts(name: str, types: Sequence[str], where: str) -> tuple[str, str, i
 
 
 def home_of(root: str | Path) -> Path:
-    """The folder of a release whose score file may have been given instead."""
+    """The folder of a release, also where its score file is given instead."""
     return Path(root).parent if Path(root).is_file() else Path(root)
 
 
@@ -126,13 +135,13 @@ def rows_of(
 ) -> list[Row]:
     """Manifest rows of labels.
 
-    A list that is longer or shorter than the release, and pictures that the list does not name, are
-    warned of: a part of a release is still good data.
+    A list that is longer or shorter than the release is a warning, and so are pictures that the
+    list does not name: a part of a release is still good data.
 
     Args:
         source: the score file, for messages. pictures: the folder that names are relative to.
         references: the folder of the undistorted pictures.
-        labels_only: do not ask for the pictures.
+        labels_only: do not check that the pictures are there.
 
     Raises:
         InputError: pictures are missing, a score is outside the release's range, or scores rise
@@ -190,7 +199,7 @@ def _extremes(release: Release, labels: Sequence[Label], source: Path) -> tuple[
 def _check_direction(
     release: Release, labels: Sequence[Label], source: Path, *, rising: bool
 ) -> None:
-    """Refuse scores that get better as the same degradation of a picture gets stronger."""
+    """Refuse scores that rise as the same degradation of a picture gets stronger."""
     series: dict[tuple[str, str], list[tuple[int, float]]] = {}
     for label in labels:
         if label.severity and label.distortion and label.mos is not None:
@@ -210,7 +219,7 @@ def _check_direction(
 def _warn_of_extra(
     rows: Sequence[Row], source: Path, pictures: Path, references: Path | None
 ) -> None:
-    """Pictures beside the labelled ones that the list does not name."""
+    """Warn of pictures that lie beside the labelled ones but are not in the list."""
     named = {row.image for row in rows} | {Path(row.reference) for row in rows if row.reference}
     named = {path.resolve() for path in named}
     folders = {path.parent for path in named} - ({references.resolve()} if references else set())
@@ -221,68 +230,8 @@ def _warn_of_extra(
         if path.suffix.lower() in PICTURES and path not in named
     )
     if extra:
-        first = ", ".join(path.name for path in extra[:3]) + (", …" if len(extra) > 3 else "")
+        names = first_few([path.name for path in extra])
         warnings.warn(
-            f"{pictures} holds {len(extra):,} pictures that {source} does not list: {first}.",
+            f"{pictures} holds {len(extra):,} pictures that {source} does not list: {names}.",
             stacklevel=3,
         )
-
-
-def sheet(path: Path, name: str | None = None) -> list[tuple[Any, ...]]:
-    """The cells of a sheet of an .xlsx or .xls file, the first by default; formulas as values.
-
-    Raises:
-        InputError: no such sheet, or not such a file.
-    """
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
-    reader: Callable[[Path, str | None], list[tuple[Any, ...]]] = (
-        _xls if path.suffix.lower() == ".xls" else _xlsx
-    )
-    try:
-        cells = reader(path, name)
-        if not cells:
-            raise InputError(f"{path} is an empty sheet.")
-        return cells
-    except KeyError as error:
-        raise InputError(f"{path} has no sheet {name!r}.") from error
-    except InputError:
-        raise
-    except Exception as error:  # the readers raise whatever a broken file leads them to
-        raise InputError(f"{path} cannot be read as a spreadsheet: {error}.") from error
-
-
-def _xlsx(path: Path, name: str | None) -> list[tuple[Any, ...]]:
-    book = require("openpyxl", "data").load_workbook(path, read_only=True, data_only=True)
-    try:
-        return list((book[name] if name else book.worksheets[0]).iter_rows(values_only=True))
-    finally:
-        book.close()
-
-
-def _xls(path: Path, name: str | None) -> list[tuple[Any, ...]]:
-    book = require("xlrd", "data").open_workbook(path)
-    if name and name not in book.sheet_names():
-        raise KeyError(name)
-    cells = book.sheet_by_name(name) if name else book.sheet_by_index(0)
-    return [tuple(cells.row_values(i)) for i in range(cells.nrows)]
-
-
-def spaced(path: Path, columns: int) -> list[tuple[str, list[str]]]:
-    """(file and row, cells) of a text of cells between spaces or commas; blank rows are skipped.
-
-    Raises:
-        InputError: not there, not text, or a row with fewer cells.
-    """
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}.") from error
-    found = []
-    for number, line in enumerate(lines, 1):
-        cells = line.replace(",", " ").split()
-        if cells and len(cells) < columns:
-            raise InputError(f"{path}, row {number}: {len(cells)} cells; expected {columns}.")
-        if cells:
-            found.append((f"{path}, row {number}", cells))
-    return found

@@ -1,7 +1,7 @@
 """AGIQA-3K (Li et al., 2023): 2,982 pictures that six generators made of 300 prompts.
 
-In: the release's folder, `data.csv` and the pictures beside it. `mos_quality` is 0–5, higher is
-better. A prompt, with its adjectives and style, is a content.
+In: the release's folder with `data.csv` and the pictures beside it. `mos_quality` is 0–5, higher is
+better. A prompt with its adjectives and style is a content.
 """
 
 from __future__ import annotations
@@ -9,22 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..manifest import Row
-from ..tables import read_csv
-from ._common import need_columns, number
+from ..tables import need_columns, read_csv
+from ._cells import number
 from ._release import Label, Release, home_of, rows_of, score_file
-
-RELEASE = Release(
-    name="agiqa3k",
-    title="AGIQA-3K",
-    pictures=2_982,
-    worst=0.0,
-    best=4.488740784,
-    scale="MOS 0–5, higher is better",
-    content="prompt",
-    split="none",
-    licence="see its page",
-    home="github.com/lcysyzxdxc/AGIQA-3k-Database",
-)
 
 
 def read(root: str | Path, *, labels_only: bool = False) -> list[Row]:
@@ -51,3 +38,19 @@ def read(root: str | Path, *, labels_only: bool = False) -> list[Row]:
     home = home_of(root)
     pictures = home / "images" if (home / "images").is_dir() else home
     return rows_of(RELEASE, labels, source, pictures, labels_only=labels_only)
+
+
+RELEASE = Release(
+    name="agiqa3k",
+    title="AGIQA-3K",
+    layout="data.csv and the pictures beside it",
+    pictures=2_982,
+    worst=0.0,
+    best=4.488740784,
+    scale="MOS 0–5, higher is better",
+    content="prompt",
+    split="none",
+    licence="see its page",
+    home="github.com/lcysyzxdxc/AGIQA-3k-Database",
+    read=read,
+)

@@ -1,7 +1,8 @@
 """BIQ2021 (Ahmed and Asif, 2022): photographs with mean opinion scores from a laboratory.
 
-In: the release's folder, `Train (Images and MOS).csv`, `Test (Images and MOS).csv` and `Images/`,
-or one with `index.csv` (image, mos, split, subset, scene) and `images/`. MOS 0–1, higher is better.
+In: the release's folder with `Train (Images and MOS).csv`, `Test (Images and MOS).csv` and
+`Images/`, or one with `index.csv` (image, mos, split, subset, scene) and `images/`. MOS 0–1, higher
+is better.
 """
 
 from __future__ import annotations
@@ -12,37 +13,27 @@ from pathlib import Path
 from rali.errors import InputError
 
 from ..manifest import Row
-from ..tables import read_csv
-from ._common import need_columns, number, split_name, subfolder
+from ..splits import split_name
+from ..tables import need_columns, read_csv
+from ._cells import number
+from ._pictures import subfolder
 from ._release import Label, Release, rows_of
 
-RELEASE = Release(
-    name="biq2021",
-    title="BIQ2021",
-    pictures=12_000,
-    worst=0.0,
-    best=1.0,
-    scale="MOS 0–1, higher is better",
-    content="scene in index.csv, else picture",
-    split="official: 10,000 train, 2,000 test; index.csv: by scene",
-    licence="freely available for use and benchmarking",
-    home="github.com/nisarahmedrana/BIQ2021",
-)
 FILES = {"train": "Train (Images and MOS).csv", "test": "Test (Images and MOS).csv"}
 
 
 def read(root: str | Path, *, by_subset: bool = False, labels_only: bool = False) -> list[Row]:
     """Read the release.
 
-    With `index.csv` the scene is the content and the split is the file's. The release itself names
-    no scenes and splits at random, so its exposure, blur and noise series (`ss01`) straddle its
-    train and test: there every picture is a content of its own, and test results on `ss01` are
+    `index.csv` has the scene, which is the content, and the split. The release itself names no
+    scenes and splits at random, so its exposure, blur and noise series (`ss01`) straddle its train
+    and test: there every picture is a content of its own, and test results on `ss01` are
     optimistic.
 
     Args:
         root: the folder that holds the CSV files and the pictures.
         by_subset: make each subset a data set of its own: biq2021-ss01, -ss02, -ss03.
-        labels_only: do not ask for the pictures.
+        labels_only: do not check that the pictures are there.
 
     Raises:
         InputError: a file, column or picture is missing, or a cell is not what it should be.
@@ -100,3 +91,20 @@ def _list(path: Path, split: str) -> list[Label]:
         )
         for line, record in records
     ]
+
+
+RELEASE = Release(
+    name="biq2021",
+    title="BIQ2021",
+    layout="Train (Images and MOS).csv, Test (Images and MOS).csv and Images/; "
+    "or index.csv and images/",
+    pictures=12_000,
+    worst=0.0,
+    best=1.0,
+    scale="MOS 0–1, higher is better",
+    content="scene in index.csv, else picture",
+    split="official: 10,000 train, 2,000 test; index.csv: by scene",
+    licence="freely available for use and benchmarking",
+    home="github.com/nisarahmedrana/BIQ2021",
+    read=read,
+)

@@ -1,7 +1,7 @@
-"""Q-Insight's comparisons (5,000 of DiffIQA's pictures): which of two enhancements is better.
+"""Q-Insight's 5,000 comparisons of DiffIQA's pictures: which of two enhancements is better.
 
-In: a JSON list of {ref_image, ImageA, ImageB, result} with `Image A`, `Image B` or `Similar`, or
-the folder that holds it. Out: a table of pairs, not a manifest.
+In: a JSON list of {ref_image, ImageA, ImageB, result}, where the result is `Image A`, `Image B` or
+`Similar`, or the folder that holds it. Out: a table of pairs, not a manifest.
 """
 
 from __future__ import annotations
@@ -12,21 +12,10 @@ from pathlib import Path
 from rali.errors import InputError
 
 from ..manifest import PairRow
-from ._common import PictureFinder, json_rows
+from ._cells import json_rows
+from ._pictures import PictureFinder
 from ._release import Release, home_of, score_file
 
-RELEASE = Release(
-    name="q-insight-comparisons",
-    title="Q-Insight's comparisons of DiffIQA",
-    pictures=5_000,
-    worst=None,
-    best=None,
-    scale="A, B or similar",
-    content="reference picture",
-    split="none",
-    licence="non-commercial academic research only",
-    home="github.com/bytedance/Q-Insight",
-)
 RESULTS = {"image a": "A", "a": "A", "image b": "B", "b": "B", "similar": "similar"}
 
 
@@ -36,10 +25,10 @@ def read(
     """Read the comparisons.
 
     Args:
-        images: the folder that names are relative to; the file's own by default.
+        images: the folder that names are relative to; the list's own by default.
 
     Raises:
-        InputError: not such a file, a picture is missing, or a value is not what it should be.
+        InputError: not such a list, a picture is missing, or a value is not what it should be.
     """
     source = score_file(meta, ["train_comparison.json"], RELEASE)
     pictures = PictureFinder(Path(images) if images else home_of(meta))
@@ -67,3 +56,20 @@ def read(
         )
     pictures.stop_if_missing(source, labels_only)
     return pairs
+
+
+RELEASE = Release(
+    name="q-insight-comparisons",
+    title="Q-Insight's comparisons of DiffIQA",
+    layout="train_comparison.json and the pictures that it names",
+    pictures=5_000,
+    worst=None,
+    best=None,
+    scale="A, B or similar",
+    content="reference picture",
+    split="none",
+    licence="non-commercial academic research only",
+    home="github.com/bytedance/Q-Insight",
+    read=read,
+    pairs=True,
+)

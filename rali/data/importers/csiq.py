@@ -1,6 +1,6 @@
 """CSIQ (Larson and Chandler, 2010): 30 photographs × 6 degradations × 4 or 5 levels.
 
-In: the release's folder, `csiq.DMOS.xlsx` (or `csiq.beta.xlsx`) with its sheet `all_by_image`,
+In: the release's folder with `csiq.DMOS.xlsx` (or `csiq.beta.xlsx`) with its sheet `all_by_image`,
 `dst_imgs/<type>/<reference>.<TYPE>.<level>.png` and `src_imgs/`. DMOS 0–1, lower is better.
 """
 
@@ -11,21 +11,10 @@ from pathlib import Path
 from rali.errors import InputError
 
 from ..manifest import Row
-from ._common import number, subfolder
-from ._release import Label, Release, home_of, rows_of, score_file, sheet
+from ._cells import number, sheet
+from ._pictures import subfolder
+from ._release import Label, Release, home_of, rows_of, score_file
 
-RELEASE = Release(
-    name="csiq",
-    title="CSIQ",
-    pictures=866,
-    worst=1.0,
-    best=0.0,
-    scale="DMOS 0–1, lower is better",
-    content="reference picture",
-    split="none",
-    licence="see its page",
-    home="s2.smu.edu/~eclarson/csiq.html",
-)
 # The type in the sheet → its folder and its part of the file name.
 TYPES = {
     "noise": "awgn",
@@ -75,3 +64,19 @@ def read(root: str | Path, *, labels_only: bool = False) -> list[Row]:
         RELEASE, labels, source, subfolder(home, "dst_imgs"),
         references=subfolder(home, "src_imgs"), labels_only=labels_only,
     )  # fmt: skip
+
+
+RELEASE = Release(
+    name="csiq",
+    title="CSIQ",
+    layout="csiq.DMOS.xlsx, dst_imgs/ and src_imgs/",
+    pictures=866,
+    worst=1.0,
+    best=0.0,
+    scale="DMOS 0–1, lower is better",
+    content="reference picture",
+    split="none",
+    licence="see its page",
+    home="s2.smu.edu/~eclarson/csiq.html",
+    read=read,
+)

@@ -11,8 +11,11 @@ from pathlib import Path
 from rali.errors import InputError
 
 from ..manifest import Row
-from ..tables import read_csv
-from ._common import PictureFinder, need_columns, number, rescale_std, score, split_name
+from ..splits import split_name
+from ..tables import need_columns, read_csv
+from ._cells import number
+from ._pictures import PictureFinder
+from ._scores import rescale_std, score
 
 
 def read(
@@ -33,15 +36,15 @@ def read(
     Args:
         table: the CSV.
         images: the folder that the picture names are relative to; the CSV's own by default.
-        image: the column with the picture's name, matched without case.
-        score_column: the column with the score; none for unlabelled pictures.
+        image: the column with the picture's file name; files are found whatever their case.
+        score_column: the column with the score; None for unlabelled pictures.
         score_range: native scores of the worst and the best quality in the full release; high to
             low for scores where lower is better.
         std: the column with the standard deviation, in the score's units.
         content: the column with what must not straddle a split.
         split: the column with train, val or test.
         dataset: the data set's name; the CSV's name by default.
-        labels_only: do not ask for the pictures.
+        labels_only: do not check that the pictures are there.
 
     Raises:
         InputError: a file, column or picture is missing, or a cell is not what it should be.
@@ -49,8 +52,8 @@ def read(
     path = Path(table)
     if (score_column or std) and score_range is None:
         raise InputError(
-            "Scores need their native range, worst to best (--range LOW HIGH; high to low where "
-            "lower is better), because a subset does not show it."
+            "Scores need the native range of the full release (--range WORST BEST), because a "
+            "subset does not show it."
         )
     header, records = read_csv(path)
     need_columns(path, header, [c for c in (image, score_column, std, content, split) if c])
@@ -59,9 +62,9 @@ def read(
     rows: list[Row] = []
     for line, record in records:
         where = f"{path}, row {line}, column"
-        raw = (
-            number(record.get(score_column), f"{where} {score_column!r}") if score_column else None
-        )
+        raw = None
+        if score_column:
+            raw = number(record.get(score_column), f"{where} {score_column!r}")
         spread = number(record.get(std), f"{where} {std!r}", minimum=0) if std else None
         rows.append(
             Row(

@@ -11,7 +11,10 @@ from pathlib import Path
 from rali.errors import InputError
 
 from ..manifest import Row
-from ._common import PictureFinder, json_rows, number, rescale_std, score, split_name
+from ..splits import split_name
+from ._cells import json_rows, number
+from ._pictures import PictureFinder
+from ._scores import rescale_std, score
 
 
 def read(
@@ -28,14 +31,14 @@ def read(
     Args:
         meta: the JSON file.
         images: the folder that `image` is relative to; the JSON file's own by default.
-        score_range: native scores of the worst and the best quality in the full release: `gt_score`
-            is rescaled with it. By default `gt_score_norm` is taken as it stands.
+        score_range: native scores of the worst and the best quality in the full release, with which
+            `gt_score` is rescaled. By default `gt_score_norm` is taken as it is.
         dataset: the data set's name; the file's name by default.
         split: the split of all rows (DeQA keeps train and test in two files).
-        labels_only: do not ask for the pictures.
+        labels_only: do not check that the pictures are there.
 
     Raises:
-        InputError: not such a file, a picture is missing, or a value is not what it should be.
+        InputError: not such a list, a picture is missing, or a value is not what it should be.
     """
     path = Path(meta)
     pictures = PictureFinder(Path(images) if images else path.parent)
@@ -48,7 +51,7 @@ def read(
         std = number(item.get("std_norm"), f"{where}, std_norm", minimum=0)
         if score_range is not None:
             if raw is None:
-                raise InputError(f"{where}: no gt_score to rescale; leave the range out.")
+                raise InputError(f"{where}: there is no gt_score to rescale; leave the range out.")
             value = score(raw, *score_range, f"{where}, gt_score")
             if std is None:
                 native = number(item.get("std"), f"{where}, std", minimum=0)
@@ -57,8 +60,8 @@ def read(
             norm = number(item.get("gt_score_norm"), f"{where}, gt_score_norm")
             if norm is None and raw is not None:
                 raise InputError(
-                    f"{where}: gt_score without gt_score_norm; give the range of the full release, "
-                    "worst to best (--range LOW HIGH)."
+                    f"{where}: there is gt_score without gt_score_norm; give the range of the full "
+                    "release (--range WORST BEST)."
                 )
             value = score(norm, 1, 5, f"{where}, gt_score_norm")
         rows.append(

@@ -1,7 +1,7 @@
-"""DQ-495K (You et al., 2024): photographs with one synthetic degradation each, for its perception.
+"""DQ-495K (You et al., 2024): photographs with one synthetic degradation each, and no scores.
 
 In: a JSON list of {image_ref, image_A, distortion_class, distortion_name, severity}, or the folder
-that holds one. There are no scores.
+that holds one.
 """
 
 from __future__ import annotations
@@ -10,25 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from rali.errors import InputError
-from rali.pictures.degrade import SEVERITY_NAMES
 
 from ..manifest import Row
-from ._common import json_rows
+from ._cells import json_rows
 from ._release import Label, Release, home_of, rows_of, score_file
-
-RELEASE = Release(
-    name="dq495k",
-    title="DQ-495K",
-    pictures=495_000,
-    worst=None,
-    best=None,
-    scale="no scores; severities 1–5",
-    content="reference picture",
-    split="none",
-    licence="see its page",
-    home="depictqa.github.io/depictqa-wild",
-)
-SEVERITIES = {name: level for level, name in enumerate(SEVERITY_NAMES)} | {"null": 0}
 
 
 def read(
@@ -37,10 +22,10 @@ def read(
     """Read a meta file.
 
     Args:
-        images: the folder that names are relative to; the file's own by default.
+        images: the folder that names are relative to; the list's own by default.
 
     Raises:
-        InputError: not such a file, a picture is missing, or a value is not what it should be.
+        InputError: not such a list, a picture is missing, or a value is not what it should be.
     """
     source = score_file(meta, ["dq495k.json", "train.json"], RELEASE)
     labels = []
@@ -60,14 +45,31 @@ def read(
 
 
 def _severity(value: Any, where: str) -> int | None:
-    """A number, or one of the names that its questions use."""
+    """The level of a number, or of a name that the data set's questions use."""
+    from rali.pictures.degrade import SEVERITY_NAMES  # brings scipy, which no other release needs
+
     if value is None or value == "":
         return None
-    known = SEVERITIES.get(str(value).strip().lower())
-    if known is None and str(value).strip() in {"0", "1", "2", "3", "4", "5"}:
-        known = int(value)
-    if known is None:
-        raise InputError(
-            f"{where}, 'severity': {value!r} is none of 0–5 and {', '.join(SEVERITIES)}."
-        )
-    return known
+    levels = {name: level for level, name in enumerate(SEVERITY_NAMES)} | {"null": 0}
+    level = levels.get(str(value).strip().lower())
+    if level is None and str(value).strip() in {"0", "1", "2", "3", "4", "5"}:
+        level = int(value)
+    if level is None:
+        raise InputError(f"{where}, 'severity': {value!r} is not one of 0–5, {', '.join(levels)}.")
+    return level
+
+
+RELEASE = Release(
+    name="dq495k",
+    title="DQ-495K",
+    layout="dq495k.json (or train.json), a list of pictures and degradations without scores",
+    pictures=495_000,
+    worst=None,
+    best=None,
+    scale="no scores; severities 1–5",
+    content="reference picture",
+    split="none",
+    licence="see its page",
+    home="depictqa.github.io/depictqa-wild",
+    read=read,
+)

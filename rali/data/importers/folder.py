@@ -1,11 +1,10 @@
-"""A folder of pictures without scores, for scoring, harvesting rationales or degrading."""
+"""A folder of pictures without scores, to be scored, described or degraded."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from rali.errors import InputError
-from rali.pictures.read import find_pictures
 
 from ..manifest import Row
 from ..tables import resolve_path
@@ -16,12 +15,14 @@ def read(root: str | Path, *, recursive: bool = True, dataset: str | None = None
 
     Args:
         root: the folder.
-        recursive: also its folders.
+        recursive: also take the pictures in folders inside.
         dataset: the data set's name; the folder's name by default.
 
     Raises:
         InputError: no such folder, or no picture in it.
     """
+    from rali.pictures.read import find_pictures
+
     folder = resolve_path(str(root), Path.cwd())
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}.")

@@ -1,7 +1,7 @@
 """KADID-10k (Lin, Hosu and Saupe, 2019): 81 photographs × 25 degradations × 5 levels.
 
-In: the release's folder (`dmos.csv`, `images/`), or lists of `reference picture score std` as
-VisualQuality-R1 splits it (`KADID-10K_train_set.txt`, `KADID-10K_test_set.txt`). Despite its name
+In: the release's folder (`dmos.csv`, `images/`), or VisualQuality-R1's lists of `reference picture
+score std`, which split it (`KADID-10K_train_set.txt`, `KADID-10K_test_set.txt`). Despite its name
 `dmos` is 1–5 and higher is better.
 """
 
@@ -10,22 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..manifest import Row
-from ..tables import read_csv
-from ._common import need_columns, number, subfolder
-from ._release import Label, Release, home_of, name_parts, rows_of, score_file, spaced
+from ..tables import need_columns, read_csv
+from ._cells import number, spaced
+from ._pictures import subfolder
+from ._release import Label, Release, home_of, name_parts, rows_of, score_file
 
-RELEASE = Release(
-    name="kadid10k",
-    title="KADID-10k",
-    pictures=10_125,
-    worst=1.0,
-    best=5.0,
-    scale="1–5, higher is better",
-    content="reference picture",
-    split="VisualQuality-R1's lists: 6,125 train, 2,000 test",
-    licence="see its page",
-    home="database.mmsp-kn.de/kadid-10k-database.html",
-)
 LISTS = {"train": "KADID-10K_train_set.txt", "test": "KADID-10K_test_set.txt"}
 TYPES = (
     "gaussian blur", "lens blur", "motion blur", "color diffusion", "color shift",
@@ -34,7 +23,7 @@ TYPES = (
     "brighten", "darken", "mean shift", "jitter", "non-eccentricity patch", "pixelate",
     "quantization", "color block", "high sharpen", "contrast change",
 )  # fmt: skip
-# Levels of these run from one side of the original to the other, not from weak to strong.
+# Their levels run from one side of the original to the other, not from weak to strong.
 SIGNED = ("mean shift", "contrast change")
 
 
@@ -51,8 +40,8 @@ def read(root: str | Path, *, labels_only: bool = False) -> list[Row]:
     else:
         splits = {name.lower(): split for split, name in LISTS.items()}
         paths = [source] if Path(root).is_file() else sorted(home.iterdir())
-        given = {path: splits.get(path.name.lower()) for path in paths}
-        lists = {path: split for path, split in given.items() if split} or {source: ""}
+        named = {path: splits.get(path.name.lower()) for path in paths}
+        lists = {path: split for path, split in named.items() if split} or {source: ""}
         labels = [label for path, split in lists.items() for label in _list(path, split)]
         source = source if len(lists) == 1 else home
     pictures = subfolder(home, "images")
@@ -94,3 +83,19 @@ def _label(
         where, name, mos, std, content=content.lower(), split=split, reference=reference,
         distortion=distortion, severity=None if distortion in SIGNED else severity,
     )  # fmt: skip
+
+
+RELEASE = Release(
+    name="kadid10k",
+    title="KADID-10k",
+    layout="dmos.csv (or VisualQuality-R1's lists) and images/",
+    pictures=10_125,
+    worst=1.0,
+    best=5.0,
+    scale="1–5, higher is better",
+    content="reference picture",
+    split="VisualQuality-R1's lists: 6,125 train, 2,000 test",
+    licence="see its page",
+    home="database.mmsp-kn.de/kadid-10k-database.html",
+    read=read,
+)

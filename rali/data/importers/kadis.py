@@ -1,4 +1,4 @@
-"""KADIS-700k (Lin, Hosu and Saupe, 2020) and folders made like it: degraded pictures, no scores.
+"""KADIS-700k (Lin, Hosu and Saupe, 2020), or a folder made like it: degraded pictures, no scores.
 
 In: a folder with `dist_imgs/<reference>_<type>_<level>.<png|bmp|jpg>`, types 01–25 and levels 01–05
 as in KADID-10k, and `ref_imgs/`.
@@ -11,22 +11,9 @@ from pathlib import Path
 from rali.errors import InputError
 
 from ..manifest import Row
-from ._common import subfolder
+from ._pictures import subfolder
 from ._release import PICTURES, Label, Release, name_parts, rows_of
 from .kadid10k import SIGNED, TYPES
-
-RELEASE = Release(
-    name="kadis700k",
-    title="KADIS-700k",
-    pictures=700_000,
-    worst=None,
-    best=None,
-    scale="no scores; levels 1–5",
-    content="reference picture",
-    split="none",
-    licence="see its page",
-    home="database.mmsp-kn.de/kadid-10k-database.html",
-)
 
 
 def read(root: str | Path) -> list[Row]:
@@ -52,3 +39,19 @@ def read(root: str | Path) -> list[Row]:
             )
         )  # fmt: skip
     return rows_of(RELEASE, labels, folder, folder, references=originals)
+
+
+RELEASE = Release(
+    name="kadis700k",
+    title="KADIS-700k",
+    layout="dist_imgs/ and ref_imgs/, without scores",
+    pictures=700_000,
+    worst=None,
+    best=None,
+    scale="no scores; levels 1–5",
+    content="reference picture",
+    split="none",
+    licence="see its page",
+    home="database.mmsp-kn.de/kadid-10k-database.html",
+    read=read,
+)

@@ -12,23 +12,12 @@ from pathlib import Path
 from rali.errors import InputError
 
 from ..manifest import Row
-from ..tables import read_csv
-from ._common import need_columns, number, split_name
+from ..splits import split_name
+from ..tables import need_columns, read_csv
+from ._cells import number
 from ._release import Label, Release, home_of, rows_of, score_file
 
 LOW, HIGH = 3.91176470588, 88.3888888889
-RELEASE = Release(
-    name="koniq10k",
-    title="KonIQ-10k",
-    pictures=10_073,
-    worst=LOW,
-    best=HIGH,
-    scale="z-score MOS 0–100, higher is better",
-    content="picture",
-    split="official: 7,058 train, 1,000 val, 2,015 test",
-    licence="see its page",
-    home="database.mmsp-kn.de/koniq-10k-database.html",
-)
 SETS = "koniq10k_distributions_sets.csv"
 SCORES = "koniq10k_scores_and_distributions.csv"
 FOLDERS = ("1024x768", "512x384")
@@ -39,13 +28,12 @@ def read(
 ) -> list[Row]:
     """Read the release.
 
-    `std` is the release's SD of the ratings, which is on 1–5 already. Every photograph is a content
-    of its own.
+    The release's SD of the ratings is already on 1–5. Every photograph is a content of its own.
 
     Args:
         root: the folder that holds the CSV file and the folder of pictures.
-        resolution: "1024x768" or "512x384"; by default the first that is there.
-        labels_only: do not ask for the pictures.
+        resolution: "1024x768" or "512x384"; by default the first of them that is there.
+        labels_only: do not check that the pictures are there.
 
     Raises:
         InputError: a file, column or picture is missing, or a cell is not what it should be.
@@ -76,3 +64,20 @@ def _pictures(root: Path, resolution: str | None) -> Path:
         raise InputError(f"resolution is {resolution!r}; expected {' or '.join(FOLDERS)}.")
     names = FOLDERS if resolution is None else (resolution,)
     return next((root / name for name in names if (root / name).is_dir()), root / names[0])
+
+
+RELEASE = Release(
+    name="koniq10k",
+    title="KonIQ-10k",
+    layout="1024x768/ or 512x384/, and koniq10k_distributions_sets.csv (or "
+    "koniq10k_scores_and_distributions.csv, which has no split)",
+    pictures=10_073,
+    worst=LOW,
+    best=HIGH,
+    scale="z-score MOS 0–100, higher is better",
+    content="picture",
+    split="official: 7,058 train, 1,000 val, 2,015 test",
+    licence="see its page",
+    home="database.mmsp-kn.de/koniq-10k-database.html",
+    read=read,
+)

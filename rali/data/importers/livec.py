@@ -1,8 +1,8 @@
 """LIVE In the Wild, also CLIVE (Ghadiyaram and Bovik, 2016): 1,162 photographs from phones.
 
-In: the release's folder, `Images/` and `Data/AllImages_release.mat`, `AllMOS_release.mat` and
-`AllStdDev_release.mat`. MOS 0–100, higher is better. The first seven pictures trained the raters
-and are left out, as everywhere.
+In: the release's folder with `Images/`, `Data/AllImages_release.mat`, `AllMOS_release.mat` and
+`AllStdDev_release.mat`. MOS 0–100, higher is better. The first seven pictures trained the raters;
+as is usual, they are left out.
 """
 
 from __future__ import annotations
@@ -13,21 +13,9 @@ from typing import Any
 from rali.errors import InputError, require
 
 from ..manifest import Row
-from ._common import subfolder
+from ._pictures import subfolder
 from ._release import Label, Release, rows_of
 
-RELEASE = Release(
-    name="livec",
-    title="LIVE In the Wild",
-    pictures=1_162,
-    worst=3.42,
-    best=92.4316,
-    scale="MOS 0–100, higher is better",
-    content="picture",
-    split="none",
-    licence="see its page",
-    home="live.ece.utexas.edu/research/ChallengeDB",
-)
 TRAINING = 7
 
 
@@ -65,3 +53,20 @@ def _variable(folder: Path, name: str) -> list[Any]:
     except Exception as error:  # scipy raises whatever a broken file leads it to
         raise InputError(f"{path} cannot be read as MATLAB's {name}: {error}") from error
     return [cell.item() for cell in cells]
+
+
+RELEASE = Release(
+    name="livec",
+    title="LIVE In the Wild",
+    layout="Images/, and Data/ with AllImages_release.mat, AllMOS_release.mat and "
+    "AllStdDev_release.mat",
+    pictures=1_162,
+    worst=3.42,
+    best=92.4316,
+    scale="MOS 0–100, higher is better",
+    content="picture",
+    split="none",
+    licence="see its page",
+    home="live.ece.utexas.edu/research/ChallengeDB",
+    read=read,
+)

@@ -1,8 +1,8 @@
 """pyiqa's `meta_info_*.csv`: the lists that IQA-PyTorch trains and tests on.
 
-In: a CSV read by position, with or without a header: `name, mos, std, …` (no reference) or
-`ref, dist, mos, std, …` (full reference; told apart by where the first number stands). A column
-named `split` (train/val/test) is used when there is a header.
+In: a CSV that is read by position, with or without a header: `name, mos, std, …` (no reference) or
+`ref, dist, mos, std, …` (full reference); the place of the first number shows which. With a header,
+a column named `split` (train, val, test) is used.
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from pathlib import Path
 from rali.errors import InputError
 
 from ..manifest import Row
-from ..tables import read_cells
-from ._common import PictureFinder, need_columns, number, rescale_std, score, split_name
+from ..splits import split_name
+from ..tables import need_columns, read_cells
+from ._cells import number
+from ._pictures import PictureFinder
+from ._scores import rescale_std, score
 
 
 def read(
@@ -26,7 +29,7 @@ def read(
     split: str | None = None,
     labels_only: bool = False,
 ) -> list[Row]:
-    """Read a meta_info file. With references, a reference's name is the content.
+    """Read a meta_info file. Where there are references, the reference's name is the content.
 
     Args:
         meta_info: the CSV.
@@ -35,8 +38,8 @@ def read(
         images: the folder that the names are relative to; the CSV's own by default.
         references: the folder of the reference pictures; `images` by default.
         dataset: the data set's name; the CSV's name without `meta_info_` by default.
-        split: the column that says train, val or test; `split` where there is one by default.
-        labels_only: do not ask for the pictures.
+        split: the column with train, val or test; by default the one named `split`, if any.
+        labels_only: do not check that the pictures are there.
 
     Raises:
         InputError: a file, column or picture is missing, or a cell is not what it should be.
@@ -88,7 +91,7 @@ def read(
 
 
 def _kind(cells: list[str]) -> int | None:
-    """Where the score stands: 1 without reference, 2 with one, None in a header."""
+    """The score's position: 1 without a reference, 2 with one, None in a header."""
     for position in (1, 2):
         try:
             float(cells[position])

@@ -1,6 +1,6 @@
 """PIPAL (Gu et al., 2020): 200 pictures × 116 degradations and restorations; its training part.
 
-In: the release's folder, `Train_Label/A0001.txt` (`A0001_00_00.bmp,1446.3`), `Distortion_1/` to
+In: the release's folder with `Train_Label/A0001.txt` (`A0001_00_00.bmp,1446.3`), `Distortion_1/` to
 `Distortion_4/` (or `Train_Dist/`) and `Train_Ref/`. Elo scores, higher is better.
 """
 
@@ -11,21 +11,9 @@ from pathlib import Path
 from rali.errors import InputError
 
 from ..manifest import Row
-from ._common import PictureFinder, number, subfolder
-from ._release import Label, Release, rows_of, spaced
-
-RELEASE = Release(
-    name="pipal",
-    title="PIPAL",
-    pictures=23_200,
-    worst=None,
-    best=None,
-    scale="Elo about 900–1850, higher is better",
-    content="reference picture",
-    split="none",
-    licence="see its page",
-    home="www.jasongt.com/projectpages/pipal.html",
-)
+from ._cells import number, spaced
+from ._pictures import PictureFinder, subfolder
+from ._release import Label, Release, rows_of
 
 
 def read(root: str | Path, *, labels_only: bool = False) -> list[Row]:
@@ -33,7 +21,7 @@ def read(root: str | Path, *, labels_only: bool = False) -> list[Row]:
 
     Raises:
         InputError: a file or picture is missing, a cell is not what it should be, or a list is not
-            complete (the extremes of the Elo scores are only in the whole).
+            complete (the extremes of the Elo scores are only in the whole release).
     """
     root = Path(root)
     folder = subfolder(root, "Train_Label")
@@ -47,7 +35,7 @@ def read(root: str | Path, *, labels_only: bool = False) -> list[Row]:
     labels = []
     for path in lists:
         for where, (name, elo, *_) in spaced(path, 2):
-            # Where the pictures are elsewhere, which of its folders they are in is not known.
+            # The list does not say which of the folders holds a picture.
             places = (f"{folder}/{name}" for folder in folders)
             labels.append(
                 Label(
@@ -66,3 +54,19 @@ def read(root: str | Path, *, labels_only: bool = False) -> list[Row]:
 
 def _is_pictures(name: str) -> bool:
     return name.lower().startswith(("distortion_", "train_dist"))
+
+
+RELEASE = Release(
+    name="pipal",
+    title="PIPAL",
+    layout="Train_Label/, Distortion_1/ to Distortion_4/ and Train_Ref/",
+    pictures=23_200,
+    worst=None,
+    best=None,
+    scale="Elo about 900–1850, higher is better",
+    content="reference picture",
+    split="none",
+    licence="see its page",
+    home="www.jasongt.com/projectpages/pipal.html",
+    read=read,
+)

@@ -1,7 +1,7 @@
 """SPAQ (Fang et al., 2020): 11,125 photographs taken with smartphones.
 
-In: the release's folder, `TestImage/` and `Annotations/MOS and Image attribute scores.xlsx`. MOS
-0–100, higher is better.
+In: the release's folder with `TestImage/` and `Annotations/MOS and Image attribute scores.xlsx`.
+MOS 0–100, higher is better.
 """
 
 from __future__ import annotations
@@ -11,21 +11,10 @@ from pathlib import Path
 from rali.errors import InputError
 
 from ..manifest import Row
-from ._common import number, subfolder
-from ._release import Label, Release, home_of, rows_of, score_file, sheet
+from ._cells import number, sheet
+from ._pictures import subfolder
+from ._release import Label, Release, home_of, rows_of, score_file
 
-RELEASE = Release(
-    name="spaq",
-    title="SPAQ",
-    pictures=11_125,
-    worst=2.0,
-    best=96.0,
-    scale="MOS 0–100, higher is better",
-    content="picture",
-    split="none",
-    licence="see its page",
-    home="github.com/h4nwei/SPAQ",
-)
 SCORES = "MOS and Image attribute scores.xlsx"
 
 
@@ -48,3 +37,19 @@ def read(root: str | Path, *, labels_only: bool = False) -> list[Row]:
     home = home.parent if home.name.lower() == "annotations" else home
     pictures = subfolder(home, "TestImage")
     return rows_of(RELEASE, labels, source, pictures, labels_only=labels_only)
+
+
+RELEASE = Release(
+    name="spaq",
+    title="SPAQ",
+    layout="TestImage/ and Annotations/MOS and Image attribute scores.xlsx",
+    pictures=11_125,
+    worst=2.0,
+    best=96.0,
+    scale="MOS 0–100, higher is better",
+    content="picture",
+    split="none",
+    licence="see its page",
+    home="github.com/h4nwei/SPAQ",
+    read=read,
+)

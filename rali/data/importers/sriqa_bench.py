@@ -1,8 +1,8 @@
 """SRIQA-Bench (Chen et al., 2025): 100 small pictures, each enlarged by ten methods.
 
-In: the release's folder, `images/<method>/x1_<method>x4.png` and `MOS/x1.txt`, a line
+In: the release's folder with `images/<method>/x1_<method>x4.png` and `MOS/x1.txt`, which has a line
 `x1_<method>x4.png,<score>` per method and one for the original, `x1_Original.png`. Scores 0–100,
-higher is better, comparable within a content only.
+higher is better; they compare pictures of one content only.
 """
 
 from __future__ import annotations
@@ -12,21 +12,10 @@ from pathlib import Path
 from rali.errors import InputError
 
 from ..manifest import Row
-from ._common import number, subfolder
-from ._release import Label, Release, rows_of, spaced
+from ._cells import number, spaced
+from ._pictures import subfolder
+from ._release import Label, Release, rows_of
 
-RELEASE = Release(
-    name="sriqa-bench",
-    title="SRIQA-Bench",
-    pictures=1_100,
-    worst=0.0,
-    best=100.0,
-    scale="0–100 within a content, higher is better",
-    content="enlarged picture",
-    split="none",
-    licence="non-commercial academic research only",
-    home="github.com/ChrisDud0257/AFINE",
-)
 REGRESSION = ("SwinIR", "RealESRNet")  # the other methods generate
 ORIGINAL = "Original"
 
@@ -60,3 +49,19 @@ def read(root: str | Path, *, labels_only: bool = False) -> list[Row]:
             )
     pictures = subfolder(Path(root), "images")
     return rows_of(RELEASE, labels, folder, pictures, labels_only=labels_only)
+
+
+RELEASE = Release(
+    name="sriqa-bench",
+    title="SRIQA-Bench",
+    layout="MOS/ and images/",
+    pictures=1_100,
+    worst=0.0,
+    best=100.0,
+    scale="0–100 within a content, higher is better",
+    content="enlarged picture",
+    split="none",
+    licence="non-commercial academic research only",
+    home="github.com/ChrisDud0257/AFINE",
+    read=read,
+)

@@ -1,8 +1,8 @@
 """TID2013 (Ponomarenko et al., 2015): 25 pictures × 24 degradations × 5 levels.
 
-In: the release's folder, `mos_with_names.txt` (`MOS name`), `mos_std.txt` beside it if it is there,
-`distorted_images/iRR_TT_L.bmp` and `reference_images/`. MOS 0–9, higher is better; case differs
-between the list and the disk.
+In: the release's folder with `mos_with_names.txt` (`MOS name`), possibly `mos_std.txt` beside it,
+`distorted_images/iRR_TT_L.bmp` and `reference_images/`. MOS 0–9, higher is better. The case of
+names differs between the list and the disk.
 """
 
 from __future__ import annotations
@@ -12,21 +12,10 @@ from pathlib import Path
 from rali.errors import InputError
 
 from ..manifest import Row
-from ._common import number, subfolder
-from ._release import Label, Release, home_of, name_parts, rows_of, score_file, spaced
+from ._cells import number, spaced
+from ._pictures import subfolder
+from ._release import Label, Release, home_of, name_parts, rows_of, score_file
 
-RELEASE = Release(
-    name="tid2013",
-    title="TID2013",
-    pictures=3_000,
-    worst=0.24242,
-    best=7.21429,
-    scale="MOS 0–9, higher is better",
-    content="reference picture",
-    split="none",
-    licence="see its page",
-    home="www.ponomarenko.info/tid2013.htm",
-)
 TYPES = (
     "additive gaussian noise", "noise in color components", "spatially correlated noise",
     "masked noise", "high frequency noise", "impulse noise", "quantization noise",
@@ -36,7 +25,7 @@ TYPES = (
     "lossy compression of noisy images", "color quantization with dither",
     "chromatic aberrations", "sparse sampling",
 )  # fmt: skip
-# Levels of these run from one side of the original to the other, not from weak to strong.
+# Their levels run from one side of the original to the other, not from weak to strong.
 SIGNED = ("mean shift", "contrast change")
 
 
@@ -70,3 +59,19 @@ def read(root: str | Path, *, labels_only: bool = False) -> list[Row]:
         RELEASE, labels, source, subfolder(home, "distorted_images"),
         references=subfolder(home, "reference_images"), labels_only=labels_only,
     )  # fmt: skip
+
+
+RELEASE = Release(
+    name="tid2013",
+    title="TID2013",
+    layout="mos_with_names.txt, distorted_images/ and reference_images/",
+    pictures=3_000,
+    worst=0.24242,
+    best=7.21429,
+    scale="MOS 0–9, higher is better",
+    content="reference picture",
+    split="none",
+    licence="see its page",
+    home="www.ponomarenko.info/tid2013.htm",
+    read=read,
+)
