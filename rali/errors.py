@@ -14,7 +14,7 @@ class RaliError(Exception):
 
 
 class InputError(RaliError):
-    """What the user gave cannot be used; the message says what to give instead."""
+    """The user's input cannot be used; the message says what to give instead."""
 
 
 class PictureError(RaliError):
@@ -25,7 +25,7 @@ class MissingExtraError(RaliError, ImportError):
     """A package of an optional extra is not installed."""
 
 
-EXTRAS = {  # by package; the others come with "distill"
+EXTRAS = {  # by package; all others come with "distill"
     **dict.fromkeys(("pyarrow", "yaml", "openpyxl", "xlrd", "scipy"), "data"),
     **dict.fromkeys(("transformers", "trl", "peft", "datasets"), "teach"),
     "vllm": "vllm",
@@ -41,10 +41,10 @@ def missing_extra(package: str, extra: str = "") -> str:
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import `module`, or say which extra of rali brings it.
+    """Import `module`, or name the extra of rali that installs it.
 
     Raises:
-        MissingExtraError: one sentence with the pip command.
+        MissingExtraError: the module is not installed; the message has the pip command.
     """
     try:
         return importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, whenever a process is stopped."""
+"""Files that appear whole or not at all, even if the process is stopped in between."""
 
 from __future__ import annotations
 

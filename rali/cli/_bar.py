@@ -1,23 +1,33 @@
-"""The bar that `rali score` and `rali evaluate` share."""
+"""The progress bar of commands that work picture by picture; it disappears at the end."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+
+from rali.runs.progress import Progress, silent
 
 
 @contextmanager
-def scoring_bar() -> Iterator[Callable[[int, int], None]]:
-    """Call it with (pictures done, pictures); on standard error, where a person looks at it."""
+def scoring_bar() -> Iterator[Progress]:
+    """A `Progress` that draws on standard error if that is a terminal, and is silent if not."""
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield silent
         return
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    console = Console(stderr=True)
-    columns = ("Scoring", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("Scoring", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    columns = (
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TimeRemainingColumn(),
+    )
+    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def draw(stage: str, done: int, total: int, loss: float | None = None) -> None:
+            bar.update(task, description=stage, completed=done, total=total)
+
+        yield draw

@@ -1,4 +1,4 @@
-"""Files that commands write: whether they can be written, asked before the work, and CSV."""
+"""Files that commands write: a check before the work that they can be written, and CSV."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rali.errors import InputError
 
 
 def check_writable(output: Path | None) -> None:
-    """Refuse a file that could not be written after hours of work.
+    """Refuse, before hours of work, a file that cannot be written.
 
     Raises:
-        InputError: its folder is not there, or may not be written in.
+        InputError: its folder does not exist, or writing there is not permitted.
     """
     if output is None:
         return

@@ -15,15 +15,17 @@ import typer
 
 from rali.errors import InputError, RaliError, require
 from rali.files import replace_atomically
+from rali.scoring.model_folder import PRECISIONS
 
 from ._bar import scoring_bar
+from ._model import SCORER_HELP
 from ._output import check_writable, csv_text
 
 if TYPE_CHECKING:
     from rali.scoring.scorer import Scorer
 
 COLUMNS = ("image", "score", "error")
-TEXTS = ("image", "why", "error")  # columns of text; the others hold numbers
+TEXTS = ("image", "why", "error")  # columns that hold text; the others hold numbers
 
 
 class Format(StrEnum):
@@ -37,55 +39,84 @@ class Format(StrEnum):
 
 def score(
     paths: Annotated[
-        list[Path], typer.Argument(help="Pictures and folders of pictures.", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="PATH", help="Pictures and folders of pictures.", show_default=False
+        ),
     ],
     model: Annotated[
         str,
-        typer.Option("--model", "-m", help="builtin, a model folder, an .onnx file or a hub id."),
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help=SCORER_HELP,
+        ),
     ] = "builtin",
     format: Annotated[
         Format | None,
-        typer.Option("--format", "-f", help="Default: by --output's suffix, else table."),
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="FORMAT",
+            help=f"How rows are written: {', '.join(Format)}.",
+            show_default="by the suffix of --output, else table",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", dir_okay=False, help="File to write instead of the screen."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            dir_okay=False,
+            help="Write to this file instead of the screen.",
+            show_default="the screen",
+        ),
     ] = None,
     recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Also look into the folders' folders.")
+        bool, typer.Option("--recursive", "-r", help="Look into folders inside folders too.")
     ] = False,
     interval: Annotated[
         float | None,
         typer.Option(
-            help="Also say between which scores people's lies with this probability, as 0.9.",
-            show_default="none",
+            metavar="LEVEL",
+            help="Add the columns low and high: with this probability, such as 0.9, people's score "
+            "lies between them.",
+            show_default="no interval",
         ),
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Also say why: the three likeliest phrases.")
+        bool,
+        typer.Option("--explain", help="Add the column why: the three likeliest phrases."),
     ] = False,
     maps: Annotated[
         Path | None,
         typer.Option(
             "--map",
+            metavar="FOLDER",
             file_okay=False,
-            help="Folder to draw maps into that show where a picture is good and where bad.",
-            show_default="none",
+            help="Draw maps into this folder. They show where a picture is good and where it is "
+            "bad.",
+            show_default="no maps",
         ),
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="Which of the model's files: fp32, fp16, int8 or int8-dynamic.")
+        str,
+        typer.Option(
+            metavar="NAME", help=f"Which of the model's files to use: {', '.join(PRECISIONS)}."
+        ),
     ] = "fp32",
     batch_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Pictures per run of the model.", show_default="1; 8 on a GPU"),
+        typer.Option(min=1, metavar="N", help="Pictures per run of the model.", show_default="1"),
     ] = None,
 ) -> None:
     """Score the quality of pictures from 1 (bad) to 5 (excellent).
 
-    Example: rali score photos/ --recursive --output scores.csv
-
     The exit code is 1 if any picture could not be scored; its row says why.
+
+    Example: rali score photos/ --recursive --output scores.csv
     """
     # Decoders warn about oddities that do not change the picture, in the middle of the bar.
     warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -123,12 +154,12 @@ def score(
                 rows.append((name, number, *between, *(why if explain else ()), result.error))
                 if draw and number is not None:
                     draw(result.source)
-                progress(len(rows), len(pictures))
+                progress("score", len(rows), len(pictures))
     except KeyboardInterrupt:
         _write(columns, rows, chosen, output)
         typer.echo(f"rali: stopped after {len(rows)} of {len(pictures)} pictures.", err=True)
         raise typer.Exit(130) from None
-    except (RaliError, OSError):  # of a map, as when the disk is full: the scores are not lost
+    except (RaliError, OSError):  # a map could not be drawn (the disk is full): keep the scores
         if rows:
             _write(columns, rows, chosen, output)
         raise
@@ -143,25 +174,25 @@ Row = tuple[str | float | None, ...]  # as the columns say
 def _bounds(
     model: str, level: float | None
 ) -> Callable[[float | None], tuple[float | None, float | None]] | None:
-    """Score → lowest and highest human score, or None where no interval is wanted."""
+    """A function from a score to the lowest and highest human score; None without a level."""
     if level is None:
         return None
     from rali.scoring.intervals import read_interval
 
-    found = read_interval(model)
-    found.radius(level)  # what is wrong is said before the first picture
+    calibrated = read_interval(model)
+    calibrated.radius(level)  # refuses a wrong level before the first picture
 
     def around(score: float | None) -> tuple[float | None, float | None]:
         if score is None:
             return None, None
-        low, high = found.around(score, level)
+        low, high = calibrated.around(score, level)
         return round(low, 6), round(high, 6)
 
     return around
 
 
 def _drawing(scorer: Scorer, folder: Path) -> Callable[[Path], None]:
-    """What draws a picture's map into the folder, as PNG under the picture's name."""
+    """A function that draws a picture's map into the folder, as PNG under the picture's name."""
     folder.mkdir(parents=True, exist_ok=True)
     used: set[str] = set()
 

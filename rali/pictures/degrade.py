@@ -2,16 +2,15 @@
 
 The classes are DQ-495K's; Q-Insight's noise, blur, JPEG and darken are four of them and "null" is
 its fifth label. Severities 1–5 are slight, moderate, obvious, serious and catastrophic. Their
-strengths lie on the scales of KADID-10k's generator and inside its ranges, so that its human scores
-hold for them; where a level of KADID changes next to nothing (blur 1, saturation ×1), ours starts
-higher.
+strengths use the scales of KADID-10k's generator and stay inside its ranges, so that its human
+scores hold for them; where a level of KADID changes next to nothing (blur 1, saturation ×1), ours
+starts higher.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from PIL import Image
@@ -19,9 +18,6 @@ from scipy import ndimage
 from scipy.interpolate import PchipInterpolator
 
 from rali.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 # Per class the strengths of severities 1–5.
 STRENGTHS: dict[str, tuple[float, ...]] = {
@@ -39,6 +35,7 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
     "quantize": (20, 16, 13, 10, 7),  # levels per channel
 }
 DISTORTIONS = tuple(STRENGTHS)
+KINDS = tuple((name, severity) for name in DISTORTIONS for severity in range(1, 6))
 SEVERITY_NAMES = ("none", "slight", "moderate", "obvious", "serious", "catastrophic")
 _SYNONYMS = {
     "none": "null",
@@ -76,16 +73,16 @@ _SYNONYMS = {
 
 
 def canonical(name: str) -> str:
-    """The class a name stands for: one of `DISTORTIONS`, or `null`.
+    """The class that a name stands for: one of `DISTORTIONS`, or `null`.
 
     Raises:
-        InputError: a name that stands for none.
+        InputError: no class has this name.
     """
     key = name.strip().lower().replace("_", " ").replace("-", " ")
     key = _SYNONYMS.get(key, key)
     if key != "null" and key not in DISTORTIONS:
         raise InputError(
-            f"no distortion is called {name!r}; there are null, {', '.join(DISTORTIONS)}."
+            f"No distortion is called {name!r}; there are null, {', '.join(DISTORTIONS)}."
         )
     return key
 
@@ -97,7 +94,7 @@ def degrade(rgb: np.ndarray, distortion: str, severity: int, seed: int = 0) -> n
         rgb: uint8 [H, W, 3].
         distortion: a class or a synonym of one.
         severity: 0 (an unchanged copy) to 5.
-        seed: of the noise; the other classes do not draw.
+        seed: for the noise; the other classes draw no random numbers.
 
     Raises:
         InputError: unknown class, severity outside 0–5, or not uint8 RGB.
@@ -111,7 +108,35 @@ def degrade(rgb: np.ndarray, distortion: str, severity: int, seed: int = 0) -> n
     return _OPERATIONS[name](rgb, STRENGTHS[name][severity - 1], seed)
 
 
+def degraded_versions(
+    rgb: np.ndarray,
+    kinds: Iterable[tuple[str, int]],
+    seed: Callable[[str, int], int] = lambda distortion, severity: 0,
+    prepare: Callable[[np.ndarray], np.ndarray] = lambda rgb: rgb,
+) -> Iterator[tuple[str, int, np.ndarray]]:
+    """(distortion, severity, picture) of a photograph, one after the other.
+
+    A degradation that changes no pixel (saturation of a grey photograph) is left out.
+
+    Args:
+        rgb: uint8 [H, W, 3].
+        kinds: (distortion, severity) of each version; severity 0 is the photograph itself.
+        seed: the seed of a version's noise, by distortion and severity.
+        prepare: applied to the photograph anew before each version is made.
+    """
+    for distortion, severity in kinds:
+        plain = prepare(rgb)
+        picture = degrade(plain, distortion, severity, seed(distortion, severity))
+        if severity == 0 or not np.array_equal(picture, plain):
+            yield distortion, severity, picture
+
+
 def check_severity(severity: int) -> None:
+    """Refuse anything but 0 to 5.
+
+    Raises:
+        InputError: another number, or a float.
+    """
     if isinstance(severity, float) or severity not in range(6):
         raise InputError(f"severity is {severity!r}; expected 0 (none) to 5 (catastrophic).")
 

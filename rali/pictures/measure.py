@@ -1,11 +1,11 @@
 """What can be measured on a picture without knowing what went wrong with it.
 
-scikit-image has two of these: its `estimate_sigma` needs PyWavelets besides, and `blur_effect`
-takes 0.2 s per picture, where all eight here take 15 ms.
+uint8 RGB in, eight numbers out, each on a stated scale. The work is bounded: where single pixels
+matter (noise, blocking, sharpness), a window of at most 512 × 512 pixels in the centre is measured,
+where they do not (exposure, colour), a decimated copy.
 
-uint8 RGB in, eight numbers out, each on a stated scale. Bounded work: pictures are measured on
-at most a 512-pixel native centre window where pixels matter (noise, blocking, sharpness), and on
-a decimated copy where they do not (exposure, colour).
+scikit-image has two of these, but its `estimate_sigma` also needs PyWavelets, and its `blur_effect`
+takes 0.2 s per picture, where all eight here take 15 ms.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a reward is tried with: patterns that are no photograph, mosaics, and artefacts."""
+"""Pictures that test a reward: patterns, mosaics of photographs, and artefacts over them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SIZE = 512
 
 
 def square(rgb: np.ndarray, size: int = SIZE) -> np.ndarray:
-    """The centre at `size` × `size`: uint8 [size, size, 3]."""
+    """The centre square, resized: uint8 [size, size, 3]."""
     height, width = rgb.shape[:2]
     edge = min(height, width)
     top, left = (height - edge) // 2, (width - edge) // 2
@@ -20,7 +20,7 @@ def square(rgb: np.ndarray, size: int = SIZE) -> np.ndarray:
 
 
 def non_photographs(seed: int = 0, size: int = SIZE) -> dict[str, list[np.ndarray]]:
-    """By name, uint8 [size, size, 3] each: patterns that a camera does not take."""
+    """Patterns that no camera takes, by name: uint8 [size, size, 3] each."""
     generator = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size]
 
@@ -54,7 +54,7 @@ def non_photographs(seed: int = 0, size: int = SIZE) -> dict[str, list[np.ndarra
 
 
 def other_patterns(seed: int = 0, size: int = SIZE) -> dict[str, list[np.ndarray]]:
-    """Further ones, of kinds that the built-in model was not taught to score low."""
+    """More patterns, of kinds that the built-in model was not trained to score low."""
     generator = np.random.default_rng((seed, 1))
     y, x = np.mgrid[:size, :size] / size
 
@@ -97,16 +97,16 @@ def _text(generator: np.random.Generator, dark: bool, size: int) -> np.ndarray:
     return np.asarray(image)
 
 
-def mosaic(photographs: Sequence[np.ndarray], count: int) -> np.ndarray:
-    """count × count photographs, each shrunk: uint8 [SIZE, SIZE, 3]."""
-    edge = SIZE // count
+def mosaic(photographs: Sequence[np.ndarray], count: int, size: int = SIZE) -> np.ndarray:
+    """count × count photographs, each shrunk: uint8 [size, size, 3]."""
+    edge = size // count
     tiles = [square(photographs[n % len(photographs)], edge) for n in range(count * count)]
     rows = [np.concatenate(tiles[n : n + count], 1) for n in range(0, len(tiles), count)]
-    return square(np.concatenate(rows, 0))
+    return square(np.concatenate(rows, 0), size)
 
 
 def artefacts(rgb: np.ndarray) -> dict[str, np.ndarray]:
-    """By name, what reward-hacked generators lay over their pictures."""
+    """A picture under the artefacts that reward-hacked generators produce, by name."""
     size = rgb.shape[0]
     y, x = np.mgrid[:size, : rgb.shape[1]]
 

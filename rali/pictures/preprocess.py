@@ -26,11 +26,11 @@ LONG = 8
 
 
 def shrink(rgb: np.ndarray, *, longer: int | None = None, shorter: int | None = None) -> np.ndarray:
-    """A picture of smaller edges, uint8 [H, W, 3]; one that is small enough stays as it is.
+    """A picture with smaller edges, uint8 [H, W, 3]; one that is small enough stays as it is.
 
     Args:
-        longer: most pixels of the longer edge.
-        shorter: most pixels of the shorter edge.
+        longer: at most as many pixels for the longer edge.
+        shorter: at most as many pixels for the shorter edge.
     """
     height, width = rgb.shape[:2]
     factor = min(
@@ -87,7 +87,7 @@ class Preprocess:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Preprocess:
-        """Read what `to_dict` wrote; every field must be there and no other.
+        """Read what `to_dict` wrote: every field must be there, and no other.
 
         Raises:
             InputError: a field is missing, unknown or of the wrong kind.
@@ -107,7 +107,11 @@ class Preprocess:
         return cls(**fields)
 
     def pixels(self, rgb: np.ndarray) -> np.ndarray:
-        """rgb uint8 [H, W, 3] → uint8 [S, S, 3], before normalisation."""
+        """rgb uint8 [H, W, 3] → uint8 [S, S, 3], before normalisation.
+
+        Raises:
+            InputError: not uint8 RGB.
+        """
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
             raise InputError(
                 f"Expected uint8 [H, W, 3], got {rgb.dtype} {list(rgb.shape)}; "
@@ -142,7 +146,7 @@ class Preprocess:
         """rgb uint8 [H, W, 3] → float32 [3, S, S], (value / 255 − mean) / std.
 
         Args:
-            out: an array to write them into, as numpy's own functions take it.
+            out: an array to write into, as for numpy's functions.
         """
         pixels = self.pixels(rgb)
         planes = np.empty((3, self.size, self.size), np.float32) if out is None else out
@@ -175,8 +179,8 @@ class Axis:
 
     Attributes:
         length: pixels of the picture.
-        begin, end: the part of them that is resized, in pixels.
-        resized: what it is resized to. offset: the first of the S pixels that the crop keeps.
+        begin, end: the part that is resized, in pixels.
+        resized: its length afterwards. offset: the first of the S pixels that the crop keeps.
     """
 
     length: int
@@ -187,7 +191,7 @@ class Axis:
 
 
 def rows_first(rows: Axis, columns: Axis) -> bool:
-    """Which axis Pillow 13 resizes first, rounding in between."""
+    """Whether Pillow 13 resizes the rows first; it rounds between the two passes."""
     less = rows.length - rows.resized
     return less > 0 and less > 2 * (columns.length - columns.resized)
 

@@ -1,6 +1,6 @@
 """Photographs that every install of the `distill` extra has, inside scikit-learn and scikit-image.
 
-They serve the quickstart, the check of an export and `rali probe`, where no picture was given.
+The quickstart, the check of an export and `rali probe` use them when no picture is given.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-# Photographs of scenes: the packages' textures and microscope pictures look like none of them.
+# Scenes only: the packages' textures and microscope pictures do not look like photographs.
 SAMPLES = {
     "china": ("sklearn.datasets.images", "china.jpg"),
     "flower": ("sklearn.datasets.images", "flower.jpg"),
@@ -25,7 +25,7 @@ SAMPLES = {
     "rocket": ("skimage.data", "rocket.jpg"),
 }
 IN_COLOUR = ("china", "flower", "astronaut", "chelsea", "coffee", "rocket")
-# None of them square, of 300 to 640 pixels: a conversion that squashes shows in these.
+# None is square, edges of 300 to 640 pixels: a conversion that squashes shows in these.
 NOT_SQUARE = ("coffee", "chelsea", "rocket", "china", "flower")
 
 
@@ -35,5 +35,5 @@ def sample_files(names: Sequence[str] = tuple(SAMPLES)) -> list[Path]:
 
 
 def sample_photographs(names: Sequence[str] = NOT_SQUARE) -> list[np.ndarray]:
-    """The photographs, uint8 [H, W, 3] each, as their packages read them."""
+    """The photographs, uint8 [H, W, 3] each."""
     return [np.asarray(Image.open(file).convert("RGB")) for file in sample_files(names)]

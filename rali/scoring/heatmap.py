@@ -1,9 +1,9 @@
-"""Where a picture is good and where bad: scores of overlapping windows, and how they are shown.
+"""Where a picture is good and where it is bad: scores of overlapping windows, and their drawing.
 
 In: a picture and a scorer's preprocessing. Out: windows as the model's inputs, and, with their
-scores, the picture under colours and a legend. A window is shown at the scale at which the model
-sees the whole picture, and mirrored until it fills the input: enlarged, it would look blurred.
-Needs numpy and Pillow only.
+scores, the picture under colours and a legend. A window keeps the scale at which the model sees the
+whole picture, and is mirrored until it fills the input: enlarged, it would look blurred. Needs
+numpy and Pillow only.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rali.pictures.preprocess import Preprocess
 
-SHARE = 3  # a window's edge is one over this of the part that the model sees, the step half of it
-MOST = 24  # windows along an edge; more of a panorama would take minutes
+SHARE = 3  # a window's edge is 1/SHARE of the part that the model sees; the step is half an edge
+MOST = 24  # windows along an edge at most; without a limit a panorama would take minutes
 SPAN = 1.0  # score points that the colours span at least, so that noise stays pale
-LONGEST = 1024  # pixels of a drawn picture's longer edge
+LONGEST = 1024  # pixels of a drawing's longer edge at most
 COLOUR_SHARE = 0.6
 
 
@@ -30,7 +30,8 @@ class Heatmap:
 
     Attributes:
         scores: float64 [rows, cols], in the model's score range, from the top left.
-        centres: of the windows in pixels: ([rows] from the top, [cols] from the left), ascending.
+        centres: the windows' centres in pixels, ascending: [rows] from the top, [cols] from the
+            left.
         picture: uint8 [H, W, 3].
     """
 
@@ -64,9 +65,13 @@ class Heatmap:
 def windows(
     rgb: np.ndarray, preprocess: Preprocess
 ) -> tuple[tuple[np.ndarray, np.ndarray], Iterator[np.ndarray]]:
-    """Centres of the windows over uint8 [H, W, 3], as in `Heatmap`, and each, row by row.
+    """The windows' centres over a picture, as in `Heatmap`, and the windows, row by row.
 
-    A window is float32 [3, S, S], a model's input.
+    Args:
+        rgb: uint8 [H, W, 3].
+
+    Returns:
+        The centres, and an iterator over the model's inputs, float32 [3, S, S] each.
     """
     height, width = rgb.shape[:2]
     squash = preprocess.resize_mode == "squash"
@@ -87,13 +92,13 @@ def windows(
 
 
 def _starts(length: int, edge: int) -> np.ndarray:
-    """Where windows begin along an edge: the first at its start, the last at its end."""
+    """Where the windows along an edge begin: the first at its start, the last against its end."""
     count = min(MOST, 1 + round(2 * (length - edge) / edge))
     return np.unique(np.linspace(0, length - edge, count).astype(int))
 
 
 def _between(centres: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Weights [places, centres] of linear interpolation; beyond the ends, the ends' values."""
+    """Weights [places, centres] of linear interpolation; outside, the value at the end holds."""
     return np.stack([np.interp(places, centres, one) for one in np.eye(len(centres))], 1)
 
 

@@ -1,6 +1,6 @@
 """Files of models on the Hugging Face Hub, from the local cache or the network.
 
-`HF_HUB_OFFLINE`, `HF_HOME` and the token of `hf auth login` count, as everywhere.
+`HF_HUB_OFFLINE`, `HF_HOME` and the token of `hf auth login` are honoured.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def download(hub_id: str, name: str, *, revision: str | None = None) -> Path:
     """The local copy of the file `name` of the repository `hub_id`.
 
     Raises:
-        InputError: it cannot be had; the message says why.
+        InputError: it cannot be downloaded; the message says why.
     """
     import huggingface_hub
 
@@ -36,13 +36,13 @@ def download_folder(hub_id: str, folder: str) -> Path:
     """The local copy of a folder of the repository `hub_id`.
 
     Raises:
-        InputError: it cannot be had; the message says why.
+        InputError: it cannot be downloaded; the message says why.
     """
     import huggingface_hub
 
     with _explained(hub_id, folder, None):
-        held = huggingface_hub.snapshot_download(hub_id, allow_patterns=f"{folder}/*")
-    if not (place := Path(held) / folder).is_dir():
+        snapshot = huggingface_hub.snapshot_download(hub_id, allow_patterns=f"{folder}/*")
+    if not (place := Path(snapshot) / folder).is_dir():
         raise InputError(f"{hub_id} on the Hugging Face Hub has no {folder}.")
     return place
 

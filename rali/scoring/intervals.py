@@ -1,8 +1,8 @@
 """A calibrated interval around a score: split-conformal prediction (Vovk; Lei et al., 2018).
 
 In: a model's errors on labelled pictures that it was not trained on. Out: for a level such as 0.9
-a radius, so that score ± radius holds the human score of at least that share of new pictures drawn
-like those. It says nothing of pictures drawn otherwise.
+a radius: score ± radius holds the human score of at least that share of new pictures, if they are
+drawn like those. It promises nothing for other pictures.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ SMALLEST = 20
 
 @dataclass(frozen=True)
 class Interval:
-    """What a model's errors were.
+    """A model's errors, from which intervals of any level follow.
 
     Attributes:
         errors: |score − human score| of each calibration picture, ascending.
         score_range: intervals are cut to it.
-        source: the manifest and split they come from.
+        source: the manifest and split that the errors come from.
     """
 
     errors: tuple[float, ...]
@@ -39,7 +39,7 @@ class Interval:
         """The ⌈(n + 1) · level⌉-th smallest error: half the interval's width before it is cut.
 
         Raises:
-            InputError: a level not between 0 and 1, or too high for so few pictures.
+            InputError: the level is not between 0 and 1, or too high for the number of pictures.
         """
         if not 0 < level < 1:
             raise InputError(f"A level lies between 0 and 1, such as 0.9; got {level:g}.")
@@ -48,12 +48,12 @@ class Interval:
             need = math.ceil(level / (1 - level) - 1e-9)
             raise InputError(
                 f"An interval of level {level:g} needs {need} calibration pictures or more; there "
-                f"are {len(self.errors)}. Type: rali calibrate MODEL MANIFEST"
+                f"are {len(self.errors)}. Type: rali calibrate MODEL_FOLDER MANIFEST"
             )
         return self.errors[place - 1]
 
     def around(self, score: float, level: float) -> tuple[float, float]:
-        """Lowest and highest human score that are to be expected, inside the score range."""
+        """The lowest and the highest human score to expect, inside the score range."""
         radius, (low, high) = self.radius(level), self.score_range
         return max(low, score - radius), min(high, score + radius)
 
@@ -62,10 +62,10 @@ def calibrate(
     predicted: Sequence[float], mos: Sequence[float],
     score_range: tuple[float, float] = (1.0, 5.0), source: str = "",
 ) -> Interval:  # fmt: skip
-    """The interval of a model whose scores and human scores of n pictures are given.
+    """The interval of a model, from its scores [n] and human scores [n] of n pictures.
 
     Raises:
-        InputError: fewer than 20 pictures, or not one prediction for each.
+        InputError: fewer than 20 pictures, or numbers of scores that differ.
     """
     if len(predicted) != len(mos) or len(mos) < SMALLEST:
         raise InputError(
@@ -77,33 +77,36 @@ def calibrate(
 
 
 def write_interval(interval: Interval, folder: str | Path) -> Path:
-    """Store it in a model folder; returns the file."""
+    """Write it into a model folder; returns the file."""
     path = Path(folder) / INTERVAL_FILE
-    found = {
+    values = {
         "source": interval.source,
         "score_range": list(interval.score_range),
         "errors": [round(error, 5) for error in interval.errors],
     }
-    replace_atomically(path, lambda target: target.write_text(json.dumps(found) + "\n", "utf-8"))
+    replace_atomically(path, lambda target: target.write_text(json.dumps(values) + "\n", "utf-8"))
     return path
 
 
 def read_interval(model: str | Path) -> Interval:
-    """The interval of "builtin", a model folder, an ONNX file in one, or a hub id.
+    """A model's interval.
+
+    Args:
+        model: "builtin", a model folder, an ONNX file or a Hub id.
 
     Raises:
-        InputError: the model has none, or the file is not what it should be.
+        InputError: the model has none, or `rali calibrate` did not write the file.
     """
     path = find_file(model, INTERVAL_FILE)
     if path is None:
         raise InputError(
-            f"{model} has no {INTERVAL_FILE}, which intervals come from. Type: rali calibrate "
+            f"{model} has no {INTERVAL_FILE}, which intervals need. Type: rali calibrate "
             "MODEL_FOLDER MANIFEST --split val"
         )
     try:
-        found = json.loads(path.read_text("utf-8"))
-        low, high = found["score_range"]
-        errors = tuple(sorted(float(error) for error in found["errors"]))
-        return Interval(errors, (float(low), float(high)), str(found.get("source", "")))
+        values = json.loads(path.read_text("utf-8"))
+        low, high = values["score_range"]
+        errors = tuple(sorted(float(error) for error in values["errors"]))
+        return Interval(errors, (float(low), float(high)), str(values.get("source", "")))
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no file of `rali calibrate`: {error}.") from error
+        raise InputError(f"{path} is not a file of `rali calibrate`: {error}.") from error

@@ -1,13 +1,13 @@
-"""Which file of a model lies where: "builtin", a model folder, one of its files, or a Hub id.
+"""What a model's name means, and which of its files lies where.
 
-Every file name of the model folder is spelt here and nowhere else (docs/formats.md draws the
-folder). Needs no torch and no onnxruntime.
+A model is "builtin", a model folder, an ONNX file (in a model folder's `onnx/` or anywhere else) or
+a Hub id. This rule and every file name of the model folder are written here and nowhere else
+(docs/formats.md draws the folder). Needs neither torch nor onnxruntime.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 from rali.errors import InputError
@@ -20,8 +20,8 @@ CARD_FILE = "README.md"
 INTERVAL_FILE = "interval.json"
 PHRASES_FILE = "phrases.npz"
 ONNX_FOLDER = "onnx"
-IMAGE_FILE = "model_image.onnx"
 BUILTIN = "builtin"
+_BUILTIN_FOLDER = Path(__file__).parents[1] / BUILTIN
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Precision:
     Attributes:
         file: its name in the model folder's `onnx/`.
         calibrated: whether pictures set the ranges of its integers when it is written.
-        one_by_one: whether it has to be run picture by picture, as its arithmetic depends on the
+        one_by_one: whether it must be run picture by picture, as its arithmetic depends on the
             batch.
     """
 
@@ -59,95 +59,84 @@ def find_precision(name: str) -> Precision:
     return PRECISIONS[name]
 
 
-def model_folder(model: str | Path) -> Path | None:
-    """The local folder that a model's files lie in; None for a Hub id, or where nothing is there.
-
-    Args:
-        model: "builtin", a model folder, or an ONNX file in one (in its `onnx/` or directly).
-    """
-    if str(model) == BUILTIN:
-        return Path(str(files("rali") / BUILTIN))
-    path = Path(model)
-    if path.is_dir():
-        return path
-    if path.is_file():
-        return path.parent.parent if path.parent.name == ONNX_FOLDER else path.parent
-    return None
-
-
-def find_file(model: str | Path, name: str, *, local: bool = False) -> Path | None:
-    """The file `name` of a model, or None where the model does not have it.
-
-    Args:
-        model: "builtin", a model folder, an ONNX file in or beside one, or a Hub id.
-        name: a file of the model folder, such as `PHRASES_FILE`; in its `onnx/` it is found too.
-        local: do not ask the Hub, from which the file would be downloaded.
-    """
-    folder = model_folder(model)
-    if folder is None:
-        if local or not _may_be_hub_id(model):
-            return None
-        try:
-            return download(str(model), name)
-        except InputError:
-            return None
-    inside = Path(model).parent if Path(model).is_file() else folder / ONNX_FOLDER
-    places = [folder / name, inside / name]
-    return next((place for place in places if place.is_file()), None)
-
-
 def find_model(model: str | Path, precision: str = "fp32") -> Path:
-    """The ONNX file of "builtin", a model folder, an `.onnx` file or a Hub id.
+    """A model's ONNX file; of a Hub id, its local copy.
 
     Raises:
         InputError: there is none; the message says what to type.
     """
     name = find_precision(precision).file
-    more = "" if precision == "fp32" else f" --precision {precision}"
-    path = Path(model)
-    if str(model) != BUILTIN and path.is_file():
-        return path
-    folder = model_folder(model)
-    if folder is None:
-        if path.suffix != ".onnx" and _may_be_hub_id(model):
-            return download(str(model), f"{ONNX_FOLDER}/{name}")
-        raise InputError(
-            f"There is no model {model}: expected 'builtin', a model folder, an .onnx file or a "
-            "Hugging Face Hub id such as owner/name."
-        )
-    file = onnx_file(folder, precision)
-    if file.is_file():
+    if (folder := _folder(model)) is not None:
+        file = onnx_file(folder, precision)
+        if not file.is_file():
+            raise InputError(_not_exported(model, precision))
         return file
-    if str(model) != BUILTIN:
-        raise InputError(f"{path} has no {ONNX_FOLDER}/{name}. Type: rali export {path}{more}")
-    if more:
-        raise InputError(
-            f"The built-in model does not come in {precision}. Type: rali export builtin"
-            f"{more} --output {name}, and give that file."
-        )
+    if Path(model).is_file():
+        return Path(model)
+    if _is_remote(model) and Path(model).suffix != ".onnx":
+        return download(str(model), f"{ONNX_FOLDER}/{name}")
     raise InputError(
-        f"This copy of rali lacks its built-in model (rali/builtin/{ONNX_FOLDER}/{name}). "
-        "Type: pip install --force-reinstall rali, or give a model folder."
+        f"There is no model {model}: expected '{BUILTIN}', a model folder, an .onnx file or a "
+        "Hugging Face Hub id such as owner/name."
     )
 
 
 def find_weights(model: str | Path, *, revision: str | None = None) -> Path:
-    """The folder with `config.json` and `model.safetensors` of "builtin", a folder or a Hub id.
+    """The folder with `CONFIG_FILE` and `WEIGHTS_FILE`; of a Hub id, its local copy.
+
+    Args:
+        model: not an ONNX file, which has no weights for torch.
 
     Raises:
-        InputError: neither is there, or the Hub does not have them.
+        InputError: the folder or one of the two files does not exist.
     """
-    folder = model_folder(model)
-    if folder is None and _may_be_hub_id(model):
+    if _is_remote(model):
         download(str(model), CONFIG_FILE, revision=revision)
         return download(str(model), WEIGHTS_FILE, revision=revision).parent
-    folder = Path(model) if str(model) != BUILTIN or folder is None else folder
+    folder = _folder(model) or Path(model)
     if not (folder / CONFIG_FILE).is_file() or not (folder / WEIGHTS_FILE).is_file():
         raise InputError(
             f"{folder} is not a model folder: expected {CONFIG_FILE} and {WEIGHTS_FILE}. "
-            "Give a folder written by `rali distill`, a Hub id, or 'builtin'."
+            f"Give a folder written by `rali distill`, a Hub id, or '{BUILTIN}'."
         )
     return folder
+
+
+def find_file(model: str | Path, name: str, *, local: bool = False) -> Path | None:
+    """A file beside a model's weights, such as `PHRASES_FILE`; None if the model has none.
+
+    It lies in the model folder, or beside the ONNX file where `rali export --output` put it. Of
+    two, the one nearer to what `model` names is taken.
+
+    Args:
+        local: download nothing from the Hub.
+    """
+    if (folder := _folder(model)) is not None:
+        places = [folder, folder / ONNX_FOLDER]
+    elif Path(model).is_file():
+        beside = Path(model).parent
+        places = [beside, beside.parent] if beside.name == ONNX_FOLDER else [beside]
+    elif _is_remote(model) and not local:
+        try:
+            return download(str(model), name)
+        except InputError:
+            return None
+    else:
+        places = []
+    return next((place / name for place in places if (place / name).is_file()), None)
+
+
+def is_model(name: str) -> bool:
+    """Whether this names a model, existing or not, rather than something else like an encoder."""
+    return _folder(name) is not None or Path(name).is_file() or "/" in name
+
+
+def is_unexported(model: str | Path) -> bool:
+    """Whether a model folder has weights for torch but no ONNX file in float32."""
+    folder = _folder(model)
+    return (
+        folder is not None and (folder / WEIGHTS_FILE).is_file() and not onnx_file(folder).is_file()
+    )
 
 
 def onnx_file(folder: str | Path, precision: str = "fp32") -> Path:
@@ -155,15 +144,34 @@ def onnx_file(folder: str | Path, precision: str = "fp32") -> Path:
     return Path(folder) / ONNX_FOLDER / find_precision(precision).file
 
 
-def is_exported(folder: str | Path) -> bool:
-    """Whether a model folder holds an ONNX file in float32, and not only weights for torch."""
-    return onnx_file(folder).is_file()
+def image_file(onnx: Path) -> Path:
+    """Where `rali export --image` writes the ONNX file that takes pictures of any size."""
+    return onnx.with_stem(f"{onnx.stem}_image")
 
 
-def has_weights(folder: str | Path) -> bool:
-    """Whether a folder holds a student's weights for torch."""
-    return (Path(folder) / WEIGHTS_FILE).is_file()
+def _folder(model: str | Path) -> Path | None:
+    """The local model folder that `model` names; None for an ONNX file, a Hub id or nothing."""
+    if str(model) == BUILTIN:
+        return _BUILTIN_FOLDER
+    return Path(model) if Path(model).is_dir() else None
 
 
-def _may_be_hub_id(model: str | Path) -> bool:
-    return isinstance(model, str) and not Path(model).exists() and is_hub_id(model)
+def _is_remote(model: str | Path) -> bool:
+    """Whether `model` is a Hub id: nothing local has this name."""
+    return isinstance(model, str) and is_hub_id(model) and not Path(model).exists()
+
+
+def _not_exported(model: str | Path, precision: str) -> str:
+    name = f"{ONNX_FOLDER}/{find_precision(precision).file}"
+    more = "" if precision == "fp32" else f" --precision {precision}"
+    if str(model) != BUILTIN:
+        return f"{model} has no {name}. Type: rali export {model}{more}"
+    if more:
+        return (
+            f"The built-in model does not come in {precision}. Type: rali export {BUILTIN}{more} "
+            f"--output {Path(name).name}, and give that file."
+        )
+    return (
+        f"This copy of rali lacks its built-in model (rali/{BUILTIN}/{name}). "
+        "Type: pip install --force-reinstall rali, or give a model folder."
+    )

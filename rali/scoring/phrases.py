@@ -1,4 +1,4 @@
-"""Why a picture scored as it did: the phrases that are the likeliest to be said of it.
+"""Why a picture scores as it does: the likeliest phrases about it.
 
 In: a picture's embedding x and the model's table of phrases, which `rali.distill.learn_phrases`
 makes. Out: phrases of different meanings, the likeliest first. As the student's images were aligned
@@ -27,13 +27,13 @@ from .model_folder import PHRASES_FILE, find_file
 
 @dataclass(frozen=True)
 class Reason:
-    """What is to be said of a picture.
+    """A phrase that explains a picture's score.
 
     Attributes:
         phrase: the likeliest of its meaning, such as "serious blurring of the whole frame".
-        meaning: one of `rali.pictures.degrade.DISTORTIONS`, "good", or "composition" where the
-            teacher spoke of it.
-        probability: 0–1, that of all meanings this is the one to name.
+        meaning: one of `rali.pictures.degrade.DISTORTIONS`, "good", or "composition" if the
+            teacher mentioned it.
+        probability: 0–1, that this meaning is the right one of all.
     """
 
     phrase: str
@@ -48,7 +48,7 @@ class Phrases:
     Attributes:
         texts, meanings: [P] each.
         vectors: [P, D]. offsets: [P].
-        weights_sha256: of the student that it was made for.
+        weights_sha256: identifies the student that the table was made for.
     """
 
     texts: tuple[str, ...]
@@ -67,14 +67,15 @@ class Phrases:
         """The `top` likeliest meanings of an embedding [D], each by its likeliest phrase.
 
         Raises:
-            InputError: `top` below 1, or an embedding of another model.
+            InputError: `top` is below 1, or the embedding is another model's.
         """
         if top < 1:
             raise InputError(f"top is {top}; give 1 or more.")
         if embedding.shape != self.vectors.shape[1:]:
             raise InputError(
-                f"{PHRASES_FILE} is of a model with embeddings {list(self.vectors.shape[1:])}; "
-                f"this one has {list(embedding.shape)}. Both come from one rali distill."
+                f"{PHRASES_FILE} belongs to a model with embeddings "
+                f"{list(self.vectors.shape[1:])}; this one has {list(embedding.shape)}. Take both "
+                "from one run of rali distill."
             )
         chances = self.probabilities(embedding[None])[0]
         nearest: dict[str, int] = {}
@@ -88,7 +89,7 @@ class Phrases:
 
 
 def write_phrases(phrases: Phrases, folder: str | Path) -> Path:
-    """Store the table in a model folder; returns the file."""
+    """Write the table into a model folder; returns the file."""
     path = Path(folder) / PHRASES_FILE
 
     def write(target: Path) -> None:
@@ -107,16 +108,19 @@ def write_phrases(phrases: Phrases, folder: str | Path) -> Path:
 
 
 def read_phrases(model: str | Path) -> Phrases:
-    """The table of "builtin", a model folder, an ONNX file in or beside one, or a hub id.
+    """A model's table of phrases.
+
+    Args:
+        model: "builtin", a model folder, an ONNX file or a Hub id.
 
     Raises:
-        InputError: the model has none, or the file is not what it should be.
+        InputError: the model has none, or `rali distill` did not write the file.
     """
     path = find_file(model, PHRASES_FILE)
     if path is None:
         raise InputError(
-            f"{model} has no {PHRASES_FILE}, which explanations come from. Type: rali distill "
-            "MANIFEST -o RUN, as it was made with: started again, it makes only what is missing."
+            f"{model} has no {PHRASES_FILE}, which explanations need. Type: rali distill MANIFEST "
+            "-o RUN, as when the model was made: only what is missing is made."
         )
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -136,7 +140,7 @@ def read_phrases(model: str | Path) -> Phrases:
         zlib.error,
         zipfile.BadZipFile,
     ) as error:
-        raise InputError(f"{path} is no table of phrases of `rali distill`: {error}.") from error
+        raise InputError(f"{path} is not a table of phrases of `rali distill`: {error}.") from error
     _check(phrases, path)
     return phrases
 
@@ -151,6 +155,6 @@ def _check(phrases: Phrases, path: Path) -> None:
     for name, shape in expected.items():
         if np.shape(getattr(phrases, name)) != shape:
             raise InputError(
-                f"{path} is no table of phrases of `rali distill`: {name} is "
+                f"{path} is not a table of phrases of `rali distill`: {name} is "
                 f"{list(np.shape(getattr(phrases, name)))}, expected {list(shape)}."
             )

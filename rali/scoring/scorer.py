@@ -1,15 +1,14 @@
 """Pictures in, scores out: the student as an ONNX file on numpy, Pillow and onnxruntime alone.
 
-A score lies in the model's `score_range` (1–5, higher is better). The ONNX file carries its own
-preprocessing in its metadata, so the file is all that a score needs.
+A score lies in the model's `score_range` (1–5, higher is better). The ONNX file describes its own
+preprocessing in its metadata, so scoring needs no other file.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -22,17 +21,14 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from rali.errors import InputError, PictureError
-from rali.pictures.preprocess import Preprocess
 from rali.pictures.read import MAX_PIXELS, Source, find_pictures, open_picture
 
 from .model_folder import find_model
+from .session import Provider, open_session, read_metadata, read_preprocess
 
 if TYPE_CHECKING:
     from .heatmap import Heatmap
     from .phrases import Phrases, Reason
-
-Provider = str | tuple[str, Mapping[str, Any]]
-_PREPROCESS = ("size", "mean", "std", "interpolation", "resize_mode")
 
 
 @dataclass(frozen=True)
@@ -60,12 +56,12 @@ class Scorer:
             core scores its own, and 8 elsewhere. It changes speed and memory, not the scores
             (floating-point sums may differ in their last digits).
         providers: onnxruntime execution providers, by name or as (name, options); the processor by
-            default. `docs/devices.md` says which files suit them.
+            default. `docs/export.md` says which files suit them.
         threads: cores to use; all by default.
         max_pixels: a file that announces more is not decoded.
 
     Raises:
-        InputError: there is no such model, or it is not a file of rali.
+        InputError: there is no such model, or rali did not write it.
     """
 
     def __init__(
@@ -89,14 +85,14 @@ class Scorer:
         self.path = find_model(model, precision)
         self.threads = threads or available_cores()
         self.max_pixels = max_pixels
-        self._session = _open_session(self.path, providers, self.threads)
+        self._session = open_session(self.path, providers, self.threads)
         on_processor = self._session.get_providers()[0] == "CPUExecutionProvider"
         self.batch_size = batch_size or (1 if on_processor else 8)
         # Not every accelerator's sessions may be run by two threads at once.
         self._turn: AbstractContextManager[Any] = nullcontext() if on_processor else Lock()
-        self.metadata: dict[str, Any] = _read_metadata(self._session, self.path)
+        self.metadata: dict[str, Any] = read_metadata(self._session, self.path)
         self._own = local()
-        self.preprocess = Preprocess.from_dict({key: self.metadata[key] for key in _PREPROCESS})
+        self.preprocess = read_preprocess(self.metadata)
         low, high = self.metadata["score_range"]
         self.score_range: tuple[float, float] = (float(low), float(high))
 
@@ -111,7 +107,8 @@ class Scorer:
         A folder's dict is {path: score} of the pictures directly inside, in natural order.
 
         Raises:
-            PictureError: one cannot be read; the message names it. `score_many` goes on instead.
+            PictureError: a picture cannot be read; the message names it. `score_many` continues
+                instead.
         """
         if isinstance(pictures, str | Path) and os.path.isdir(pictures):  # noqa: PTH112
             paths = [str(path) for path in find_pictures([pictures])]
@@ -125,11 +122,11 @@ class Scorer:
     def score_many(self, sources: Iterable[Any]) -> Iterator[Result]:
         """One `Result` per source, in order; a picture that cannot be read is a row with `error`.
 
-        Each core decodes pictures and runs the model on them; a few batches per core are in memory,
-        however many sources there are.
+        Each core decodes pictures and runs the model on them. At most a few batches per core are in
+        memory, however many sources there are.
 
         Raises:
-            InputError: a single picture in place of several.
+            InputError: a single picture was given.
         """
         _check_many(sources)
         for source, output, error in self._run(sources):
@@ -150,9 +147,12 @@ class Scorer:
         return np.stack(rows) if rows else np.zeros((0, self._width()), np.float32)
 
     def run(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The model itself: float32 [n, 3, S, S] as `preprocess` gives them → [n] and [n, D].
+        """The model itself: pixels float32 [n, 3, S, S] → scores [n] and embeddings [n, D].
 
-        A file whose arithmetic depends on its batch (dynamic 8-bit integers) gets one at a time.
+        A file whose arithmetic depends on the batch (dynamic 8-bit integers) runs them one by one.
+
+        Args:
+            pixels: as `preprocess` returns them.
         """
         parts = np.split(pixels, len(pixels)) if self.metadata.get("one_by_one") else [pixels]
         with self._turn:
@@ -163,9 +163,9 @@ class Scorer:
         return np.concatenate(scores), np.concatenate(embeddings)
 
     def buffer(self) -> np.ndarray:
-        """Room for a batch of pixels, the calling thread's own: float32 [batch_size, 3, S, S].
+        """The calling thread's memory for a batch of pixels: float32 [batch_size, 3, S, S].
 
-        Memory asked for anew for each picture is handed out page by page while the other threads
+        Memory that is allocated for each picture is mapped page by page while the other threads
         wait, which costs a third of the pictures per second.
         """
         if not hasattr(self._own, "pixels"):
@@ -174,26 +174,26 @@ class Scorer:
         return self._own.pixels
 
     def explain(self, picture: Source, top: int = 3) -> list[Reason]:
-        """Why it scores so: the phrases that are the likeliest to be said, the likeliest first.
+        """Why a picture scores as it does: the likeliest phrases about it, the likeliest first.
 
             Scorer().explain("photo.jpg")[0]  # Reason("serious blurring of the whole frame", …)
 
         Args:
-            top: so many phrases, no two of which mean the same.
+            top: at most as many phrases, each with another meaning.
 
         Raises:
             PictureError: the picture cannot be read.
-            InputError: the model has no table of phrases, or that of another model.
+            InputError: the model has no table of phrases, or another model's.
         """
         return self.phrases.rank(self.embed(picture)[0], top)
 
     def explain_many(
         self, sources: Iterable[Any], top: int = 3
     ) -> Iterator[tuple[Result, list[Reason]]]:
-        """`score_many`'s results with `explain`'s reasons, none where there is no score.
+        """`score_many`'s results, each with `explain`'s reasons (none without a score).
 
         Raises:
-            InputError: as `score_many` and `explain`.
+            InputError: as for `score_many` and `explain`.
         """
         _check_many(sources)
         phrases = self.phrases
@@ -203,20 +203,24 @@ class Scorer:
 
     @cached_property
     def phrases(self) -> Phrases:
-        """The model's table, from which explanations come."""
+        """The model's table of phrases, from which `explain` chooses.
+
+        Raises:
+            InputError: the model has none, or another model's.
+        """
         from .phrases import read_phrases
 
         found = read_phrases(self.model)
-        own = self.metadata.get("weights_sha256", "")
-        if found.weights_sha256 and own and found.weights_sha256 != own:
+        weights = self.metadata.get("weights_sha256", "")
+        if found.weights_sha256 and weights and found.weights_sha256 != weights:
             raise InputError(
                 f"The phrases of {self.model} are another model's. Type: rali distill MANIFEST -o "
-                "RUN, as it was made with, and take both files from RUN/model."
+                "RUN, as when the model was made, and take both files from RUN/model."
             )
         return found
 
     def map(self, picture: Source) -> Heatmap:
-        """Where it is good and where bad: scores of overlapping windows, with an overlay.
+        """Where a picture is good and where it is bad: scores of overlapping windows.
 
             Scorer().map("photo.jpg").overlay().save("map.png")
 
@@ -235,7 +239,7 @@ class Scorer:
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
-        """Kept, and its threads' buffers with it; calls from several threads share the cores."""
+        """Threads that are kept, with their buffers; concurrent calls share the cores."""
         return ThreadPoolExecutor(self.threads, thread_name_prefix="rali")
 
     def _all(self, sources: Iterable[Any]) -> np.ndarray:
@@ -266,11 +270,11 @@ class Scorer:
                 if not waiting:
                     return
                 yield from waiting.popleft().result()
-        finally:  # also where the caller wants no more
+        finally:  # also when the caller stops early
             wait([future for future in waiting if not future.cancel()])
 
     def _prepare(self, source: Any, out: np.ndarray) -> str | None:
-        """Pixels into `out` (float32 [3, S, S]), or the reason why there are none."""
+        """Write pixels into `out` (float32 [3, S, S]); returns the reason if there are none."""
         try:
             self.preprocess(open_picture(source, max_pixels=self.max_pixels), out)
         except PictureError as error:
@@ -322,56 +326,3 @@ def _result(source: Any, output: Any, error: str | None) -> Result:
 def _named(index: int, source: Any, error: str | None) -> str:
     name = str(source) if isinstance(source, str | Path) else f"Picture number {index + 1}"
     return f"{name}: {error}"
-
-
-# --- the model file ------------------------------------------------------------------------------
-
-
-def _open_session(path: Path, providers: Sequence[Provider] | None, threads: int) -> Any:
-    import onnxruntime
-
-    chosen = list(providers) if providers else ["CPUExecutionProvider"]
-    known = onnxruntime.get_available_providers()
-    names = [each if isinstance(each, str) else each[0] for each in chosen]
-    if missing := [name for name in names if name not in known]:
-        raise InputError(
-            f"onnxruntime here has no {', '.join(missing)}; it has {', '.join(known)}."
-        )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    # Several runs at once share these threads; one that waits must not take a core from the others.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # One block planned for all of a run stands beside what the first run took: a quarter more
-    # memory at batch 4, and no faster.
-    options.enable_mem_pattern = False
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=chosen)
-    except Exception as error:  # onnxruntime's own exceptions derive from Exception only
-        raise InputError(f"{path} cannot be loaded as an ONNX model: {error}") from error
-
-
-def _read_metadata(session: Any, path: Path) -> dict[str, Any]:
-    """`metadata_props` decoded from JSON, after checking that this is a model of rali."""
-    metadata: dict[str, Any] = {}
-    for key, text in session.get_modelmeta().custom_metadata_map.items():
-        try:
-            metadata[key] = json.loads(text)
-        except ValueError:
-            metadata[key] = text
-    again = "Write one with: rali export MODEL_FOLDER"
-    if metadata.get("model_type") != "rali":
-        raise InputError(f"{path} is an ONNX file, but not one that rali wrote. {again}")
-    if missing := [key for key in (*_PREPROCESS, "score_range") if key not in metadata]:
-        raise InputError(f"The metadata of {path} lack {', '.join(missing)}. {again}")
-    inputs = [i.name for i in session.get_inputs()]
-    outputs = {o.name for o in session.get_outputs()}
-    if inputs != ["pixel_values"] or not {"score", "embedding"} <= outputs:
-        raise InputError(
-            f"{path} takes {', '.join(inputs)} and gives {', '.join(sorted(outputs))}; expected "
-            f"pixel_values in, score and embedding out (the file named model.onnx). {again}"
-        )
-    bounds = metadata["score_range"]
-    if not isinstance(bounds, list) or len(bounds) != 2:
-        raise InputError(f"score_range of {path} must be two numbers, got {bounds!r}. {again}")
-    return metadata

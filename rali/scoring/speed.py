@@ -1,4 +1,4 @@
-"""Seconds and memory of a model: what a process of its own measures, without importing torch."""
+"""Seconds and memory of a model, to be measured in a fresh process; never imports torch."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ import numpy as np
 
 from rali.pictures.read import open_picture
 
-LEAST_SECONDS = 0.3  # of work per measurement
+LEAST_SECONDS = 0.3  # a measurement takes at least
 
 
 def peak_memory() -> float:
-    """The most memory that this process has held, in MiB; NaN where the system does not say."""
-    held = _of_status("VmHWM")  # what getrusage says on Linux begins with the parent's
-    if not math.isnan(held):
-        return held
+    """The most memory that this process has held, in MiB; NaN where the system has no number."""
+    peak = _from_status("VmHWM")  # on Linux, getrusage starts from the parent process's peak
+    if not math.isnan(peak):
+        return peak
     try:
         import resource
     except ImportError:  # Windows
         return math.nan
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def seconds_per_picture(run: Callable[[np.ndarray], Any], batch: int, size: int) -> float:
-    """How long `run` takes for each picture of float32 [batch, 3, size, size], after one run."""
+    """How long `run` takes per picture of a float32 [batch, 3, size, size], after a warm-up."""
     pixels = np.random.default_rng(0).standard_normal((batch, 3, size, size), np.float32)
     run(pixels)
     runs, start = 0, time.perf_counter()
@@ -46,7 +46,7 @@ def seconds_per_picture(run: Callable[[np.ndarray], Any], batch: int, size: int)
 
 
 def measure_file(path: str, batch: int, threads: int) -> tuple[float, float]:
-    """Seconds per picture, pixels to score, of an ONNX file, and the process's peak in MiB."""
+    """Seconds per picture from pixels to score of an ONNX file, and this process's peak in MiB."""
     from .scorer import Scorer
 
     scorer = Scorer(path, threads=threads)
@@ -56,10 +56,11 @@ def measure_file(path: str, batch: int, threads: int) -> tuple[float, float]:
 def measure_rates(
     path: str, pictures: Sequence[str], threads: int, rounds: int
 ) -> tuple[float, float, float]:
-    """Pictures per second of an ONNX file with `threads` cores, medians of rounds in turns.
+    """Pictures per second of an ONNX file on `threads` cores, medians of interleaved rounds.
 
-    Of decoding (file to pixels as the model takes them), of the model alone, and of files to
-    scores. Without waiting, the last is d · m / (d + m) of the others, as they share the cores.
+    Returns:
+        Decoding d (file to the model's input), the model alone m, and files to scores. As they
+        share the cores, the last is d · m / (d + m) if nothing waits.
     """
     from .scorer import Scorer
 
@@ -91,7 +92,7 @@ def measure_rates(
 
 
 def measure_memory(path: str, pictures: Sequence[str], count: int, threads: int) -> list[float]:
-    """MiB that the process holds after every thousand of `count` pictures, a set repeated."""
+    """MiB that the process holds after every 1000 of `count` pictures, which repeat in a cycle."""
     from .scorer import Scorer
 
     held = []
@@ -104,11 +105,11 @@ def measure_memory(path: str, pictures: Sequence[str], count: int, threads: int)
 
 
 def memory() -> float:
-    """What this process holds now, in MiB; NaN where the system does not say."""
-    return _of_status("VmRSS")
+    """The memory that this process holds now, in MiB; NaN where the system has no number."""
+    return _from_status("VmRSS")
 
 
-def _of_status(entry: str) -> float:
+def _from_status(entry: str) -> float:
     status = Path("/proc/self/status")
     found = status.is_file() and re.search(rf"{entry}:\s*(\d+) kB", status.read_text())
     return int(found[1]) / 2**10 if found else math.nan

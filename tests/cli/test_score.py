@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 
 from rali.cli.score import score
 from rali.errors import InputError
+from rali.pictures.degrade import degrade
 from rali.scoring.scorer import Scorer
-from small import write_model
+from tiny_onnx import write_model
 
 app = typer.Typer()
 app.command()(score)
@@ -174,11 +175,11 @@ def test_the_real_command(photos: Path, model: str, tmp_path: Path) -> None:
     assert rali(str(tmp_path / "gone.png"), "--model", model).returncode == 1
 
 
-def test_torch_is_not_imported(photos: Path, model: str) -> None:
+def test_nothing_heavy_is_imported(photos: Path, model: str) -> None:
     code = (
         "import sys; sys.argv = ['rali', 'score', *sys.argv[1:]]; from rali.cli import main\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "print(sorted({'torch', 'scipy', 'pandas', 'huggingface_hub'} & set(sys.modules)))"
+        "print(sorted({'torch', 'scipy', 'pandas', 'huggingface_hub', 'rich'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", code, str(photos), "--model", model]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -216,3 +217,24 @@ def test_a_map_that_cannot_be_drawn_loses_no_score(
     assert isinstance(run.exception, OSError)
     with out.open(newline="") as file:
         assert [row["image"] for row in csv.DictReader(file)] == [str(calls[0])]
+
+
+def test_reasons_maps_and_intervals(photographs: dict[str, np.ndarray], tmp_path: Path) -> None:
+    blurred, noisy = tmp_path / "a.png", tmp_path / "a.bmp"  # maps must not overwrite each other
+    Image.fromarray(degrade(photographs["coffee"], "blur", 5)).save(blurred)
+    Image.fromarray(degrade(photographs["coffee"], "noise", 5)).save(noisy)
+    (tmp_path / "b.png").write_text("no picture")
+    pictures = [str(blurred), str(noisy), str(tmp_path / "b.png")]
+    maps = tmp_path / "maps"
+    arguments = [*pictures, "--explain", "--map", str(maps), "--interval", "0.9"]
+    done = runner.invoke(app, [*arguments, "--format", "csv"])
+    assert done.exit_code == 1, "one is no picture"
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert list(rows[0]) == ["image", "score", "low", "high", "why", "error"]
+    assert "blur" in rows[0]["why"] and rows[0]["why"].count("%") == 3
+    assert rows[1]["why"].startswith("noise ")
+    assert rows[2]["why"] == "" and rows[2]["error"]
+    assert sorted(path.name for path in maps.iterdir()) == ["a-2.png", "a.png"]
+    assert Image.open(maps / "a.png").width == photographs["coffee"].shape[1]
+    table = runner.invoke(app, [str(blurred), "--explain"]).stdout
+    assert "why" in table.splitlines()[0] and "blur" in table

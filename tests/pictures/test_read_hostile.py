@@ -1,4 +1,4 @@
-"""Files that Pillow itself would turn into a wrong picture without a word."""
+"""Files that Pillow itself would silently turn into a wrong picture."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rali.pictures.read import open_picture
 
 
 def planar_tiff(planes: np.ndarray, order: str) -> bytes:
-    """Uncompressed TIFF, uint16 [3, H, W], one strip a plane (PlanarConfiguration 2)."""
+    """Uncompressed TIFF, uint16 [3, H, W], one strip per plane (PlanarConfiguration 2)."""
     count, height, width = planes.shape
     size = height * width * 2
     start = 8 + 2 + 10 * 12 + 4

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+from huggingface_hub import errors
 
 from rali import Scorer, Student
 from rali.errors import InputError
-
-BUILTIN = Path(__file__).parents[2] / "rali" / "builtin"
+from rali.scoring.hub import download
+from rali.scoring.model_folder import find_model
 
 
 @pytest.fixture
 def uploaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What `push_to_hub("me/student")` would upload; the hub itself cannot be reached here."""
+    """What `push_to_hub("me/student")` would upload; the Hub itself cannot be reached here."""
     target = tmp_path / "uploaded"
 
     class Api:
@@ -34,18 +35,19 @@ def uploaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             return f"commit in {repo_id}"
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    said = Student.from_pretrained("builtin").push_to_hub(
-        "me/student", onnx=BUILTIN / "onnx" / "model.onnx", private=True, token="secret"
+    commit = Student.from_pretrained("builtin").push_to_hub(
+        "me/student", onnx=find_model("builtin"), private=True, token="secret"
     )
-    assert said == "commit in me/student"
+    assert commit == "commit in me/student"
     return target
 
 
 def test_the_card_keeps_the_numbers_and_names_the_repository(uploaded: Path) -> None:
     card = (uploaded / "README.md").read_text("utf-8")
     assert 'Scorer("me/student")' in card
-    measured = Student.from_pretrained("builtin").config.evaluation["datasets"]["biq2021"]
-    assert f"{measured['srcc']:.3f}" in card
+    evaluation = Student.from_pretrained("builtin").config.evaluation
+    assert evaluation is not None
+    assert f"{evaluation.datasets['biq2021'].values['srcc']:.3f}" in card
 
 
 def test_the_real_client_loads_both_from_its_cache(
@@ -97,3 +99,33 @@ def test_a_teacher_in_a_folder_of_a_repository(tmp_path: Path) -> None:
     ]
     with pytest.raises(InputError, match="no teacher's folder"):
         teacher_place(f"{tmp_path}/run/modle")
+
+
+def test_the_message_tells_why_the_hub_has_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    import httpx2 as httpx
+
+    response = httpx.Response(404, request=httpx.Request("GET", "https://example.org"))
+    for problem, word in (
+        (errors.LocalEntryNotFoundError("x"), "local cache"),
+        (errors.RepositoryNotFoundError("x", response=response), "no such repository"),
+        (errors.RevisionNotFoundError("x", response=response), "no revision v2"),
+        (errors.EntryNotFoundError("x"), "it has no onnx"),
+        (ConnectionError("cable cut\nmore"), r"cable cut\.$"),
+    ):
+
+        def fail(*_: object, problem: Exception = problem, **__: object) -> str:
+            raise problem
+
+        monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+        with pytest.raises(InputError, match=word):
+            download("owner/name", "onnx/model.onnx", revision="v2")
+
+
+def test_a_hub_id_offline_is_a_sentence(tmp_path: Path) -> None:
+    """The real client with HF_HUB_OFFLINE, in a process of its own: it reads the variable once."""
+    code = "from rali import Scorer; Scorer('owner/name-that-nobody-has')"
+    environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "/usr/bin"}
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert "InputError: There is no folder owner/name-that-nobody-has here" in run.stderr

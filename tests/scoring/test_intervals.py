@@ -18,7 +18,6 @@ from rali.data.manifest import Row, write_manifest
 from rali.errors import InputError
 from rali.evaluation.evaluate import evaluate
 from rali.scoring.intervals import Interval, calibrate, read_interval, write_interval
-from rali.scoring.model_folder import INTERVAL_FILE, find_file
 
 
 def test_the_radius_is_the_right_order_statistic():
@@ -41,16 +40,16 @@ def test_intervals_stay_inside_the_score_range():
 
 @settings(max_examples=20, deadline=None)
 @given(level=st.sampled_from([0.5, 0.8, 0.9]), seed=st.integers(0, 1000))
-def test_coverage_is_what_is_promised_on_average(level, seed):
+def test_coverage_keeps_its_promise_on_average(level, seed):
     draw = np.random.default_rng(seed)
-    held = []
+    covered = []
     for _ in range(200):
         mos, noise = draw.uniform(2, 4, 80), draw.standard_t(3, 80)
-        told = mos + 0.3 * noise
-        interval = calibrate(list(told[:40]), list(mos[:40]))
+        predicted = mos + 0.3 * noise
+        interval = calibrate(list(predicted[:40]), list(mos[:40]))
         radius = interval.radius(level)
-        held.append(np.mean(np.abs(told[40:] - mos[40:]) <= radius))
-    assert level - 0.03 <= np.mean(held) <= level + 0.06
+        covered.append(np.mean(np.abs(predicted[40:] - mos[40:]) <= radius))
+    assert level - 0.03 <= np.mean(covered) <= level + 0.06
 
 
 def test_too_few_pictures_are_refused():
@@ -58,7 +57,7 @@ def test_too_few_pictures_are_refused():
         calibrate([1.0] * 5, [1.0] * 5)
 
 
-def test_a_file_goes_out_and_back(tmp_path):
+def test_a_file_is_read_as_written(tmp_path):
     interval = Interval((0.1, 0.2), (1.0, 5.0), "koniq.csv, val")
     write_interval(interval, tmp_path)
     assert read_interval(tmp_path) == interval
@@ -66,12 +65,11 @@ def test_a_file_goes_out_and_back(tmp_path):
     (tmp_path / "onnx" / "model.onnx").touch()
     assert read_interval(tmp_path / "onnx" / "model.onnx") == interval
     (tmp_path / "interval.json").write_text("{}")
-    with pytest.raises(InputError, match="no file of `rali calibrate`"):
+    with pytest.raises(InputError, match="not a file of `rali calibrate`"):
         read_interval(tmp_path)
 
 
-def test_a_model_without_one_says_what_to_type(tmp_path):
-    assert find_file(tmp_path, INTERVAL_FILE) is None
+def test_a_model_without_an_interval_says_what_to_type(tmp_path):
     with pytest.raises(InputError, match="Type: rali calibrate"):
         read_interval(tmp_path)
 
@@ -95,16 +93,16 @@ def test_calibrate_score_evaluate(photograph_files, tmp_path):
     assert list(row) == ["image", "score", "low", "high", "error"]
     assert row["low"] <= row["score"] <= row["high"]
     evaluation, _ = evaluate(model, [tmp_path / "val.csv"])
-    assert evaluation["interval"]["coverage"]["d"] >= 0.9  # on the very pictures it came from
+    assert evaluation.interval.coverage["d"] >= 0.9  # on the very pictures it came from
     shown = runner.invoke(app, ["evaluate", str(model), str(tmp_path / "val.csv")]).output
     assert "90% interval" in " ".join(shown.split())
 
 
-def test_without_an_interval_the_columns_are_as_before(photograph_files):
+def test_without_a_level_there_are_no_interval_columns(photograph_files):
     arguments = ["score", str(photograph_files[0]), "--format", "csv"]
     assert CliRunner().invoke(app, arguments).stdout.startswith("image,score,error\n")
 
 
-def test_the_builtin_model_has_one():
+def test_the_built_in_model_has_an_interval():
     assert read_interval("builtin").radius(0.9) < 1.0
     assert Path(str(files("rali") / "builtin" / "interval.json")).is_file()

@@ -16,9 +16,8 @@ from PIL import Image
 
 from rali.errors import InputError, PictureError
 from rali.pictures.read import open_picture
-from rali.scoring.model_folder import find_model
 from rali.scoring.scorer import Result, Scorer
-from small import PREPROCESS, WEIGHTS, write_model
+from tiny_onnx import PREPROCESS, WEIGHTS, write_model
 
 onnx = pytest.importorskip("onnx")
 
@@ -113,7 +112,7 @@ def test_errors_name_the_picture(model: Path, photos: Path, tmp_path: Path) -> N
         scorer(tmp_path)
 
 
-def test_score_many_goes_on_after_a_failure(model: Path, photos: Path, tmp_path: Path) -> None:
+def test_score_many_continues_after_a_failure(model: Path, photos: Path, tmp_path: Path) -> None:
     good = photos / "写真 2.png"
     (tmp_path / "text.jpg").write_text("dear diary")
     sources = [good, tmp_path / "text.jpg", b"", good, tmp_path, "https://example.org/a.png", good]
@@ -126,9 +125,11 @@ def test_score_many_goes_on_after_a_failure(model: Path, photos: Path, tmp_path:
 
 
 @pytest.mark.parametrize("single", ["a.jpg", b"bytes", np.zeros((9, 9, 3), np.uint8), Path("a")])
-def test_score_many_wants_several(model: Path, single: Any) -> None:
-    with pytest.raises(InputError, match=r"give \[picture\]"):
-        next(Scorer(model).score_many(single))
+def test_one_picture_in_place_of_several_is_refused(model: Path, single: Any) -> None:
+    scorer = Scorer(model)
+    for method in (scorer.score_many, scorer.explain_many):
+        with pytest.raises(InputError, match=r"give \[picture\]"):
+            next(iter(method(single)))
 
 
 def test_score_many_is_bounded_and_may_be_left_early(model: Path) -> None:
@@ -175,12 +176,7 @@ def test_foreign_onnx_files(tmp_path: Path, metadata: dict[str, Any], word: str)
         Scorer(write_model(tmp_path / "m.onnx", **metadata))
 
 
-def test_models_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=f"rali export {tmp_path}"):
-        find_model(tmp_path)
-    for missing in (tmp_path / "m.onnx", "some/m.onnx", "nothing", str(tmp_path / "gone")):
-        with pytest.raises(InputError, match="There is no model"):
-            find_model(missing)
+def test_a_file_that_is_no_onnx_model(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_text("text")
     with pytest.raises(InputError, match="cannot be loaded"):
         Scorer(tmp_path / "m.onnx")
@@ -190,45 +186,6 @@ def test_models_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_wrong_options(model: Path, options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(options)) + "|Abacus"):
         Scorer(model, **options)
-
-
-def test_hub_ids(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import httpx2 as httpx
-    import huggingface_hub
-    from huggingface_hub import errors
-
-    asked: list[tuple[str, str]] = []
-    failure: Exception | None = None
-
-    def download(repo: str, name: str, revision: str | None) -> str:
-        asked.append((repo, name))
-        if failure is not None:
-            raise failure
-        return str(model / "onnx" / "model.onnx")
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    assert Scorer("owner/name").preprocess == PREPROCESS
-    assert asked == [("owner/name", "onnx/model.onnx")]
-    response = httpx.Response(404, request=httpx.Request("GET", "https://example.org"))
-    for problem, word in (
-        (errors.LocalEntryNotFoundError("x"), "local cache"),
-        (errors.RepositoryNotFoundError("x", response=response), "no such repository"),
-        (errors.EntryNotFoundError("x"), "it has no onnx"),
-        (ConnectionError("cable cut\nmore"), r"cable cut\.$"),
-    ):
-        failure = problem
-        with pytest.raises(InputError, match=word):
-            Scorer("owner/name")
-
-
-def test_offline_hub_id_is_a_sentence(tmp_path: Path) -> None:
-    """The real client with HF_HUB_OFFLINE, in a process of its own: it reads the variable once."""
-    code = "from rali import Scorer; Scorer('owner/name-that-nobody-has')"
-    environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "/usr/bin"}
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
-    )
-    assert "InputError: There is no folder owner/name-that-nobody-has here" in run.stderr
 
 
 def test_a_cold_process_imports_little(model: Path, photos: Path) -> None:
@@ -250,21 +207,6 @@ def test_a_cold_process_imports_little(model: Path, photos: Path) -> None:
 
 
 def test_a_provider_may_have_options(photograph_files):
-    given = Scorer(
-        providers=[("CPUExecutionProvider", {"arena_extend_strategy": "kSameAsRequested"})]
-    )
-    assert given(photograph_files[0]) == Scorer()(photograph_files[0])
-
-
-def test_one_picture_in_place_of_several_is_refused():
-    for call in (Scorer().score_many, Scorer().explain_many):
-        for one in ("a.jpg", Path("a.jpg")):
-            with pytest.raises(InputError, match=r"give \[picture\]"):
-                next(iter(call(one)))
-
-
-def test_a_precision_that_there_is_not_is_said():
-    with pytest.raises(InputError, match="expected fp32, fp16, int8, int8-dynamic"):
-        Scorer(precision="int9")
-    with pytest.raises(InputError, match="rali export builtin --precision fp16"):
-        Scorer(precision="fp16")
+    options = {"arena_extend_strategy": "kSameAsRequested"}
+    scorer = Scorer(providers=[("CPUExecutionProvider", options)])
+    assert scorer(photograph_files[0]) == Scorer()(photograph_files[0])

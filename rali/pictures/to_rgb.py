@@ -1,0 +1,218 @@
+"""Pixels of every kind to uint8 RGB: bit depth, palette, alpha, colour space and orientation.
+
+In: a `PIL.Image`, decoded or not, or an array. Out: [H, W, 3], 0–255, sRGB, as
+`rali.pictures.read.open_picture` promises it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import PIL
+from PIL import Image, ImageFile
+
+from rali.errors import PictureError
+
+from .colour import to_srgb
+
+_strict = threading.Lock()
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def image_to_rgb(image: Image.Image, max_pixels: int) -> np.ndarray:
+    """An image of any mode as uint8 [H, W, 3], sRGB.
+
+    Raises:
+        PictureError: no pixels, more than `max_pixels`, or values outside of the expected range.
+            What the decoder raises passes through.
+    """
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise PictureError(f"The picture has no pixels ({width} by {height}).")
+    if width * height > max_pixels:
+        raise PictureError(
+            f"The picture has {width} by {height} pixels, more than the limit of {max_pixels:,}."
+        )
+    raw_mode = _raw_mode(image)
+    _separate_16_bit_planes(image, raw_mode)
+    with _whole_files_only():
+        image.load()
+    orientation, profile = _orientation(image), image.info.get("icc_profile")
+    colour, alpha = _split_alpha(image, raw_mode)
+    rgb = to_srgb(colour, profile)
+    pixels = np.asarray(rgb)
+    if alpha is not None:
+        pixels = _over_white(pixels, np.asarray(alpha))
+    if orientation in _TRANSPOSE:
+        pixels = np.asarray(Image.fromarray(pixels).transpose(_TRANSPOSE[orientation]))
+    return np.array(pixels, dtype=np.uint8, order="C")
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How the file's samples are packed, e.g. "RGB;16B"; empty once the picture is decoded."""
+    tiles = getattr(image, "tile", None)
+    args = tiles[0][3] if tiles else ""
+    return str(args[0] if isinstance(args, tuple) else args)
+
+
+def _separate_16_bit_planes(image: Any, raw_mode: str) -> None:
+    """Hand an uncompressed planar 16-bit TIFF to libtiff: Pillow itself reads it as 8 bits."""
+    tags: Any = getattr(image, "tag_v2", {})
+    if raw_mode and tags.get(284) == 2 and tags.get(258, ())[:2] == (16, 16):
+        # Before 13, Pillow's decoder also wants to know the compression.
+        compression = ("raw",) if int(PIL.__version__.partition(".")[0]) < 13 else ()
+        args = (f"{image.mode};16N", *compression, False, tags.offset)
+        whole = ("libtiff", (0, 0, *image.size), 0, args)
+        kind = type(image.tile[0])  # a named tuple since Pillow 11
+        image.tile = [whole if kind is tuple else kind(*whole)]
+        image.use_load_libtiff = True
+
+
+@contextlib.contextmanager
+def _whole_files_only() -> Iterator[None]:
+    """Undo `ImageFile.LOAD_TRUNCATED_IMAGES = True`, which lets half a picture pass for one."""
+    if not ImageFile.LOAD_TRUNCATED_IMAGES:
+        yield
+        return
+    with _strict:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+        try:
+            yield
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = True
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1–8; damaged EXIF counts as 1, as in viewers."""
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:
+        return 1
+
+
+def _split_alpha(image: Image.Image, raw_mode: str) -> tuple[Image.Image, Image.Image | None]:
+    """A picture of any mode as (8-bit `L`, `RGB`, `CMYK` or `LAB`, alpha as `L` or None)."""
+    transparent = image.info.get("transparency")
+    if image.mode.startswith(("I", "F")):
+        return _wide_to_grey(image, transparent)
+    if image.mode in ("La", "RGBa"):
+        image = image.convert(image.mode.upper())
+    if image.mode in ("P", "PA"):
+        # Palette entries may have their own alpha, besides PNG's and GIF's `transparency`.
+        has_alpha = image.mode == "PA" or image.has_transparency_data
+        image = image.convert("RGBA" if has_alpha else "RGB")
+    elif image.mode in ("1", "L", "RGB") and transparent is not None:
+        pixels = np.asarray(image.convert("L") if image.mode == "1" else image)
+        key = np.asarray(transparent, dtype=np.int64)
+        if "16" in raw_mode:  # the colour has 16 bits, the decoded pixels have 8
+            key >>= 8
+        key *= {"L;2": 85, "L;4": 17}.get(raw_mode, 1)  # 2- and 4-bit keys come unscaled
+        if image.mode == "1":
+            key = (key != 0) * 255
+        hit = pixels == key
+        opaque = ~(hit.all(axis=2) if hit.ndim == 3 else hit)
+        colour = image.convert("L") if image.mode == "1" else image
+        return colour, Image.fromarray(opaque.astype(np.uint8) * 255)
+    if image.mode in ("LA", "RGBA"):
+        return image.convert(image.mode[:-1]), image.getchannel("A")
+    if image.mode == "1":
+        return image.convert("L"), None
+    if image.mode in ("L", "RGB", "CMYK", "LAB"):
+        return image, None
+    return image.convert("RGB"), None  # YCbCr, HSV, RGBX
+
+
+def _wide_to_grey(image: Image.Image, transparent: Any) -> tuple[Image.Image, Image.Image | None]:
+    """Grey of more than 8 bits: `I;16` (and byte orders), `I`, `F`; Pillow would clip them."""
+    values = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})
+    if image.mode == "F":
+        low, high = _range(values)
+        if low < 0 or high > 255:
+            raise PictureError(
+                f"Its floating-point values run from {low:g} to {high:g}; expected 0–1 or 0–255."
+            )
+        grey = np.rint(values.astype(np.float64) * (255 if high <= 1 else 1))
+    elif image.mode == "I":
+        low, high = _range(values)
+        if low < 0 or high > 65535:
+            raise PictureError(
+                f"Its whole-number values run from {low:g} to {high:g}; expected 0–255 or 0–65535."
+            )
+        eight = high <= 255 and image.format != "PNG"  # older Pillow reads 16-bit PNG as `I`
+        grey = values if eight else values >> 8
+    else:
+        bits = tags.get(258, (16,))
+        grey = values.astype(np.uint16) >> (4 if tuple(np.atleast_1d(bits)) == (12,) else 8)
+        if tags.get(262) == 0:  # TIFF: 0 is white, which Pillow honours for 8 bits only
+            grey = 255 - grey
+    alpha = None
+    if isinstance(transparent, int):
+        alpha = Image.fromarray((values != transparent).astype(np.uint8) * 255)
+    return Image.fromarray(grey.astype(np.uint8)), alpha
+
+
+def _range(values: np.ndarray) -> tuple[float, float]:
+    if not np.isfinite(values).all():
+        raise PictureError("It holds values that are not numbers (NaN or infinity).")
+    return float(values.min()), float(values.max())
+
+
+def _over_white(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """rgb uint8 [H, W, 3] laid over white with alpha uint8 [H, W], rounded to nearest."""
+    made = np.empty_like(rgb)
+    for top in range(0, len(rgb), 64):  # bands need less memory and stay in the cache
+        band = slice(top, top + 64)
+        a = alpha[band, :, None].astype(np.uint16)  # 255 · 255 + 127 fits
+        made[band] = (rgb[band] * a + 255 * (255 - a) + 127) // 255
+    return made
+
+
+def array_to_rgb(array: np.ndarray) -> np.ndarray:
+    """[H, W], [H, W, 1], [H, W, 3] or [H, W, 4] as uint8 [H, W, 3]; alpha is laid over white.
+
+    Raises:
+        PictureError: another shape, another type, or floats outside 0–1.
+    """
+    shape = array.shape
+    if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 3, 4)):
+        hint = " Channels come last." if array.ndim == 3 and shape[0] in (1, 3, 4) else ""
+        raise PictureError(
+            f"The array has shape {list(shape)}; "
+            f"expected [H, W], [H, W, 1], [H, W, 3] or [H, W, 4].{hint}"
+        )
+    if array.size == 0:
+        raise PictureError(f"The array has no pixels (shape {list(shape)}).")
+    if array.dtype.kind == "f":
+        low, high = _range(array)
+        if low < 0 or high > 1:
+            raise PictureError(
+                f"The array's values run from {low:g} to {high:g}; floats must lie in 0–1 "
+                "(for 0–255 give uint8)."
+            )
+        pixels = np.rint(array.astype(np.float64) * 255).astype(np.uint8)
+    elif array.dtype == np.uint8:
+        pixels = array
+    elif array.dtype.kind == "u" and array.dtype.itemsize == 2:
+        pixels = (array >> 8).astype(np.uint8)
+    else:
+        raise PictureError(
+            f"The array is of {array.dtype}; expected uint8, uint16 or floats from 0 to 1."
+        )
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.shape[2] == 4:
+        return _over_white(pixels[..., :3], pixels[..., 3])
+    return np.array(np.broadcast_to(pixels, (*shape[:2], 3)), order="C")
