@@ -1,7 +1,7 @@
 """How well scores agree with people's: SRCC, PLCC, KRCC, RMSE and their 95 % intervals.
 
-In: predictions [n] and mean opinion scores `mos` [n]. Out: plain numbers. Signs are kept and
-nothing is dropped. Logistic mapping: VQEG, FR-TV phase II (2003), the 4-parameter curve.
+In: predictions [n] and mean opinion scores `mos` [n]. Out: plain numbers. Signs are kept and no
+picture is dropped. Logistic mapping: VQEG, FR-TV phase II (2003), the 4-parameter curve.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +18,9 @@ from rali.errors import InputError, require
 
 Floats = npt.NDArray[np.float64]
 
-METRICS = ("srcc", "plcc", "plcc_logistic", "krcc", "rmse")
-SMALLEST_FIT = 5  # four parameters pass through four points exactly, which says nothing
+SMALLEST_FIT = 5  # four parameters fit any four points exactly
 RESAMPLES = 1000
-KRCC_RESAMPLES = 500  # Kendall's tau is the slow one, and 500 already settle the second decimal
+KRCC_RESAMPLES = 500  # Kendall's tau is slow, and 500 draws already settle the second decimal
 
 
 def _paired(pred: npt.ArrayLike, mos: npt.ArrayLike) -> tuple[Floats, Floats]:
@@ -34,7 +32,9 @@ def _paired(pred: npt.ArrayLike, mos: npt.ArrayLike) -> tuple[Floats, Floats]:
         except (TypeError, ValueError) as error:
             raise InputError(f"The {name} hold something that is not a number: {error}.") from error
         if array.ndim != 1:
-            raise InputError(f"The {name} have shape {array.shape}; one number per picture, [n].")
+            raise InputError(
+                f"The {name} have shape {array.shape}; expected one number per picture, [n]."
+            )
         wrong = np.flatnonzero(~np.isfinite(array))
         if wrong.size:
             index = int(wrong[0])
@@ -96,20 +96,50 @@ def rmse(pred: npt.ArrayLike, mos: npt.ArrayLike) -> float:
     Raises:
         InputError: different lengths, fewer than 3, a value that is not finite.
     """
-    return _rmse(*_paired(pred, mos))
+    predicted, true = _paired(pred, mos)
+    return float(np.sqrt(np.mean((predicted - true) ** 2)))
 
 
 def plcc_logistic(pred: npt.ArrayLike, mos: npt.ArrayLike) -> float:
-    """PLCC after the 4-parameter logistic fitted to these very pictures, in [-1, 1].
+    """PLCC after the 4-parameter logistic that is fitted to the same pictures, in [-1, 1].
 
     The sign of a falling curve is kept: predictions that rank backwards get a negative number.
-    Where `fit_logistic` finds no curve, the mapping is a straight line, which leaves PLCC as it is.
+    Where `fit_logistic` finds no curve, the mapping is a straight line, which does not change PLCC.
 
     Raises:
         InputError: as `srcc`.
     """
     predicted, true = _varied(pred, mos)
-    return _pearson(_mapped(_fit_or_none(predicted, true), predicted), true)
+    return _pearson(_mapped(find_logistic(predicted, true), predicted), true)
+
+
+@dataclass(frozen=True)
+class AgreementMetric:
+    """One way to measure how well predictions agree with people.
+
+    Attributes:
+        function: pred [n] and mos [n] → the number.
+        short: its name in the papers' tables.
+        label: its name beside the others.
+    """
+
+    function: Callable[[npt.ArrayLike, npt.ArrayLike], float]
+    short: str
+    label: str
+
+
+METRICS = {
+    "srcc": AgreementMetric(srcc, "SRCC", "SRCC"),
+    "plcc": AgreementMetric(plcc, "PLCC", "PLCC (raw)"),
+    "plcc_logistic": AgreementMetric(plcc_logistic, "PLCC (logistic)", "PLCC (logistic)"),
+    "krcc": AgreementMetric(krcc, "KRCC", "KRCC"),
+    "rmse": AgreementMetric(rmse, "RMSE", "RMSE"),
+}
+
+
+def short_name(metric: str) -> str:
+    """The papers' name of a metric, such as SRCC; what is not in `METRICS` stays as it is."""
+    return METRICS[metric].short if metric in METRICS else metric
 
 
 @dataclass(frozen=True)
@@ -131,12 +161,12 @@ class Logistic:
 def fit_logistic(pred: npt.ArrayLike, mos: npt.ArrayLike) -> Logistic:
     """Fit the 4-parameter logistic from pred [n] to mos [n] by least squares.
 
-    Two starts (a gentle and a steep slope), the better one wins. b4 is fitted as its logarithm,
-    so it stays positive.
+    It starts from a gentle and from a steep slope and keeps the better fit. b4 is fitted as its
+    logarithm, so it stays positive.
 
     Raises:
         InputError: as `srcc`; fewer than 5 pictures; no convergence; or a curve that fits worse
-            than the straight line, which is the logistic's own limit for large b4.
+            than the straight line, which the logistic approaches for large b4.
     """
     optimize = require("scipy.optimize", "data")
     predicted, true = _varied(pred, mos)
@@ -176,6 +206,14 @@ def fit_logistic(pred: npt.ArrayLike, mos: npt.ArrayLike) -> Logistic:
     return best[1]
 
 
+def find_logistic(pred: npt.ArrayLike, mos: npt.ArrayLike) -> Logistic | None:
+    """`fit_logistic`, or None where it finds no curve."""
+    try:
+        return fit_logistic(pred, mos)
+    except InputError:
+        return None
+
+
 def bootstrap(
     pred: npt.ArrayLike,
     mos: npt.ArrayLike,
@@ -186,10 +224,10 @@ def bootstrap(
 ) -> dict[str, tuple[float, float]]:
     """95 % percentile intervals (2.5 % and 97.5 %) of every metric, by resampling pictures.
 
-    Pictures are drawn with replacement, `resamples` times (KRCC: the first `krcc_resamples` of
-    them). For `plcc_logistic` the curve is fitted once, to all pictures, and held. A draw in which
+    Pictures are drawn with replacement, `resamples` times (KRCC uses the first `krcc_resamples`
+    draws). For `plcc_logistic` the curve is fitted once, to all pictures, and kept. A draw in which
     the predictions, the mapped predictions or `mos` are constant has no correlation and is drawn
-    again. Same seed, same intervals.
+    again. The same seed gives the same intervals.
 
     Args:
         pred: predictions [n]. mos: mean opinion scores [n].
@@ -201,7 +239,7 @@ def bootstrap(
         InputError: as `srcc`.
     """
     predicted, true = _varied(pred, mos)
-    mapped = _mapped(_fit_or_none(predicted, true), predicted)
+    mapped = _mapped(find_logistic(predicted, true), predicted)
     values: dict[str, list[Floats]] = {name: [] for name in METRICS}
     taus: list[float] = []
     sides = (predicted, mapped, true)
@@ -227,43 +265,8 @@ def mean_interval(
     return _percentiles(np.array(means))
 
 
-def all_metrics(
-    pred: npt.ArrayLike, mos: npt.ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[str, Any]:
-    """Every metric of pred [n] against mos [n], as plain JSON values.
-
-    Returns:
-        {"srcc", "plcc", "plcc_logistic", "krcc", "rmse", "n",
-        "logistic": [b1, b2, b3, b4] or None where the straight line stood in,
-        "intervals": {metric: [low, high]}}
-
-    Raises:
-        InputError: as `srcc`.
-    """
-    predicted, true = _varied(pred, mos)
-    curve = _fit_or_none(predicted, true)
-    intervals = bootstrap(predicted, true, resamples=resamples, seed=seed)
-    return {
-        "srcc": srcc(predicted, true),
-        "plcc": plcc(predicted, true),
-        "plcc_logistic": _pearson(_mapped(curve, predicted), true),
-        "krcc": krcc(predicted, true),
-        "rmse": rmse(predicted, true),
-        "n": int(predicted.size),
-        "logistic": None if curve is None else list(astuple(curve)),
-        "intervals": {name: list(pair) for name, pair in intervals.items()},
-    }
-
-
-def _fit_or_none(pred: Floats, mos: Floats) -> Logistic | None:
-    try:
-        return fit_logistic(pred, mos)
-    except InputError:
-        return None
-
-
 def _mapped(curve: Logistic | None, pred: Floats) -> Floats:
-    """Predictions [n] through the curve, mirrored where it falls so that the sign survives."""
+    """Predictions [n] on the curve, mirrored where it falls so that the sign is kept."""
     if curve is None:
         return pred
     mapped = curve(pred) if curve.b1 > curve.b2 else -curve(pred)
@@ -275,8 +278,8 @@ def _draws(
 ) -> Iterator[npt.NDArray[np.int64]]:
     """Index arrays [rows, n], `resamples` rows in all, in pieces of about a million numbers.
 
-    No row makes one of `sides`, each [n], constant; on the flat end of a steep curve values
-    differ by rounding alone, which is constant too.
+    No row makes one of `sides`, each [n], constant. Values on the flat end of a steep curve that
+    differ by rounding alone count as constant too.
     """
     n, left = sides[0].size, resamples
     while left:
@@ -298,10 +301,6 @@ def _ranks(values: Floats) -> Floats:
 
 def _tau_b(x: Floats, y: Floats) -> float:
     return float(require("scipy.stats", "data").kendalltau(x, y, method="asymptotic").statistic)
-
-
-def _rmse(x: Floats, y: Floats) -> float:
-    return float(np.sqrt(np.mean((x - y) ** 2)))
 
 
 def _pearson(x: Floats, y: Floats) -> float:

@@ -9,6 +9,7 @@ import pytest
 
 from rali import metrics
 from rali.errors import InputError
+from rali.report.evaluation import Statistics
 
 
 def test_srcc_with_ties_shares_ranks() -> None:
@@ -59,7 +60,7 @@ def test_logistic_without_a_curve_is_the_straight_line() -> None:
     with pytest.raises(InputError, match="at least 5"):
         metrics.fit_logistic(x, y)
     assert metrics.plcc_logistic(x, y) == pytest.approx(metrics.plcc(x, y))
-    assert metrics.all_metrics(x, y)["logistic"] is None
+    assert Statistics.of(x, y).logistic is None
 
 
 @pytest.mark.parametrize(
@@ -97,17 +98,18 @@ def test_bootstrap_is_seeded_quick_and_about_as_wide_as_theory_says() -> None:
     z, error = np.arctanh(metrics.plcc(pred, mos)), 1.96 / 1997**0.5
     assert (low, high) == pytest.approx((np.tanh(z - error), np.tanh(z + error)), abs=0.004)
     for name, (low, high) in intervals.items():
-        assert low < getattr(metrics, name)(pred, mos) < high
+        assert low < metrics.METRICS[name].function(pred, mos) < high
 
 
 def test_bootstrap_redraws_samples_that_a_steep_curve_makes_constant() -> None:
     # The fitted curve is a step: a draw from one side of it varies, but not once it is mapped.
     pred = np.concatenate([np.linspace(1, 1.4, 5), np.linspace(4.6, 5, 5)])
     mos = np.where(pred > 3, 5.0, 1.0) + 0.01 * np.sin(7 * pred)
-    found = metrics.all_metrics(pred, mos)
-    assert np.ptp(metrics.Logistic(*found["logistic"])(pred[:5])) < 1e-9
-    assert np.isfinite(list(found["intervals"].values())).all()
-    assert found["intervals"]["plcc_logistic"][0] > 0.99
+    found = Statistics.of(pred, mos)
+    assert found.logistic is not None
+    assert np.ptp(found.logistic(pred[:5])) < 1e-9
+    assert np.isfinite(list(found.intervals.values())).all()
+    assert found.intervals["plcc_logistic"][0] > 0.99
 
 
 def test_bootstrap_redraws_constant_samples() -> None:

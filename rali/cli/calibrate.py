@@ -10,21 +10,29 @@ import typer
 from rali.errors import InputError
 
 from ._bar import scoring_bar
+from ._labelled import BatchSize, Manifests
 
 LEVELS = (0.5, 0.8, 0.9)
 
 
 def calibrate(
-    model: Annotated[Path, typer.Argument(help="A model folder.")],
-    manifests: Annotated[
-        list[Path], typer.Argument(metavar="MANIFEST...", help="CSV or Parquet manifests.")
+    model: Annotated[
+        Path, typer.Argument(help="A model folder; interval.json is written into it.")
     ],
+    manifests: Manifests,
     split: Annotated[
-        str, typer.Option(help="Rows to calibrate on; never those it was trained on.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Use only rows of this split. The model must not have been trained on it.",
+        ),
     ] = "val",
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per forward pass.")] = 8,
+    batch_size: BatchSize = 8,
 ) -> None:
-    """Calibrate intervals: split-conformal, from labelled pictures that were not trained on.
+    """Measure how far a model's scores are from people's, for `rali score --interval`.
+
+    The intervals are split-conformal. They need labelled pictures that the model was not trained
+    on, 20 or more.
 
     Example: rali calibrate runs/mine/model manifest.csv --split val
     """
@@ -34,11 +42,12 @@ def calibrate(
 
     if not model.is_dir():
         raise InputError(f"There is no model folder {model}.")
-    rows = [r for r in labelled_rows(manifests, split=split) if r.score is not None]
+    rows = [row for row in labelled_rows(manifests, split=split) if row.score is not None]
+    pictures = [row.image for row in rows]
     with scoring_bar() as progress:
-        found = predict(model, [r.image for r in rows], batch_size=batch_size, progress=progress)
+        scores = predict(model, pictures, batch_size=batch_size, progress=progress)
     interval = run(
-        [found[row.image] for row in rows],
+        [scores[row.image] for row in rows],
         [float(row.score or 0) for row in rows],
         source=f"{', '.join(path.name for path in manifests)}, {split}",
     )

@@ -5,40 +5,48 @@ from __future__ import annotations
 import csv
 import json
 import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rali.errors import InputError
 
 from ._bar import scoring_bar
-from ._model import MODEL_HELP, judge
+from ._labelled import BatchSize, Manifests, Split
+from ._model import PREDICTOR_HELP, predictor
 
 if TYPE_CHECKING:
     from rali.data.manifest import Row
+    from rali.evaluation.predictors import Predictor
+    from rali.report.evaluation import Evaluation
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
-    manifests: Annotated[
-        list[Path], typer.Argument(metavar="MANIFEST...", help="CSV or Parquet manifests.")
-    ],
-    split: Annotated[
-        str | None, typer.Option(help="Only rows of this split: train, val or test.")
-    ] = None,
+    model: Annotated[str, typer.Argument(help=PREDICTOR_HELP)],
+    manifests: Manifests,
+    split: Split = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object and nothing else.")
     ] = False,
     suite: Annotated[
         str | None,
         typer.Option(
-            help="A paper's table with this model's row: q-insight, rali, ract, visualquality-r1, "
-            "sriqa-bench or degradation."
+            metavar="NAME",
+            help="Print a paper's table with a row for this model: q-insight, rali, ract, "
+            "visualquality-r1, sriqa-bench or degradation.",
+            show_default="no suite",
         ),
     ] = None,
     form: Annotated[
-        str, typer.Option("--format", help="Of the suite: markdown, latex, csv or json.")
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="How the suite's table is printed: markdown, latex, csv or json.",
+        ),
     ] = "markdown",
     output: Annotated[
         Path | None,
@@ -46,15 +54,18 @@ def evaluate(
             "--output",
             "-o",
             metavar="DIR",
-            help="Also write evaluation.json, evaluation.md, predictions.csv and scatter.png here; "
-            "of a suite its table in all forms.",
+            help="Also write evaluation.json, evaluation.md, predictions.csv and scatter.png into "
+            "this folder; for a suite, its table in every format.",
+            show_default="the screen alone",
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per forward pass.")] = 8,
+    batch_size: BatchSize = 8,
     prompt: Annotated[
         str | None,
         typer.Option(
-            help="By which a teacher is asked for a score.", show_default="visualquality-r1/score"
+            metavar="NAME",
+            help="The prompt by which a teacher is asked for a score.",
+            show_default="visualquality-r1/score",
         ),
     ] = None,
     unscored: Annotated[
@@ -62,20 +73,19 @@ def evaluate(
         typer.Option(
             min=1,
             max=5,
-            help="What a picture counts as that gets no score, as when a teacher's answers hold "
-            "none.",
-            show_default="stop and say which",
+            metavar="SCORE",
+            help="Count a picture without a score as this score, from 1 to 5. A teacher's answers "
+            "may contain none.",
+            show_default="stop and name the pictures",
         ),
     ] = None,
 ) -> None:
     """Compare a model's scores with people's: SRCC, PLCC, KRCC and RMSE with 95 % intervals.
 
+    A suite uses the manifests that you have, and of each the test split if it has one. Data sets
+    that you do not have are dashes.
+
     Example: rali evaluate builtin koniq.csv spaq.csv --split test -o results/
-
-    A suite takes the manifests that you have, and of each the test split where there is one. Data
-    sets that you do not have are dashes.
-
-    Example: rali evaluate builtin koniq.csv csiq.csv --suite rali
     """
     from rali.evaluation.evaluate import evaluate as run
     from rali.evaluation.evaluate import labelled_rows
@@ -86,31 +96,31 @@ def evaluate(
             output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"--output {output} is no folder that can be made: {error.strerror}."
+                f"--output {output} cannot be made a folder: {error.strerror}."
             ) from error
     if suite is not None and split is not None:
         raise InputError(
-            "A suite takes the test split where there is one, else all rows; leave out --split."
+            "A suite uses the test split if there is one, else all rows; leave out --split."
         )
-    judged = judge(model, batch_size, prompt)
+    chosen = predictor(model, batch_size, prompt)
     if suite is not None:
         form = "json" if as_json else form
-        _suite(suite, form, model, judged, manifests, output, batch_size, unscored)
+        _suite(suite, form, model, chosen, manifests, output, batch_size, unscored)
         return
     with scoring_bar() as progress:
         evaluation, predictions = run(
-            judged,
+            chosen,
             manifests,
             split=split,
             batch_size=batch_size,
             unscored=unscored,
             progress=progress,
         )
-    evaluation["model"] = model
+    evaluation = replace(evaluation, model=model)
     if output is not None:
         _write(output, evaluation, predictions, labelled_rows(manifests, split=split))
     if as_json:
-        typer.echo(json.dumps(evaluation, indent=2, allow_nan=False, ensure_ascii=False))
+        typer.echo(_json(evaluation))
         return
     from rich.console import Console
 
@@ -120,37 +130,38 @@ def evaluate(
     for sentence in remarks(evaluation):
         console.print(sentence, markup=False, highlight=False)
     if output is not None:
-        console.print(f"Written to {output}", markup=False, highlight=False)
+        console.print(f"Written to {output}.", markup=False, highlight=False)
 
 
 def _suite(
-    name: str, form: str, model: str, judged: Any, manifests: list[Path], output: Path | None,
-    batch_size: int, unscored: float | None,
+    name: str, form: str, model: str, chosen: str | Predictor, manifests: list[Path],
+    output: Path | None, batch_size: int, unscored: float | None,
 ) -> None:  # fmt: skip
     from rali.data.manifest import read_manifest
+    from rali.evaluation.degradation_suite import degradation_of, degradation_table
     from rali.evaluation.evaluate import predict
     from rali.evaluation.suite_text import FORMATS, render
-    from rali.evaluation.suites import degradation_of, degradation_table, suite_rows, suite_table
+    from rali.evaluation.suites import suite_rows, suite_table
 
     if form not in FORMATS:
-        raise InputError(f"There is no form {form!r}; there are {', '.join(FORMATS)}.")
+        raise InputError(f"--format is {form!r}; expected {', '.join(FORMATS)}.")
     rows = suite_rows(name, [row for path in manifests for row in read_manifest(path)])
     pictures = list(dict.fromkeys(row.image for row in rows))
     with scoring_bar() as progress:
         if name == "degradation":
-            if not hasattr(judged, "perceive"):
+            if not hasattr(chosen, "perceive"):
                 raise InputError(
                     f"The suite 'degradation' asks a teacher what it sees; {model} only scores. "
                     "Give a teacher's folder, or teacher:NAME."
                 )
-            told = []
-            for found in judged.perceive(pictures):
-                told.append(found)
-                progress(len(told), len(pictures))
-            table = degradation_table(model, [degradation_of(row) for row in rows], told)
+            answers = []
+            for answer in chosen.perceive(pictures):
+                answers.append(answer)
+                progress("ask", len(answers), len(pictures))
+            table = degradation_table(model, [degradation_of(row) for row in rows], answers)
         else:
             predictions = predict(
-                judged, pictures, batch_size=batch_size, unscored=unscored, progress=progress
+                chosen, pictures, batch_size=batch_size, unscored=unscored, progress=progress
             )
             table = suite_table(name, model, rows, predictions)
     if output is not None:
@@ -159,15 +170,18 @@ def _suite(
     typer.echo(render(table, form), nl=False)
 
 
+def _json(evaluation: Evaluation) -> str:
+    return json.dumps(evaluation.to_dict(), indent=2, allow_nan=False, ensure_ascii=False)
+
+
 def _write(
-    folder: Path, evaluation: dict[str, Any], predictions: dict[Path, float], rows: list[Row]
+    folder: Path, evaluation: Evaluation, predictions: Mapping[Path, float], rows: Sequence[Row]
 ) -> None:
     from rali.errors import MissingExtraError, require
     from rali.report.evaluation import to_markdown
 
     labelled = [row for row in rows if row.score is not None]
-    text = json.dumps(evaluation, indent=2, allow_nan=False, ensure_ascii=False)
-    (folder / "evaluation.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "evaluation.json").write_text(_json(evaluation) + "\n", encoding="utf-8")
     (folder / "evaluation.md").write_text(to_markdown(evaluation), encoding="utf-8")
     with (folder / "predictions.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
@@ -180,9 +194,10 @@ def _write(
     try:
         require("matplotlib", "distill")
     except MissingExtraError:
-        typer.echo("rali: no scatter.png, it needs: pip install matplotlib", err=True)
+        typer.echo("rali: scatter.png is left out. Type: pip install matplotlib", err=True)
         return
-    from rali.report.plots import residual_band, save_png, scatter
+    from rali.report.canvas import save_png
+    from rali.report.plots import residual_band, scatter
 
     predicted_scores = [predictions[row.image] for row in labelled]
     mos = [float(row.score or 0.0) for row in labelled]
@@ -191,7 +206,7 @@ def _write(
         mos,
         groups=[row.dataset or "unnamed" for row in labelled],
         band=residual_band(predicted_scores, mos),
-        title=f"{Path(evaluation['model']).name}: predicted against human scores",
+        title=f"{Path(evaluation.model).name}: predicted against human scores",
     )
     save_png(figure, folder / "scatter.png")
 

@@ -2,66 +2,113 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rali.errors import InputError
+from rali.recipes import find_recipe
+
+if TYPE_CHECKING:
+    from rali.evaluation.sweep import Job
 
 
 def sweep(
-    config: Annotated[Path, typer.Argument(metavar="FILE", help="A sweep's YAML file.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of runs and table.")
+    config: Annotated[
+        Path,
+        typer.Argument(
+            parser=find_recipe,
+            metavar="NAME|FILE",
+            help="A sweep: the name of one that `rali recipes` lists, or a YAML file.",
+        ),
     ],
-    data: Annotated[Path, typer.Option(help="What {data} stands for in the file.")] = Path(),
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="The folder for runs, table and plot."),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help="The folder that {data} stands for in the file.",
+            show_default="the current folder",
+        ),
+    ] = Path(),
     runs: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder of the runs that cases share; sweeps with the same one share them too.",
-            show_default="in the sweep's",
+            help="The folder of the runs that cases share; sweeps with the same folder share them "
+            "too.",
+            show_default="runs/ in the output folder",
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Cases side by side.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="How many cases run side by side.")] = 1,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="Run only this case; repeat for more.", show_default="all"),
+        typer.Option(
+            metavar="CASE", help="Run only this case; repeat for more.", show_default="all"
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the commands and stop.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the commands, name the files that are missing, and stop."
+        ),
     ] = False,
 ) -> None:
-    """Run an ablation or a sweep: every case and seed, then a table and a plot.
+    """Run an ablation or a sweep: every case with every seed, then a table and a plot.
 
-    The same command started again goes on where it was stopped.
+    Each case is a few commands of rali. The same command resumes a sweep that was stopped.
 
-    Example: rali sweep recipes/sweeps/rali-table4.yaml --data DATA -o runs/table4 --jobs 2
+    Example: rali sweep rali-table4 --data DATA -o runs/table4 --jobs 2
     """
-    from rali.evaluation.sweep import jobs_of, read_sweep, run_sweep, write_results
+    from rali.evaluation.sweep import jobs_of, read_sweep, run_sweep
+    from rali.evaluation.sweep_text import write_results
     from rali.runs.folder import alone_in
     from rali.runs.progress import StageProgress
 
-    settings = read_sweep(config)
-    found = jobs_of(settings, output, data.resolve(), runs)
-    if only:
-        unknown = sorted(set(only) - set(settings.cases))
-        if unknown:
-            raise InputError(
-                f"There is no case {unknown[0]!r}; there are {', '.join(settings.cases)}."
-            )
-    chosen = [job for job in found if not only or job.case in only]
+    settings, data = read_sweep(config), data.resolve()
+    every = jobs_of(settings, output, data, runs)
+    unknown = sorted(set(only or ()) - set(settings.cases))
+    if unknown:
+        raise InputError(f"There is no case {unknown[0]!r}; there are {', '.join(settings.cases)}.")
+    chosen = [job for job in every if not only or job.case in only]
     if dry_run:
-        for job in chosen:
-            typer.echo(f"# {job.case}, seed {job.seed}")
-            for words in job.commands:
-                typer.echo(f"rali {' '.join(words)}")
+        _show(chosen, data)
         return
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without the cases' processes
+    # Without this the cases' processes would outlive this one.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with alone_in(output), StageProgress() as progress:
-        run_sweep(chosen, jobs, lambda done, count, job: progress("cases", done, count))
-    typer.echo(write_results(settings, found, output))
+        run_sweep(chosen, jobs, progress=progress)
+    typer.echo(write_results(settings, every, output))
     typer.echo(f"{output / 'sweep.csv'}, {output / 'sweep.md'}, {output / 'sweep.png'}")
+
+
+def _show(jobs: list[Job], data: Path) -> None:
+    """Print the jobs' commands.
+
+    Raises:
+        InputError: files that they read are missing.
+    """
+    from rali.evaluation.sweep_files import missing_files
+
+    for job in jobs:
+        typer.echo(f"# {job.case}, seed {job.seed}")
+        for words in job.commands:
+            typer.echo(f"rali {shlex.join(words)}")
+    missing = missing_files(jobs, data)
+    if missing:
+        cases = {job.case for job in jobs}
+        lines = [
+            f"  {path}" + ("" if cases == set(own) else f" ({', '.join(own)})")
+            for path, own in missing.items()
+        ]
+        raise InputError(
+            "The sweep needs files that are not there. Make them, or give another --data:\n"
+            + "\n".join(lines)
+        )

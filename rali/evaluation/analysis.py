@@ -1,12 +1,11 @@
 """Numbers behind the papers' figures of a student: its space, its scores, its calibration.
 
-In: a student and labelled pictures. Out: arrays that `rali.report.plots` draws.
+In: a student, embeddings, scores. Out: arrays that `rali.report` draws.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def map_2d(features: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """t-SNE of features [n, D]: [n, 2]; the same for one seed.
+    """t-SNE of features [n, D]: [n, 2]. The same seed gives the same map.
 
     Raises:
         InputError: fewer than five rows.
@@ -26,7 +25,7 @@ def map_2d(features: np.ndarray, *, seed: int = 0) -> np.ndarray:
     from sklearn.manifold import TSNE
 
     if len(features) < 5:
-        raise InputError(f"a map needs at least five points; given {len(features)}.")
+        raise InputError(f"A map needs at least five points; given {len(features)}.")
     perplexity = min(30.0, (len(features) - 1) / 3)
     points: np.ndarray = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(
         features
@@ -34,32 +33,21 @@ def map_2d(features: np.ndarray, *, seed: int = 0) -> np.ndarray:
     return points
 
 
-def embed(student: Student, pictures: Sequence[Path], batch_size: int = 8) -> np.ndarray:
-    """Embeddings [n, D] before PCA.
-
-    Raises:
-        PictureError: a picture cannot be read.
-    """
-    import torch
-
-    from rali.pictures.read import open_picture
-
-    parts = []
-    for start in range(0, len(pictures), batch_size):
-        some = pictures[start : start + batch_size]
-        pixels = np.stack([student.preprocess(open_picture(picture)) for picture in some])
-        with torch.inference_mode():
-            parts.append(student(torch.from_numpy(pixels))[1].numpy())
-    return np.concatenate(parts)
-
-
 def projected(student: Student, embeddings: np.ndarray) -> np.ndarray:
     """The space in which scores are read [n, M]: centred, scaled, projected, of length 1."""
     import torch
 
     with torch.inference_mode():
-        own = (torch.from_numpy(embeddings) - student.mean) / student.scale @ student.components.T
-        return torch.nn.functional.normalize(own, dim=1).numpy()
+        points = student.project(torch.from_numpy(embeddings))
+        return torch.nn.functional.normalize(points, dim=1).numpy()
+
+
+def scores_of(student: Student, embeddings: np.ndarray) -> np.ndarray:
+    """Scores [n], 1–5, of embeddings [n, D] as `student.embed` returns them."""
+    import torch
+
+    with torch.inference_mode():
+        return student.score_embeddings(torch.from_numpy(embeddings)).numpy()
 
 
 def calibration_curve(
@@ -72,12 +60,12 @@ def calibration_curve(
     Raises:
         InputError: fewer than two pictures per bin.
     """
-    told, true = np.asarray(predicted, float), np.asarray(mos, float)
-    if len(told) != len(true) or len(told) < 2 * bins:
+    scores, true = np.asarray(predicted, float), np.asarray(mos, float)
+    if len(scores) != len(true) or len(scores) < 2 * bins:
         raise InputError(
-            f"A calibration curve of {bins} bins needs {2 * bins} pictures; got {len(told)}."
+            f"A calibration curve of {bins} bins needs {2 * bins} pictures; got {len(scores)}."
         )
-    parts = np.array_split(np.argsort(told, kind="stable"), bins)
-    means = [(told[p].mean(), true[p].mean(), true[p].std(ddof=1) / len(p) ** 0.5) for p in parts]
+    parts = np.array_split(np.argsort(scores, kind="stable"), bins)
+    means = [(scores[p].mean(), true[p].mean(), true[p].std(ddof=1) / len(p) ** 0.5) for p in parts]
     x, y, error = np.array(means).T
     return x, y, error

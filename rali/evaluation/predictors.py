@@ -1,31 +1,117 @@
-"""What can be evaluated besides a scorer: a CSV of predictions, a metric of pyiqa."""
+"""What can be evaluated: anything that gives pictures a score.
+
+A `rali.Scorer`, a student in torch, a teacher, a metric of pyiqa and a CSV file of predictions are
+all a `Predictor`, and so is an object of your own:
+
+    from rali.evaluation.evaluate import evaluate
+    from rali.pictures.read import open_picture
+    from rali.scoring.scorer import Result
+
+    class Brightness:
+        def score_many(self, sources):
+            for source in sources:
+                yield Result(source, 1 + 4 * open_picture(source).mean() / 255, None)
+
+    evaluation, scores = evaluate(Brightness(), ["manifest.csv"])
+    print(evaluation.average["srcc"], scores)
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from rali.data.tables import read_csv, resolve_path
 from rali.errors import InputError, PictureError
-from rali.scoring.scorer import Result
+from rali.pictures.read import open_picture
+from rali.scoring.model_folder import is_unexported
+from rali.scoring.scorer import Result, Scorer
+
+if TYPE_CHECKING:
+    from rali.student.student import Student
 
 
-class Predictions:
-    """Scores that something else gave, from a CSV with `image` and `predicted` or `score`.
+class Predictor(Protocol):
+    """What `evaluate` and `predict` take.
 
-    A picture is known by its path, relative to the CSV, or else by its file name.
+    `score_many` takes paths of pictures and yields one `Result` for each, in the same order. A
+    higher score is a better picture. A picture that gets no score is a `Result` with an `error`.
     """
 
-    def __init__(self, path: Path) -> None:
-        header, records = read_csv(path)
+    def score_many(self, sources: Sequence[Path], /) -> Iterable[Result]: ...
+
+
+def find_predictor(model: str | Path | Predictor, batch_size: int = 8) -> Predictor:
+    """The predictor that `model` means.
+
+    Args:
+        model: "builtin", a model folder, an ONNX file, a Hub id, or a predictor, which is returned
+            as it is. A model folder without an ONNX file runs in torch.
+        batch_size: pictures per forward pass.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    if not isinstance(model, str | Path):
+        return model
+    if is_unexported(model):
+        from rali.student.student import Student
+
+        return StudentPredictor(Student.from_pretrained(model), batch_size)
+    return Scorer(model, batch_size=batch_size)
+
+
+class StudentPredictor:
+    """A student in torch, for models that were not exported.
+
+    Args:
+        student: on any device.
+        batch_size: pictures per forward pass.
+    """
+
+    def __init__(self, student: Student, batch_size: int = 8) -> None:
+        self.student, self.batch_size = student, batch_size
+
+    def score_many(self, sources: Sequence[Path]) -> Iterator[Result]:
+        for start in range(0, len(sources), self.batch_size):
+            batch = sources[start : start + self.batch_size]
+            pixels: list[np.ndarray] = []
+            errors: list[str | None] = []
+            for source in batch:
+                try:
+                    pixels.append(open_picture(source))
+                    errors.append(None)
+                except PictureError as error:
+                    errors.append(str(error))
+            scores = iter(self.student.score(pixels, self.batch_size).tolist())
+            for source, reason in zip(batch, errors, strict=True):
+                yield Result(source, None if reason else next(scores), reason)
+
+
+class CsvPredictor:
+    """Predictions that something else made, from a CSV file.
+
+    Args:
+        path: a file with the columns `image` and `predicted` (or `score`). A picture is found by
+            its path, which is relative to the file, or else by its file name if that is unique.
+
+    Raises:
+        InputError: the columns are not there, or a prediction is not a number.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        header, records = read_csv(self.path)
         column = next((name for name in ("predicted", "score") if name in header), None)
         if "image" not in header or column is None:
             raise InputError(
                 f"{path} has the columns {', '.join(header) or 'none'}; predictions need `image` "
                 "and `predicted` (or `score`)."
             )
-        self.path = path
         self._by_path: dict[Path, float] = {}
         self._by_name: dict[str, float | None] = {}
         for line, record in records:
@@ -36,9 +122,9 @@ class Predictions:
                 raise InputError(
                     f"{path}, row {line}, column {column!r}: {text!r} is not a number."
                 ) from None
-            self._by_path[resolve_path(image, path.parent)] = value
+            self._by_path[resolve_path(image, self.path.parent)] = value
             name = Path(image).name
-            self._by_name[name] = None if name in self._by_name else value  # two: not known by name
+            self._by_name[name] = None if name in self._by_name else value  # not unique
 
     def score_many(self, sources: Sequence[Path]) -> Iterator[Result]:
         for source in sources:
@@ -47,7 +133,14 @@ class Predictions:
 
 
 class PyiqaMetric:
-    """A metric of pyiqa; where lower is better its sign is turned, so that ranks agree."""
+    """A metric of pyiqa. Where lower is better its sign is turned, so that ranks agree.
+
+    Args:
+        name: one of `pyiqa.list_models()`.
+
+    Raises:
+        InputError: pyiqa is not installed, has no such metric, or cannot load it.
+    """
 
     def __init__(self, name: str) -> None:
         try:
@@ -62,14 +155,12 @@ class PyiqaMetric:
             )
         try:
             self.metric = pyiqa.create_metric(name)
-        except Exception as error:  # what a download raises is not for us to list
+        except Exception as error:  # a download may raise anything
             raise InputError(f"pyiqa could not load {name}: {error}") from error
         self.sign = -1.0 if self.metric.lower_better else 1.0
 
     def score_many(self, sources: Sequence[Path]) -> Iterator[Result]:
         import torch
-
-        from rali.pictures.read import open_picture
 
         for source in sources:
             try:

@@ -1,4 +1,4 @@
-"""A paper's table with a row of one's own, as Markdown, LaTeX, CSV or JSON.
+"""A paper's table with a measured row, as Markdown, LaTeX, CSV or JSON.
 
 In: a `SuiteTable`. Out: text. An empty cell is a dash, and its reason a note below.
 """
@@ -11,9 +11,10 @@ import json
 from collections.abc import Sequence
 
 from rali.errors import InputError
+from rali.metrics import short_name
 from rali.report.evaluation import escaped
 
-from .suites import Cell, SuiteTable
+from .published import Cell, SuiteTable
 
 LATEX = {sign: "\\" + sign for sign in "&%_#${}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -25,16 +26,16 @@ def render(table: SuiteTable, form: str) -> str:
     """The table as `markdown`, `latex`, `csv` or `json`.
 
     Raises:
-        InputError: another form.
+        InputError: there is no such format.
     """
     forms = {"markdown": _markdown, "latex": _latex, "csv": _csv, "json": _json}
     if form not in forms:
-        raise InputError(f"There is no form {form!r}; there are {', '.join(FORMATS)}.")
+        raise InputError(f"There is no format {form!r}; there are {', '.join(FORMATS)}.")
     return forms[form](table)
 
 
 def _text(cell: Cell, metrics: Sequence[str]) -> str:
-    """`0.933/0.916`, with an interval for each where there is one; a dash for nothing."""
+    """Such as `0.933 / 0.916`, each with its interval if it has one; a dash for an empty cell."""
     words = []
     for metric in metrics:
         if metric not in cell.values:
@@ -68,7 +69,7 @@ def _lines(table: SuiteTable) -> list[list[str]]:
 def _metric_names(table: SuiteTable) -> str:
     if table.metrics == ("value",):
         return ""
-    return " (" + " / ".join(m.upper() if m in ("plcc", "srcc") else m for m in table.metrics) + ")"
+    return f" ({' / '.join(map(short_name, table.metrics))})"
 
 
 def _markdown(table: SuiteTable) -> str:

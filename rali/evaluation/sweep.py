@@ -1,35 +1,30 @@
 """A table of cases, each a few commands, from one file: ablations and sweeps.
 
 In: a YAML file with command templates and cases. Every case and seed fills the templates and runs
-them as `rali …` in processes of their own, side by side where wanted. A case that is done is not
-run again, and the commands themselves go on where they were stopped. Out: one CSV, one Markdown
-table (with the paper's numbers beside) and one plot.
+them as `rali …` in processes of their own, some of them side by side. A case that is done is not
+run again, and a command that was stopped resumes. Out: each case's results in a folder of its own.
 """
 
 from __future__ import annotations
 
-import csv
 import json
-import os
-import platform
 import re
 import subprocess
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from rali.errors import InputError
 from rali.runs.config import from_dict, read_yaml
 from rali.runs.folder import fingerprint
+from rali.runs.progress import Progress, silent
 
+RALI = (sys.executable, "-m", "rali")
 LOG, DONE = "log.txt", "done.json"
 
 
@@ -38,21 +33,21 @@ class SweepConfig:
     """What to compare.
 
     Attributes:
-        title: of the table and the plot.
+        title: the heading of the table and the plot.
         commands: templates of `rali` command lines, without the word `rali`. They may name
-            {data}, {seed}, {out} (the folder of the case and seed, where the results must end up),
-            {runs} (a folder for what cases, and sweeps, share: the second of two commands that
-            are the same finds its work done), {run} and whatever the cases define. One that a
-            case leaves empty is left out.
-        cases: {case: {name: value}}, the values of the templates; empty for none. A word that is
-            only the name of a text becomes the words of that text.
+            {data}, {seed}, {out} (the folder of the case and seed, in which the results must end
+            up), {runs} (a folder that cases and sweeps share: where two commands are the same, the
+            second finds its work done), {run} and whatever the cases define. A command that a case
+            leaves empty is skipped.
+        cases: {case: {name: value}}, the values for the templates, which may be empty. A word of a
+            template that is only the name of a text becomes the words of that text.
         run: a template of a folder in {runs} in which several cases do their work, one after the
             other, such as "aligned-{seed}". By default {out}.
-        seeds: each case runs with each.
-        metrics: which are shown: the average's, as in "srcc", or a column's, as in "csiq/srcc".
-        suite: read this suite's table in place of the evaluation.
+        seeds: each case runs with each of them.
+        metrics: the ones shown: of the average, as in "srcc", or of a column, as in "csiq/srcc".
+        suite: the suite whose table is read; by default the evaluation is read.
         published: {case: {metric: value}} as the paper prints them.
-        notes: said below the table.
+        notes: sentences below the table.
     """
 
     title: str
@@ -68,9 +63,9 @@ class SweepConfig:
     def __post_init__(self) -> None:
         if not (self.commands and self.cases and self.seeds):
             raise InputError("A sweep needs commands, cases and seeds.")
-        strange = set(self.published) - set(self.cases)
-        if strange:
-            raise InputError(f"published: there is no case {sorted(strange)[0]!r}.")
+        unknown = set(self.published) - set(self.cases)
+        if unknown:
+            raise InputError(f"published: there is no case {sorted(unknown)[0]!r}.")
 
 
 @dataclass(frozen=True)
@@ -86,10 +81,10 @@ class Job:
 
 
 def read_sweep(path: str | Path) -> SweepConfig:
-    """Read a sweep's file.
+    """Read a sweep's YAML file.
 
     Raises:
-        InputError: no such file, or settings that a sweep does not have.
+        InputError: there is no such file, or it has settings that a sweep does not have.
     """
     return from_dict(SweepConfig, read_yaml(Path(path)))
 
@@ -100,8 +95,8 @@ def jobs_of(
     """All cases and seeds, with their command lines filled in.
 
     Args:
-        folder: of the sweep. data, runs: what {data} and {runs} stand for; {runs} is a folder of
-            the sweep by default.
+        folder: the sweep's folder.
+        data, runs: what {data} and {runs} stand for; {runs} is a folder in the sweep's by default.
 
     Raises:
         InputError: a template names something that a case does not define.
@@ -114,48 +109,43 @@ def jobs_of(
             out = Path(folder) / "cases" / f"{slug}-seed{seed}"
             other = next((job.case for job in found if job.out == out), None)
             if other is not None:
-                raise InputError(f"the cases {other!r} and {case!r} would share {out}; rename one.")
-            known = {**(values or {}), "data": data, "seed": seed, "out": out, "runs": runs}
-            # {out} has the sweep's folder in it already.
-            run = out if config.run == "{out}" else runs / _filled(config.run, known, case)
-            known["run"] = run
+                raise InputError(f"The cases {other!r} and {case!r} would share {out}; rename one.")
+            names = {**(values or {}), "data": data, "seed": seed, "out": out, "runs": runs}
+            # {out} already contains the sweep's folder.
+            run = out if config.run == "{out}" else runs / _filled(config.run, names, case)
+            names["run"] = run
             # Words first, then values: a path with a space stays one word.
             commands = tuple(
-                tuple(word for template in line.split() for word in _words(template, known, case))
+                tuple(word for template in line.split() for word in _words(template, names, case))
                 for line in config.commands
             )
-            commands = tuple(words for words in commands if words)  # a case may leave one out
+            commands = tuple(words for words in commands if words)  # a case may leave one empty
             result = out / f"{config.suite or 'evaluation'}.json"
             found.append(Job(case, seed, out, result, run, commands))
     return found
 
 
-def _filled(template: str, known: Mapping[str, Any], case: str) -> str:
+def _filled(template: str, names: Mapping[str, Any], case: str) -> str:
     try:
-        return template.format_map(dict(known))
+        return template.format_map(dict(names))
     except (KeyError, ValueError, IndexError) as error:
         raise InputError(
-            f"case {case!r}: the template {template!r} wants {error}, which is not defined; there "
-            f"are {', '.join(known)}."
+            f"Case {case!r}: the template {template!r} needs {error}, which is not defined; there "
+            f"are {', '.join(names)}."
         ) from error
 
 
-def _words(template: str, known: Mapping[str, Any], case: str) -> list[str]:
+def _words(template: str, names: Mapping[str, Any], case: str) -> list[str]:
     """A word of a command; one that is only the name of a text becomes the words of that text."""
     whole = re.fullmatch(r"\{(\w+)\}", template)
-    value = known.get(whole[1]) if whole else None
+    value = names.get(whole[1]) if whole else None
     if isinstance(value, str):
-        return [_filled(word, known, case) for word in value.split()]
-    return [_filled(template, known, case)]
+        return [_filled(word, names, case) for word in value.split()]
+    return [_filled(template, names, case)]
 
 
-def run_sweep(
-    jobs: Sequence[Job], parallel: int = 1, report: Callable[[int, int, Job], None] | None = None
-) -> None:
+def run_sweep(jobs: Sequence[Job], parallel: int = 1, *, progress: Progress = silent) -> None:
     """Run what is not done, `parallel` at a time; jobs that share a folder take turns.
-
-    Args:
-        report: called with (jobs done, jobs, the job).
 
     Raises:
         InputError: a command failed; the message names the case, the command and the log.
@@ -165,45 +155,43 @@ def run_sweep(
     running: set[subprocess.Popen[bytes]] = set()
 
     def work(job: Job) -> None:
-        if _is_done(job) or stop.is_set():
+        if is_done(job) or stop.is_set():
             return
         with locks[job.run]:
             job.out.mkdir(parents=True, exist_ok=True)
-            job.result.unlink(missing_ok=True)  # of other settings
+            job.result.unlink(missing_ok=True)  # it may be of other settings
             with (job.out / LOG).open("ab") as log:
                 for words in job.commands:
-                    with locks[words]:  # the second of two that are the same finds it done
+                    with locks[words]:  # of two that are the same, the second finds it done
                         if stop.is_set():
                             return
                         log.write(f"$ rali {' '.join(words)}\n".encode())
                         log.flush()
-                        process = subprocess.Popen(
-                            [sys.executable, "-m", "rali", *words], stdout=log, stderr=log
-                        )
+                        process = subprocess.Popen([*RALI, *words], stdout=log, stderr=log)
                         running.add(process)
                         code = process.wait()
                         running.discard(process)
                     if code and not stop.is_set():
                         raise InputError(
                             f"{job.case}, seed {job.seed}: `rali {' '.join(words)}` ended with "
-                            f"{code}; {job.out / LOG} says why. Mended, the same command goes on."
+                            f"{code}; {job.out / LOG} says why. Once that is corrected, the same "
+                            "command resumes the sweep."
                         )
             if stop.is_set():
                 return
             if not job.result.is_file():
                 raise InputError(
-                    f"{job.case}: the commands left no {job.result}; end with "
+                    f"{job.case}: the commands left no {job.result}; the last one should be "
                     "`evaluate … -o {out}`."
                 )
             (job.out / DONE).write_text(json.dumps(_mark(job)) + "\n", "utf-8")
 
     with ThreadPoolExecutor(max(1, parallel)) as pool:
-        waiting = {pool.submit(work, job): job for job in jobs}
+        futures = [pool.submit(work, job) for job in jobs]
         try:
-            for done, finished in enumerate(as_completed(waiting), 1):
+            for done, finished in enumerate(as_completed(futures), 1):
                 finished.result()
-                if report:
-                    report(done, len(jobs), waiting[finished])
+                progress("cases", done, len(jobs))
         except BaseException:
             stop.set()
             for process in list(running):
@@ -216,113 +204,7 @@ def _mark(job: Job) -> dict[str, Any]:
     return {"fingerprint": fingerprint([list(words) for words in job.commands])}
 
 
-def _is_done(job: Job) -> bool:
+def is_done(job: Job) -> bool:
+    """Whether the job's commands ran to their end as they are now."""
     file = job.out / DONE
     return file.is_file() and json.loads(file.read_text("utf-8")) == _mark(job)
-
-
-def results(config: SweepConfig, jobs: Sequence[Job]) -> dict[str, dict[str, list[float]]]:
-    """{case: {metric: [a value per seed]}} of what is done.
-
-    Raises:
-        InputError: an evaluation lacks the data set or a metric.
-    """
-    found: dict[str, dict[str, list[float]]] = {}
-    for job in jobs:
-        if not _is_done(job):
-            continue
-        try:
-            columns = _columns(json.loads(job.result.read_text("utf-8")))
-            for metric in config.metrics:
-                column, _, name = metric.rpartition("/")
-                value = columns[column or "average"][name]
-                found.setdefault(job.case, {}).setdefault(metric, []).append(value)
-        except KeyError as error:
-            raise InputError(f"{job.result} has no {error}.") from error
-    return found
-
-
-def _columns(told: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """{data set or column: {metric: value}} of an evaluation, or of a suite's measured row."""
-    if "suite" in told:
-        measured: dict[str, dict[str, float]] = told["rows"][-1]["cells"]
-        return measured
-    return {**told["datasets"], "average": told["average"]}
-
-
-def write_results(config: SweepConfig, jobs: Sequence[Job], folder: str | Path) -> str:
-    """Write sweep.csv, sweep.md and sweep.png; returns the Markdown."""
-    from rali.report.plots import intervals, save_png
-
-    folder, found = Path(folder), results(config, jobs)
-    with (folder / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["case", "metric", "seeds", "mean", "sd", "published"])
-        for case, metrics in found.items():
-            for metric, values in metrics.items():
-                paper = config.published.get(case, {}).get(metric, "")
-                table.writerow([case, metric, len(values), *_mean_sd(values), paper])
-    known = [
-        m for m in config.metrics if any(m in printed for printed in config.published.values())
-    ]
-    header = ["case", *map(_title, config.metrics), *(f"{_title(m)}, published" for m in known)]
-    rows = [header, ["---", *["---:"] * (len(header) - 1)]]
-    for case in config.cases:
-        cells = [_cell(found.get(case, {}).get(metric)) for metric in config.metrics]
-        printed = config.published.get(case, {})
-        cells += [f"{printed[m]:.3f}" if m in printed else "–" for m in known]
-        rows.append([case, *cells])
-    seeds = ", ".join(map(str, config.seeds))
-    shown = "Means ± standard deviations of seeds" if len(config.seeds) > 1 else "One seed,"
-    notes = [f"{shown} {seeds}; {_machine()}.", *config.notes]
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    text = "\n".join(
-        [
-            *(f"# {config.title}", "", *lines, ""),
-            *(f"- {note}" for note in notes),
-            *(["", f"![{config.title}](sweep.png)"] if found else []),
-            "",
-        ]
-    )
-    (folder / "sweep.md").write_text(text, "utf-8")
-    if found:
-        save_png(
-            intervals(
-                {
-                    _title(metric): {
-                        case: values[metric] for case, values in found.items() if metric in values
-                    }
-                    for metric in config.metrics
-                },
-                title=config.title,
-            ),
-            folder / "sweep.png",
-        )
-    return text
-
-
-def _title(metric: str) -> str:
-    """As tables write it: "SRCC", "biq2021 SRCC", "class"."""
-    column, _, name = metric.rpartition("/")
-    name = name.upper() if name in ("plcc", "srcc") else name
-    return f"{column} {name}".strip()
-
-
-def _machine() -> str:
-    known = {d.name.lower(): d.version for d in distributions() if d.name}
-    told = [f"{name} {known[name]}" for name in ("rali", "torch", "transformers") if name in known]
-    cores = os.cpu_count() or 1
-    return f"{platform.machine()}, {cores} cores, Python {platform.python_version()}, " + ", ".join(
-        told
-    )
-
-
-def _mean_sd(values: Sequence[float]) -> tuple[float, float]:
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-
-
-def _cell(values: Sequence[float] | None) -> str:
-    if not values:
-        return "–"
-    mean, sd = _mean_sd(values)
-    return f"{mean:.3f} ± {sd:.3f}" if len(values) > 1 else f"{mean:.3f}"

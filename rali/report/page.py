@@ -6,90 +6,23 @@ dark as the reader's system is. Everything that comes from outside is escaped.
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rali.errors import PictureError
 from rali.files import replace_atomically
-from rali.pictures.preprocess import shrink
-from rali.pictures.read import open_picture
+from rali.metrics import METRICS
 
-from .evaluation import LABELS, remarks
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from .blocks import card_html, figure_html, page_html, section_html
+from .evaluation import Evaluation, remarks
 
 Json = Mapping[str, Any]
-THUMBNAIL = 320  # pixels of the longer side; shown at about half of it
-SHOWN = 10
-
-CSS = """
-:root{color-scheme:light dark;--bg:#f6f7f9;--box:#fff;--text:#1f2328;--muted:#5c6570;
---line:#dfe3e8;--accent:#0072b2;--bad:#b3261e}
-@media(prefers-color-scheme:dark){:root{--bg:#0d1117;--box:#161b22;--text:#e6edf3;
---muted:#9aa4af;--line:#2b323b;--accent:#56b4e9;--bad:#ff8a80}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--bg);color:var(--text);line-height:1.5;
-font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
-main{max-width:1080px;margin:0 auto;padding:40px 20px 64px}
-h1{font-size:1.9rem;line-height:1.2;margin:0 0 6px;letter-spacing:-.01em}
-h2{font-size:1.15rem;margin:0 0 8px}
-.lead{color:var(--muted);margin:0;max-width:46em}
-.note,figcaption,small{color:var(--muted);font-size:.85rem}
-.note{margin:0 0 12px;max-width:52em}
-section{background:var(--box);border:1px solid var(--line);border-radius:12px;
-padding:20px 22px;margin:18px 0 0}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(175px,1fr));gap:12px;
-margin:24px 0 0}
-.tile{background:var(--box);border:1px solid var(--line);border-radius:12px;padding:14px 18px}
-.tile dt{color:var(--muted);font-size:.85rem}
-.tile dd{margin:2px 0 0;font-size:clamp(1.3rem,5.6vw,1.75rem);white-space:nowrap;
-font-weight:650;letter-spacing:-.02em;line-height:1.25;
-font-variant-numeric:tabular-nums}
-.tile small{display:block;white-space:normal;font-weight:400;letter-spacing:0;font-size:.8rem}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(170px,1fr));gap:14px}
-.card{margin:0;border:1px solid var(--line);border-radius:10px;overflow:hidden;min-width:0}
-.card img,.none{display:block;width:100%;aspect-ratio:4/3;object-fit:contain;
-background:var(--bg)}
-.none{display:flex;align-items:center;justify-content:center;padding:10px;text-align:center;
-color:var(--muted);font-size:.85rem;overflow-wrap:anywhere}
-.card figcaption{padding:8px 12px 10px;color:var(--text);line-height:1.4;
-font-variant-numeric:tabular-nums}
-.card b{font-size:1.3rem}
-.card span{color:var(--muted)}
-.card em{color:var(--bad);font-style:normal;overflow-wrap:anywhere}
-.card small{display:block;margin-top:3px;overflow-wrap:anywhere}
-.plot{margin:0 0 22px;text-align:center}
-.plot:last-child{margin-bottom:0}
-.plot img{max-width:100%;height:auto}
-.plot figcaption{max-width:46em;margin:6px auto 0}
-.wide{overflow-x:auto}
-.plot .wide img{max-width:max(100%,600px)}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;margin:0 0 10px}
-th,td{padding:7px 10px;text-align:right;border-bottom:1px solid var(--line);vertical-align:top}
-thead th{color:var(--muted);font-size:.85rem;font-weight:500;white-space:nowrap}
-th:first-child{text-align:left;padding-left:0}
-tbody th{font-weight:500}
-td small{display:block;white-space:nowrap}
-.total th,.total td{border-bottom:0;font-weight:650}
-.stages td{white-space:nowrap}
-.stages .bar{width:50%;text-align:left}
-.bar span{display:inline-block;height:10px;min-width:2px;border-radius:5px;
-background:var(--accent)}
-pre{overflow-x:auto;font-size:.82rem;line-height:1.45;margin:12px 0 0}
-summary{cursor:pointer;color:var(--accent)}
-@media(max-width:560px){.cards{grid-template-columns:repeat(2,1fr)}main{padding:24px 12px}
-section{padding:16px 14px}}
-@media print{section,.card{break-inside:avoid}}
-"""
+SHOWN = 10  # pictures in a row of examples
 
 
 def write_report(
@@ -103,7 +36,7 @@ def write_report(
     basis_vectors: npt.ArrayLike | None = None,
     basis_scores: npt.ArrayLike | None = None,
     predictions: Sequence[Json] = (),
-    evaluation: Json | None = None,
+    evaluation: Evaluation | None = None,
     user_pictures: Sequence[Json] = (),
     config: Json | None = None,
     truth: str = "human score",
@@ -115,25 +48,22 @@ def write_report(
         path: the HTML file, replaced in one step.
         intro: a sentence or two under the title.
         summary: further headline numbers by name, such as {"onnx_max_difference": 2e-6,
-            "seconds": 301.2}; values that are not numbers or text are passed over, and so are
-            metrics that `evaluation` has too.
+            "seconds": 301.2}; values that are not numbers or text are skipped, and so are metrics
+            that `evaluation` has too.
         stages: seconds by stage, in order.
         metrics: rows of metrics.jsonl, {"stage", "step", "loss"}.
         basis_vectors: [K, M]. basis_scores: [K], 1 to 5.
         predictions: {"image", "score", "mos"} and optionally "distortion", "severity", "dataset".
-        evaluation: what `rali.evaluation.evaluate.evaluate_predictions` returns.
+        evaluation: as `rali.evaluation.evaluate` returns it.
         user_pictures: {"image", "score" or None, "error" or None}.
         config: the resolved configuration, shown as JSON.
         truth: what `mos` is, e.g. "human score" or "score of the degradation".
-        sections: HTML of `section_html`, shown before the stages.
+        sections: further HTML of `section_html`, shown before the stages.
 
     Returns:
         The path written.
     """
-    from . import plots
-
     path = Path(path)
-    rows = [row for row in metrics if row.get("loss") is not None]
     parts = [_headline(evaluation, summary or {})]
     if user_pictures:
         cards = "".join(_user_card(row) for row in user_pictures)
@@ -141,52 +71,11 @@ def write_report(
     if evaluation is not None:
         parts.append(section_html("Agreement", _metrics_table(evaluation)))
     if predictions:
-        predicted = [float(row["score"]) for row in predictions]
-        true = [float(row["mos"]) for row in predictions]
-        band = plots.residual_band(predicted, true)
-        drawn = figure_html(
-            *(
-                plots.scatter(
-                    predicted,
-                    true,
-                    groups=[str(row.get("dataset") or "pictures") for row in predictions],
-                    band=band,
-                    title="Predicted against true",
-                    truth=f"{truth} (1 to 5)",
-                    theme=theme,
-                )
-                for theme in plots.THEMES
-            ),
-            alt=f"Scatter plot of {len(true)} pictures: predicted score against {truth}, "
-            "with the diagonal",
-            caption=f"{len(true)} pictures. On the dashed line both are equal; the band holds 95 % "
-            f"of the errors: the {truth} lies between "
-            f"{band[0]:+.2f} and {band[1]:+.2f} of the prediction.",
-        )
-        parts.append(section_html("Predicted and true scores", drawn))
+        parts.append(section_html("Predicted and true scores", _scatter(predictions, truth)))
         parts.append(_examples(predictions, truth))
-    training = []
-    if rows:
-        training.append(
-            figure_html(
-                *(plots.loss_curves(rows, theme=theme) for theme in plots.THEMES),
-                alt="Loss against training step, one panel per stage",
-                caption="Loss by training step. Where a stage has many steps they are faint, and "
-                "the line is their running mean.",
-            )
-        )
-    count = 0 if basis_scores is None else len(np.asarray(basis_scores))
-    if basis_vectors is not None and basis_scores is not None and count > 1:
-        training.append(
-            figure_html(
-                *(plots.bases_2d(basis_vectors, basis_scores, theme=t) for t in plots.THEMES),
-                alt=f"{count} basis vectors on two principal components, coloured by score",
-                caption=f"{count} bases. A picture's score is the mean of the basis scores, "
-                "weighted by how similar the picture is to each.",
-            )
-        )
+    training = _losses(metrics) + _bases(basis_vectors, basis_scores)
     if training:
-        parts.append(section_html("Training", "".join(training)))
+        parts.append(section_html("Training", training))
     parts += sections
     if stages:
         parts.append(section_html("Stages", _stages_table(stages)))
@@ -199,38 +88,80 @@ def write_report(
     return path
 
 
-def page_html(title: str, intro: str, body: str) -> str:
-    lead = f"<p class=lead>{escape(intro)}</p>" if intro else ""
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f"<title>{escape(title)}</title><style>{CSS}</style></head>\n"
-        f"<body><main><header><h1>{escape(title)}</h1>{lead}</header>\n{body}</main></body></html>\n"
+def _scatter(predictions: Sequence[Json], truth: str) -> str:
+    from . import plots
+    from .canvas import THEMES
+
+    predicted = [float(row["score"]) for row in predictions]
+    true = [float(row["mos"]) for row in predictions]
+    low, high = plots.residual_band(predicted, true)
+    return figure_html(
+        *(
+            plots.scatter(
+                predicted,
+                true,
+                groups=[str(row.get("dataset") or "pictures") for row in predictions],
+                band=(low, high),
+                title="Predicted against true",
+                truth=f"{truth} (1 to 5)",
+                theme=theme,
+            )
+            for theme in THEMES
+        ),
+        alt=f"Scatter plot of {len(true)} pictures: predicted score against {truth}, "
+        "with the diagonal",
+        caption=f"{len(true)} pictures. On the dashed line both are equal; the band holds 95 % "
+        f"of the errors: the {truth} lies between "
+        f"{low:+.2f} and {high:+.2f} of the prediction.",
     )
 
 
-def section_html(title: str, body: str, note: str = "") -> str:
-    note = f"<p class=note>{escape(note)}</p>" if note else ""
-    return f"<section><h2>{escape(title)}</h2>{note}{body}</section>\n"
+def _losses(metrics: Iterable[Json]) -> str:
+    from .canvas import THEMES
+    from .plots import loss_curves
+
+    rows = [row for row in metrics if row.get("loss") is not None]
+    if not rows:
+        return ""
+    return figure_html(
+        *(loss_curves(rows, theme=theme) for theme in THEMES),
+        alt="Loss against training step, one panel per stage",
+        caption="Loss by training step. Where a stage has many steps they are faint, and "
+        "the line is their running mean.",
+    )
 
 
-def _headline(evaluation: Json | None, summary: Json) -> str:
+def _bases(basis_vectors: npt.ArrayLike | None, basis_scores: npt.ArrayLike | None) -> str:
+    from .canvas import THEMES
+    from .maps import bases_2d
+
+    count = 0 if basis_scores is None else len(np.asarray(basis_scores))
+    if basis_vectors is None or basis_scores is None or count < 2:
+        return ""
+    return figure_html(
+        *(bases_2d(basis_vectors, basis_scores, theme=theme) for theme in THEMES),
+        alt=f"{count} basis vectors on two principal components, coloured by score",
+        caption=f"{count} bases. A picture's score is the mean of the basis scores, "
+        "weighted by how similar the picture is to each.",
+    )
+
+
+def _headline(evaluation: Evaluation | None, summary: Json) -> str:
     """Tiles: the main correlations with their intervals, then the run's own numbers."""
     tiles = []
     if evaluation is not None:
-        sets = list(evaluation["datasets"].values())
+        datasets = list(evaluation.datasets.values())
         for metric in ("srcc", "plcc"):
-            if len(sets) == 1:
-                low, high = sets[0]["intervals"][metric]
+            if len(datasets) == 1:
+                low, high = datasets[0].intervals[metric]
                 note = f"95 % interval {low:.3f} to {high:.3f}"
             else:
-                note = f"mean of {len(sets)} data sets"
-            tiles.append((LABELS[metric], f"{evaluation['average'][metric]:.3f}", note))
-        count = sum(numbers["n"] for numbers in sets)
-        tiles.append(("Pictures judged", f"{count:,}", _split_note(evaluation)))
+                note = f"mean of {len(datasets)} data sets"
+            tiles.append((METRICS[metric].label, f"{evaluation.average[metric]:.3f}", note))
+        rows = f"split {evaluation.split}" if evaluation.split else "in the evaluation"
+        tiles.append(("Pictures evaluated", f"{evaluation.n:,}", rows))
     for name, value in summary.items():
-        if (evaluation is not None and name in LABELS) or isinstance(value, bool):
+        if (evaluation is not None and name in METRICS) or isinstance(value, bool):
             continue
         if name == "onnx_max_difference":
             tiles.append(("Torch against ONNX", f"{value:.1e}", "largest difference, 1–5 scale"))
@@ -238,7 +169,8 @@ def _headline(evaluation: Json | None, summary: Json) -> str:
             tiles.append(("Time", _duration(float(value)), "all stages"))
         elif isinstance(value, str | int | float):
             text = f"{value:.4g}" if isinstance(value, float) else str(value)
-            tiles.append((LABELS.get(name, name.replace("_", " ")), text, ""))
+            label = METRICS[name].label if name in METRICS else name.replace("_", " ")
+            tiles.append((label, text, ""))
     if not tiles:
         return ""
     cells = "".join(
@@ -249,22 +181,18 @@ def _headline(evaluation: Json | None, summary: Json) -> str:
     return f"<dl class=tiles>{cells}</dl>\n"
 
 
-def _split_note(evaluation: Json) -> str:
-    return f"split {evaluation['split']}" if evaluation.get("split") else "in the evaluation"
-
-
-def _metrics_table(evaluation: Json) -> str:
-    head = "".join(f"<th scope=col>{escape(label)}</th>" for label in LABELS.values())
+def _metrics_table(evaluation: Evaluation) -> str:
+    head = "".join(f"<th scope=col>{escape(metric.label)}</th>" for metric in METRICS.values())
     lines = []
-    for name, numbers in evaluation["datasets"].items():
-        cells = "".join(
-            f"<td>{numbers[metric]:.3f} <small>{numbers['intervals'][metric][0]:.3f} to "
-            f"{numbers['intervals'][metric][1]:.3f}</small></td>"
-            for metric in LABELS
-        )
-        lines.append(f"<tr><th scope=row>{escape(name)}</th><td>{numbers['n']:,}</td>{cells}</tr>")
+    for name, statistics in evaluation.datasets.items():
+        cells = ""
+        for metric in METRICS:
+            low, high = statistics.intervals[metric]
+            value = statistics.values[metric]
+            cells += f"<td>{value:.3f} <small>{low:.3f} to {high:.3f}</small></td>"
+        lines.append(f"<tr><th scope=row>{escape(name)}</th><td>{statistics.n:,}</td>{cells}</tr>")
     if len(lines) > 1:
-        cells = "".join(f"<td>{evaluation['average'][metric]:.3f}</td>" for metric in LABELS)
+        cells = "".join(f"<td>{value:.3f}</td>" for value in evaluation.average.values())
         lines.append(f"<tr class=total><th scope=row>average</th><td></td>{cells}</tr>")
     note = (
         "Small figures: 95 % bootstrap interval over pictures. PLCC (logistic) is measured after "
@@ -325,7 +253,7 @@ def _card(row: Json, truth: str) -> str:
     )
     name = Path(str(row["image"])).name
     alt = f"{name}{f' ({what})' if what else ''}, predicted {score:.2f}"
-    return _card_html(row["image"], alt, lines, what or name)
+    return card_html(row["image"], alt, lines, what or name)
 
 
 def _user_card(row: Json) -> str:
@@ -333,47 +261,9 @@ def _user_card(row: Json) -> str:
     error, score = row.get("error"), row.get("score")
     if error or score is None:
         reason = escape(str(error or "no score"))
-        return _card_html(None, f"{name}, not scored", f"<em>Not scored: {reason}</em><br>", name)
+        return card_html(None, f"{name}, not scored", f"<em>Not scored: {reason}</em><br>", name)
     lines = f"<b>{float(score):.2f}</b> <span>of 5</span><br>"
-    return _card_html(row["image"], f"{name}, score {float(score):.2f}", lines, name)
-
-
-def _card_html(image: Any, alt: str, lines: str, foot: str) -> str:
-    picture = "<div class=none>no picture</div>"
-    if image is not None:
-        try:
-            picture = f'<img src="{thumbnail(image)}" alt="{escape(alt)}" loading="lazy">'
-        except PictureError as error:
-            picture = f"<div class=none>{escape(str(error))}</div>"
-    caption = f"{lines}<small>{escape(foot)}</small>"
-    return f"<figure class=card>{picture}<figcaption>{caption}</figcaption></figure>"
-
-
-def thumbnail(source: Any, *, longer_side: int = THUMBNAIL) -> str:
-    """A picture as a small JPEG in a `data:` address.
-
-    Raises:
-        PictureError: the picture cannot be read.
-    """
-    from PIL import Image
-
-    picture = Image.fromarray(shrink(open_picture(source), longer=longer_side))
-    buffer = io.BytesIO()
-    picture.save(buffer, format="JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def figure_html(light: Figure, dark: Figure, *, alt: str, caption: str) -> str:
-    from .plots import data_uri
-
-    wide = " class=wide" if light.get_figwidth() > 7 else ""  # scrolls sideways on a phone
-    return (
-        f"<figure class=plot><div{wide}><picture>"
-        f'<source media="(prefers-color-scheme: dark)" srcset="{data_uri(dark)}">'
-        f'<img src="{data_uri(light)}" width="{96 * light.get_figwidth():.0f}" '
-        f'alt="{escape(alt)}"></picture></div>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+    return card_html(row["image"], f"{name}, score {float(score):.2f}", lines, name)
 
 
 def _duration(seconds: float) -> str:

@@ -1,60 +1,24 @@
-"""The figures of evaluations and reports: scatter, loss curves, bases in two dimensions.
+"""The figures of evaluations and reports: scatter, curves, histograms, trade-offs.
 
-In: plain numbers. Out: matplotlib `Figure` objects drawn without pyplot, so there is no global
-state and no window; `save_png` and `data_uri` turn one into a file or an <img> source. Colours are
-Okabe and Ito's (2008), chosen to be told apart by colour-blind readers.
+In: plain numbers. Out: matplotlib `Figure` objects, which `rali.report.canvas` writes as PNG.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, StrMethodFormatter
 
 from rali.errors import InputError
 
-ThemeName = Literal["light", "dark"]
-SCORES = (1.0, 5.0)
+from .canvas import MARKERS, SCORES, THEMES, ThemeName, legend, new_figure, one_panel, style
 
-
-@dataclass(frozen=True)
-class Theme:
-    """Colours of one appearance; `series` in the order in which groups are drawn."""
-
-    background: str
-    text: str
-    muted: str
-    grid: str
-    series: tuple[str, ...]
-
-
-MARKERS = "os^Dv*"
-THEMES: dict[ThemeName, Theme] = {
-    "light": Theme(
-        background="#ffffff",
-        text="#1f2328",
-        muted="#656d76",
-        grid="#e4e7eb",
-        series=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a6a00", "#56b4e9"),
-    ),
-    "dark": Theme(
-        background="#161b22",
-        text="#e6edf3",
-        muted="#9aa4af",
-        grid="#2b323b",
-        series=("#56b4e9", "#e69f00", "#2fbf94", "#cc79a7", "#f0e442", "#8fb8de"),
-    ),
-}
+LEAST_SPAN = 0.05  # of the axis of a correlation or an accuracy
 
 
 def scatter(
@@ -78,7 +42,7 @@ def scatter(
     if x.shape != y.shape or x.ndim != 1 or x.size == 0:
         raise InputError(f"A scatter plot needs two equal lists; got {x.shape} and {y.shape}.")
     colours = THEMES[theme]
-    figure, axes = _canvas(5.6, 5.6, title, theme)
+    figure, axes = one_panel(5.6, 5.6, title, theme)
     low = min(SCORES[0], float(x.min()), float(y.min())) - 0.1
     high = max(SCORES[1], float(x.max()), float(y.max())) + 0.1
     line = np.array([low, high])
@@ -99,14 +63,14 @@ def scatter(
             s=size,
             alpha=alpha,
             color=colours.series[index % len(colours.series)],
-            marker="os^Dv*"[index % 6],
+            marker=MARKERS[index % len(MARKERS)],
             linewidths=0,
             label=f"{name} ({int(mine.sum())})",
         )
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     axes.set_xlabel("predicted score (1 to 5)")
     axes.set_ylabel(truth)
-    _legend(axes, colours)
+    legend(axes, colours)
     return figure
 
 
@@ -120,8 +84,7 @@ def loss_curves(rows: Iterable[Mapping[str, Any]], *, theme: ThemeName = "light"
     """One panel per stage: the loss of each step, faint, and its running mean.
 
     Args:
-        rows: as in metrics.jsonl, {"stage", "step", "loss"}; rows without a loss are other metrics
-            and are passed over.
+        rows: as in metrics.jsonl, {"stage", "step", "loss"}; rows without a loss are skipped.
     """
     stages: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
@@ -140,7 +103,7 @@ def curves(
     log: bool = False,
     theme: ThemeName = "light",
 ) -> Figure:
-    """One panel per quantity, in it one line per series.
+    """One panel per quantity, with one line per series.
 
     Args:
         panels: {what the vertical axis shows: {series: [(step, value), …]}}. Long series are shown
@@ -152,10 +115,10 @@ def curves(
     colours = THEMES[theme]
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)
-    figure = _figure(max(5.2, 4.3 * columns), 3.3 * lines, theme)
+    figure = new_figure(max(5.2, 4.3 * columns), 3.3 * lines, theme)
     for index, (name, series) in enumerate(panels.items()):
         axes = figure.add_subplot(lines, columns, index + 1)
-        _style(axes, name, colours)
+        style(axes, name, colours)
         for place, (label, points) in enumerate(series.items()):
             step, value = np.array(sorted(points), float).reshape(-1, 2).T
             colour = colours.series[place % len(colours.series)]
@@ -189,57 +152,6 @@ def _log_axes(axes: Axes, steps: Sequence[float]) -> None:
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
-def maps(
-    panels: Mapping[str, tuple[npt.ArrayLike, Sequence[str]]],
-    *,
-    theme: ThemeName = "light",
-) -> Figure:
-    """Maps side by side: points in two dimensions, coloured by group.
-
-    Args:
-        panels: {title: (points [n, 2], group of each point [n])}.
-    """
-    colours = THEMES[theme]
-    figure = _figure(4.6 * len(panels), 4.4, theme)
-    for index, (title, (points, groups)) in enumerate(panels.items()):
-        axes = figure.add_subplot(1, len(panels), index + 1)
-        _style(axes, title, colours)
-        place = np.asarray(points, float)
-        for number, name in enumerate(dict.fromkeys(groups)):
-            mine = np.array([group == name for group in groups])
-            axes.scatter(
-                place[mine, 0], place[mine, 1], s=14, alpha=0.7, linewidths=0, label=name,
-                color=colours.series[number % len(colours.series)],
-                marker="os^Dv*"[number % 6],
-            )  # fmt: skip
-        axes.set(xticks=[], yticks=[])
-        _legend(axes, colours)
-    return figure
-
-
-def score_maps(
-    panels: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]], *, theme: ThemeName = "light"
-) -> Figure:
-    """Maps side by side: points in two dimensions, coloured by score.
-
-    Args:
-        panels: {title: (points [n, 2], scores [n], 1–5)}.
-    """
-    colours = THEMES[theme]
-    figure = _figure(4.6 * len(panels) + 0.9, 4.4, theme)
-    for index, (title, (points, scores)) in enumerate(panels.items()):
-        axes = figure.add_subplot(1, len(panels), index + 1)
-        _style(axes, title, colours)
-        place = np.asarray(points, float)
-        drawn = _by_score(axes, place, np.asarray(scores, float), colours, size=18)
-        axes.set(xticks=[], yticks=[])
-    _score_bar(figure, drawn, figure.axes, "score (1 bad, 5 excellent)", colours)
-    return figure
-
-
-LEAST_SPAN = 0.05  # of a correlation or an accuracy
-
-
 def intervals(
     panels: Mapping[str, Mapping[str, Sequence[float]]],
     *,
@@ -248,20 +160,20 @@ def intervals(
 ) -> Figure:
     """One panel per metric: a line per case, its values as dots and their mean as a bar.
 
-    A panel spans `LEAST_SPAN` at least, so that next to nothing does not look like much.
+    A panel spans `LEAST_SPAN` at least, so that a tiny difference does not look large.
 
     Args:
         panels: {metric: {case: [a value per seed]}}.
     """
     colours = THEMES[theme]
     count = max(len(cases) for cases in panels.values())
-    figure = _figure(4.2 * len(panels) + 1.2, 0.42 * count + 1.5, theme)
+    figure = new_figure(4.2 * len(panels) + 1.2, 0.42 * count + 1.5, theme)
     if title:
         written = title.replace("$", r"\$")
         figure.suptitle(written, x=0.01, ha="left", color=colours.text, fontweight="bold")
     for index, (metric, cases) in enumerate(panels.items()):
         axes = figure.add_subplot(1, len(panels), index + 1)
-        _style(axes, metric, colours)
+        style(axes, metric, colours)
         for place, values in enumerate(cases.values()):
             mean = float(np.mean(values))
             axes.plot([mean, mean], [place - 0.3, place + 0.3], color=colours.text, linewidth=2)
@@ -288,11 +200,11 @@ def histograms(
         truth: human scores [n], an outline in each panel.
     """
     colours = THEMES[theme]
-    figure = _figure(5.6, 2.2 * len(panels) + 0.5, theme)
+    figure = new_figure(5.6, 2.2 * len(panels) + 0.5, theme)
     edges = np.linspace(*SCORES, 41).tolist()
     for index, (title, scores) in enumerate(panels.items()):
         axes = figure.add_subplot(len(panels), 1, index + 1)
-        _style(axes, title, colours)
+        style(axes, title, colours)
         values = np.clip(np.asarray(scores, float), *SCORES)
         axes.hist(values, edges, color=colours.series[0], alpha=0.8, label="predicted")
         if truth is not None:
@@ -315,7 +227,7 @@ def calibration(
     """Mean human score [bins] against mean prediction [bins], with 95 % error bars."""
     x, y = np.asarray(predicted, float), np.asarray(mos, float)
     colours = THEMES[theme]
-    figure, axes = _canvas(5.0, 5.0, title, theme)
+    figure, axes = one_panel(5.0, 5.0, title, theme)
     axes.plot(SCORES, SCORES, color=colours.muted, linewidth=1.2, linestyle=(0, (5, 4)))
     axes.errorbar(
         x, y, 1.96 * np.asarray(error, float), color=colours.series[0], marker="o", markersize=5,
@@ -333,14 +245,14 @@ def tradeoff(
 ) -> Figure:  # fmt: skip
     """Points by name and kind ("" if there is one), such as accuracy against parameters.
 
-    A name has a colour, a kind a marker. A line joins the points that no other beats in both, where
-    the `best` corner is. The horizontal axis is logarithmic, and so is the vertical one if it spans
-    more than a factor of ten.
+    Each name has a colour and each kind a marker. A line joins the points that no other beats in
+    both directions of the `best` corner. The horizontal axis is logarithmic, and so is the vertical
+    one if it spans more than a factor of ten.
     """
     if not points:
         raise InputError("There are no points to draw.")
     colours = THEMES[theme]
-    figure, axes = _canvas(7.6, 4.4, title, theme)
+    figure, axes = one_panel(7.6, 4.4, title, theme)
     names, kinds = (list(dict.fromkeys(each)) for each in zip(*points, strict=True))
     colour_of = {n: colours.series[i % len(colours.series)] for i, n in enumerate(names)}
     marker_of = {k: MARKERS[i % len(MARKERS)] for i, k in enumerate(kinds)}
@@ -363,7 +275,7 @@ def tradeoff(
     axes.margins(0.1)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    _legend(axes, colours, loc="upper left", bbox_to_anchor=(1, 1))
+    legend(axes, colours, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
@@ -377,115 +289,3 @@ def pareto(
         if not front or (up > front[-1][1] if left else up < front[-1][1]):
             front.append((across, up))
     return front if left else front[::-1]
-
-
-def bases_2d(
-    basis_vectors: npt.ArrayLike,
-    basis_scores: npt.ArrayLike,
-    *,
-    title: str = "Basis vectors in two dimensions",
-    theme: ThemeName = "light",
-) -> Figure:
-    """Basis vectors [K, M] on their first two principal components, coloured by score [K].
-
-    The vectors are brought to length 1 first, because the score compares them by cosine.
-    """
-    vectors, scores = np.asarray(basis_vectors, float), np.asarray(basis_scores, float)
-    if vectors.ndim != 2 or scores.shape != vectors.shape[:1] or len(scores) < 2:
-        raise InputError(
-            f"Bases are vectors [K, M] with scores [K], K ≥ 2; got {vectors.shape}, {scores.shape}."
-        )
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = vectors / np.where(lengths > 0, lengths, 1.0)
-    left, singular, _ = np.linalg.svd(unit - unit.mean(axis=0), full_matrices=False)
-    points = np.zeros((len(scores), 2))
-    known = min(2, len(singular))
-    points[:, :known] = left[:, :known] * singular[:known]
-    share = singular**2 / max(float(np.sum(singular**2)), 1e-12)
-    colours = THEMES[theme]
-    figure, axes = _canvas(6.2, 4.9, title, theme)
-    drawn = _by_score(axes, points, scores, colours, size=34)
-    axes.set_xlabel(f"first component ({share[0]:.0%} of the variance)")
-    second = share[1] if len(share) > 1 else 0.0
-    axes.set_ylabel(f"second component ({second:.0%})")
-    _score_bar(figure, drawn, axes, "basis score (1 bad, 5 excellent)", colours)
-    return figure
-
-
-def _by_score(
-    axes: Axes, points: np.ndarray, scores: np.ndarray, colours: Theme, *, size: float
-) -> Any:
-    return axes.scatter(
-        points[:, 0],
-        points[:, 1],
-        c=scores,
-        cmap="viridis",
-        vmin=SCORES[0],
-        vmax=SCORES[1],
-        s=size,
-        alpha=0.9,
-        edgecolors=colours.background,
-        linewidths=0.4,
-    )
-
-
-def _score_bar(figure: Figure, drawn: Any, axes: Any, label: str, colours: Theme) -> None:
-    bar = figure.colorbar(drawn, ax=axes, ticks=[1, 2, 3, 4, 5], pad=0.02, aspect=28)
-    bar.set_label(label, color=colours.muted, fontsize=9)
-    bar.ax.tick_params(colors=colours.muted, labelsize=9, length=0)
-    bar.outline.set_visible(False)
-
-
-def to_png(figure: Figure, *, dpi: int = 144) -> bytes:
-    """The figure as a PNG file."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, facecolor=figure.get_facecolor())
-    return buffer.getvalue()
-
-
-def save_png(figure: Figure, path: str | Path, *, dpi: int = 144) -> None:
-    """Write the figure as a PNG file, in one step."""
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(to_png(figure, dpi=dpi))
-    part.replace(path)
-
-
-def data_uri(figure: Figure, *, dpi: int = 144) -> str:
-    """The figure as a `data:` address, for an <img> in a page that stands alone."""
-    return "data:image/png;base64," + base64.b64encode(to_png(figure, dpi=dpi)).decode("ascii")
-
-
-def _figure(width: float, height: float, theme: ThemeName) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.set_facecolor(THEMES[theme].background)
-    return figure
-
-
-def _canvas(width: float, height: float, title: str, theme: ThemeName) -> tuple[Figure, Axes]:
-    figure = _figure(width, height, theme)
-    axes = figure.add_subplot()
-    _style(axes, title, THEMES[theme])
-    return figure, axes
-
-
-def _style(axes: Axes, title: str, colours: Theme) -> None:
-    axes.set_facecolor(colours.background)
-    # "$" would start mathematics in a user's title
-    axes.set_title(
-        title.replace("$", r"\$"), loc="left", color=colours.text, fontsize=11.5, fontweight="bold"
-    )
-    axes.tick_params(which="both", colors=colours.muted, labelsize=9, length=0)
-    axes.xaxis.label.set(color=colours.muted, fontsize=9.5)
-    axes.yaxis.label.set(color=colours.muted, fontsize=9.5)
-    axes.grid(True, color=colours.grid, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in axes.spines.values():
-        side.set_visible(False)
-
-
-def _legend(axes: Axes, colours: Theme, **place: Any) -> None:
-    shown = {"loc": "upper left", "frameon": True, "fontsize": 8.5, "labelcolor": colours.text}
-    legend = axes.legend(**shown | place)
-    legend.get_frame().set(facecolor=colours.background, edgecolor="none", alpha=0.85)

@@ -14,7 +14,8 @@ from rali.data.manifest import Row, write_manifest
 from rali.distill.unfitted import scores_before_and_after
 from rali.errors import InputError
 from rali.evaluation.analysis import calibration_curve, map_2d
-from rali.evaluation.suites import published_sizes
+from rali.evaluation.published import published_sizes
+from rali.report.evaluation import Evaluation, Statistics
 from rali.report.plots import pareto
 from rali.student.student import Student
 
@@ -41,8 +42,8 @@ def is_png(path) -> bool:
 
 
 def test_a_calibration_curve_by_hand():
-    told, true, error = calibration_curve([4, 1, 2, 3], [5, 1, 3, 3], bins=2)
-    assert told.tolist() == [1.5, 3.5]
+    predicted, true, error = calibration_curve([4, 1, 2, 3], [5, 1, 3, 3], bins=2)
+    assert predicted.tolist() == [1.5, 3.5]
     assert true.tolist() == [2.0, 4.0]
     assert error.tolist() == pytest.approx([1.0, 1.0])  # √2 / √2
     with pytest.raises(InputError, match="needs 20 pictures; got 4"):
@@ -57,6 +58,7 @@ def test_a_map_keeps_groups_apart():
     assert np.linalg.norm(points[:20].mean(0) - points[20:].mean(0)) > 2 * inside
 
 
+@pytest.mark.slow
 def test_efficiency_measures_each_model_and_size(photograph_files, tmp_path):
     out = tmp_path / "efficiency.png"
     arguments = ["--count", "2", "--repeats", "1", "--batch-size", "1", "--batch-size", "2"]
@@ -73,6 +75,7 @@ def test_efficiency_measures_each_model_and_size(photograph_files, tmp_path):
     assert all(float(row["peak_MiB"]) > 20 for row in rows)
 
 
+@pytest.mark.slow
 def test_space_and_calibration_of_the_builtin_model(labelled, tmp_path):
     for name, more in (("space", []), ("calibration", ["--bins", "4"])):
         out = tmp_path / f"{name}.png"
@@ -83,11 +86,11 @@ def test_space_and_calibration_of_the_builtin_model(labelled, tmp_path):
         assert is_png(out)
 
 
+@pytest.mark.slow
 def test_scores_before_and_after_fitting(labelled, tmp_path):
     from rali.data.manifest import read_manifest
     from rali.distill.fit import FitConfig
     from rali.distill.pipeline import DistillConfig, distill
-    from rali.evaluation.analysis import embed
 
     rows = read_manifest(labelled)
     config = DistillConfig(encoder="nano", fit=FitConfig(steps=60))
@@ -103,7 +106,7 @@ def test_scores_before_and_after_fitting(labelled, tmp_path):
     train = [row for row in rows if row.split == "train"]
     mos = np.array([row.score for row in train])
     before, after = scores_before_and_after(
-        student, embed(student, [row.image for row in train]), tmp_path / "run"
+        student, student.embed([row.image for row in train]), tmp_path / "run"
     )
     assert np.mean((after - mos) ** 2) < np.mean((before - mos) ** 2)
     with pytest.raises(InputError, match=r"bases\.npz"):
@@ -111,9 +114,9 @@ def test_scores_before_and_after_fitting(labelled, tmp_path):
 
 
 def test_parameters(tmp_path):
-    for name, value in (("small", 0.7), ("large", 0.8)):
-        told = {"model": name, "average": {"srcc": value}}
-        (tmp_path / f"{name}.json").write_text(json.dumps(told))
+    for name, predicted in (("small", [1, 3, 2, 4]), ("large", [1, 2, 3, 4])):
+        evaluation = Evaluation({"d": Statistics.of(predicted, [1, 2, 3, 4])}, model=name)
+        (tmp_path / f"{name}.json").write_text(json.dumps(evaluation.to_dict()))
     out = tmp_path / "size.png"
     items = [f"2={tmp_path}/small.json", f"304={tmp_path}/large.json"]
     done = CliRunner().invoke(app, ["figure", "parameters", *items, "-o", str(out)])

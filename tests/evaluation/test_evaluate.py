@@ -22,7 +22,7 @@ from rali.errors import InputError
 from rali.evaluation import evaluate as evaluation_module
 from rali.evaluation.evaluate import evaluate, evaluate_predictions
 from rali.metrics import srcc
-from rali.report.evaluation import to_markdown, to_table
+from rali.report.evaluation import Unscored, to_markdown, to_table
 
 
 @dataclass
@@ -68,20 +68,20 @@ def manifest(tmp_path: Path) -> Path:
 
 def test_data_sets_are_measured_apart_and_averaged(manifest: Path) -> None:
     evaluation, predictions = evaluate(Brightness(), [manifest])
-    assert list(evaluation["datasets"]) == ["one", "two"]
-    assert evaluation["unlabelled"] == 1
-    assert [numbers["n"] for numbers in evaluation["datasets"].values()] == [12, 12]
-    mean = np.mean([numbers["srcc"] for numbers in evaluation["datasets"].values()])
-    assert evaluation["average"]["srcc"] == pytest.approx(mean)
+    assert list(evaluation.datasets) == ["one", "two"]
+    assert evaluation.unlabelled == 1
+    assert [statistics.n for statistics in evaluation.datasets.values()] == [12, 12]
+    mean = np.mean([statistics.values["srcc"] for statistics in evaluation.datasets.values()])
+    assert evaluation.average["srcc"] == pytest.approx(mean)
     mos = [1 + (index * 7 % 24) / 8 if index % 3 else 1 + index / 8 for index in range(12)]
     predicted = [predictions[(manifest.parent / f"{index}.png").resolve()] for index in range(12)]
-    assert evaluation["datasets"]["one"]["srcc"] == pytest.approx(srcc(predicted, mos))
+    assert evaluation.datasets["one"].values["srcc"] == pytest.approx(srcc(predicted, mos))
 
 
 def test_split_restricts(manifest: Path) -> None:
     evaluation, predictions = evaluate(Brightness(), [manifest], split="test")
-    assert evaluation["n"] == len(predictions) == 12
-    assert evaluation["split"] == "test"
+    assert evaluation.n == len(predictions) == 12
+    assert evaluation.split == "test"
 
 
 def test_a_split_that_is_not_there_names_those_that_are(manifest: Path) -> None:
@@ -109,10 +109,10 @@ def test_unreadable_pictures_are_named_five_at_most(manifest: Path) -> None:
         evaluate(Brightness(), [manifest])
 
 
-def test_pictures_without_a_score_may_count_as_one_and_are_told(manifest: Path) -> None:
+def test_pictures_without_a_score_may_count_as_one_and_are_counted(manifest: Path) -> None:
     (manifest.parent / "3.png").write_text("no picture")
     evaluation, predictions = evaluate(Brightness(), [manifest], unscored=3.0)
-    assert evaluation["n"] == 24 and evaluation["unscored"] == {"n": 1, "as": 3.0}
+    assert evaluation.n == 24 and evaluation.unscored == Unscored(1, 3.0)
     assert predictions[manifest.parent / "3.png"] == 3.0
     assert "no score and count as 3: 1." in to_markdown(evaluation)
     for index in range(24):
@@ -174,13 +174,13 @@ def test_a_logistic_that_was_not_fitted_is_named() -> None:
 def test_the_table_shows_every_label_and_name_as_it_is() -> None:
     rows = _rows([1, 2, 3, 5, 4, 2.5], dataset="[red]set")
     predictions = {row.image: float(i) for i, row in enumerate(rows)}
-    evaluation = {"model": "[bold]m", **evaluate_predictions(predictions, rows)}
+    evaluation = replace(evaluate_predictions(predictions, rows), model="[bold]m")
     file = io.StringIO()
     Console(width=80, file=file).print(to_table(evaluation))
     shown = file.getvalue()
     for word in ("[bold]m", "[red]set", "(raw)", "(logistic)", "KRCC", "RMSE"):
         assert word in shown
-    low, high = evaluation["datasets"]["[red]set"]["intervals"]["rmse"]
+    low, high = evaluation.datasets["[red]set"].intervals["rmse"]
     assert f"[{low:.2f}, {high:.2f}]" in shown
 
 
@@ -192,10 +192,7 @@ def _run(arguments: list[str]) -> Any:
 
 @pytest.fixture
 def fake_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    attempt = evaluation_module._attempt
-    monkeypatch.setattr(
-        evaluation_module, "_attempt", lambda _, *more: attempt(Brightness(), *more)
-    )
+    monkeypatch.setattr(evaluation_module, "find_predictor", lambda *_: Brightness())
 
 
 @pytest.mark.usefixtures("fake_model")
@@ -235,7 +232,7 @@ def test_a_folder_that_cannot_be_made_is_said_before_scoring(
     def too_early(*_: Any, **__: Any) -> None:
         raise AssertionError("scored before looking at --output")
 
-    monkeypatch.setattr(evaluation_module, "_attempt", too_early)
+    monkeypatch.setattr(evaluation_module, "find_predictor", too_early)
     for bad in (manifest, manifest / "below"):
         run = _run(["m", str(manifest), "--output", str(bad)])
         assert isinstance(run.exception, InputError), run.exception
@@ -258,8 +255,9 @@ def test_a_model_folder_that_was_not_exported_is_scored_with_torch(
     (folder / "model.safetensors").touch()
     found, _ = evaluate(folder, [manifest], batch_size=5)
     expected, _ = evaluate(Brightness(), [manifest])
-    for name, numbers in found["datasets"].items():
-        assert numbers["rmse"] == pytest.approx(expected["datasets"][name]["rmse"], abs=1e-9)
+    for name, statistics in found.datasets.items():
+        wanted = expected.datasets[name].values["rmse"]
+        assert statistics.values["rmse"] == pytest.approx(wanted, abs=1e-9)
     (manifest.parent / "3.png").write_text("no picture")
     with pytest.raises(InputError, match=r"1 of 24 pictures.*3\.png \("):
         evaluate(folder, [manifest])
@@ -275,7 +273,8 @@ def test_a_real_onnx_file_is_evaluated(manifest: Path, tmp_path: Path) -> None:
     # the model is 1 + 4 × mean level, as the fake is
     expected, _ = evaluate(Brightness(), [manifest])
     for name, numbers in json.loads(run.stdout)["datasets"].items():
-        assert numbers["plcc"] == pytest.approx(expected["datasets"][name]["plcc"], abs=1e-4)
+        wanted = expected.datasets[name].values["plcc"]
+        assert numbers["plcc"] == pytest.approx(wanted, abs=1e-4)
 
 
 def _write_onnx(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The papers' tables with a measured row, and what may be evaluated."""
+"""The papers' tables with a measured row."""
 
 from __future__ import annotations
 
@@ -13,21 +13,12 @@ import pytest
 from typer.testing import CliRunner
 
 from rali.cli import app
-from rali.cli._model import judge
 from rali.data.manifest import Row, write_manifest
 from rali.errors import InputError
-from rali.evaluation.predictors import Predictions
+from rali.evaluation.degradation_suite import degradation_of, degradation_table
+from rali.evaluation.published import suite_datasets, suites
 from rali.evaluation.suite_text import FORMATS, render
-from rali.evaluation.suites import (
-    degradation_of,
-    degradation_table,
-    pairwise_accuracy,
-    suite_datasets,
-    suite_rows,
-    suite_table,
-    suites,
-)
-from rali.teacher.predictor import is_teacher
+from rali.evaluation.suites import pairwise_accuracy, suite_rows, suite_table
 
 
 def rows_of(dataset: str, count: int = 30, split: str = "") -> list[Row]:
@@ -121,7 +112,7 @@ def test_every_form_holds_the_measured_number():
     found = json.loads(render(table, "json"))
     assert found["rows"][-1]["cells"]["KonIQ"]["plcc"] == pytest.approx(value)
     assert found["rows"][-1]["cells"]["SPAQ"]["reason"]
-    with pytest.raises(InputError, match="no form 'html'"):
+    with pytest.raises(InputError, match="no format 'html'"):
         render(table, "html")
 
 
@@ -146,13 +137,13 @@ def test_pairwise_accuracy_by_hand():
 def _enlarged() -> tuple[list[Row], dict[Path, float]]:
     """Two contents: regression in the right order, generation in the wrong one, and originals."""
     mos = {"SwinIR": 2.0, "RealESRNet": 1.0, "SeeSR": 4.0, "SUPIR": 3.0, "Original": 5.0}
-    told = {"SwinIR": 2.0, "RealESRNet": 1.0, "SeeSR": 3.0, "SUPIR": 4.0, "Original": 0.0}
+    predicted = {"SwinIR": 2.0, "RealESRNet": 1.0, "SeeSR": 3.0, "SUPIR": 4.0, "Original": 0.0}
     rows = [
         Row(Path(f"/d/{c}_{m}.png"), s, dataset="sriqa-bench", content=c, distortion=m)
         for c in ("x1", "x2")
         for m, s in mos.items()
     ]
-    return rows, {row.image: told[row.distortion] for row in rows}
+    return rows, {row.image: predicted[row.distortion] for row in rows}
 
 
 def test_sriqa_bench_by_hand():
@@ -167,8 +158,8 @@ def test_sriqa_bench_by_hand():
 
 def test_degradation_accuracy_by_hand():
     truth = [("noise", 1), ("noise", 2), ("blur", 3), ("null", 0)]
-    told = [("noise", 1), ("noise", 5), None, ("null", 0)]
-    table = degradation_table("ours", truth, told)
+    perceived = [("noise", 1), ("noise", 5), None, ("null", 0)]
+    table = degradation_table("ours", truth, perceived)
     cells = dict(zip(table.columns, table.measured[1], strict=True))
     assert cells["noise"].values == {"class": 1.0, "level": 0.5}
     assert cells["blur"].values == {"class": 0.0, "level": 0.0}
@@ -179,7 +170,7 @@ def test_degradation_accuracy_by_hand():
     low, high = cells["noise"].intervals["level"]
     assert low < 0.5 < high
     more = [*truth, ("compression", 1), ("darken", 1), ("fog", 2), ("fog", 3)]
-    whole = degradation_table("ours", more, [*told, *[("darken", 1)] * 4])
+    whole = degradation_table("ours", more, [*perceived, *[("darken", 1)] * 4])
     assert whole.measured[1][-1].values["class"] == pytest.approx((1 + 0 + 0 + 1 + 1) / 5)
     assert any("left out: fog 2" in note for note in whole.notes)
 
@@ -200,42 +191,7 @@ def test_a_label_can_break_neither_markdown_nor_latex():
     assert "Q-Insight & published" in latex
 
 
-# ── what may be evaluated ────────────────────────────────────────────────────────────────────────
-
-
-def test_predictions_by_path_and_by_name(tmp_path):
-    (tmp_path / "told.csv").write_text("image,predicted\na/x.png,3.5\nb/x.png,2\nc/y.png,1\n")
-    told = Predictions(tmp_path / "told.csv")
-    sources = [tmp_path / "a/x.png", Path("/else/y.png"), Path("/else/x.png")]
-    found = list(told.score_many(sources))
-    assert [r.score for r in found] == [3.5, 1.0, None]  # two are called x.png
-    assert "told.csv" in (found[2].error or "")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("picture,value\nx,1\n", "need `image`"), ("image,score\nx.png,good\n", "row 2.*'good'")],
-)
-def test_a_csv_without_predictions_is_refused(text, expected, tmp_path):
-    (tmp_path / "told.csv").write_text(text)
-    with pytest.raises(InputError, match=expected):
-        judge(str(tmp_path / "told.csv"))
-
-
-def test_a_teacher_is_told_from_a_student(tmp_path):
-    for kind, wanted in (("rali", False), ("qwen2_5_vl", True)):
-        (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
-        assert is_teacher(tmp_path) is wanted
-    assert not is_teacher(tmp_path / "nothing")
-
-
-def test_pyiqa_that_is_not_there_is_a_sentence():
-    pytest.importorskip("torch")
-    try:
-        import pyiqa  # noqa: F401
-    except ImportError:
-        with pytest.raises(InputError, match="pip install pyiqa"):
-            judge("pyiqa:musiq")
+# ── the command ──────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_suite_by_command(photograph_files, tmp_path):
@@ -260,11 +216,6 @@ def test_a_split_with_a_suite_is_refused():
     assert "leave out --split" in str(done.exception)
 
 
-def test_a_prompt_for_what_is_no_teacher_is_refused():
-    with pytest.raises(InputError, match="--prompt is for a teacher, which builtin is not"):
-        judge("builtin", prompt="q-insight/score")
-
-
 @pytest.mark.slow
 def test_a_teacher_goes_through_the_degradation_suite(photograph_files, tmp_path):
     from rali.data.degraded import degrade_folder
@@ -273,9 +224,7 @@ def test_a_teacher_goes_through_the_degradation_suite(photograph_files, tmp_path
         photograph_files[:1], tmp_path / "pictures", size=128,
         distortions=["noise", "blur"], severities=[5],
     )  # fmt: skip
-    import dataclasses
-
-    rows = [dataclasses.replace(row, dataset="dq495k", content="") for row in rows]
+    rows = [replace(row, dataset="dq495k", content="") for row in rows]
     write_manifest(rows, tmp_path / "dq.csv")
     arguments = ["evaluate", "teacher:nano", str(tmp_path / "dq.csv"), "--suite", "degradation"]
     done = CliRunner().invoke(app, [*arguments, "--format", "json"])

@@ -14,7 +14,7 @@ from PIL import Image
 from rali.data.manifest import Row
 from rali.errors import InputError
 from rali.evaluation.evaluate import evaluate_predictions
-from rali.report import plots
+from rali.report import canvas, maps, plots
 from rali.report.page import write_report
 
 BAD = '<script>alert("x")</script>&'
@@ -81,7 +81,7 @@ def test_report_is_whole_and_escaped(content: dict[str, Any], tmp_path: Path) ->
     assert page.addresses and all(address.startswith("data:image/") for address in page.addresses)
     assert page.silent == 0
     assert "http" not in re.sub(r"data:image/[^\"]+", "", text)
-    low, high = content["evaluation"]["datasets"][BAD]["intervals"]["srcc"]
+    low, high = content["evaluation"].datasets[BAD].intervals["srcc"]
     for shown in (f"{low:.3f} to {high:.3f}", "4.25", "Not scored: cannot be read", "5 min 01 s"):
         assert shown in text
 
@@ -114,15 +114,15 @@ def test_a_picture_that_is_gone_shows_the_reason(tmp_path: Path) -> None:
     assert "class=none" in page.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("theme", list(plots.THEMES))
-def test_figures_draw_in_both_themes(theme: plots.ThemeName, tmp_path: Path) -> None:
+@pytest.mark.parametrize("theme", list(canvas.THEMES))
+def test_figures_draw_in_both_themes(theme: canvas.ThemeName, tmp_path: Path) -> None:
     figures = [
         plots.scatter([1, 2, 3], [1, 3, 2], groups=["a", "b$", "a"], band=(-1, 1), theme=theme),
         plots.loss_curves([{"stage": "$x_{", "step": 1, "loss": 2.0}], theme=theme),
-        plots.bases_2d(np.eye(3), [1, 3, 5], theme=theme),
+        maps.bases_2d(np.eye(3), [1, 3, 5], theme=theme),
     ]
     for figure in figures:
-        plots.save_png(figure, tmp_path / "figure.png")
+        canvas.save_png(figure, tmp_path / "figure.png")
         with Image.open(tmp_path / "figure.png") as picture:
             assert len(set(np.asarray(picture.convert("L")).ravel())) > 10
 
@@ -138,4 +138,4 @@ def test_what_cannot_be_drawn_is_an_error() -> None:
     with pytest.raises(InputError, match="no rows with a loss"):
         plots.loss_curves([{"stage": "fit", "step": 1}])
     with pytest.raises(InputError, match="Bases are vectors"):
-        plots.bases_2d([[1, 2]], [1, 2])
+        maps.bases_2d([[1, 2]], [1, 2])
