@@ -1,10 +1,9 @@
-"""The nano teacher as it starts, on photographs that it never saw: its loss and its scores.
+"""The nano teacher before any reinforcement learning, on held-out photographs: loss and scores.
 
     python benchmarks/nano_teacher.py --data DIR --teacher runs/nano-teacher
 
-TEACHER is the folder that recipes/weights/make_nano_teacher.py wrote. Lessons are made,
-as the recipe makes them, of Kodak's photographs degraded. Writes benchmarks/nano_teacher.md and the
-loss curve.
+TEACHER is the folder that recipes/weights/make_nano_teacher.py wrote. Lessons are made of Kodak's
+photographs, degraded, in the recipe's way. Writes benchmarks/nano_teacher.md and the loss curve.
 """
 
 from __future__ import annotations
@@ -22,7 +21,8 @@ import torch.nn.functional as F
 from rali.data.degraded import degrade_folder
 from rali.pictures.measure import measure
 from rali.pictures.read import open_picture
-from rali.report.plots import curves, save_png
+from rali.report.canvas import save_png
+from rali.report.plots import curves
 from rali.runs.folder import RunFolder
 from rali.teacher.ask import agreement, score
 from rali.teacher.engines import Request, Sampling, filled, load_engine
@@ -31,7 +31,7 @@ from rali.teacher.prompts import find_prompt
 from rali.teacher.sft import SftExample
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "recipes"))
+sys.path.insert(0, str(HERE.parent / "recipes" / "weights"))
 
 from make_nano_teacher import lessons  # noqa: E402
 
@@ -42,20 +42,24 @@ def loss(model: torch.nn.Module, processor: object, examples: list[SftExample]) 
     total, count = 0.0, 0
     end = processor.tokenizer.eos_token
     for example in examples:
-        asked = processor.apply_chat_template(
+        inputs = processor.apply_chat_template(
             filled(Request(example.images, example.prompt)), add_generation_prompt=True,
             tokenize=True, return_dict=True, return_tensors="pt",
         )  # fmt: skip
-        said = processor.tokenizer(example.completion + end, return_tensors="pt")["input_ids"]
-        ids = torch.cat([asked["input_ids"], said], 1)
-        more = {k: v for k, v in asked.items() if k not in ("input_ids", "attention_mask")}
+        answer = processor.tokenizer(example.completion + end, return_tensors="pt")["input_ids"]
+        ids = torch.cat([inputs["input_ids"], answer], 1)
+        more = {k: v for k, v in inputs.items() if k not in ("input_ids", "attention_mask")}
         if "mm_token_type_ids" in more:
-            more["mm_token_type_ids"] = F.pad(more["mm_token_type_ids"], (0, said.shape[1]))
+            more["mm_token_type_ids"] = F.pad(more["mm_token_type_ids"], (0, answer.shape[1]))
         logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), **more).logits
-        own = logits[0, -said.shape[1] - 1 : -1].float()
-        total += float(F.cross_entropy(own, said[0], reduction="sum"))
-        count += said.shape[1]
+        own = logits[0, -answer.shape[1] - 1 : -1].float()
+        total += float(F.cross_entropy(own, answer[0], reduction="sum"))
+        count += answer.shape[1]
     return total / count
+
+
+def print_progress(stage: str, done: int, total: int, loss: float | None = None) -> None:
+    print(f"{stage} {done}/{total}", flush=True)
 
 
 def main() -> None:
@@ -67,7 +71,7 @@ def main() -> None:
     kodak = sorted((arguments.data / "pristine").glob("kodak*"))
     rows = degrade_folder(kodak, arguments.teacher / "kodak", size=512, per_photograph=15)
     picks = np.random.default_rng(0).permutation(len(rows))[: arguments.lessons]
-    # Comparisons draw partners of one photograph, so all its versions have to be there.
+    # A comparison needs another version of its photograph, so all versions become lessons.
     measures = [measure(open_picture(row.image)) for row in rows]
     everything = lessons(rows, measures, passes=1, seed=0)
     examples = [everything[pick] for pick in picks]
@@ -85,27 +89,27 @@ def main() -> None:
         (row["step"], row["loss"]) for row in RunFolder(arguments.teacher / "sft").metrics()
         if row["stage"] == "sft"
     ]  # fmt: skip
-    judged = degrade_folder(kodak, arguments.teacher / "judged", size=512, per_photograph=8)
-    asked = score(
-        load_engine("transformers", "nano", batch_size=64), [row.image for row in judged],
+    scored = degrade_folder(kodak, arguments.teacher / "judged", size=512, per_photograph=8)
+    scores = score(
+        load_engine("transformers", "nano", batch_size=64), [row.image for row in scored],
         find_prompt("visualquality-r1/score"), samples=6, sampling=Sampling(max_new_tokens=150),
-        progress=lambda i, n: print(f"scores {i}/{n}", flush=True),
+        progress=print_progress,
     )  # fmt: skip
-    values = agreement(list(zip(judged, asked, strict=True)))
+    values = agreement(list(zip(scored, scores, strict=True)))
     save_png(curves({"loss on new texts": {"nano teacher": points}}), HERE / "nano_teacher.png")
     lines = [
         "# The nano teacher's start\n",
         f"`python benchmarks/nano_teacher.py --data DIR`: {platform.machine()}, 2 cores, torch "
-        f"{torch.__version__}. {len(examples)} lessons of Kodak's photographs, degraded, which it "
-        "never saw; nats per token.\n",
+        f"{torch.__version__}. {len(examples)} lessons of Kodak's photographs, degraded, on which "
+        "it was not trained; nats per token.\n",
         "| weights | validation loss |\n| --- | ---: |",
         *(f"| {name} | {value:.4f} |" for name, value in found.items()),
-        f"\nScores of {len(judged)} degraded versions of Kodak's photographs, means of K = 6 "
+        f"\nScores of {len(scored)} degraded versions of Kodak's photographs, means of K = 6 "
         f"samples: SRCC **{values['srcc']:.3f}** (bar: ≥ 0.50), PLCC {values['plcc']:.3f}, spread "
         f"{values['spread']:.3f}; **{values['parsed']:.3f}** of the texts could be parsed (bar: ≥ "
         "0.98).\n",
-        "\nThe texts of the training are drawn anew in each pass, so its loss is of texts that "
-        "were not seen before:\n\n![Loss over steps](nano_teacher.png)\n",
+        "\nEach pass of the training draws new texts, so the loss is on texts that it has not "
+        "learned from:\n\n![Loss over steps](nano_teacher.png)\n",
     ]
     (HERE / "nano_teacher.md").write_text("\n".join(lines), "utf-8")
     (arguments.teacher / "validation.json").write_text(json.dumps(found))

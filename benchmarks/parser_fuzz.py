@@ -2,10 +2,10 @@
 
     python benchmarks/parser_fuzz.py [--count 1000000] [--seed 0]
 
-Half of the texts are good completions of a prompt with pieces cut, doubled, swapped and noise put
-in; half are pieces of tags, objects, numbers and labels in any order. A score counts as invented
-unless its number stands in the last closed answer (or, without one, in an object) and is the only
-one there but for the scale's end after a slash or "of", or stands under a key of its own.
+Half of the texts are good completions of a prompt in which pieces are cut, doubled, swapped or
+replaced by noise; half are pieces of tags, objects, numbers and labels in any order. A score counts
+as invented unless its number stands in the last closed answer (or, without one, in an object), and
+either is the only number there (besides the scale's end after a slash or "of") or has its own key.
 Writes benchmarks/parser_fuzz.md.
 """
 
@@ -20,16 +20,8 @@ from collections import Counter
 from pathlib import Path
 
 from rali.pictures.degrade import DISTORTIONS
-from rali.teacher.answers import (
-    Answer,
-    Comparison,
-    Degradation,
-    Failure,
-    Score,
-    compose,
-    format_reward,
-    parse,
-)
+from rali.teacher.answers import Answer, Comparison, Degradation, Failure, Score
+from rali.teacher.completions import compose, format_reward, parse
 from rali.teacher.prompts import PROMPTS, Prompt, degradation_prompt
 
 WORDS = (
@@ -47,7 +39,7 @@ GROUP = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
 
 
 def good(prompt: Prompt, draw: random.Random) -> str:
-    """A completion as it should be."""
+    """A completion in the form that the prompt asks for."""
     return compose(
         prompt,
         reasoning="A soft picture with 3 faces, I would say 4 of 5.",
@@ -85,26 +77,26 @@ def number(group: str) -> float | None:
 
 
 def invented(text: str, answer: Answer, prompt: Prompt) -> bool:
-    """Whether a score is not what the text says; written without a look at the parser."""
+    """Whether a score is not what the text says; written independently of the parser."""
     if not isinstance(answer, Score):
         return False
     blocks = re.findall(r"(?is)<\s*answer\s*>(.*?)<\s*/\s*answer\s*>", text)
-    said = blocks[-1] if blocks else re.sub(r"(?is)<\s*think\s*>.*?<\s*/\s*think\s*>", "", text)
-    said = said.replace('"confidence_score": 4', "")  # another thing's number
-    if not blocks and "{" not in said:
+    content = blocks[-1] if blocks else re.sub(r"(?is)<\s*think\s*>.*?<\s*/\s*think\s*>", "", text)
+    content = content.replace('"confidence_score": 4', "")  # the number of something else
+    if not blocks and "{" not in content:
         return True
     if not prompt.low <= answer.value <= prompt.high:
         return True
-    groups = list(GROUP.finditer(said))
+    groups = list(GROUP.finditer(content))
     if answer.value not in [number(group[0]) for group in groups]:
         return True
-    if re.search(r"less than\s*[0-9]", said):
+    if re.search(r"less than\s*[0-9]", content):
         return True
-    if re.search(r"(?i)rating|score", said):
+    if re.search(r"(?i)rating|score", content):
         return False  # other numbers may stand under other keys
     others = [
         f for f in groups
-        if not (re.search(r"(?:/|of)\s*$", said[: f.start()]) and number(f[0]) == prompt.high)
+        if not (re.search(r"(?:/|of)\s*$", content[: f.start()]) and number(f[0]) == prompt.high)
     ]  # fmt: skip
     return len(others) > 1
 

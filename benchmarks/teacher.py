@@ -2,12 +2,12 @@
 
     python benchmarks/teacher.py --data DIR -o runs/bench-teacher [--only NAME ...] [--seeds 3]
 
-Every training starts from the packaged nano teacher and is meant to take a quarter of an hour at
-most on two cores. `degraded`: RL2R on degraded photographs, judged on Kodak's and, for validation,
-on those of the quickstart, on which the rate of learning was chosen. `human`: RL2R on BIQ2021's
-train split, judged on its test split. `mixed`: on both together. `tasks`: Q-Insight's scores and
-degradations together. Writes benchmarks/teacher.md and the plots beside it. Trainings are kept; a
-stopped call goes on. The papers' ablations are in recipes/sweeps.
+Every training starts from the packaged nano teacher and takes about a quarter of an hour on two
+cores at most. `degraded`: RL2R on degraded photographs, tested on Kodak's and, for validation, on
+those of the quickstart, on which the learning rate was chosen. `human`: RL2R on BIQ2021's train
+split, tested on its test split. `mixed`: RL2R on both together. `tasks`: Q-Insight's scores and
+degradations together. Writes benchmarks/teacher.md and the plots beside it. Trainings are kept, and
+a stopped call is resumed. The papers' ablations are in recipes/sweeps.
 """
 
 from __future__ import annotations
@@ -29,17 +29,19 @@ from rali.data.manifest import Row, read_manifest, write_manifest
 from rali.metrics import plcc, srcc
 from rali.pictures.degrade import DISTORTIONS
 from rali.pictures.samples import sample_files
-from rali.report.plots import curves, save_png
+from rali.report.canvas import save_png
+from rali.report.plots import curves
 from rali.runs.folder import RunFolder
-from rali.runs.progress import StageProgress
-from rali.teacher.answers import Degradation
+from rali.runs.progress import Progress, StageProgress, renamed
+from rali.teacher.answers import Answer
 from rali.teacher.ask import ask, score
 from rali.teacher.engines import Request, Sampling, load_engine
+from rali.teacher.examples import of_split
 from rali.teacher.grpo import GrpoConfig, train
-from rali.teacher.prompts import degradation_prompt, find_prompt
-from rali.teacher.q_insight import score_reward
+from rali.teacher.prompts import Prompt, degradation_prompt, find_prompt
+from rali.teacher.q_insight import class_reward, score_reward
 from rali.teacher.report import training_curves
-from rali.teacher.tasks import TaskConfig, of_split
+from rali.teacher.tasks import TaskConfig
 from rali.teacher.watch import WatchConfig
 
 HERE = Path(__file__).parent
@@ -65,9 +67,9 @@ BASE = GrpoConfig(
 
 
 class Bench:
-    """The data, the trainings and the scores, each made once."""
+    """The data, the trainings and the scores; each is made once and kept."""
 
-    def __init__(self, data: Path, output: Path, progress: StageProgress) -> None:
+    def __init__(self, data: Path, output: Path, progress: Progress) -> None:
         self.output, self.progress = output, progress
         pristine = sorted((data / "pristine").glob("*.jpg"))
         kodak = [path for path in pristine if path.name.startswith("kodak")]
@@ -91,7 +93,7 @@ class Bench:
     def _degrade(self, photographs: list[Path], name: str, count: int) -> list[Row]:
         return degrade_folder(
             photographs, self.output / "pictures" / name, size=512, per_photograph=count,
-            progress=lambda i, n: self.progress(f"degrade {name}", i, n),
+            progress=renamed(self.progress, f"degrade {name}"),
         )  # fmt: skip
 
     def _write(self, name: str, rows: list[Row]) -> str:
@@ -100,14 +102,14 @@ class Bench:
         return str(path)
 
     def teacher(self, name: str, config: GrpoConfig, steps: int = STEPS) -> Path:
-        """The folder of a trained teacher; trained where it is not there yet."""
+        """The folder of a trained teacher, which is trained if it is not there yet."""
         folder = self.output / name
         pictures = steps * config.prompts_per_step
         count = sum(len(train_rows(m)) for task in config.tasks for m in task.manifests)
         with RunFolder(folder).timed("train"):
             return train(
                 dataclasses.replace(config, epochs=pictures / count), folder,
-                report=lambda stage, i, n, reward: self.progress(name, i, n, reward),
+                progress=renamed(self.progress, name),
             )  # fmt: skip
 
     def scores(self, model: str | Path, of: str, samples: int = SAMPLES) -> dict[str, np.ndarray]:
@@ -119,13 +121,13 @@ class Bench:
             found = score(
                 load_engine("transformers", str(model), batch_size=64), [r.image for r in rows],
                 VQ, samples=samples, sampling=Sampling(max_new_tokens=TOKENS),
-                progress=lambda i, n: self.progress(f"{name} on {of}", i, n),
+                progress=renamed(self.progress, f"{name} on {of}"),
             )  # fmt: skip
             file.parent.mkdir(parents=True, exist_ok=True)
             values = [[f.score, f.spread, f.parsed / f.samples] for f in found]
             file.write_text(json.dumps(values))
         values = np.array(json.loads(file.read_text()), dtype=float)
-        # A picture without any score gets the mean of the others: it is judged as unknown.
+        # A picture without any score gets the mean of the others.
         values[np.isnan(values[:, 0]), 0] = np.nanmean(values[:, 0])
         truth = np.array([row.score for row in rows])
         return dict(zip(("score", "spread", "parsed"), values.T, strict=True)) | {"truth": truth}
@@ -138,7 +140,7 @@ def train_rows(manifest: str) -> list[Row]:
 def interval(
     statistic: Callable[[np.ndarray], float], count: int, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % bootstrap interval of a statistic of drawn places, 1,000 resamples."""
+    """95 % bootstrap interval of a statistic of drawn places, from 1,000 resamples."""
     draw = np.random.default_rng(seed)
     values = [statistic(draw.integers(count, size=count)) for _ in range(1000)]
     return float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975))
@@ -252,56 +254,56 @@ def human(bench: Bench, seeds: int, *, both: bool) -> list[str]:
 
 
 def tasks(bench: Bench, seeds: int) -> list[str]:
-    known = bench.manifests["degraded"]
+    manifests = [bench.manifests["degraded"]]
     config = dataclasses.replace(
         BASE, num_generations=8, micro_batch=64, beta=1e-3, group=1,
         tasks=[
-            TaskConfig(prompt="q-insight/score", manifests=[known], reward="threshold"),
+            TaskConfig(prompt="q-insight/score", manifests=manifests, reward="threshold"),
             TaskConfig(
-                prompt="q-insight/degradation", classes=list(DISTORTIONS), manifests=[known]
+                prompt="q-insight/degradation", classes=list(DISTORTIONS), manifests=manifests
             ),
         ],
     )  # fmt: skip
-    prompts = find_prompt("q-insight/score"), degradation_prompt(DISTORTIONS)
+    rewards: dict[Prompt, Callable[[Answer, Row], float]] = {
+        find_prompt("q-insight/score"): lambda answer, row: score_reward(
+            answer, row.score or 0.0, 0.35
+        ),
+        degradation_prompt(DISTORTIONS): lambda answer, row: class_reward(
+            answer, row.distortion if row.severity else "null"
+        ),
+    }
     rows = bench.test["kodak"]
 
-    def judged(model: str | Path) -> np.ndarray:
+    def mean_rewards(model: str | Path) -> np.ndarray:
         """Score reward and whether the class is right, per picture, means of two texts."""
         name = "start" if model == "nano" else Path(model).parent.name
         file = bench.output / "scores" / f"{name}-tasks.json"
         if not file.is_file():
             engine = load_engine("transformers", str(model), batch_size=64)
             columns = []
-            for prompt in prompts:
-                told = ask(
+            for prompt, reward in rewards.items():
+                replies = ask(
                     engine, [Request((r.image,), prompt, seed) for r in rows for seed in (0, 1)],
                     Sampling(max_new_tokens=TOKENS),
-                    progress=lambda i, n, p=prompt: bench.progress(f"{name}, {p.name}", i, n),
+                    progress=renamed(bench.progress, f"{name}, {prompt.name}"),
                 )  # fmt: skip
                 right = [
-                    0.0
-                    if t.answer is None
-                    else score_reward(t.answer, row.score or 0.0, 0.35)
-                    if prompt.task == "score"
-                    else float(
-                        isinstance(t.answer, Degradation)
-                        and t.answer.distortion == (row.distortion if row.severity else "null")
-                    )
-                    for t, row in zip(told, [r for r in rows for _ in (0, 1)], strict=True)
+                    0.0 if reply.answer is None else reward(reply.answer, row)
+                    for reply, row in zip(replies, [r for r in rows for _ in (0, 1)], strict=True)
                 ]
                 columns.append(np.array(right).reshape(-1, 2).mean(1))
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(np.stack(columns, 1).tolist()))
         return np.array(json.loads(file.read_text()))
 
-    start = judged("nano")
+    start = mean_rewards("nano")
     runs = [
         bench.teacher(f"tasks-{seed}", dataclasses.replace(config, seed=seed))
         for seed in range(seeds)
     ]
-    after = np.mean([judged(model) for model in runs], axis=0)
+    after = np.mean([mean_rewards(model) for model in runs], axis=0)
     lines = [
-        "## Q-Insight's scores and degradations together, judged on Kodak's\n",
+        "## Q-Insight's scores and degradations together, tested on Kodak's\n",
         "| | start | after | difference |\n| --- | ---: | ---: | ---: |",
     ]
     for column, name in enumerate(("score reward (ε = 0.35)", "class right (of 13)")):

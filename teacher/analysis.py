@@ -1,9 +1,9 @@
 """Why a teacher generalises: RALI's §3 measured on any teacher.
 
-In come a loaded teacher and pictures; out come numbers and two-dimensional maps: the share of
-attention that score tokens give to the reasoning (Fig. 3), visual tokens and rationales of two data
-sets side by side (Figs. 2 and 4), and teachers put together from one's vision tower and another's
-language model (Table 1).
+In: a loaded teacher and pictures. Out: the share of attention that score tokens give to the
+reasoning (Fig. 3); visual tokens to map beside rationales, and how far apart data sets lie in them
+(Figs. 2 and 4); and teachers put together from one's vision tower and another's language model
+(Table 1).
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ import numpy as np
 import torch
 
 from rali.errors import InputError
-from rali.runs.progress import Progress
+from rali.runs.progress import Progress, silent
 
-from .answers import ANSWER, NUMBER, THINK, Score, parse
+from .answers import ANSWER, NUMBER, THINK, Score
+from .completions import parse
 from .engines import Request, Sampling, TransformersEngine, filled
 from .models import load_teacher, opened, teacher_mark, vision_tower
 from .prompts import Prompt
+from .tasks import TASKS
 
 NOTE = "transplant.json"
 
@@ -34,9 +36,9 @@ class AttentionShare:
     """Where score tokens look; the four shares add up to 1.
 
     Attributes:
-        reasoning: tokens between the think tags. visual: the picture's tokens.
-        prompt: the fixed words around the picture. answer: tags and earlier digits.
-        pictures: how many texts it is the mean of.
+        reasoning: share of the tokens between the think tags. visual: of the picture's tokens.
+        prompt: of the fixed words around the picture. answer: of the tags and earlier digits.
+        pictures: number of pictures, one text each, that the shares are means of.
     """
 
     reasoning: float
@@ -47,7 +49,7 @@ class AttentionShare:
 
     @property
     def reasoning_against_visual(self) -> float:
-        """The paper's number: reasoning / (reasoning + visual), the fixed prompt left out."""
+        """The paper's number: reasoning / (reasoning + visual), without the fixed prompt."""
         return self.reasoning / max(1e-12, self.reasoning + self.visual)
 
 
@@ -58,25 +60,25 @@ def attention_share(
     prompt: Prompt,
     *,
     max_new_tokens: int = 512,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> AttentionShare:
     """Mean attention of the positions that write the score, over layers and heads; RALI Fig. 3.
 
-    The likeliest text (temperature 0) of each picture is looked at; texts that cannot be parsed are
-    passed over.
+    It is measured on the likeliest text (temperature 0) of each picture. Texts that cannot be
+    parsed are skipped.
 
     Args:
-        prompt: for a score, with reasoning.
+        prompt: one that asks for reasoning and a score.
 
     Raises:
         InputError: another prompt, or no text with reasoning and a score.
     """
-    if prompt.task != "score" or not prompt.reasons:
+    if TASKS[prompt.task].answer is not Score or not prompt.reasons:
         raise InputError(f"{prompt.name!r} does not ask for reasoning and a score.")
     model, processor = engine.model, engine.processor
     image_token = model.config.image_token_id
     before = model.config._attn_implementation
-    model.set_attn_implementation("eager")  # the others do not say where they look
+    model.set_attn_implementation("eager")  # the others do not return attention
     found = []
     try:
         for number, path in enumerate(pictures):
@@ -84,7 +86,7 @@ def attention_share(
             text = engine.generate([request], Sampling(0, max_new_tokens=max_new_tokens))[0]
             spans = _spans(text)
             if isinstance(parse(text, prompt), Score) and spans:
-                asked = processor.apply_chat_template(
+                inputs = processor.apply_chat_template(
                     filled(request), add_generation_prompt=True, tokenize=True, return_dict=True,
                     return_tensors="pt",
                 ).to(model.device)  # fmt: skip
@@ -92,19 +94,18 @@ def attention_share(
                     text, return_offsets_mapping=True, add_special_tokens=False,
                     return_tensors="pt",
                 )  # fmt: skip
-                found.append(_shares(model, asked, written, *spans, image_token))
-            if progress:
-                progress(number + 1, len(pictures))
+                found.append(_shares(model, inputs, written, *spans, image_token))
+            progress("attention", number + 1, len(pictures))
     finally:
         model.set_attn_implementation(before)
     if not found:
-        raise InputError(f"none of {len(pictures)} texts had both reasoning and a score.")
+        raise InputError(f"None of {len(pictures)} texts had both reasoning and a score.")
     reasoning, visual, words, answer = np.mean(found, axis=0).tolist()
     return AttentionShare(reasoning, visual, words, answer, pictures=len(found))
 
 
 def _spans(text: str) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """Where the reasoning and the number of the score stand in a text."""
+    """Start and end of the reasoning and of the score's number in a text; None without both."""
     thoughts, answers = list(THINK.finditer(text)), list(ANSWER.finditer(text))
     number = NUMBER.search(text, *answers[-1].span(1)) if answers else None
     return (thoughts[-1].span(1), number.span("value")) if thoughts and number else None
@@ -112,15 +113,15 @@ def _spans(text: str) -> tuple[tuple[int, int], tuple[int, int]] | None:
 
 def _shares(
     model: Any,
-    asked: Any,
+    inputs: Any,
     written: Any,
     thought: tuple[int, int],
     score: tuple[int, int],
     image_token: int,
 ) -> list[float]:
-    ids = torch.cat([asked["input_ids"], written["input_ids"].to(asked["input_ids"].device)], 1)
-    start = asked["input_ids"].shape[1]
-    more = {k: v for k, v in asked.items() if k not in ("input_ids", "attention_mask")}
+    ids = torch.cat([inputs["input_ids"], written["input_ids"].to(inputs["input_ids"].device)], 1)
+    start = inputs["input_ids"].shape[1]
+    more = {k: v for k, v in inputs.items() if k not in ("input_ids", "attention_mask")}
     if "mm_token_type_ids" in more:
         kinds = more["mm_token_type_ids"]
         more["mm_token_type_ids"] = torch.nn.functional.pad(kinds, (0, ids.shape[1] - start))
@@ -148,9 +149,9 @@ def _shares(
 
 @torch.inference_mode()
 def visual_features(
-    engine: TransformersEngine, pictures: Sequence[Path], *, progress: Progress | None = None
+    engine: TransformersEngine, pictures: Sequence[Path], *, progress: Progress = silent
 ) -> np.ndarray:
-    """The mean of each picture's visual tokens as the language model gets them, [n, D]."""
+    """The mean of each picture's visual tokens as the language model receives them, [n, D]."""
     tower = vision_tower(engine.model)
     found = []
     for number, path in enumerate(pictures):
@@ -158,16 +159,15 @@ def visual_features(
         pixels = seen["pixel_values"].to(engine.model.device, engine.model.dtype)
         grid = seen["image_grid_thw"].to(engine.model.device)
         found.append(tower(pixels, grid_thw=grid).pooler_output.float().mean(0).cpu().numpy())
-        if progress:
-            progress(number + 1, len(pictures))
+        progress("visual tokens", number + 1, len(pictures))
     return np.stack(found)
 
 
 def separation(features: np.ndarray, groups: Sequence[str]) -> float:
     """How far apart data sets lie: the silhouette of the groups, −1 to 1; 0 is one cloud.
 
-    It puts a number on what Fig. 4 shows: the gap between two data sets in visual tokens, and
-    how much of it is left in the rationales.
+    It measures what Fig. 4 shows: the gap between two data sets in visual tokens, and how much of
+    it is left in the rationales.
     """
     from sklearn.metrics import silhouette_score
 
@@ -177,10 +177,10 @@ def separation(features: np.ndarray, groups: Sequence[str]) -> float:
 def transplant(vision: str, language: str, output: str | Path) -> Path:
     """Save a teacher with the vision tower of one and the language model of another; Table 1.
 
-    A folder that holds this very teacher is left as it is.
+    A folder that already holds this teacher is left as it is.
 
     Args:
-        vision, language: folders or hub ids.
+        vision, language: "nano", a teacher's folder or a Hub id.
 
     Raises:
         InputError: the towers have different shapes, or the output holds another model.
@@ -193,12 +193,12 @@ def transplant(vision: str, language: str, output: str | Path) -> Path:
             return output
         raise InputError(f"{output} holds a model already; give another folder.")
     if output.is_dir() and any(output.iterdir()):
-        raise InputError(f"{output} holds files that are no model; give another folder.")
+        raise InputError(f"{output} holds files that are not a model; give another folder.")
     seeing, _ = load_teacher(vision)
     speaking, processor = load_teacher(language)
     own, other = vision_tower(speaking).state_dict(), vision_tower(seeing).state_dict()
     if {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in other.items()}:
-        raise InputError(f"the vision towers of {vision} and {language} have different shapes.")
+        raise InputError(f"The vision towers of {vision} and {language} have different shapes.")
     vision_tower(speaking).load_state_dict(other)
     partial = output.with_name(output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)  # of a call that was stopped

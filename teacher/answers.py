@@ -1,8 +1,9 @@
-"""Reading what a teacher wrote: any text in, a typed answer or a typed failure out.
+"""What a teacher may answer: a type for each task, and how its words are read and written.
 
-Tolerant of white space, prose around the answer, single quotes, a bare `null` and synonyms of
-classes; never guessing: two numbers, a number cut off by the end of the text, or one outside the
-prompt's range are failures, not scores. `format_reward` (Q-Insight §3.3) is the strict counterpart.
+In: what stands inside the answer tags. Out: the values of a typed answer. Reading is tolerant of
+white space, prose around the answer, single quotes, a bare `null` and synonyms of classes, and it
+never guesses: two numbers, or one outside the prompt's range, are no score. `completions` reads
+whole texts.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from rali.errors import InputError
 from rali.pictures.degrade import SEVERITY_NAMES, canonical
@@ -61,7 +63,7 @@ Answer = Score | Degradation | Comparison | Description | Failure
 
 THINK = re.compile(r"<\s*think\s*>(.*?)<\s*/\s*think\s*>", re.DOTALL | re.IGNORECASE)
 ANSWER = re.compile(r"<\s*answer\s*>(.*?)<\s*/\s*answer\s*>", re.DOTALL | re.IGNORECASE)
-_OBJECT = re.compile(r"\{([^{}]*)\}")
+OBJECT = re.compile(r"\{([^{}]*)\}")
 _PAIR = re.compile(
     r"""["']?(?P<key>[A-Za-z][A-Za-z _-]*?)["']?\s*:"""
     r"""\s*(?P<value>"[^"]*"|'[^']*'|\[[^\]]*\]|[^,\n]*(?:,(?=\s*[0-9.])[^,\n]*)*)"""
@@ -71,7 +73,7 @@ NUMBER = re.compile(
     r"(?<![\w.,%-])(?P<value>[+-]?[0-9]+(?:\.[0-9]+)?)(?![\w%])(?![.,][0-9])(?!\s*%)"
     r"(?:\s*(?:/|out\s+of)\s*(?P<most>[0-9]+(?:\.[0-9]+)?)(?![\w%])(?![.,][0-9]))?"
 )
-_LABEL = re.compile(r"\bimage[\s_]*(?P<letter>[ab])\b|\b(?P<similar>similar|comparable)\b", re.I)
+LABEL = re.compile(r"\bimage[\s_]*(?P<letter>[ab])\b|\b(?P<similar>similar|comparable)\b", re.I)
 _LETTER = re.compile(r"\W*(?P<letter>[ab])\W*", re.I)
 _DOUBT = re.compile(r"\b(?:not|never|neither|nor|or|than|worse|inferior|lower|less)\b|n['’]t", re.I)
 # Keys as models spell them, with spaces for underscores and hyphens.
@@ -91,29 +93,8 @@ _SEVERITIES = {name: level for level, name in enumerate(SEVERITY_NAMES)} | {
 }
 
 
-class _UnreadableError(Exception):
-    """Why there is no answer."""
-
-
-def parse(text: str, prompt: Prompt) -> Answer:
-    """What `text` answers to `prompt`.
-
-    The last closed `<answer>` counts. Where there is none, a JSON object may stand bare after the
-    reasoning, as its closing brace says that it is complete; a bare number or label may have been
-    cut off and is a failure.
-    """
-    reasoning = reasoning_of(text)
-    try:
-        if prompt.task == "description":
-            return _description(reasoning or text.strip())
-        content = _content(text, prompt)
-        if prompt.task == "score":
-            return Score(_score(content, prompt), reasoning)
-        if prompt.task == "degradation":
-            return Degradation(*_degradation(content), reasoning)
-        return Comparison(_comparison(content, prompt), reasoning)
-    except _UnreadableError as error:
-        return Failure(str(error), reasoning)
+class UnreadableError(Exception):
+    """Why there is no answer; becomes the `reason` of a `Failure`."""
 
 
 def reasoning_of(text: str) -> str:
@@ -122,101 +103,11 @@ def reasoning_of(text: str) -> str:
     return thoughts[-1].strip() if thoughts else ""
 
 
-def format_reward(text: str, prompt: Prompt, *, strict: bool = False) -> float:
-    """Q-Insight §3.3's format reward: 1 if the completion has the form that was asked for, else 0.
-
-    Reasoning and answer stand in their tags, each once and in this order, with nothing but white
-    space around them. Inside `<answer>`: one object without inner braces ("JSON-like"), one number,
-    or one label.
-
-    Args:
-        strict: the tags are spelt as asked, the object is JSON with a key for each thing asked,
-            and the answer can be read.
-    """
-    if prompt.answer == "text":
-        return float(bool(text.strip()))
-    think = r"\s*<think>(?P<think>.+?)</think>" if prompt.reasons else ""
-    flags = re.DOTALL if strict else re.DOTALL | re.IGNORECASE
-    found = re.fullmatch(rf"{think}\s*<answer>(?P<answer>.+?)</answer>\s*", text, flags)
-    if found is None or any("<" in part and _TAG.search(part) for part in found.groups()):
-        return 0.0
-    if prompt.reasons and not found["think"].strip():
-        return 0.0
-    content = found["answer"].strip()
-    if prompt.answer == "json":
-        right = _OBJECT.fullmatch(content) is not None
-        if strict and right:
-            try:
-                right = set(json.loads(content)) == _KEYS[prompt.task]
-            except (ValueError, RecursionError):
-                right = False
-    elif prompt.answer == "number":
-        right = NUMBER.fullmatch(content) is not None
-    else:
-        right = _LABEL.fullmatch(content.strip("\"'.")) is not None
-    return float(right and not (strict and isinstance(parse(text, prompt), Failure)))
-
-
-def compose(
-    prompt: Prompt,
-    *,
-    reasoning: str = "",
-    score: float | None = None,
-    distortion: str = "",
-    severity: int = 0,
-    choice: str = "",
-) -> str:
-    """The completion that a perfect teacher would write: `parse` reads it back.
-
-    Args:
-        reasoning: goes between the think tags, where the prompt asks for reasoning.
-        score: on the prompt's scale, written with two decimals.
-        distortion, severity: a class or `null`, and 0–5.
-        choice: `A`, `B` or `similar`.
-
-    Raises:
-        InputError: what the prompt asks for was not given.
-    """
-    if prompt.task == "description":
-        answer = reasoning.strip()
-    elif prompt.task == "score":
-        answer = "" if score is None else f"{score:.2f}"
-        if answer and prompt.answer == "json":
-            answer = json.dumps({"rating": float(answer)})
-    elif prompt.task == "degradation":
-        named = {"distortion_class": distortion, "severity": SEVERITY_NAMES[severity]}
-        if distortion == "null":
-            named["severity"] = "null"
-        answer = json.dumps(named) if distortion else ""
-    else:
-        answer = {"A": "Image A", "B": "Image B", "similar": "Similar"}.get(choice, "")
-    if not answer or (prompt.reasons and not reasoning.strip()):
-        raise InputError(f"there is nothing to answer {prompt.name!r} with.")
-    if prompt.answer == "text":
-        return answer
-    thought = f"<think>{reasoning.strip()}</think>" if prompt.reasons else ""
-    return f"{thought}<answer>{answer}</answer>"
-
-
-_TAG = re.compile(r"<\s*/?\s*(?:think|answer)\s*>", re.IGNORECASE)
-_KEYS = {"score": {"rating"}, "degradation": {"distortion_class", "severity"}}
-
-
-def _content(text: str, prompt: Prompt) -> str:
-    blocks = ANSWER.findall(text)
-    if blocks:
-        return blocks[-1].strip()
-    rest = THINK.sub("", text)
-    if prompt.answer == "json" and _OBJECT.search(rest):
-        return rest
-    raise _UnreadableError("there is no closed <answer>")
-
-
 def _values(content: str, names: tuple[str, ...]) -> list[str]:
     """What the object in `content` (or the bare pairs) holds under a key of one of the names."""
-    objects = _OBJECT.findall(content)
+    objects = OBJECT.findall(content)
     if not objects and ("{" in content or "}" in content):
-        raise _UnreadableError("the object in the answer is not closed")
+        raise UnreadableError("The object in the answer is not closed.")
     values = []
     for pair in _PAIR.finditer("\n".join(objects) if objects else content):
         key = pair["key"].lower().replace("_", " ").replace("-", " ")
@@ -224,61 +115,91 @@ def _values(content: str, names: tuple[str, ...]) -> list[str]:
         if key in names:
             values.append(pair["value"].strip().strip("\"'").strip())
     if len(set(values)) > 1:
-        raise _UnreadableError(f"the answer gives {names[0]} more than once")
+        raise UnreadableError(f"The answer gives {names[0]} more than once.")
     return values[:1]
 
 
-def _score(content: str, prompt: Prompt) -> float:
+def read_score(content: str, prompt: Prompt, reasoning: str) -> Score:
+    """The number on the prompt's scale that the content gives; raises `UnreadableError`."""
     values = _values(content, _RATING)
     if not values and ("{" in content or _PAIR.search(content)):
-        raise _UnreadableError("the answer has no rating")
+        raise UnreadableError("The answer has no rating.")
     text = values[0] if values else content
     numbers = list(NUMBER.finditer(text))
     rest = NUMBER.sub(" ", text)
     doubtful = _DOUBT.search(rest) or re.search(r"[/:]|\b(?:out\s+of|between|from)\b", rest, re.I)
     if len(numbers) != 1 or doubtful or any(character.isnumeric() for character in rest):
-        raise _UnreadableError("the answer holds no number that stands alone")
+        raise UnreadableError("The answer holds no number that stands alone.")
     value = float(numbers[0]["value"])
     most = numbers[0]["most"]
     if not prompt.low <= value <= prompt.high or (most and float(most) != prompt.high):
-        raise _UnreadableError(
-            f"{numbers[0][0]!r} is not on the scale from {prompt.low:g} to {prompt.high:g}"
+        raise UnreadableError(
+            f"{numbers[0][0]!r} is not on the scale from {prompt.low:g} to {prompt.high:g}."
         )
-    return value
+    return Score(value, reasoning)
 
 
-def _degradation(content: str) -> tuple[str, int | None]:
+def write_score(prompt: Prompt, *, score: float | None, **_: Any) -> str:
+    """A score on the prompt's scale, with two decimals; empty without one."""
+    if score is None:
+        return ""
+    number = f"{score:.2f}"
+    return json.dumps({"rating": float(number)}) if prompt.answer == "json" else number
+
+
+def read_degradation(content: str, prompt: Prompt, reasoning: str) -> Degradation:
+    """The class and severity that the content names; raises `UnreadableError`."""
     named = _values(content, _CLASS)
     if not named:
-        raise _UnreadableError("the answer names no class of distortion")
+        raise UnreadableError("The answer names no class of distortion.")
     name = named[0].strip("[]").strip().strip("\"'")
     try:
         distortion = canonical(name)
     except InputError as error:
-        raise _UnreadableError(str(error)) from None
+        raise UnreadableError(str(error)) from None
     severities = _values(content, _SEVERITY)
     how = severities[0].lower() if severities else ""
     severity = int(how) if re.fullmatch("[0-5]", how) else _SEVERITIES.get(how)
-    return distortion, severity
+    return Degradation(distortion, severity, reasoning)
 
 
-def _comparison(content: str, prompt: Prompt) -> str:
+def write_degradation(prompt: Prompt, *, distortion: str, severity: int, **_: Any) -> str:
+    """A class or `null` with its severity, 0–5, as JSON; empty without a class."""
+    if not distortion:
+        return ""
+    level = "null" if distortion == "null" else SEVERITY_NAMES[severity]
+    return json.dumps({"distortion_class": distortion, "severity": level})
+
+
+def read_comparison(content: str, prompt: Prompt, reasoning: str) -> Comparison:
+    """The one of the prompt's choices that the content gives; raises `UnreadableError`."""
     letter = _LETTER.fullmatch(content)
     if letter:
         choices = {letter["letter"].upper()}
     elif _DOUBT.search(content):
-        raise _UnreadableError("the answer is not a plain label")
+        raise UnreadableError("The answer is not a plain label.")
     else:
         choices = {
             found["letter"].upper() if found["letter"] else "similar"
-            for found in _LABEL.finditer(content)
+            for found in LABEL.finditer(content)
         }
     if len(choices) != 1 or not choices <= set(prompt.choices):
-        raise _UnreadableError(f"the answer is not one of {', '.join(prompt.choices)}")
-    return choices.pop()
+        raise UnreadableError(f"The answer is not one of {', '.join(prompt.choices)}.")
+    return Comparison(choices.pop(), reasoning)
 
 
-def _description(text: str) -> Description:
-    if not text:
-        raise _UnreadableError("the text is empty")
-    return Description(text)
+def write_comparison(prompt: Prompt, *, choice: str, **_: Any) -> str:
+    """A choice (`A`, `B` or `similar`) as its label; empty without one."""
+    return {"A": "Image A", "B": "Image B", "similar": "Similar"}.get(choice, "")
+
+
+def read_description(content: str, prompt: Prompt, reasoning: str) -> Description:
+    """The content as it stands; raises `UnreadableError` where it is empty."""
+    if not content:
+        raise UnreadableError("The text is empty.")
+    return Description(content)
+
+
+def write_description(prompt: Prompt, *, reasoning: str, **_: Any) -> str:
+    """The rationale alone."""
+    return reasoning.strip()

@@ -1,7 +1,7 @@
-"""A teacher as a judge: scores with their spread, degradations, descriptions, comparisons.
+"""A teacher is asked: for scores with their spread, degradations, descriptions, comparisons.
 
-In come an engine and pictures; out comes one typed result per picture or pair. A picture that
-cannot be read is a result with `error`, never the end of the batch.
+In: an engine and pictures. Out: one typed result per picture or pair. A picture that cannot be read
+is a result with an `error`; it does not end the batch.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from rali.data.manifest import Row
 from rali.errors import InputError, PictureError
 from rali.metrics import plcc, srcc
 from rali.pictures.read import open_picture
-from rali.runs.progress import Progress
+from rali.runs.progress import Progress, renamed, silent
 
-from .answers import Answer, Comparison, Failure, Score, parse
+from .answers import Answer, Comparison, Failure, Score
+from .completions import parse
 from .engines import Engine, Request, Sampling
 from .prompts import Prompt, find_prompt
-from .tasks import to_quality
+from .tasks import TASKS, to_quality
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,10 @@ class TeacherScore:
 
     Attributes:
         image: the file.
-        score: mean of the parsed samples' scores, 1–5; None where there is none.
-        spread: their standard deviation (unbiased); None for fewer than two.
-        parsed: how many of the samples could be parsed. samples: how many were drawn.
-        reasoning: of the sample whose score is nearest to the mean.
+        score: mean of the parsed samples' scores, 1–5; None where no sample could be parsed.
+        spread: standard deviation (unbiased) of these scores; None for fewer than two.
+        parsed: number of samples that could be parsed. samples: number that were drawn.
+        reasoning: that of the sample whose score is nearest to the mean.
         error: why there is no score.
     """
 
@@ -49,12 +50,14 @@ class TeacherScore:
 
 
 @dataclass(frozen=True)
-class Told:
+class Reply:
     """What a teacher answered about one picture or several.
 
     Attributes:
-        images: the files. answer: typed, or None where a picture could not be read.
-        text: all that the teacher wrote. error: why there is no answer.
+        images: the files.
+        answer: the typed answer; None where a picture could not be read.
+        text: all that the teacher wrote.
+        error: why there is no answer.
     """
 
     images: tuple[Path, ...]
@@ -70,46 +73,45 @@ def score(
     *,
     samples: int = 5,
     sampling: Sampling | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> list[TeacherScore]:
-    """The teacher's scores of pictures, the means of `samples` samples.
+    """The teacher's scores of pictures, each the mean of `samples` samples.
 
-    At temperature 0 all samples are the same: one is drawn.
+    At temperature 0 all samples are the same, so only one is drawn.
 
     Raises:
-        InputError: a prompt that does not ask for a score, or no samples.
+        InputError: the prompt does not ask for a score, or `samples` is below 1.
     """
-    if prompt.task != "score" or samples < 1:
+    if TASKS[prompt.task].answer is not Score or samples < 1:
         raise InputError(
-            f"scoring needs a prompt for a score and samples of 1 or more; given {prompt.name!r} "
-            f"and {samples}."
+            f"Scoring needs a prompt for a score and 1 sample or more; given {prompt.name!r} and "
+            f"{samples}."
         )
     sampling = sampling or Sampling()
     samples = samples if sampling.temperature > 0 else 1
     requests = [Request((path,), prompt, seed) for path in pictures for seed in range(samples)]
-    told = ask(engine, requests, sampling, progress=progress)
+    replies = ask(engine, requests, sampling, progress=renamed(progress, "score"))
     return [
-        _mean(path, told[index * samples : (index + 1) * samples], prompt)
+        _mean(path, replies[index * samples : (index + 1) * samples], prompt)
         for index, path in enumerate(pictures)
     ]
 
 
-def _mean(path: Path, told: Sequence[Told], prompt: Prompt) -> TeacherScore:
-    if told[0].answer is None:
-        return TeacherScore(path, None, None, 0, len(told), error=told[0].error)
-    parsed = [t.answer for t in told if isinstance(t.answer, Score)]
+def _mean(path: Path, replies: Sequence[Reply], prompt: Prompt) -> TeacherScore:
+    if replies[0].answer is None:
+        return TeacherScore(path, None, None, 0, len(replies), error=replies[0].error)
+    parsed = [reply.answer for reply in replies if isinstance(reply.answer, Score)]
     values = np.array([to_quality(answer.value, prompt) for answer in parsed])
     if not len(values):
-        return TeacherScore(
-            path, None, None, 0, len(told), error=f"none of {len(told)} answers could be parsed"
-        )
+        error = f"None of {len(replies)} answers could be parsed."
+        return TeacherScore(path, None, None, 0, len(replies), error=error)
     mean = float(values.mean())
     return TeacherScore(
         image=path,
         score=mean,
         spread=float(values.std(ddof=1)) if len(values) > 1 else None,
         parsed=len(values),
-        samples=len(told),
+        samples=len(replies),
         reasoning=parsed[int(np.abs(values - mean).argmin())].reasoning,
     )
 
@@ -120,28 +122,26 @@ def ask(
     sampling: Sampling | None = None,
     *,
     batch_size: int = 64,
-    progress: Progress | None = None,
-) -> list[Told]:
-    """Answers to requests, in order.
+    progress: Progress = silent,
+) -> list[Reply]:
+    """Replies to requests, in order.
 
     Args:
         batch_size: requests given to the engine at a time.
-        progress: called with (requests done, requests).
     """
-    found: list[Told] = []
+    found: list[Reply] = []
     unreadable: dict[Path, str] = {}
     for start in range(0, len(requests), batch_size):
         found += _ask_batch(
             engine, requests[start : start + batch_size], sampling or Sampling(), unreadable
         )
-        if progress:
-            progress(len(found), len(requests))
+        progress("ask", len(found), len(requests))
     return found
 
 
 def _ask_batch(
     engine: Engine, requests: Sequence[Request], sampling: Sampling, unreadable: dict[Path, str]
-) -> list[Told]:
+) -> list[Reply]:
     def readable() -> list[Request]:
         return [r for r in requests if not any(path in unreadable for path in r.images)]
 
@@ -159,12 +159,12 @@ def _ask_batch(
     for request in requests:
         bad = next((path for path in request.images if path in unreadable), None)
         if bad:
-            found.append(Told(request.images, None, error=f"{bad}: {unreadable[bad]}"))
+            found.append(Reply(request.images, None, error=f"{bad}: {unreadable[bad]}"))
             continue
         text = next(written)
         answer = parse(text, request.prompt)
         error = answer.reason if isinstance(answer, Failure) else None
-        found.append(Told(request.images, answer, text, error))
+        found.append(Reply(request.images, answer, text, error))
     return found
 
 
@@ -173,16 +173,15 @@ def compare_both_ways(
     pairs: Sequence[tuple[Path, Path, Path | None]],
     *,
     sampling: Sampling | None = None,
-    progress: Progress | None = None,
-) -> list[tuple[Told, Told]]:
+    progress: Progress = silent,
+) -> list[tuple[Reply, Reply]]:
     """Compare pairs of pictures in both orders, as a teacher may favour a place.
 
-    The second answer is turned round: in both, `A` is the pair's first picture.
+    The second answer is swapped back: in both, `A` is the pair's first picture.
 
     Args:
-        pairs: (first, second, reference); with a reference, Q-Insight's prompt that shows it.
-        sampling: by default the likeliest texts.
-        progress: called with (texts done, texts).
+        pairs: (first, second, reference); with a reference, Q-Insight's prompt shows it.
+        sampling: by default the likeliest texts (temperature 0).
     """
     requests = []
     for first, second, reference in pairs:
@@ -192,23 +191,24 @@ def compare_both_ways(
             places = {"image_a": a, "image_b": b, "reference": reference}
             images = tuple(path for name in prompt.images if (path := places[name]) is not None)
             requests.append(Request(images, prompt))
-    told = ask(engine, requests, sampling or Sampling(temperature=0), progress=progress)
-    return [(told[i], _turned(told[i + 1])) for i in range(0, len(told), 2)]
+    sampling = sampling or Sampling(temperature=0)
+    replies = ask(engine, requests, sampling, progress=renamed(progress, "compare"))
+    return [(replies[i], _swapped(replies[i + 1])) for i in range(0, len(replies), 2)]
 
 
-def _turned(told: Told) -> Told:
-    if not isinstance(told.answer, Comparison):
-        return told
-    choice = {"A": "B", "B": "A"}.get(told.answer.choice, told.answer.choice)
-    return dataclasses.replace(told, answer=dataclasses.replace(told.answer, choice=choice))
+def _swapped(reply: Reply) -> Reply:
+    if not isinstance(reply.answer, Comparison):
+        return reply
+    choice = {"A": "B", "B": "A"}.get(reply.answer.choice, reply.answer.choice)
+    return dataclasses.replace(reply, answer=dataclasses.replace(reply.answer, choice=choice))
 
 
 def agreement(scored: Sequence[tuple[Row, TeacherScore]]) -> dict[str, float | None]:
-    """How a teacher's scores agree with people's, as far as the pictures have some.
+    """How well a teacher's scores agree with people's, over the pictures that have both.
 
     Returns:
-        `srcc` and `plcc` of the means (None where they are not defined: fewer than three, or all
-        the same), `n` of them, their mean `spread`, and `parsed`, a share of the samples.
+        `srcc` and `plcc` of the means (None where they are not defined: fewer than three scores,
+        or all the same), `n` such pictures, the mean `spread`, and the share of samples `parsed`.
     """
     pairs = [
         (found.score, row.score)

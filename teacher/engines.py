@@ -1,7 +1,7 @@
-"""Generation: pictures and prompts in, texts out, the same for one seed whatever the batch.
+"""Generation: pictures and prompts in, texts out; one seed gives one text, whatever the batch.
 
-One small interface. `transformers` runs anywhere; `vllm` is fast; `ray`, which scales
-vLLM over machines, is named here and not built yet.
+One small interface: `transformers` runs anywhere, `vllm` is fast. `ray`, which would run vLLM on
+many machines, is named here and not built yet.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from .prompts import Prompt
 
 @dataclass(frozen=True)
 class Request:
-    """One text asked for.
+    """A request for one text.
 
     Attributes:
         images: as many as the prompt shows, in its order.
-        seed: which of the possible texts; `request_seed` mixes it with the pictures.
+        seed: chooses one of the possible texts; `request_seed` mixes it with the pictures' names.
     """
 
     images: tuple[Path, ...]
@@ -40,8 +40,8 @@ class Sampling:
 
     Attributes:
         temperature: 0 takes the likeliest token each time.
-        top_p: draws from the likeliest tokens that have this probability together.
-        max_new_tokens: a text is cut off after so many.
+        top_p: only the likeliest tokens are drawn that together have this probability, 0–1.
+        max_new_tokens: a text is cut off after this many.
     """
 
     temperature: float = 1.0
@@ -51,17 +51,18 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.temperature < 0 or not 0 < self.top_p <= 1 or self.max_new_tokens < 1:
             raise InputError(
-                f"temperature is {self.temperature}, top_p {self.top_p} and the most tokens "
-                f"{self.max_new_tokens}; expected 0 or more, more than 0 and up to 1, 1 or more."
+                f"temperature is {self.temperature} (expected 0 or more), top_p {self.top_p} "
+                f"(expected above 0, at most 1), max_new_tokens {self.max_new_tokens} (expected 1 "
+                "or more)."
             )
 
 
 class Engine(Protocol):
-    """What harvest, scoring and probing need of a teacher.
+    """What harvesting and asking need of a teacher.
 
     Attributes:
-        name: how triplets call it.
-        mark: what its texts depend on besides the request: the engine's kind and the weights.
+        name: the teacher's name in triplets.
+        mark: what the texts depend on besides the request: the engine's kind and the weights.
     """
 
     name: str
@@ -69,7 +70,7 @@ class Engine(Protocol):
 
     @property
     def pixels(self) -> tuple[int, int]:
-        """Least and most of a picture's, after its resize."""
+        """The fewest and the most pixels of a picture after its resize."""
         ...
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[str]:
@@ -78,10 +79,10 @@ class Engine(Protocol):
 
 
 def request_seed(request: Request) -> int:
-    """The request's own seed for the random number generator, 0 to 2³¹ − 1.
+    """The seed of a request's random number generator, 0 to 2³¹ − 1.
 
-    It depends on the pictures' names and the prompt, so that one seed does not give all pictures
-    the same dice.
+    It also depends on the pictures' names and the prompt, so that pictures with one `seed` do not
+    share their random numbers.
     """
     key = "\0".join([request.prompt.name, str(request.seed), *(p.name for p in request.images)])
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4]) >> 1
@@ -90,8 +91,8 @@ def request_seed(request: Request) -> int:
 class SeededSampling:
     """A logits processor that draws each row's next token with the row's own generator.
 
-    Adding Gumbel noise and taking the greatest logit is sampling from the softmax; so a text does
-    not depend on its place in a batch, or on what else is in it.
+    Adding Gumbel noise and taking the greatest logit is sampling from the softmax. So a text
+    depends neither on its place in a batch nor on the batch's other texts.
     """
 
     def __init__(self, seeds: Sequence[int], sampling: Sampling) -> None:
@@ -117,10 +118,10 @@ class TransformersEngine:
     """A Qwen2.5-VL through transformers.
 
     Args:
-        model, processor: loaded; `load_teacher` does it.
-        name: how triplets call the teacher.
+        model, processor: as `load_teacher` returns them.
+        name: the teacher's name in triplets.
         batch_size: texts generated side by side.
-        mark: of the weights.
+        mark: what identifies the weights; see `models.teacher_mark`.
     """
 
     def __init__(
@@ -170,14 +171,14 @@ class TransformersEngine:
 class VllmEngine:
     """A teacher through vLLM's offline engine: many texts at once, pages of attention memory.
 
-    Every request has a seed of its own, so a text does not depend on how many are asked for; on
+    Every request has a seed of its own, so a text does not depend on how many are asked for. On
     one machine and version the same requests give the same texts.
 
     Args:
-        model: a folder or hub id; "nano" is the packaged one.
-        name: how triplets call it.
-        min_pixels, max_pixels: of a picture, after the processor's resize.
-        pictures: the most that a prompt shows.
+        model: "nano", a teacher's folder or a Hub id.
+        name: the teacher's name in triplets; by default its own.
+        min_pixels, max_pixels: bounds on a picture's pixels after the processor's resize.
+        pictures: the most pictures that a prompt shows.
         options: any other argument of vLLM's LLM (tensor_parallel_size, max_model_len, …).
     """
 
@@ -212,7 +213,7 @@ class VllmEngine:
         return _pixels(self.processor)
 
     def inputs(self, request: Request) -> dict[str, Any]:
-        """What vLLM is given: each picture has one placeholder, which vLLM itself widens."""
+        """What vLLM takes: each picture has one placeholder, which vLLM itself expands."""
         messages = filled(request)
         text = self.processor.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=False
@@ -254,10 +255,11 @@ def load_engine(
 
     Args:
         engine: one of `ENGINES`.
-        model: a folder or hub id; "nano" is the packaged one.
-        dtype: of the weights; "auto" is their own, but bfloat16 for float32 on a GPU, where vLLM
-            halves them too. batch_size: texts side by side, for transformers.
-        min_pixels, max_pixels: of a picture; by default the processor's own.
+        model: "nano", a teacher's folder or a Hub id.
+        dtype: the weights' type; "auto" keeps their own, but makes float32 bfloat16 on a GPU, as
+            vLLM does.
+        batch_size: texts side by side, for transformers.
+        min_pixels, max_pixels: bounds on a picture's pixels; by default the processor's own.
         options: further arguments of vLLM's LLM; `dtype` for any engine.
 
     Raises:
@@ -269,7 +271,7 @@ def load_engine(
     if options and engine != "vllm":
         raise InputError(f"{', '.join(options)}: the {engine} engine takes no option but dtype.")
     if set(options) & {"min_pixels", "max_pixels", "model", "name"}:
-        raise InputError(f"{', '.join(options)}: pixels and the model have options of their own.")
+        raise InputError(f"{', '.join(options)}: pixels and the model have their own options.")
     if engine == "transformers":
         loaded = load_teacher(model, dtype=dtype, min_pixels=min_pixels, max_pixels=max_pixels)
         if torch.cuda.is_available():
@@ -284,8 +286,8 @@ def load_engine(
             model, min_pixels=min_pixels, max_pixels=max_pixels, dtype=dtype, **options
         )
     if engine == "ray":
-        raise InputError("this version of rali has no ray engine yet; use transformers or vllm.")
-    raise InputError(f"no engine is called {engine!r}; there are {', '.join(ENGINES)}.")
+        raise InputError("This version of rali has no ray engine yet; use transformers or vllm.")
+    raise InputError(f"There is no engine {engine!r}; there are {', '.join(ENGINES)}.")
 
 
 def filled(request: Request) -> list[dict[str, Any]]:

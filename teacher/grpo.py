@@ -1,9 +1,9 @@
 """Reinforcement learning of a teacher: TRL's GRPO with this project's prompts, rewards and order.
 
-In come a model that takes pictures in a chat and tasks with labelled pictures; out comes a folder
-that transformers loads, beside checkpoints from which a stopped training goes on. TRL trains,
-generates and logs; what is here is what it lacks: several tasks and data sets in one training, and
-an order of examples in which partners meet.
+In: a model that takes pictures in a chat, and tasks with labelled pictures. Out: a folder that
+transformers loads, beside checkpoints from which a stopped training resumes. TRL trains, generates
+and logs. This module adds what TRL lacks: several tasks and data sets in one training, and an order
+of examples in which pictures that are compared meet in one step.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from rali.data.manifest import Row
 from rali.errors import InputError, require
 from rali.runs.config import check_numbers
 from rali.runs.folder import RunFolder
-from rali.runs.progress import Report
+from rali.runs.progress import Progress, silent
 
+from .examples import examples
 from .models import opened, vision_tower
 from .plan import BatchPlan, plan_batch
 from .prompts import Prompt
 from .reward_functions import Rewards
 from .sampling import DRAWS, sample_order
-from .tasks import Example, TaskConfig, examples
-from .training import TrainingConfig, check_pictures, claim, finished, train_to
+from .tasks import Example, TaskConfig
+from .training import TrainingConfig, check_pictures, claim_run, finished, train_to
 from .watch import Watch
 
 
@@ -36,8 +37,10 @@ class LoraConfig:
     """A low-rank adapter instead of training all weights.
 
     Attributes:
-        rank: 0 trains all weights. alpha: the adapter counts alpha / rank. dropout: of its input.
-        targets: names of the layers that get one.
+        rank: the adapter's rank; 0 trains all weights without one.
+        alpha: the adapter's output is scaled by alpha / rank.
+        dropout: the share of the adapter's input that is dropped, 0–1.
+        targets: names of the layers that get an adapter.
     """
 
     rank: int = 0
@@ -56,16 +59,21 @@ class GrpoConfig(TrainingConfig):
 
     Attributes:
         tasks: what is asked, of which pictures, with which reward.
-        split: part of the manifests that is trained on.
-        prompts_per_step: over all processes. num_generations: completions per prompt (K, N).
+        split: the split of the manifests to train on.
+        prompts_per_step: prompts in a step, over all processes.
+        num_generations: completions per prompt (K in VisualQuality-R1, N in Q-Insight).
         pair_scope: "global" compares a picture with all of its data set in the step, "process"
-            with those on its process only.
-        group: examples of one task and data set drawn together; 0 takes all that are compared.
-        draw: "size" passes over each example once an epoch, "uniform" draws data sets equally.
+            only with those on its process.
+        group: examples of one task and data set that are drawn together; 0 takes as many as are
+            compared.
+        draw: "size" draws each example once an epoch, "uniform" draws from each data set equally.
+        lr_end: the last rate of the polynomial schedule.
         lr_schedule: "linear" to 0, "polynomial" (linear to lr_end), or "constant".
-        beta: weight of the KL divergence from the start.
-        temperature: of the rollouts. max_completion_length: in tokens.
-        vision: whether the vision tower learns. lora: an adapter.
+        beta: weight of the KL divergence from the model at the start.
+        temperature: sampling temperature of the rollouts.
+        max_completion_length: a completion is cut off after this many tokens.
+        vision: whether the vision tower learns.
+        lora: a low-rank adapter instead of all weights.
     """
 
     tasks: list[TaskConfig] = field(default_factory=list)
@@ -99,9 +107,9 @@ class GrpoConfig(TrainingConfig):
             raise InputError(f"lr_end needs lr_schedule: polynomial, not {self.lr_schedule}.")
 
     def plan(self, processes: int = 1) -> BatchPlan:
-        """The batch arithmetic for so many processes."""
+        """The batch arithmetic for this many processes."""
         if not self.tasks:
-            raise InputError("there are no tasks; give `tasks:` with a prompt and manifests each.")
+            raise InputError("There are no tasks; give `tasks:` with a prompt and manifests each.")
         return plan_batch(
             prompts_per_step=self.prompts_per_step,
             num_generations=self.num_generations,
@@ -113,7 +121,7 @@ class GrpoConfig(TrainingConfig):
 
 
 def ordered_examples(config: GrpoConfig, plan: BatchPlan) -> list[Example]:
-    """All that will be drawn, in order: `plan.prompts` of them are a step."""
+    """All examples in the order in which they are drawn, `plan.prompts` of them in a step."""
     found = [
         example
         for place, task in enumerate(config.tasks)
@@ -136,14 +144,11 @@ def ordered_examples(config: GrpoConfig, plan: BatchPlan) -> list[Example]:
     return [found[index] for index in order[: steps * plan.prompts]]
 
 
-def train(config: GrpoConfig, output: str | Path, *, report: Report | None = None) -> Path:
+def train(config: GrpoConfig, output: str | Path, *, progress: Progress = silent) -> Path:
     """Train a teacher; returns the folder `output/model`, which transformers loads.
 
-    Started by `accelerate launch` it trains on all processes. A stopped call goes on from the last
-    checkpoint in `output/checkpoints`, to the same trajectory.
-
-    Args:
-        report: called with (stage, step, steps, reward).
+    Under `accelerate launch` it trains on all processes. A stopped call resumes from the last
+    checkpoint in `output/checkpoints` and takes the same steps as a call that was not stopped.
 
     Raises:
         InputError: settings that cannot work, before a model is loaded, or a folder of another
@@ -152,12 +157,12 @@ def train(config: GrpoConfig, output: str | Path, *, report: Report | None = Non
     output = Path(output)
     plan = config.plan(int(os.environ.get("WORLD_SIZE", 1)))
     drawn = ordered_examples(config, plan)
-    seen = config.watch.rows(path for example in drawn for path in example.images)
-    claim(config, drawn, output)
+    validation = config.watch.rows(path for example in drawn for path in example.images)
+    claim_run(config, drawn, output)
     if finished(output):
         return output / "model"
     check_pictures(drawn)
-    return train_to(output, build_trainer(config, plan, drawn, output, seen, report))
+    return train_to(output, build_trainer(config, plan, drawn, output, validation, progress))
 
 
 def build_trainer(
@@ -165,10 +170,10 @@ def build_trainer(
     plan: BatchPlan,
     drawn: Sequence[Example],
     output: Path,
-    seen: list[Row],
-    report: Report | None = None,
+    validation: list[Row],
+    progress: Progress = silent,
 ) -> Any:
-    """TRL's GRPOTrainer with everything in its place, watched on the rows `seen`."""
+    """TRL's GRPOTrainer with its model, rewards, data and a `Watch` on the validation rows."""
     require("trl", "teach")
     from trl import GRPOConfig as TrlConfig
     from trl import GRPOTrainer
@@ -179,12 +184,12 @@ def build_trainer(
         vision_tower(model).requires_grad_(False)
     watch = Watch(
         config.watch,
-        seen,
+        validation,
         RunFolder(output),
         config.watch.scoring(rewards.prompts),
         processor,
         max_new_tokens=config.max_completion_length,
-        report=report,
+        progress=progress,
     )
     polynomial = config.lr_schedule == "polynomial"
     settings = config.trl_settings(
@@ -214,10 +219,10 @@ def build_trainer(
 
 
 def prompt_dataset(drawn: Sequence[Example], prompts: Sequence[Prompt]) -> Any:
-    """A data set for TRL, row i for `drawn[i]`; pictures are opened when they are drawn."""
+    """A data set for TRL, row i for `drawn[i]`; pictures are opened when a row is read."""
     from datasets import Dataset
 
-    picture = lru_cache(maxsize=64)(opened)  # drawn once per completion, one after the other
+    picture = lru_cache(maxsize=64)(opened)  # a prompt's completions read it in a row
 
     def rows(batch: dict[str, list[int]]) -> dict[str, list[Any]]:
         own = [drawn[place] for place in batch["place"]]
@@ -234,7 +239,7 @@ def lora_config(config: LoraConfig, *, vision: bool = True) -> Any:
     """peft's settings of an adapter, or None where all weights learn.
 
     Args:
-        vision: whether the vision tower's layers of these names get one too.
+        vision: whether the vision tower's layers of these names get an adapter too.
     """
     if not config.rank:
         return None

@@ -1,7 +1,7 @@
 """How much GPU memory a training takes, from the model's config alone.
 
-In come settings and a batch plan; out comes a sentence. The model is built on the meta device, so
-a 7B model costs nothing; where its config cannot be had, that of a known shape is used.
+In: settings and a batch plan. Out: a sentence. The model is built on the meta device, so that a 7B
+model takes no memory here. Where its config cannot be read, one of `SHAPES` is used.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from .plan import BatchPlan, MemoryEstimate, estimate_memory
 from .prompts import Prompt
 
 PIXELS_PER_TOKEN = 28 * 28
-TEXT_TOKENS = 200  # of the longest prompt's words
-# Sizes that Qwen publishes in config.json, for machines without the hub.
+TEXT_TOKENS = 200  # of the longest prompt, without its pictures
+# Sizes that Qwen publishes in config.json, for machines without the Hub.
 SHAPES: dict[str, dict[str, Any]] = {
     "Qwen/Qwen2.5-VL-7B-Instruct": {
         "text_config": {
@@ -36,13 +36,13 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 def model_config(model: str) -> Any:
-    """transformers' config of a teacher; None where it can neither be read nor is known."""
+    """transformers' config of a teacher; None where it cannot be read and is not in `SHAPES`."""
     transformers = require("transformers", "teach")
     try:
         return transformers.AutoConfig.from_pretrained(teacher_place(model))
     except (OSError, ValueError):
-        known = SHAPES.get(model)
-        return known and transformers.Qwen2_5_VLConfig(**known)
+        shape = SHAPES.get(model)
+        return shape and transformers.Qwen2_5_VLConfig(**shape)
 
 
 def on_meta(config: Any) -> nn.Module:
@@ -54,7 +54,7 @@ def on_meta(config: Any) -> nn.Module:
 
 
 def memory_of(settings: GrpoConfig, plan: BatchPlan, config: Any) -> MemoryEstimate:
-    """GiB on one GPU; several processes share weights and optimiser, as FSDP and ZeRO-3 do."""
+    """GiB on one GPU; several processes share weights and optimiser, as with FSDP and ZeRO-3."""
     model = on_meta(config)
     total = sum(p.numel() for p in model.parameters())
     if settings.lora.rank:
@@ -88,8 +88,9 @@ def describe_memory(settings: GrpoConfig, plan: BatchPlan) -> str:
     """The estimate in words."""
     config = model_config(settings.model)
     if config is None:
-        return f"GPU memory: not known, as the config of {settings.model} cannot be read."
+        return f"GPU memory is not known, as the config of {settings.model} cannot be read."
     words = f"GPU memory: {memory_of(settings, plan, config).words()}"
     if not settings.max_pixels:
-        words += " At 1,280 visual tokens a picture, as max_pixels is not set; big ones take more."
+        words += " This counts 1,280 visual tokens a picture, as max_pixels is not set; large "
+        words += "pictures take more."
     return words

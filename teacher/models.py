@@ -19,38 +19,38 @@ NANO = Path(__file__).parent / "nano_weights"
 
 
 def teacher_place(model: str) -> str:
-    """The folder or hub id to load; "nano" is the packaged teacher.
+    """The folder or Hub id that transformers loads; "nano" is the packaged teacher.
 
-    `OWNER/NAME/FOLDER` is a folder in a hub repository that holds several; it is downloaded.
+    `OWNER/NAME/FOLDER` is a folder in a Hub repository that holds several; it is downloaded.
 
     Raises:
-        InputError: this copy of rali has no nano teacher, or there is no such folder on the hub.
+        InputError: this copy of rali has no nano teacher, or there is no such folder on the Hub.
     """
     if model.count("/") > 1 and not Path(model).exists():
         owner, name, folder = model.split("/", 2)
-        if not owner or Path(owner).exists():  # a path from here, mistyped
-            raise InputError(f"there is no teacher's folder {model}.")
+        if not owner or Path(owner).exists():  # a local path with a typing error
+            raise InputError(f"There is no teacher's folder {model}.")
         return str(download_folder(f"{owner}/{name}", folder))
     if model != "nano":
         return model
     if not (NANO / "model.safetensors").is_file():
         raise InputError(
-            "this copy of rali comes without the nano teacher; "
-            "recipes/weights/make_nano_teacher.py makes one, a folder to give instead."
+            "This copy of rali comes without the nano teacher. To make one, run "
+            "recipes/weights/make_nano_teacher.py; then give its folder instead."
         )
     return str(NANO)
 
 
 def teacher_name(model: str) -> str:
-    """How triplets call a teacher: "nano", a hub id, or a folder's own name and its parent's."""
+    """A teacher's name in triplets: "nano", a Hub id, or a folder's name after its parent's."""
     path = Path(model)
     return "/".join(path.resolve().parts[-2:]) if path.is_dir() else model
 
 
 def teacher_mark(model: str) -> str:
-    """Whether a teacher is still the one it was: "nano", a hub id, or a mark of a folder's weights.
+    """What identifies a teacher: "nano", a Hub id, or a hash of a folder's weights.
 
-    Of each file its size and a MiB at its start, middle and end.
+    The hash is of each file's name and size, and of a MiB at its start, middle and end.
     """
     if model == "nano" or not Path(model).is_dir():
         return model
@@ -74,13 +74,13 @@ def load_processor(
         min_pixels, max_pixels: None keeps the processor's own.
 
     Raises:
-        InputError: no such model, or one that sees no pictures.
+        InputError: there is no such model, or it takes no pictures.
     """
     transformers = require("transformers", "teach")
     try:
         processor = transformers.AutoProcessor.from_pretrained(teacher_place(model))
         size = dict(processor.image_processor.size)
-        size["shortest_edge"], size["longest_edge"]  # in pixels, as Qwen2.5-VL's has them
+        size["shortest_edge"], size["longest_edge"]  # in pixels, as in Qwen2.5-VL
     except (OSError, ValueError, AttributeError, KeyError) as error:
         raise InputError(f"{model} cannot be loaded as a teacher: {error}") from error
     if min_pixels is not None:
@@ -90,7 +90,7 @@ def load_processor(
     if size["shortest_edge"] > size["longest_edge"]:
         raise InputError(
             f"min_pixels is {size['shortest_edge']:,} and max_pixels {size['longest_edge']:,}; "
-            "expected the other way round."
+            "min_pixels must not be above max_pixels."
         )
     processor.image_processor.size = size
     processor.tokenizer.padding_side = "left"
@@ -104,14 +104,15 @@ def load_teacher(
     min_pixels: int | None = None,
     max_pixels: int | None = None,
 ) -> tuple[Any, Any]:
-    """A model and its processor, from a folder or the hub; "nano" is the packaged one.
+    """A model and its processor.
 
     Args:
-        dtype: "bfloat16", "float32", … or "auto" for that of the weights.
+        model: "nano", a teacher's folder or a Hub id.
+        dtype: "bfloat16", "float32", …, or "auto" for the weights' own.
         min_pixels, max_pixels: as for `load_processor`.
 
     Raises:
-        InputError: no such model, or one that sees no pictures.
+        InputError: there is no such model, or it takes no pictures.
     """
     transformers = require("transformers", "teach")
     processor = load_processor(model, min_pixels=min_pixels, max_pixels=max_pixels)
@@ -129,15 +130,15 @@ def load_teacher(
 
 
 def vision_tower(model: Any) -> nn.Module:
-    """The part of a Qwen2.5-VL model that sees."""
+    """The vision tower of a Qwen2.5-VL model, with its projector."""
     return model.model.visual
 
 
 def opened(path: Path) -> Image.Image:
-    """A file as a picture for a processor, read by the input policy.
+    """A file as a picture for a processor, read by the same rules as every picture in rali.
 
     Raises:
-        PictureError: it cannot be read; named.
+        PictureError: the file cannot be read; it is named.
     """
     try:
         return Image.fromarray(open_picture(path))
@@ -146,9 +147,9 @@ def opened(path: Path) -> Image.Image:
 
 
 def flatten_patches(model: Any) -> None:
-    """Let the patch embedding be the matrix product that it is, as its kernel covers its input.
+    """Compute the patch embedding as a matrix product, as its kernel covers its whole input.
 
-    On a CPU the convolution is several times slower.
+    On a CPU the convolution would be several times slower.
     """
     embed = getattr(vision_tower(model), "patch_embed", None)
     if embed is not None and isinstance(getattr(embed, "proj", None), nn.Conv3d):

@@ -1,7 +1,7 @@
-"""What a training will do, said before a model is loaded: batch arithmetic and GPU memory.
+"""What a training will take, before a model is loaded: batch arithmetic and GPU memory.
 
-In come the settings, the number of processes and the model's config; out come sentences, or an
-error for settings that cannot work.
+In: the settings, the number of processes and the model's config. Out: sentences, or an error for
+settings that cannot work.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ class BatchPlan:
     """How one optimiser step is divided.
 
     Attributes:
-        processes: how many there are.
-        prompts: per step, over all processes.
+        processes: number of processes.
+        prompts: prompts per step, over all processes.
         generations: completions per prompt.
-        micro_batch: completions that one process takes through the model at once.
-        compared: prompts among which a picture finds its partners.
-        ranked: whether a reward compares them.
+        micro_batch: completions in one forward pass of a process.
+        compared: prompts among which a picture is compared with others.
+        ranked: whether a reward compares pictures.
     """
 
     processes: int
@@ -36,6 +36,7 @@ class BatchPlan:
 
     @property
     def local_prompts(self) -> int:
+        """Prompts per step on one process."""
         return self.prompts // self.processes
 
     @property
@@ -68,10 +69,10 @@ def plan_batch(
     """Check that the numbers divide and that there is something to compare.
 
     Args:
-        ranked: a reward compares pictures, so that at least two must meet.
+        ranked: whether a reward compares pictures, so that a step needs at least two.
 
     Raises:
-        InputError: they do not; the sentence says what to set.
+        InputError: a number that cannot work; the sentence says what to set.
     """
     for name, value, least in (
         ("prompts_per_step", prompts_per_step, 1),
@@ -84,8 +85,8 @@ def plan_batch(
         raise InputError(f"pair_scope is {pair_scope!r}; there are global, process.")
     if prompts_per_step % processes:
         raise InputError(
-            f"prompts_per_step is {prompts_per_step}, which {processes} processes cannot share; "
-            f"give a multiple of {processes}."
+            f"prompts_per_step is {prompts_per_step}, which {processes} processes cannot share "
+            f"equally; give a multiple of {processes}."
         )
     local = prompts_per_step // processes
     if (local * num_generations) % micro_batch:
@@ -97,8 +98,8 @@ def plan_batch(
     if ranked and compared < 2:
         more = "" if pair_scope == "global" else ' or pair_scope: "global"'
         raise InputError(
-            f"RL2R compares pictures, and only {compared} would meet; give a prompts_per_step of "
-            f"{2 if pair_scope == 'global' else 2 * processes} or more{more}."
+            f"RL2R compares pictures, and a step would have only {compared} to compare; give a "
+            f"prompts_per_step of {2 if pair_scope == 'global' else 2 * processes} or more{more}."
         )
     return BatchPlan(processes, prompts_per_step, num_generations, micro_batch, compared, ranked)
 
@@ -133,18 +134,19 @@ def estimate_memory(
 ) -> MemoryEstimate:
     """GPU memory of a GRPO step in bfloat16 with gradient checkpointing.
 
-    Weights take 2 bytes; what is trained takes 2 more for its gradient and 12 for a float32 copy
-    and AdamW's two moments. Saved activations are one hidden state per layer and token, the rest
-    is computed again layer by layer. The logits of completions are held in float32, with gradient.
+    A weight takes 2 bytes; one that is trained takes 2 more for its gradient and 12 for a float32
+    copy and AdamW's two moments. Saved activations are one hidden state per layer and token; the
+    rest is computed again layer by layer. Logits of completions and their gradients are float32.
 
     Args:
         config: of the language model: hidden_size, num_hidden_layers, intermediate_size,
             num_attention_heads, num_key_value_heads, vocab_size.
-        parameters: of the whole model. trained: how many of them (or of an adapter's) learn.
+        parameters: number of weights of the whole model.
+        trained: number of weights (or of an adapter's) that learn.
         micro_batch: completions per forward pass. rollouts: completions generated at once.
-        prompt_tokens: with those of the pictures. completion_tokens: at most.
-        reference: a second copy of the weights is held for the KL term.
-        shards: processes that share weights, gradients and optimiser (FSDP, ZeRO-3).
+        prompt_tokens: tokens of a prompt, with its pictures. completion_tokens: the most of a text.
+        reference: whether a second copy of the weights is held for the KL term.
+        shards: number of processes that share weights, gradients and optimiser (FSDP, ZeRO-3).
     """
     tokens = micro_batch * (prompt_tokens + completion_tokens)
     head = config.hidden_size // config.num_attention_heads
@@ -158,7 +160,7 @@ def estimate_memory(
         "logits": micro_batch * completion_tokens * config.vocab_size * 4 * 3,
         "generation": rollouts * (prompt_tokens + completion_tokens) * cache,
     }
-    # A layer that is gathered from its shards to be computed is whole for a moment.
+    # A layer is gathered from its shards before it is computed.
     if shards > 1:
         parts["gathered layers"] = 2 * 2 * parameters / config.num_hidden_layers
     return MemoryEstimate({name: size / GIB for name, size in parts.items() if size})

@@ -1,13 +1,20 @@
-"""A teacher as a predictor: pictures in, means of several texts' scores out."""
+"""A teacher as a predictor: pictures in, the means of several texts' scores out.
+
+From the command line it is `rali evaluate teacher:NAME`.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rali.errors import InputError
 from rali.scoring.scorer import Result
+
+if TYPE_CHECKING:
+    from .engines import Engine, Sampling
 
 
 def is_teacher(folder: Path) -> bool:
@@ -19,45 +26,80 @@ def is_teacher(folder: Path) -> bool:
     return isinstance(config, dict) and config.get("model_type", "rali") != "rali"
 
 
-class TeacherJudge:
-    """A teacher as a scorer: means of five texts, as in the papers' tests."""
+class TeacherPredictor:
+    """A teacher that scores pictures, each by the mean of several texts, as in the papers' tests.
 
-    def __init__(self, model: str, batch_size: int, prompt: str, samples: int = 5) -> None:
-        from rali.teacher.engines import load_engine
-        from rali.teacher.prompts import find_prompt
+        from rali.evaluation.evaluate import evaluate
+        from rali.teacher.predictor import TeacherPredictor
+
+        evaluation, scores = evaluate(TeacherPredictor("runs/vq/model"), ["manifest.csv"])
+
+    Args:
+        model: "nano", a teacher's folder or a Hub id.
+        prompt: the prompt for a score: its name, or a YAML file with a question of your own.
+        samples: texts per picture.
+        batch_size: texts generated side by side; also the pictures that are asked about at a time.
+        engine: "transformers", "vllm", or a loaded `rali.teacher.engines.Engine`, which takes the
+            place of `model`.
+        sampling: how texts are drawn; by default at temperature 1.
+
+    Raises:
+        InputError: there is no such model, prompt or engine.
+    """
+
+    def __init__(
+        self,
+        model: str = "nano",
+        *,
+        prompt: str = "visualquality-r1/score",
+        samples: int = 5,
+        batch_size: int = 8,
+        engine: str | Engine = "transformers",
+        sampling: Sampling | None = None,
+    ) -> None:
+        from .engines import load_engine
+        from .prompts import find_prompt
 
         self.prompt = find_prompt(prompt)
-        self.engine = load_engine("transformers", model, batch_size=batch_size)
-        self.samples, self.chunk = samples, max(1, batch_size)
+        if isinstance(engine, str):
+            engine = load_engine(engine, model, batch_size=batch_size)
+        self.engine = engine
+        self.samples, self.sampling, self.batch_size = samples, sampling, max(1, batch_size)
 
     def score_many(self, sources: Sequence[Path]) -> Iterator[Result]:
-        from rali.teacher.ask import score
+        """One `Result` per picture, in order: a score from 1 to 5, or the error.
 
-        for start in range(0, len(sources), self.chunk):
-            some = sources[start : start + self.chunk]
-            for found in score(self.engine, some, self.prompt, samples=self.samples):
+        Raises:
+            InputError: the prompt does not ask for a score.
+        """
+        from .ask import score
+
+        for start in range(0, len(sources), self.batch_size):
+            some = sources[start : start + self.batch_size]
+            for found in score(
+                self.engine, some, self.prompt, samples=self.samples, sampling=self.sampling
+            ):
                 yield Result(found.image, found.score, found.error)
 
     def perceive(self, sources: Sequence[Path]) -> Iterator[tuple[str, int] | None]:
-        """Degradation class and severity of each picture; None where the answer is not one.
+        """Degradation class and severity (0–5) of each picture; None where no answer is read.
 
         Raises:
             InputError: a picture cannot be read; it must not count as a wrong answer.
         """
-        from rali.teacher.answers import Degradation
-        from rali.teacher.ask import ask
-        from rali.teacher.engines import Request
-        from rali.teacher.prompts import find_prompt
+        from .answers import Degradation
+        from .ask import ask
+        from .engines import Request
+        from .prompts import find_prompt
 
         prompt = find_prompt("q-insight/degradation")
-        for start in range(0, len(sources), self.chunk):
-            requests = [Request((p,), prompt) for p in sources[start : start + self.chunk]]
-            for told in ask(self.engine, requests):
-                answer = told.answer
+        for start in range(0, len(sources), self.batch_size):
+            some = sources[start : start + self.batch_size]
+            for reply in ask(self.engine, [Request((path,), prompt) for path in some]):
+                answer = reply.answer
                 if answer is None:
-                    raise InputError(f"{told.images[0]} has no answer: {told.error}")
-                yield (
-                    (answer.distortion, answer.severity or 0)
-                    if isinstance(answer, Degradation)
-                    else None
-                )
+                    raise InputError(f"{reply.images[0]} has no answer: {reply.error}")
+                if isinstance(answer, Degradation):
+                    yield answer.distortion, answer.severity or 0
+                else:
+                    yield None

@@ -1,9 +1,9 @@
-"""What a teacher is asked: every prompt of the three papers, and a place for a user's own.
+"""What a teacher is asked: every prompt of the three papers, and questions of your own.
 
-In comes a prompt's name or a question; out come chat messages whose `{"type": "image"}` parts
-stand where the pictures go. Sources: Q-Insight Table A, VisualQuality-R1 Table 1, RALI/RACT
-Table A.4. RALI's Table A.1 compares with a teacher that does not reason, but prints no prompt for
-it: `direct/score` is ours.
+In: a prompt's name, or a question. Out: chat messages whose `{"type": "image"}` parts stand where
+the pictures go. Sources: Q-Insight Table A, VisualQuality-R1 Table 1, RALI/RACT Table A.4. RALI's
+Table A.1 compares with a teacher that does not reason, but prints no prompt for it: `direct/score`
+is ours.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rali.errors import InputError
 from rali.pictures.degrade import SEVERITY_NAMES, canonical
 from rali.runs.config import from_dict, read_yaml
 
-Task = Literal["score", "degradation", "comparison", "description"]
+TaskName = Literal["score", "degradation", "comparison", "description"]
 AnswerFormat = Literal["json", "number", "label", "text"]
 
 _REASON = (
@@ -36,21 +36,21 @@ class Prompt:
     """One question, and what an answer to it looks like.
 
     Attributes:
-        name: how triplets and configs call it.
-        task: what is asked for.
+        name: its name in triplets and configs.
+        task: what is asked for; an entry of `tasks.TASKS`.
         text: the user's turn. `<image>`, `<image_a>`, `<image_b>` and `<reference>` stand where
             the pictures go.
         answer: what stands inside the answer tags: a JSON object, one number, one label, or
             (`text`) the whole completion, without tags.
         system: the system's turn; empty for the model's own.
-        reasons: the completion opens with `<think>…</think>`.
-        low, high: range of a score, higher is better; a score outside is no answer.
-        choices: for a comparison, the labels that may be given: `A`, `B`, `similar`.
-        classes: for degradation, the classes that may be named beside `null`.
+        reasons: whether the completion opens with `<think>…</think>`.
+        low, high: range of a score, higher is better; a score outside it is a failure.
+        choices: for a comparison, the possible answers: `A`, `B`, `similar`.
+        classes: for degradation, the possible classes beside `null`.
     """
 
     name: str
-    task: Task
+    task: TaskName
     text: str
     answer: AnswerFormat
     system: str = ""
@@ -62,11 +62,11 @@ class Prompt:
 
     @property
     def images(self) -> tuple[str, ...]:
-        """Which pictures it shows, in order: of `image`, `image_a`, `image_b`, `reference`."""
+        """The pictures that it shows, in order: `image`, `image_a`, `image_b` or `reference`."""
         return tuple(_IMAGE.findall(self.text))
 
     def messages(self) -> list[dict[str, Any]]:
-        """Chat messages; each `{"type": "image"}` part waits for the next of `images`."""
+        """Chat messages; each `{"type": "image"}` part stands for the next of `images`."""
         parts: list[dict[str, str]] = []
         for piece in re.split(r"(<(?:image|image_a|image_b|reference)>)", self.text):
             if _IMAGE.fullmatch(piece):
@@ -92,21 +92,21 @@ def degradation_prompt(classes: tuple[str, ...] = ("noise", "compression", "blur
     Raises:
         InputError: no class, or one that `rali.pictures.degrade` does not know.
     """
-    known = tuple(name for name in map(canonical, classes) if name != "null")
-    if not known:
-        raise InputError("a degradation prompt needs at least one class of distortion.")
-    default = known == ("noise", "compression", "blur", "darken")
+    names = tuple(name for name in map(canonical, classes) if name != "null")
+    if not names:
+        raise InputError("A degradation prompt needs at least one class of distortion.")
+    default = names == ("noise", "compression", "blur", "darken")
     return Prompt(
-        name="q-insight/degradation" + ("" if default else f"-{len(known)}"),
+        name="q-insight/degradation" + ("" if default else f"-{len(names)}"),
         task="degradation",
         text="<image>Analyze the given image and determine if it contains any of the following "
-        f"distortions: {_quoted(known)}. If a distortion is present, classify its severity as "
+        f"distortions: {_quoted(names)}. If a distortion is present, classify its severity as "
         f"{_quoted(SEVERITY_NAMES[1:])}. Return the result in JSON format with the following "
         'keys: "distortion_class": The detected distortion (or "null" if none). and "severity": '
         'The severity level (or "null" if none).',
         answer="json",
         system=_REASON,
-        classes=known,
+        classes=names,
     )
 
 
@@ -189,15 +189,15 @@ def score_prompt(
 
     Args:
         question: a sentence, such as "Rate how old the person in the image is, in years.".
-        name: how triplets call it.
+        name: the prompt's name in triplets.
         low, high: the answer's range. meaning: what its two ends stand for.
 
     Raises:
-        InputError: no question, or a range that is empty.
+        InputError: the question or the range is empty.
     """
     if not question.strip() or not low < high:
         raise InputError(
-            f"a score prompt needs a question and a range from low to high; given {question!r}, "
+            f"A score prompt needs a question and a range from low to high; given {question!r}, "
             f"{low:g} to {high:g}."
         )
     text = (
@@ -212,10 +212,10 @@ def score_prompt(
 
 @dataclass
 class Question:
-    """A YAML file's own question for a score; see `score_prompt`.
+    """A YAML file's question for a score; see `score_prompt`.
 
     Attributes:
-        name: by default the file's, without its ending.
+        name: the prompt's name; by default the file's, without its ending.
     """
 
     question: str = ""
@@ -226,23 +226,25 @@ class Question:
 
 
 def find_prompt(name: str) -> Prompt:
-    """The prompt of this name, or of a YAML file with a `Question`.
+    """The prompt of this name, or the one that a YAML file with a `Question` makes.
 
     Raises:
-        InputError: there is none, or the file holds no question.
+        InputError: there is no such prompt, or the file holds no question.
     """
     if name.endswith((".yaml", ".yml")):
-        own = from_dict(Question, read_yaml(name))
-        if len(own.meaning) != 2:
-            raise InputError(f"{name}: meaning is {own.meaning!r}; give what low and high mean.")
-        low, high = own.meaning
+        given = from_dict(Question, read_yaml(name))
+        if len(given.meaning) != 2:
+            raise InputError(
+                f"{name}: meaning is {given.meaning!r}; expected two texts, for low and high."
+            )
+        low, high = given.meaning
         return score_prompt(
-            own.question, name=own.name or Path(name).stem, low=own.low, high=own.high,
+            given.question, name=given.name or Path(name).stem, low=given.low, high=given.high,
             meaning=(low, high),
         )  # fmt: skip
     if name not in PROMPTS:
         raise InputError(
-            f"no prompt is called {name!r}; there are {', '.join(PROMPTS)}. A question of your own "
-            "is a .yaml file with `question`, `low`, `high` and `meaning`."
+            f"There is no prompt {name!r}; there are {', '.join(PROMPTS)}. To ask a question of "
+            "your own, give a .yaml file with `question`, `low`, `high` and `meaning`."
         )
     return PROMPTS[name]

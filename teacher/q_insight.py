@@ -1,7 +1,8 @@
 """Q-Insight's verifiable rewards (§3.3): a parsed answer against its label.
 
-Each takes what `answers.parse` returned and gives 0 for a failure; `answers.format_reward` is the
-form's. RL2R's rewards, which need other pictures' answers too, are in `rl2r`.
+Each takes an answer as `completions.parse` returns it, and gives 0 for a failure. The format reward
+is `completions.format_reward`; RL2R's rewards, which also need other pictures' answers, are in
+`rl2r`.
 """
 
 from __future__ import annotations

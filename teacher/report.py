@@ -1,8 +1,8 @@
 """The report of a teacher's training: what the papers draw, from what the run logged.
 
-In comes a run folder; out comes its `report.html`: rewards and KL divergence over steps, the
-spread of predicted scores per data set (VisualQuality-R1, Fig. 3), validation correlations, and
-what the teacher said of the probe pictures at each look (Fig. 4).
+In: a run folder. Out: its `report.html` with rewards and KL divergence over steps, the spread of
+predicted scores per data set (VisualQuality-R1, Fig. 3), validation correlations, and what the
+teacher wrote about the probe pictures each time (Fig. 4).
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any
 
 from rali.errors import InputError, PictureError
 from rali.files import replace_atomically
-from rali.report.page import figure_html, page_html, section_html, thumbnail
-from rali.report.plots import THEMES, curves
+from rali.report.blocks import figure_html, page_html, section_html, thumbnail
+from rali.report.canvas import THEMES
+from rali.report.plots import curves
 from rali.runs.config import read_yaml
 from rali.runs.folder import RunFolder
 
@@ -28,7 +29,7 @@ def training_curves(rows: list[dict[str, Any]]) -> dict[str, dict[str, Points]]:
     """Panels for `rali.report.plots.curves`: {quantity: {series: [(step, value), …]}}.
 
     Args:
-        rows: of metrics.jsonl.
+        rows: those of metrics.jsonl.
     """
     panels: dict[str, dict[str, Points]] = {}
 
@@ -61,7 +62,7 @@ def training_curves(rows: list[dict[str, Any]]) -> dict[str, dict[str, Points]]:
 
 
 def training_section(run: RunFolder, title: str = "Training") -> str:
-    """A report's section: the curves of a teacher's training.
+    """A report's section with the curves of a teacher's training.
 
     Raises:
         InputError: nothing was logged.
@@ -78,7 +79,7 @@ def write_teacher_report(folder: str | Path) -> Path:
     """Write `folder/report.html`.
 
     Raises:
-        InputError: the folder is of no training, or nothing was logged in it.
+        InputError: the folder holds no training, or nothing was logged in it.
     """
     run = RunFolder(Path(folder))
     config = read_yaml(run.folder / "config.yaml")
@@ -99,26 +100,26 @@ def write_teacher_report(folder: str | Path) -> Path:
 
 
 def _probes(file: Path) -> str:
-    """Each probe picture with what was said of it, first to last look."""
+    """Each probe picture with the texts about it, from the first step to the last."""
     if not file.is_file():
         return ""
-    said: dict[str, dict[int, str]] = {}
+    texts: dict[str, dict[int, str]] = {}
     for line in file.read_text("utf-8").splitlines():
         row = json.loads(line)
-        said.setdefault(row["image"], {})[row["step"]] = row["text"]
+        texts.setdefault(row["image"], {})[row["step"]] = row["text"]
     blocks = []
-    for image, texts in said.items():
+    for image, by_step in texts.items():
         try:
             picture = f'<img src="{thumbnail(image)}" alt="{escape(Path(image).name)}">'
         except PictureError as error:
             picture = escape(str(error))
         lines = "".join(
             f"<tr><th scope=row>step {step}</th><td class=said>{escape(text)}</td></tr>"
-            for step, text in sorted(texts.items())
+            for step, text in sorted(by_step.items())
         )
         blocks.append(f"<div class=probe>{picture}<table><tbody>{lines}</tbody></table></div>")
     return section_html(
-        "What it said of the probe pictures",
+        "What it wrote about the probe pictures",
         "<style>.probe{display:flex;gap:16px;align-items:flex-start;margin:0 0 18px}"
         ".probe img{width:180px;border-radius:8px}td.said{text-align:left}"
         "@media(max-width:560px){.probe{display:block}}</style>" + "".join(blocks),

@@ -1,7 +1,7 @@
 """The rewards of a training as TRL calls them: on one process's completions, in lockstep.
 
-In come completions and the places of their examples; out comes one reward each, or None where there
-is nothing to earn it by. Rewards that compare pictures gather what all processes have.
+In: completions and the places of their examples. Out: one reward each, or None where a picture has
+nothing to be compared with. Rewards that compare pictures gather the scores of all processes.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from .answers import Answer, Failure, Score, format_reward, parse
-from .q_insight import comparison_reward, degradation_reward, score_reward
+from .answers import Answer, Failure, Score
+from .completions import format_reward, parse
 from .rl2r import rl2r_rewards
-from .tasks import Example, TaskConfig
+from .tasks import TASKS, Example, TaskConfig
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One completion's score, with what RL2R needs to compare it: see `ranked_rewards`."""
+    """One completion's score, with what RL2R needs to compare it; see `ranked_rewards`."""
 
     task: int
     dataset: str
@@ -35,7 +35,7 @@ def ranked_rewards(
 ) -> list[float | None]:
     """RL2R's reward of every completion; None for a picture that has no partner.
 
-    Completions of one picture may stand anywhere in the list; pictures are compared inside one task
+    Completions of one picture may stand anywhere in the list. Pictures are compared within one task
     and data set.
     """
     rows: dict[tuple[int, str, str], list[int]] = {}
@@ -70,7 +70,8 @@ class Rewards:
     Beside each completion stands the column `place`: its example's place in `drawn`.
 
     Args:
-        tasks: of the training. drawn: its examples, in the order of its data set.
+        tasks: the training's tasks.
+        drawn: the training's examples, in the order of its data set.
         pair_scope: whether RL2R compares over all processes ("global") or within one ("process").
     """
 
@@ -102,7 +103,7 @@ class Rewards:
         """The task's own reward, in lockstep on all processes: RL2R gathers from all of them.
 
         Args:
-            log_metric: TRL's; gets each data set's mean spread of scores (VisualQuality-R1,
+            log_metric: TRL's; called with each data set's mean spread of scores (VisualQuality-R1,
                 Fig. 3) and each task's mean reward and share of parsed answers.
         """
         from accelerate import PartialState
@@ -161,16 +162,9 @@ class Rewards:
         return {name: float(np.mean(values)) for name, values in found.items() if values}
 
     def _single(self, example: Example, answer: Answer) -> float | None:
-        """The reward of an answer by itself; None where RL2R will say it."""
-        task, prompt = self.tasks[example.task], self.prompts[example.task]
-        if prompt.task == "comparison":
-            return comparison_reward(answer, example.result)
-        if prompt.task == "degradation":
-            weights = task.class_weight, task.level_weight
-            return degradation_reward(answer, example.distortion, example.severity, *weights)
-        if task.reward == "threshold":
-            return score_reward(answer, example.score or 0.0, task.threshold)
-        return None
+        """The reward of an answer by itself; None where RL2R compares it with others."""
+        task, reward = self.tasks[example.task], TASKS[self.prompts[example.task].task].reward
+        return None if task.ranked or reward is None else reward(answer, example, task)
 
 
 def _value(answer: Answer) -> float:

@@ -1,8 +1,8 @@
 """RL2R, reinforcement learning to rank (VisualQuality-R1 §3.1): rewards from comparisons.
 
-In come, per picture, K predicted scores and the human MOS; out comes one reward per completion:
-how well the order that its score implies agrees with the order of the MOS, over all other pictures
-of the same data set. Only the order of the MOS counts, so data sets with other scales may mix.
+In: per picture, K predicted scores and the human MOS. Out: one reward per completion: how well the
+order that its score implies agrees with the order of the MOS, over all other pictures of the same
+data set. Only the order of the MOS counts, so data sets with different scales may be mixed.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def comparative_probability(
     Φ((q_k(x_i) − μ(q(x_j))) / √(σ²(q(x_i)) + σ²(q(x_j)) + γ))
 
     Args:
-        scores: of picture i, [K]. mean: of picture j's scores.
-        variance, other_variance: of picture i's and of picture j's scores, unbiased.
+        scores: picture i's, [K]. mean: the mean of picture j's.
+        variance, other_variance: the unbiased variances of picture i's and of picture j's.
 
     Returns:
         Probabilities [K], 0–1.
@@ -48,7 +48,7 @@ def averaged_probability(
     1/K Σ_k' Φ((q_k(x_i) − q_k'(x_j)) / √(σ²(q(x_i)) + σ²(q(x_j)) + γ))
 
     Args:
-        scores: of picture i, [K]. others: of picture j, [K'].
+        scores: picture i's, [K]. others: picture j's, [K'].
 
     Returns:
         Probabilities [K], 0–1.
@@ -63,7 +63,7 @@ def preference(mos: float, other: float) -> float:
 
 
 def fidelity(target: float, probability: np.ndarray, eps: float = 1e-6) -> np.ndarray:
-    """How well predicted probabilities agree with a preference; the sum's term in Eq. 3.
+    """How well predicted probabilities agree with a preference; a term of the sum in Eq. 3.
 
     √(p·p_k + ε) + √((1 − p)(1 − p_k) + ε)
 
@@ -93,30 +93,29 @@ def rl2r_rewards(
 
     Args:
         scores: predicted, [B, K]; NaN where a completion could not be parsed.
-        mos: human scores, [B], on any scale that ascends with quality.
-        datasets: per picture the data set it is from; None for a single one.
+        mos: human scores, [B], on any scale on which higher is better.
+        datasets: each picture's data set; None for a single one.
         variant: "fidelity" is Eqs. 1–3; "probability_average" puts Eq. 7 for Eq. 1;
-            "fixed_variance" is that with both variances 1; "binary" gives 1 for each partner on
-            whose side of μ(q(x_j)) the score falls rightly.
-        gamma, eps: of Eqs. 1 and 3.
+            "fixed_variance" does so with both variances 1; "binary" gives 1 for each partner j
+            where the score is on the right side of μ(q(x_j)).
+        gamma, eps: γ of Eq. 1 and ε of Eq. 3.
         tie: for "binary", scores closer than this are a tie, right where the MOS are equal.
 
     Returns:
-        Rewards [B, K], 0–1. NaN for a picture without a partner (alone in its data set, or none of
-        the others was parsed): it has no comparison to earn a reward by. 0 for a completion that
-        could not be parsed.
+        Rewards [B, K], 0–1. NaN for a picture without a partner, which is alone in its data set or
+        where none of the others was parsed. 0 for a completion that could not be parsed.
     """
     scores = np.asarray(scores, dtype=np.float64)
     mos = np.asarray(mos, dtype=np.float64)
     names = [""] * len(mos) if datasets is None else list(datasets)
     if scores.ndim != 2 or mos.shape != scores.shape[:1] or len(names) != len(mos):
         raise ValueError(
-            f"expected scores [B, K], mos [B] and B names; given {scores.shape}, {mos.shape} and "
-            f"{len(names)}"
+            f"Expected scores [B, K], mos [B] and B names; given {scores.shape}, {mos.shape} and "
+            f"{len(names)}."
         )
     parsed = [row[~np.isnan(row)] for row in scores]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # means of nothing are never read
+        warnings.simplefilter("ignore", RuntimeWarning)  # means of empty rows are never used
         means = [row.mean() for row in parsed]
         variances = [row.var(ddof=1) if len(row) > 1 else 0.0 for row in parsed]
 

@@ -1,8 +1,8 @@
 """In which order examples are drawn, so that pictures that are compared meet in one step.
 
-In comes each example's data set; out comes one order for the whole training. It is made of runs of
-`group` examples of one data set each, shuffled, and depends on nothing but its arguments: a
-training that goes on draws what it would have drawn.
+In: each example's data set. Out: one order for the whole training, made of shuffled runs of `group`
+examples of one data set each. It depends only on its arguments, so a training that resumes draws
+what it would have drawn.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ DRAWS = ("size", "uniform")
 def sample_order(
     keys: Sequence[str], group: int, epochs: float, *, draw: str = "size", seed: int = 0
 ) -> list[int]:
-    """Indices of examples, `group` of one key at a time, for so many epochs.
+    """Indices of examples, `group` of one key at a time.
 
     Args:
-        keys: per example what it may be compared within: task and data set.
-        group: examples of one key drawn together.
+        keys: for each example its task and data set, within which it is compared.
+        group: examples of one key that are drawn together.
         epochs: passes over all examples.
-        draw: "size" passes over every example once an epoch (but for those that do not fill a
-            group, which are others each time); "uniform" draws every key as often as the others.
-        seed: of the shuffling.
+        draw: "size" draws every example once an epoch (except a random few that do not fill a
+            group); "uniform" draws every key as often as the others.
+        seed: seed of the shuffling.
 
     Raises:
-        InputError: a key with fewer examples than a group has.
+        InputError: a key has fewer examples than a group.
     """
     if draw not in DRAWS:
         raise InputError(f"draw is {draw!r}; there are {', '.join(DRAWS)}.")
@@ -40,8 +40,8 @@ def sample_order(
     for key, own in members.items():
         if len(own) < group:
             raise InputError(
-                f"{key} has {len(own)} examples; {group} are drawn together. Add some, leave it "
-                "out, or draw fewer."
+                f"{key} has {len(own)} examples; {group} are drawn together. Add examples, leave "
+                "it out, or set a smaller group."
             )
     runs = {key: len(own) // group for key, own in members.items()}
     if draw == "uniform":

@@ -1,10 +1,10 @@
-"""Supervised fine-tuning of a teacher: RACT's second stage, the plain baseline, and warm starts.
+"""Supervised fine-tuning of a teacher: RACT's third stage, the plain baseline, and warm starts.
 
-In come folders of triplets and the prompts that their texts answer; out comes a folder that
-transformers loads, beside checkpoints from which a stopped training goes on. RACT (RALI §3.3)
-fine-tunes a teacher that reinforcement learning taught to score one data set on the rationales of
-several, under the description prompt: what it sees is aligned over data sets, how it scores stays.
-TRL trains; what is here is what it learns from and which parts of it learn.
+In: folders of triplets and the prompts that their texts answer. Out: a folder that transformers
+loads, beside checkpoints from which a stopped training resumes. RACT (RALI §3.3) takes a teacher
+that reinforcement learning taught to score one data set, and fine-tunes it on the rationales of
+several under the description prompt: what it sees is aligned over data sets, how it scores stays.
+TRL trains; this module says on which texts, and which parts of the model learn.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from rali.data.triplets import read_triplets
 from rali.errors import InputError, require
 from rali.runs.config import check_numbers
 from rali.runs.folder import RunFolder
-from rali.runs.progress import Report
+from rali.runs.progress import Progress, silent
 
-from .answers import compose
+from .answers import Score
+from .completions import compose
 from .models import opened, vision_tower
 from .prompts import Prompt, find_prompt
-from .tasks import rescale
-from .training import TrainingConfig, check_pictures, claim, finished, train_to
+from .tasks import TASKS, rescale
+from .training import TrainingConfig, check_pictures, claim_run, finished, train_to
 from .watch import Watch
 
 PARTS = ("vision", "language", "all")
@@ -37,10 +38,10 @@ class SftSource:
     """Triplets to learn from, under one prompt.
 
     Attributes:
-        triplets: a folder of them.
-        prompt: which question their texts answer. Under "ract/description" that is the rationale
-            alone; under a prompt for a score the rationale and the human score after it; under
-            "direct/score" the score alone, which is the plain baseline.
+        triplets: a folder of triplets.
+        prompt: the question that is answered: under "ract/description" by the rationale alone,
+            under a prompt for a score by the rationale and then the human score, under
+            "direct/score" by the score alone, which is the plain baseline.
     """
 
     triplets: str = ""
@@ -52,12 +53,12 @@ class SftConfig(TrainingConfig):
     """A supervised fine-tuning; for RACT `model` is a teacher that was trained on one data set.
 
     Attributes:
-        sources: what it learns from.
-        parts: what learns: "all", or "vision" (the vision tower with its projector, the case of
-            RALI's Table 5 that comes as far), or "language".
+        sources: triplets to learn from.
+        parts: "all", or only "language", or only "vision" (the vision tower with its projector,
+            which does as well in RALI's Table 5).
         batch_size: examples in a step on each process.
-        warmup: share of the steps in which the rate rises; from there it is half a cosine to 0.
-        weight_decay: AdamW's.
+        warmup: share of the steps in which the rate rises; then it falls along half a cosine to 0.
+        weight_decay: AdamW's weight decay.
     """
 
     sources: list[SftSource] = field(default_factory=list)
@@ -75,14 +76,14 @@ class SftConfig(TrainingConfig):
             raise InputError(f"parts is {self.parts!r}; there are {', '.join(PARTS)}.")
         if self.batch_size % self.micro_batch:
             raise InputError(
-                f"batch_size is {self.batch_size}, which micro_batch, {self.micro_batch}, does "
-                "not divide."
+                f"batch_size is {self.batch_size}; give a multiple of micro_batch, "
+                f"{self.micro_batch}."
             )
 
 
 @dataclass(frozen=True)
 class SftExample:
-    """A prompt with its pictures, and the text that shall answer it."""
+    """A prompt with its pictures, and the text that should answer it."""
 
     images: tuple[Path, ...]
     prompt: Prompt
@@ -90,26 +91,27 @@ class SftExample:
 
 
 def sft_examples(config: SftConfig) -> list[SftExample]:
-    """What the sources give to learn from; triplets that could not be parsed are left out.
+    """The examples of all sources; triplets that could not be parsed are left out.
 
     Raises:
-        InputError: no sources, a folder without usable triplets, or a prompt that its texts cannot
+        InputError: no sources, a folder without usable triplets, or a prompt that triplets cannot
             answer.
     """
     if not config.sources:
-        raise InputError("there is nothing to learn from; give `sources:` with triplets each.")
+        raise InputError("There is nothing to learn from; give `sources:` with triplets each.")
     found = []
     for source in config.sources:
         prompt = find_prompt(source.prompt)
-        if prompt.task not in ("score", "description"):
+        task = TASKS[prompt.task]
+        if not task.as_triplets:
             raise InputError(
-                f"triplets hold a rationale and a score, which do not answer {prompt.name!r}."
+                f"Triplets hold a rationale and a score, which do not answer {prompt.name!r}."
             )
-        own = []
+        own, scored = [], task.answer is Score
         for triplet in read_triplets(source.triplets):
-            if not triplet.parse_ok or (prompt.task == "score" and triplet.score is None):
+            if not triplet.parse_ok or (scored and triplet.score is None):
                 continue
-            score = None if prompt.task != "score" else rescale(triplet.score or 0.0, prompt)
+            score = rescale(triplet.score or 0.0, prompt) if scored else None
             text = compose(prompt, reasoning=triplet.reasoning, score=score)
             own.append(SftExample((triplet.image,), prompt, text))
         if not own:
@@ -124,17 +126,16 @@ def train_sft(
     examples: Sequence[SftExample] | None = None,
     *,
     model: tuple[Any, Any] | None = None,
-    report: Report | None = None,
+    progress: Progress = silent,
 ) -> Path:
     """Fine-tune a teacher; returns the folder `output/model`, which transformers loads.
 
-    Started by `accelerate launch` it trains on all processes. A stopped call goes on from the last
+    Under `accelerate launch` it trains on all processes. A stopped call resumes from the last
     checkpoint in `output/checkpoints`.
 
     Args:
-        examples: in place of the config's sources.
-        model: a model and its processor, in place of the config's.
-        report: called with (stage, step, steps, loss).
+        examples: what to learn from instead of the config's sources.
+        model: a model and its processor instead of the config's.
 
     Raises:
         InputError: settings that cannot work, before a model is loaded, or a folder of another
@@ -146,27 +147,27 @@ def train_sft(
 
     output = Path(output)
     own = list(examples) if examples is not None else sft_examples(config)
-    seen = config.watch.rows(path for example in own for path in example.images)
-    claim(config, own, output)
+    validation = config.watch.rows(path for example in own for path in example.images)
+    claim_run(config, own, output)
     if finished(output):
         return output / "model"
     check_pictures(own)
     teacher, processor = model or config.load()
-    seeing = vision_tower(teacher)
+    tower = vision_tower(teacher)
     if config.parts == "vision":
         teacher.requires_grad_(False)
-        seeing.requires_grad_(True)
+        tower.requires_grad_(True)
     elif config.parts == "language":
-        seeing.requires_grad_(False)
+        tower.requires_grad_(False)
     watch = Watch(
         config.watch,
-        seen,
+        validation,
         RunFolder(output),
         config.watch.scoring(example.prompt for example in own),
         processor,
         max_new_tokens=512,
         stage="sft",
-        report=report,
+        progress=progress,
     )
     settings = config.trl_settings(
         output,
@@ -176,7 +177,7 @@ def train_sft(
         weight_decay=config.weight_decay,
         train_sampling_strategy="sequential",
         completion_only_loss=True,
-        max_length=None,  # a cut would part pictures from their tokens
+        max_length=None,  # a cut could separate pictures from their tokens
     )
     trainer = SFTTrainer(
         model=teacher,
@@ -190,7 +191,7 @@ def train_sft(
 
 
 def _dataset(examples: Sequence[SftExample], config: SftConfig) -> Any:
-    """A data set for TRL in the order of all epochs; pictures are opened when they are drawn."""
+    """A data set for TRL in the order of all epochs; pictures are opened when a row is read."""
     from datasets import Dataset
 
     draws = [

@@ -1,6 +1,6 @@
-"""Sheets of pictures with what teachers said of them, side by side (RALI, Figs. A.2 and A.3).
+"""Sheets of pictures with the rationales of several teachers, side by side (RALI, Figs. A.2, A.3).
 
-In come folders of triplets; out comes HTML: a page, or a section of a report.
+In: folders of triplets. Out: HTML, as a page or as a section of a report.
 """
 
 from __future__ import annotations
@@ -14,26 +14,27 @@ import numpy as np
 from rali.data.triplets import Triplet, read_triplets
 from rali.errors import InputError, PictureError
 from rali.files import replace_atomically
-from rali.report.page import page_html, section_html, thumbnail
+from rali.report.blocks import page_html, section_html, thumbnail
 
 
 def write_sheet(
     first: str | Path, second: str | Path, path: str | Path, *, count: int = 12, seed: int = 0
 ) -> Path:
-    """Write a page with pictures that both folders know; see `rationales_section`."""
+    """Write a page with pictures that both folders hold; see `rationales_section`."""
     body = rationales_section([first, second], count=count, seed=seed)
-    page = page_html("Two teachers", "What they said of the same pictures.", body)
+    page = page_html("Two teachers", "What they wrote about the same pictures.", body)
     path = Path(path)
     replace_atomically(path, lambda target: target.write_text(page, "utf-8"))
     return path
 
 
 def rationales_section(folders: Sequence[str | Path], *, count: int = 12, seed: int = 0) -> str:
-    """A report's section: pictures that all folders know, evenly spaced over their human scores.
+    """A report's section with pictures that all folders hold, evenly spaced over human scores.
 
     Args:
-        folders: of triplets, one per teacher. count: pictures.
-        seed: of the choice among a picture's texts.
+        folders: folders of triplets, one per teacher.
+        count: at most this many pictures.
+        seed: seed of the choice among a picture's texts.
 
     Raises:
         InputError: the folders share no picture with a usable text.
@@ -47,8 +48,8 @@ def rationales_section(folders: Sequence[str | Path], *, count: int = 12, seed: 
     picks = np.unique(np.linspace(0, len(shared) - 1, min(count, len(shared))).round()).astype(int)
     rows = []
     for image in (shared[pick] for pick in picks):
-        said = [own[image][int(draw.integers(len(own[image])))] for own in teachers]
-        rows.append(_row(image, said))
+        drawn = [own[image][int(draw.integers(len(own[image])))] for own in teachers]
+        rows.append(_row(image, drawn))
     names = [own[shared[0]][0].teacher for own in teachers]
     heads = "".join(f"<th scope=col>{escape(name)}</th>" for name in ("picture", *names))
     style = (
@@ -59,8 +60,8 @@ def rationales_section(folders: Sequence[str | Path], *, count: int = 12, seed: 
         f"<table class=sheet><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
     return section_html(
-        "What was said", style + f"<div class=wide>{table}</div>",
-        "The score that was given, and why; one of a picture's texts, drawn by chance. Pictures "
+        "What the teachers wrote", style + f"<div class=wide>{table}</div>",
+        "Each teacher's score, and its reason; one of a picture's texts, drawn at random. Pictures "
         "are evenly spaced from the best to the worst true score, not chosen by hand.",
     )  # fmt: skip
 
@@ -73,15 +74,15 @@ def _usable(folder: str | Path) -> dict[Path, list[Triplet]]:
     return found
 
 
-def _row(image: Path, said: Sequence[Triplet]) -> str:
+def _row(image: Path, triplets: Sequence[Triplet]) -> str:
     try:
         picture = f'<img src="{thumbnail(image)}" alt="{escape(image.name)}">'
     except PictureError as error:
         picture = escape(str(error))
-    human = "" if said[0].score is None else f"true score {said[0].score:.2f}"
+    human = "" if triplets[0].score is None else f"true score {triplets[0].score:.2f}"
     cells = "".join(
         f"<td>{'' if t.teacher_score is None else f'<b>{t.teacher_score:.2f}</b><br>'}"
         f"{escape(t.reasoning)}</td>"
-        for t in said
+        for t in triplets
     )
     return f"<tr><th scope=row>{picture}<br><small>{escape(human)}</small></th>{cells}</tr>"

@@ -1,24 +1,39 @@
-"""What a teacher is trained on: tasks, and the labelled examples that manifests give them.
+"""What a teacher can be asked for: one table of tasks, and the settings by which one is trained.
 
-In come a task's settings and its manifests (for comparisons: pairs); out come examples, each with
-its pictures, its prompt and the label that a reward compares the answer with. A score stays on the
-manifest's scale of 1–5; a prompt of another range has it rescaled.
+`TASKS` says for each task how an answer is read and written, which truth a manifest must hold for
+it, and how an answer is rewarded. `Prompt.task` names the entry. A score stays on the manifest's
+scale of 1–5; a prompt of another range has it rescaled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from rali.data.manifest import read_manifest, read_pairs
+from rali.data.manifest import PairRow, Row, read_manifest, read_pairs
 from rali.errors import InputError
 from rali.pictures.degrade import canonical
 from rali.runs.config import check_numbers
 
-from .prompts import Prompt, degradation_prompt, find_prompt
+from .answers import (
+    Answer,
+    Comparison,
+    Degradation,
+    Description,
+    Score,
+    read_comparison,
+    read_degradation,
+    read_description,
+    read_score,
+    write_comparison,
+    write_degradation,
+    write_description,
+    write_score,
+)
+from .prompts import Prompt, TaskName, degradation_prompt, find_prompt
+from .q_insight import comparison_reward, degradation_reward, score_reward
 from .rl2r import VARIANTS
 
 REWARDS = ("rl2r", "threshold")
@@ -30,18 +45,19 @@ class TaskConfig:
 
     Attributes:
         manifests: files of labelled pictures; for a comparison, of pairs.
-        prompt: the name of a prompt of the papers, or a YAML file that asks something else than
-            quality (aesthetics, age, …) for a score; see `prompts.find_prompt`.
+        prompt: the name of a prompt of the papers, or a YAML file with a question of your own for a
+            score (aesthetics, age, …); see `prompts.find_prompt`.
         classes: for degradation, the classes to tell apart; Q-Insight's four by default.
         reward: for a score, "rl2r" (VisualQuality-R1) or "threshold" (Q-Insight).
-        variant: RL2R's: "fidelity", or one of the ablation's "binary", "probability_average",
+        variant: RL2R's "fidelity", or one of the ablation: "binary", "probability_average",
             "fixed_variance".
-        fidelity_eps: ε in Eq. 3's roots.
+        fidelity_eps: ε in the roots of RL2R's Eq. 3.
         threshold: Q-Insight's ε, on the prompt's scale.
         class_weight, level_weight: Q-Insight's α₁ and α₂.
         format_weight: weight of the format reward beside the task's.
-        strict_format: see `answers.format_reward`.
-        count: so many examples of each manifest, drawn once; 0 takes all.
+        strict_format: whether the format reward wants the exact form; see
+            `completions.format_reward`.
+        count: at most this many examples of each manifest, drawn once; 0 takes all.
     """
 
     manifests: list[str] = field(default_factory=list)
@@ -63,7 +79,7 @@ class TaskConfig:
         if self.variant not in VARIANTS:
             raise InputError(f"variant is {self.variant!r}; there are {', '.join(VARIANTS)}.")
         check_numbers("", self, fidelity_eps=0, format_weight=0, count=0, positive=["threshold"])
-        if self.resolve().task == "description":
+        if TASKS[self.resolve().task].reward is None:
             raise InputError(
                 f"{self.prompt}: no reward tells a good description from a bad one; `rali teach "
                 "sft` learns them."
@@ -74,19 +90,19 @@ class TaskConfig:
         prompt = find_prompt(self.prompt)
         if not self.classes:
             return prompt
-        if prompt.task != "degradation":
+        if not prompt.classes:
             raise InputError(f"classes are for q-insight/degradation, not for {prompt.name}.")
         return degradation_prompt(tuple(self.classes))
 
     @property
     def ranked(self) -> bool:
         """Whether RL2R compares pictures for this task's reward."""
-        return self.resolve().task == "score" and self.reward == "rl2r"
+        return TASKS[self.resolve().task].answer is Score and self.reward == "rl2r"
 
 
 @dataclass(frozen=True)
 class Example:
-    """One prompt with its pictures, and what is known of them.
+    """One prompt with its pictures, and the truth about them.
 
     Attributes:
         task: the task's place in the config.
@@ -105,76 +121,107 @@ class Example:
     result: str = ""
 
 
-def examples(config: TaskConfig, task: int = 0, split: str = "train") -> list[Example]:
-    """The examples of one task's manifests.
+@dataclass(frozen=True)
+class TeacherTask:
+    """How one task's answers are read, written and rewarded.
 
-    Args:
-        split: which part of the manifests; where one has no splits at all, all of it.
-
-    Raises:
-        InputError: a manifest that cannot be read, or has nothing that this task can learn from.
+    Attributes:
+        answer: their type.
+        read: the content of the answer tags, the prompt and the reasoning to an answer.
+        write: the prompt and the truth to the content of a perfect answer.
+        rows: reads a manifest.
+        label: a row's pictures and truth as fields of `Example`; None for a row without a truth.
+        needs: the truth that a row must hold, for the error; its braces name a prompt's fields.
+        reward: an answer's, 0–1, given its example and the task's settings (RL2R's, which needs
+            other pictures' answers too, is in `reward_functions`); None where there is none.
+        keys: of a JSON answer.
+        as_triplets: whether a triplet holds its answers, so that they are harvested and learned.
     """
-    prompt = config.resolve()
-    found: list[Example] = []
-    for path in config.manifests:
-        build = _from_pairs if prompt.task == "comparison" else _from_manifest
-        own = build(path, prompt, task, split)
-        if not own:
-            wanted = {
-                "score": "a score",
-                "degradation": f"a distortion of {', '.join(prompt.classes)} or null",
-                "comparison": f"a result of {', '.join(prompt.choices)}",
-            }[prompt.task]
-            raise InputError(f"{path} has no row in split {split!r} with {wanted}.")
-        if config.count:
-            drawn = np.random.default_rng(0).permutation(len(own))[: config.count]
-            own = [own[place] for place in sorted(drawn)]
-        found += own
-    if not found:
-        raise InputError(f"the task {prompt.name} has no manifests; give `manifests: [FILE, …]`.")
-    return found
+
+    answer: type[Answer]
+    read: Callable[[str, Prompt, str], Answer]
+    write: Callable[..., str]
+    rows: Callable[[str], Sequence[Any]]
+    label: Callable[[Any, Prompt], dict[str, Any] | None]
+    needs: str
+    reward: Callable[[Answer, Example, TaskConfig], float] | None
+    keys: frozenset[str] = frozenset()
+    as_triplets: bool = False
 
 
-def _from_manifest(path: str, prompt: Prompt, task: int, split: str) -> list[Example]:
-    rows = of_split(read_manifest(path), split)
-    found = []
-    for row in rows:
-        dataset = row.dataset or Path(path).stem
-        if prompt.task == "degradation":
-            name, severity = _canonical_or_none(row.distortion), row.severity
-            if name == "null" or (name and severity == 0):
-                name, severity = "null", 0
-            if severity is not None and name in (*prompt.classes, "null"):
-                found.append(
-                    Example(task, (row.image,), dataset, distortion=name, severity=severity)
-                )
-        elif row.score is not None:
-            found.append(Example(task, (row.image,), dataset, score=rescale(row.score, prompt)))
-    return found
+def _score_of(row: Row, prompt: Prompt) -> dict[str, Any] | None:
+    if row.score is None:
+        return None
+    return {"images": (row.image,), "score": rescale(row.score, prompt)}
 
 
-def _canonical_or_none(name: str) -> str | None:
+def _degradation_of(row: Row, prompt: Prompt) -> dict[str, Any] | None:
     try:
-        return canonical(name)
+        name, severity = canonical(row.distortion), row.severity
     except InputError:  # a class of another data set
         return None
+    if name == "null" or severity == 0:
+        name, severity = "null", 0
+    if severity is None or name not in (*prompt.classes, "null"):
+        return None
+    return {"images": (row.image,), "distortion": name, "severity": severity}
 
 
-def _from_pairs(path: str, prompt: Prompt, task: int, split: str) -> list[Example]:
-    found = []
-    for pair in of_split(read_pairs(path), split):
-        pictures = {"image_a": pair.image_a, "image_b": pair.image_b}
-        if pair.reference:
-            pictures["reference"] = Path(pair.reference)
-        if pair.result in prompt.choices and set(prompt.images) <= set(pictures):
-            images = tuple(pictures[name] for name in prompt.images)
-            found.append(Example(task, images, pair.dataset or Path(path).stem, result=pair.result))
-    return found
+def _comparison_of(pair: PairRow, prompt: Prompt) -> dict[str, Any] | None:
+    pictures = {"image_a": pair.image_a, "image_b": pair.image_b}
+    if pair.reference:
+        pictures["reference"] = Path(pair.reference)
+    if pair.result not in prompt.choices or not set(prompt.images) <= set(pictures):
+        return None
+    return {"images": tuple(pictures[name] for name in prompt.images), "result": pair.result}
 
 
-def of_split(rows: Sequence, split: str) -> list:
-    """The rows of a split; all, where there are no splits."""
-    return [row for row in rows if row.split == split] if any(r.split for r in rows) else list(rows)
+TASKS: dict[TaskName, TeacherTask] = {
+    "score": TeacherTask(
+        answer=Score,
+        read=read_score,
+        write=write_score,
+        rows=read_manifest,
+        label=_score_of,
+        needs="a score",
+        reward=lambda answer, truth, config: score_reward(
+            answer, truth.score or 0.0, config.threshold
+        ),
+        keys=frozenset({"rating"}),
+        as_triplets=True,
+    ),
+    "degradation": TeacherTask(
+        answer=Degradation,
+        read=read_degradation,
+        write=write_degradation,
+        rows=read_manifest,
+        label=_degradation_of,
+        needs="a distortion of {classes} or null",
+        reward=lambda answer, truth, config: degradation_reward(
+            answer, truth.distortion, truth.severity, config.class_weight, config.level_weight
+        ),
+        keys=frozenset({"distortion_class", "severity"}),
+    ),
+    "comparison": TeacherTask(
+        answer=Comparison,
+        read=read_comparison,
+        write=write_comparison,
+        rows=read_pairs,
+        label=_comparison_of,
+        needs="a result of {choices}",
+        reward=lambda answer, truth, config: comparison_reward(answer, truth.result),
+    ),
+    "description": TeacherTask(
+        answer=Description,
+        read=read_description,
+        write=write_description,
+        rows=read_manifest,
+        label=_score_of,
+        needs="a score",
+        reward=None,
+        as_triplets=True,
+    ),
+}
 
 
 def rescale(score: float, prompt: Prompt) -> float:

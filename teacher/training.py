@@ -1,7 +1,7 @@
-"""What every training of a teacher shares: settings for TRL, going on after a stop, saving.
+"""What every training of a teacher shares: settings for TRL, resuming after a stop, saving.
 
-In come a config and a trainer of TRL's; out comes `OUTPUT/model`, beside `OUTPUT/checkpoints` from
-which a stopped training goes on. A folder belongs to one training: its settings and a mark of its
+In: a config and a trainer of TRL's. Out: `OUTPUT/model`, beside `OUTPUT/checkpoints` from which a
+stopped training resumes. A folder belongs to one training: its settings and a fingerprint of its
 examples are noted in it, and another training is refused.
 """
 
@@ -12,20 +12,20 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from rali.errors import InputError
-from rali.files import replace_atomically
-from rali.runs.config import check_numbers, read_yaml, write_yaml
-from rali.runs.folder import fingerprint
+from rali.runs.config import check_numbers
+from rali.runs.folder import claim, fingerprint
 
 from .models import load_teacher
 from .watch import WatchConfig
 
-FREE = ("report_to", "log_every", "save_every", "watch")  # may change without another outcome
+FREE = ("report_to", "log_every", "save_every", "watch")  # settings that do not change the outcome
 EXAMPLES = "examples.json"
 
 
@@ -34,16 +34,19 @@ class TrainingConfig:
     """Settings of every training of a teacher.
 
     Attributes:
-        model: a folder or hub id of a Qwen2.5-VL; "nano" is the packaged one.
-        seed: of the order, the sampling and an adapter's weights.
+        model: "nano", a teacher's folder or a Hub id (a Qwen2.5-VL).
+        seed: seed of the order, the sampling and an adapter's first weights.
         epochs: passes over all examples.
-        micro_batch: texts that one process takes through the model at once.
-        lr: peak rate of AdamW.
-        min_pixels, max_pixels: of a picture, after the processor's resize; None keeps its own.
-        dtype: of the weights. gradient_checkpointing: saves memory for time.
-        save_every: steps between checkpoints. log_every: between logged lines.
-        report_to: "tensorboard", "trackio", "wandb", …
-        watch: what to look at on the way.
+        micro_batch: texts in one forward pass of a process.
+        lr: peak learning rate of AdamW.
+        min_pixels, max_pixels: bounds on a picture's pixels after the processor's resize; None
+            keeps the processor's own.
+        dtype: type of the weights: "bfloat16", "float16" or "float32".
+        gradient_checkpointing: whether to save memory at the cost of time.
+        save_every: steps between checkpoints.
+        log_every: steps between logged rows.
+        report_to: where TRL also logs: "tensorboard", "trackio", "wandb", …
+        watch: validation and probe pictures during the training.
         trl: any other field of TRL's config (use_vllm, vllm_mode, deepspeed, …).
     """
 
@@ -68,7 +71,7 @@ class TrainingConfig:
             raise InputError(f"dtype is {self.dtype!r}; give bfloat16, float16 or float32.")
 
     def steps(self, available: int) -> int:
-        """Steps of a training whose examples give so many."""
+        """Steps of a training whose examples are enough for `available` steps."""
         most = int(self.trl.get("max_steps", -1))
         return most if most > 0 else available
 
@@ -79,7 +82,7 @@ class TrainingConfig:
         )
 
     def trl_settings(self, output: Path, **own: Any) -> dict[str, Any]:
-        """Arguments of TRL's config: these, a trainer's `own`, and over both the user's `trl`."""
+        """Arguments of TRL's config; a trainer's `own` and then the user's `trl` override them."""
         shared = {
             "output_dir": str(output / "checkpoints"),
             "seed": self.seed,
@@ -100,7 +103,7 @@ class TrainingConfig:
         return shared | own | self.trl
 
 
-def claim(config: TrainingConfig, examples: Sequence[Any], output: Path) -> None:
+def claim_run(config: TrainingConfig, examples: Sequence[Any], output: Path) -> None:
     """Note a training's settings and examples in its folder; refuse a folder of another training.
 
     Args:
@@ -112,36 +115,36 @@ def claim(config: TrainingConfig, examples: Sequence[Any], output: Path) -> None
     """
     from accelerate import PartialState
 
-    known, wanted = output / "config.yaml", asdict(config)
-    mark = {"count": len(examples), "fingerprint": fingerprint([_mark(e) for e in examples])}
-    if known.is_file():
-        before = read_yaml(known)
-        other = [
-            name
-            for name, value in wanted.items()
-            if name not in FREE and name in before and not _same(before[name], value)
-        ]
-        if other:
-            raise InputError(
-                f"{output} holds a training with other settings ({', '.join(other)}); give "
-                "another folder, or the same settings to go on."
-            )
-    noted = output / EXAMPLES
-    if noted.is_file() and json.loads(noted.read_text("utf-8")) != mark:
-        raise InputError(
+    main = PartialState().is_main_process
+    settings = partial(
+        claim,
+        output / "config.yaml",
+        asdict(config),
+        lambda other: (
+            f"{output} holds a training with other settings ({', '.join(other)}); give another "
+            "folder, or the same settings to resume it."
+        ),
+        same=_same,
+        free=FREE,
+    )
+    settings(write=False)  # a folder of other examples stays as it is
+    claim(
+        output / EXAMPLES,
+        {"count": len(examples), "fingerprint": fingerprint([_mark(e) for e in examples])},
+        lambda _: (
             f"{output} holds a training on other examples: its manifests or triplets have changed "
             "since. Give another folder."
-        )
-    if PartialState().is_main_process:
-        write_yaml(config, known)
-        replace_atomically(noted, lambda path: path.write_text(json.dumps(mark) + "\n", "utf-8"))
+        ),
+        write=main,
+    )
+    settings(write=main)
 
 
 def check_pictures(examples: Sequence[Any]) -> None:
-    """Raise an InputError where pictures are missing or empty, before hours of training end there.
+    """Raise an InputError if pictures are missing or empty, before hours of training are lost.
 
     Args:
-        examples: with `images`.
+        examples: objects with `images`.
     """
     pictures = sorted({path for example in examples for path in example.images})
     bad = [path for path in pictures if not path.is_file() or not path.stat().st_size]
@@ -157,9 +160,9 @@ def _mark(example: Any) -> dict[str, Any]:
 
 
 def _same(before: Any, value: Any) -> bool:
-    """Whether a noted setting is the same: a setting that is newer than the note is.
+    """Whether a noted setting agrees with a new one; fields that only one of them has do not count.
 
-    Where files lie does not matter: what is in them is in the examples' mark.
+    Nor do paths of manifests and triplets: the examples' fingerprint depends on their contents.
     """
     if isinstance(value, dict) and isinstance(before, dict):
         shared = (before.keys() & value.keys()) - {"manifests", "triplets"}
@@ -170,22 +173,22 @@ def _same(before: Any, value: Any) -> bool:
 
 
 def finished(output: Path) -> bool:
-    """Whether there is `output/model`, which gets its name when it is whole."""
+    """Whether there is `output/model`, which gets this name when it is complete."""
     return (output / "model").is_dir()
 
 
 def train_to(output: Path, trainer: Any) -> Path:
     """Train from the last checkpoint, or from the start; returns the folder of the model.
 
-    An adapter is kept in `output/adapter`, and merged into `output/model`, which any engine loads.
+    An adapter is saved in `output/adapter` and merged into `output/model`, which any engine loads.
     """
     if not _sharded(trainer):
-        # FSDP and DeepSpeed keep float32 copies of what learns; without them a step of 1e-6 is
-        # rounded away in bfloat16.
+        # FSDP and DeepSpeed keep float32 copies of what learns; without them bfloat16 would
+        # round a step of 1e-6 to nothing.
         for weights in trainer.model.parameters():
             if weights.requires_grad:
                 weights.data = weights.data.float()
-    _go_on(trainer, output / "checkpoints")
+    _resume(trainer, output / "checkpoints")
     adapter, partial = hasattr(trainer.model, "peft_config"), output / "model.partial"
     trainer.save_model(str(output / "adapter" if adapter else partial))
     if trainer.is_world_process_zero():
@@ -202,7 +205,7 @@ def _sharded(trainer: Any) -> bool:
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint whose writing was not cut off, or None.
+    """The newest checkpoint that was written to its end, or None.
 
     transformers writes `trainer_state.json` last.
     """
@@ -215,19 +218,19 @@ def last_checkpoint(folder: Path) -> str | None:
     return str(steps[max(steps)]) if steps else None
 
 
-def _go_on(trainer: Any, folder: Path) -> None:
+def _resume(trainer: Any, folder: Path) -> None:
     """Train from the last checkpoint in `folder`, or from the start.
 
     A checkpoint names a Qwen2.5-VL's weights as Qwen does, not as the model in memory does, and
-    transformers' trainer passes over names it does not know: it would go on with the weights of the
-    start. So they are loaded here, the way a model is.
+    transformers' trainer skips names that it does not know: it would resume with the weights of the
+    start. So they are loaded here in the way a model is loaded.
     """
     last = last_checkpoint(folder)
     if last and not _sharded(trainer) and not hasattr(trainer.model, "peft_config"):
-        saved, _ = load_teacher(last, dtype="float32")  # a config may say less
+        saved, _ = load_teacher(last, dtype="float32")  # its config may name a smaller type
         trainer.model.load_state_dict(saved.state_dict())
         logging.getLogger("transformers.trainer").addFilter(_not_about_names)
-    with warnings.catch_warnings():  # of names between TRL and transformers, once a step
+    with warnings.catch_warnings():  # TRL uses a deprecated name in every step
         warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated")
         trainer.train(resume_from_checkpoint=last)
 
@@ -239,7 +242,7 @@ def _not_about_names(record: logging.LogRecord) -> bool:
 def _merge(trainer: Any, adapter: Path, output: Path) -> None:
     from peft import PeftModel
 
-    # In float32: half precision would round away what a small rate has learned.
+    # In float32, as half precision would round what a small rate has learned to nothing.
     place = trainer.model.peft_config["default"].base_model_name_or_path
     base, _ = load_teacher(place, dtype="float32")
     PeftModel.from_pretrained(base, str(adapter)).merge_and_unload().save_pretrained(output)

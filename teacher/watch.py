@@ -1,8 +1,8 @@
-"""What is looked at while a teacher trains: validation scores, and what it says of some pictures.
+"""Watching a teacher while it trains: its validation scores, and its texts about some pictures.
 
-A callback for TRL's trainers. It writes rows to the run's metrics.jsonl and texts to probes.jsonl,
-and draws nothing from the training's own random numbers, so that a training goes the same way
-whether it is watched or not.
+A callback for TRL's trainers. It writes rows to the run's metrics.jsonl and texts to probes.jsonl.
+It draws nothing from the training's random numbers, so that a training takes the same steps whether
+it is watched or not.
 """
 
 from __future__ import annotations
@@ -21,29 +21,33 @@ from rali.data.manifest import Row, read_manifest
 from rali.errors import InputError
 from rali.runs.config import check_numbers
 from rali.runs.folder import RunFolder
-from rali.runs.progress import Report
+from rali.runs.progress import Progress, silent
 
+from .answers import Score
 from .ask import agreement, ask, score
 from .engines import Request, Sampling, TransformersEngine
+from .examples import of_split
 from .prompts import PROMPTS, Prompt, find_prompt
-from .tasks import of_split
+from .tasks import TASKS
 
 PROBES = "probes.jsonl"
 
 
 @dataclass
 class WatchConfig:
-    """What to look at while training.
+    """Validation and probe pictures during a training.
 
     Attributes:
-        every: steps between looks; there is one before the first step and one after the last. 0
-            looks only then.
-        manifests: pictures to validate on. split: their part.
-        pictures: at most so many of each data set, drawn once.
-        samples: per picture; their mean is the score, as in the papers' tests. temperature: theirs.
-        probes: pictures whose rationale is written down at each look (VisualQuality-R1, Fig. 4).
-        prompt: for a score; empty takes the training's own, or VisualQuality-R1's.
-        batch_size: texts side by side.
+        every: steps between two looks; there is also one before the first step and one after the
+            last, and with 0 only these.
+        manifests: manifests of pictures to validate on.
+        split: the split of these manifests.
+        pictures: at most this many pictures of each manifest, drawn once.
+        samples: texts per picture; the mean of their scores counts, as in the papers' tests.
+        temperature: sampling temperature of these texts.
+        probes: pictures whose rationale is saved at each look (VisualQuality-R1, Fig. 4).
+        prompt: the prompt for a score; empty takes the training's own, or VisualQuality-R1's.
+        batch_size: texts generated side by side.
     """
 
     every: int = 50
@@ -60,10 +64,10 @@ class WatchConfig:
         check_numbers("watch.", self, every=0, pictures=2, samples=1, temperature=0, batch_size=1)
 
     def scoring(self, prompts: Iterable[Prompt]) -> Prompt:
-        """The prompt to score with, given those of the training."""
+        """The prompt to score with, given the training's prompts."""
         if self.prompt:
             return find_prompt(self.prompt)
-        own = (prompt for prompt in prompts if prompt.task == "score")
+        own = (prompt for prompt in prompts if TASKS[prompt.task].answer is Score)
         return next(own, PROMPTS["visualquality-r1/score"])
 
     def rows(self, trained: Iterable[Path] = ()) -> list[Row]:
@@ -73,10 +77,10 @@ class WatchConfig:
             trained: pictures that are trained on.
 
         Raises:
-            InputError: a manifest without labelled pictures in the split, or with pictures that
-                are trained on; or a probe that is not there.
+            InputError: a manifest has no labelled picture in the split, or one that is trained on;
+                or a probe is missing.
         """
-        known = set(trained)
+        training = set(trained)
         for probe in self.probes:
             if not Path(probe).is_file():
                 raise InputError(f"watch.probes: there is no picture {probe}.")
@@ -85,11 +89,11 @@ class WatchConfig:
             own = [row for row in of_split(read_manifest(path), self.split) if row.score]
             if not own:
                 raise InputError(f"watch: {path} has no scored picture in split {self.split!r}.")
-            both = [row.image for row in own if row.image in known]
+            both = [row.image for row in own if row.image in training]
             if both:
                 raise InputError(
                     f"watch: {len(both)} pictures of {path} are trained on, such as {both[0]}; "
-                    "`rali data split` parts them."
+                    "separate them with `rali data split`."
                 )
             chosen = np.random.default_rng(0).permutation(len(own))[: self.pictures]
             found += [own[place] for place in sorted(chosen)]
@@ -97,13 +101,15 @@ class WatchConfig:
 
 
 class Watch(TrainerCallback):
-    """Looks at the model before, while and after it trains, and logs what the trainer logs.
+    """Validates the model before, during and after its training, and logs what the trainer logs.
 
     Args:
-        rows: of `config.rows()`. run: where to write. prompt: what pictures are scored with.
-        max_new_tokens: of a text.
-        stage: the name of the training in metrics.jsonl.
-        report: called with (stage, step, steps, loss).
+        rows: the validation pictures, as `config.rows()` gives them.
+        run: the folder to write to.
+        prompt: the prompt that pictures are scored with.
+        max_new_tokens: a text is cut off after this many.
+        stage: the training's name in metrics.jsonl and for `progress`.
+        progress: called with the mean reward, or the loss of a training without rewards.
     """
 
     def __init__(
@@ -116,21 +122,21 @@ class Watch(TrainerCallback):
         *,
         max_new_tokens: int,
         stage: str = "train",
-        report: Report | None = None,
+        progress: Progress = silent,
     ) -> None:
         self.config, self.run, self.prompt, self.processor = config, run, prompt, processor
-        self.max_new_tokens, self.stage, self.report = max_new_tokens, stage, report
+        self.max_new_tokens, self.stage, self.progress = max_new_tokens, stage, progress
         self.rows = rows
         self.trainer: Any = None
 
     def follow(self, trainer: Any) -> None:
-        """Look at this trainer's model, and say in its place what it logs."""
+        """Watch this trainer's model, and log in place of the trainer's own printer."""
         self.trainer = trainer
         trainer.remove_callback(PrinterCallback)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.trainer.is_fsdp_enabled:
-            # FSDP2 as accelerate makes it does not say so, and `generate` would not wait for the
+            # accelerate does not mark an FSDP2 model as such, and `generate` would not wait for the
             # process with the longest text.
             model = self.trainer.accelerator.unwrap_model(self.trainer.model_wrapped)
             model._is_fsdp_managed_module = True
@@ -148,12 +154,11 @@ class Watch(TrainerCallback):
         values = {k: v for k, v in (logs or {}).items() if isinstance(v, int | float)}
         if state.is_world_process_zero and "loss" in values:
             self.run.log(stage=self.stage, step=state.global_step, **values)
-            if self.report:
-                shown = values.get("reward", values["loss"])
-                self.report(self.stage, state.global_step, state.max_steps, shown)
+            shown = values.get("reward", values["loss"])
+            self.progress(self.stage, state.global_step, state.max_steps, shown)
 
     def look(self, step: int) -> None:
-        """Score the validation pictures and let the teacher speak about the probes."""
+        """Score the validation pictures and ask the teacher about the probes."""
         if not self.rows and not self.config.probes:
             return
         from accelerate.utils import gather_object
@@ -162,7 +167,7 @@ class Watch(TrainerCallback):
         rank, world = accelerator.process_index, accelerator.num_processes
         sampling = Sampling(self.config.temperature, max_new_tokens=self.max_new_tokens)
         with self._engine() as engine:
-            # Every process asks for as many texts, as sharded weights need all of them each time.
+            # All processes ask for equally many texts, as sharded weights need every process.
             mine = self.rows[rank::world]
             short = -(-len(self.rows) // world) - len(mine)
             scored = score(
@@ -170,7 +175,7 @@ class Watch(TrainerCallback):
                 samples=self.config.samples, sampling=sampling,
             )  # fmt: skip
             requests = [Request((Path(p),), self.prompt) for p in self.config.probes]
-            told = ask(engine, requests, Sampling(0, max_new_tokens=self.max_new_tokens))
+            replies = ask(engine, requests, Sampling(0, max_new_tokens=self.max_new_tokens))
         everyone = gather_object(list(zip(mine, scored, strict=False)))
         if rank:
             return
@@ -179,8 +184,8 @@ class Watch(TrainerCallback):
             stage = f"validate/{dataset or 'unnamed'}"
             self.run.log(stage=stage, step=step, **agreement(own))
         with (self.run.folder / PROBES).open("a", encoding="utf-8") as file:
-            for probe, answer in zip(self.config.probes, told, strict=True):
-                file.write(json.dumps({"step": step, "image": probe, "text": answer.text}) + "\n")
+            for probe, reply in zip(self.config.probes, replies, strict=True):
+                file.write(json.dumps({"step": step, "image": probe, "text": reply.text}) + "\n")
 
     @contextmanager
     def _engine(self) -> Iterator[TransformersEngine]:

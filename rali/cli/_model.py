@@ -1,42 +1,53 @@
-"""What can be evaluated: a student, an ONNX file, a teacher, a CSV of predictions, a pyiqa metric.
-
-In: what was typed. Out: what `rali.evaluation.evaluate.predict` takes.
-"""
+"""Models on the command line: how they are described, and which predictor a word means."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rali.errors import InputError
-from rali.evaluation.predictors import Predictions, PyiqaMetric
-from rali.teacher.predictor import TeacherJudge, is_teacher
 
-MODEL_HELP = (
-    "`builtin`, a model folder, an ONNX file, a hub id; a teacher's folder, or `teacher:NAME`; a "
-    "CSV of predictions (image, predicted or score); `pyiqa:METRIC`."
+if TYPE_CHECKING:
+    from rali.evaluation.predictors import Predictor
+
+STUDENT_HELP = "`builtin`, a model folder or a Hub id."
+SCORER_HELP = "`builtin`, a model folder, an ONNX file or a Hub id."
+TEACHER_HELP = "`nano`, a teacher's folder or a Hub id."
+PREDICTOR_HELP = (
+    "`builtin`, a model folder, an ONNX file or a Hub id; a teacher's folder or `teacher:NAME`; a "
+    "CSV file of predictions (columns image and predicted); or `pyiqa:METRIC`."
 )
 
 
-def judge(model: str, batch_size: int = 8, prompt: str | None = None) -> Any:
-    """What the words on the command line mean.
+def predictor(model: str, batch_size: int = 8, prompt: str | None = None) -> str | Predictor:
+    """What `model`, as typed, means to `rali.evaluation.evaluate`.
 
     Args:
-        prompt: by which a teacher is asked for a score; None takes VisualQuality-R1's.
+        model: as `PREDICTOR_HELP` says.
+        batch_size: for a teacher, texts generated side by side.
+        prompt: the prompt by which a teacher is asked for a score; None takes VisualQuality-R1's.
+
+    Returns:
+        A predictor; what a `rali.Scorer` or a student loads stays the word that it is.
 
     Raises:
-        InputError: a CSV that holds no predictions, a metric that pyiqa does not have, or a prompt
-            for something that is no teacher.
+        InputError: a CSV file without predictions, a metric that pyiqa does not have, or a prompt
+            for something that is not a teacher.
     """
+    from rali.evaluation.predictors import CsvPredictor, PyiqaMetric
+    from rali.teacher.predictor import TeacherPredictor, is_teacher
+
     kind, _, name = model.partition(":")
     named = kind == "teacher" and name
     if named or is_teacher(Path(model)):
         teacher = name if named else model
-        return TeacherJudge(teacher, batch_size, prompt or "visualquality-r1/score")
+        return TeacherPredictor(
+            teacher, prompt=prompt or "visualquality-r1/score", batch_size=batch_size
+        )
     if prompt is not None:
         raise InputError(f"--prompt is for a teacher, which {model} is not.")
     if kind == "pyiqa" and name:
         return PyiqaMetric(name)
     if model.lower().endswith(".csv"):
-        return Predictions(Path(model))
+        return CsvPredictor(model)
     return model

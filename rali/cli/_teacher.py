@@ -13,42 +13,66 @@ from rali.errors import InputError
 from rali.files import replace_atomically
 
 from ._bar import scoring_bar
+from ._model import TEACHER_HELP
 from ._output import csv_text
 
 if TYPE_CHECKING:
     from rali.data.manifest import Row
     from rali.teacher.engines import Engine, TransformersEngine
 
-Model = Annotated[
-    str, typer.Option("--model", "-m", help="nano, a folder or a hub id of a Qwen2.5-VL.")
+Model = Annotated[str, typer.Option("--model", "-m", help=f"The teacher: {TEACHER_HELP}")]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="What generates the texts: transformers or vllm.")
 ]
-EngineName = Annotated[str, typer.Option("--engine", help="transformers or vllm.")]
-PromptName = Annotated[str, typer.Option(help="Name of a prompt, or a YAML file of yours.")]
+PromptName = Annotated[
+    str, typer.Option(help="A prompt's name, or a YAML file with a question of your own.")
+]
 Temperature = Annotated[
-    float, typer.Option(min=0, help="Of the sampling; 0 takes the likeliest text.")
+    float, typer.Option(min=0, help="Sampling temperature; 0 takes the likeliest text.")
 ]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Longest text, in tokens.")]
 MaxPixels = Annotated[
     int | None,
-    typer.Option(help="Most of a picture, after its resize.", show_default="the model's own"),
+    typer.Option(
+        help="A picture with more pixels is shrunk to this many.", show_default="the model's own"
+    ),
 ]
 MinPixels = Annotated[
     int | None,
-    typer.Option(help="Least of a picture, after its resize.", show_default="the model's own"),
+    typer.Option(
+        help="A picture with fewer pixels is enlarged to this many.", show_default="the model's own"
+    ),
 ]
 TopP = Annotated[
-    float, typer.Option(min=0, max=1, help="Draw from the likeliest tokens of this share.")
+    float,
+    typer.Option(
+        min=0, max=1, help="Draw only from the likeliest tokens that together have this share."
+    ),
 ]
 EngineSet = Annotated[
     list[str] | None,
-    typer.Option("--engine-set", help="vLLM's own, as in tensor_parallel_size=4; repeat for more."),
+    typer.Option(
+        "--engine-set",
+        metavar="NAME=VALUE",
+        help="A setting of vLLM, such as tensor_parallel_size=4; repeat for more.",
+        show_default="none",
+    ),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Texts side by side.")]
-Pictures = Annotated[list[Path], typer.Argument(help="Pictures, folders or manifests.")]
-Samples = Annotated[int, typer.Option(min=1, help="Texts per picture; the mean counts.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Texts generated side by side.")]
+Pictures = Annotated[
+    list[Path], typer.Argument(metavar="PICTURES", help="Pictures, folders or manifests.")
+]
+Samples = Annotated[int, typer.Option(min=1, help="Texts per picture; their mean is the score.")]
 CsvOutput = Annotated[
     Path | None,
-    typer.Option("--output", "-o", dir_okay=False, help="CSV to write instead of the screen."),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        dir_okay=False,
+        help="CSV file to write instead of the screen.",
+        show_default=False,
+    ),
 ]
 
 T = TypeVar("T")
@@ -78,7 +102,7 @@ def engine_of(
 
 
 def transformers_engine(model: str, max_pixels: int | None = None) -> TransformersEngine:
-    """For looking inside a teacher, which other engines do not let."""
+    """An engine whose model can be looked into; the others do not allow it."""
     from rali.teacher.engines import TransformersEngine, load_engine
 
     engine = load_engine("transformers", model, max_pixels=max_pixels)
@@ -98,27 +122,27 @@ def find_rows(paths: list[Path]) -> list[Row]:
         else:
             found += [Row(picture) for picture in find_pictures([path])]
     if not found:
-        raise InputError(f"there are no pictures in {', '.join(map(str, paths))}.")
+        raise InputError(f"There are no pictures in {', '.join(map(str, paths))}.")
     return found
 
 
 def in_chunks(items: Sequence[T], work: Callable[[Sequence[T]], list[R]], size: int) -> list[R]:
-    """What `work` makes of `items`, `size` at a time; Ctrl-C ends it with what is done."""
+    """What `work` makes of `items`, `size` at a time; Ctrl-C ends it and keeps what is done."""
     found: list[R] = []
     try:
-        with scoring_bar() as bar:
+        with scoring_bar() as progress:
             for start in range(0, len(items), size):
                 found += work(items[start : start + size])
-                bar(len(found), len(items))
+                progress("ask", len(found), len(items))
     except KeyboardInterrupt:
         typer.echo(f"rali: stopped after {len(found)} of {len(items)}.", err=True)
     return found
 
 
 def write_table(header: list[str], rows: list[list[Any]], output: Path | None) -> None:
-    """CSV to a file; on the screen one block per row, as texts are long.
+    """Write CSV to a file; on the screen one block per row, as texts are long.
 
-    Without rows, after an early stop, a file that is there stays.
+    Without rows, after an early stop, an existing file stays as it is.
     """
     if output is not None and rows:
         text = csv_text(header, rows)
@@ -133,7 +157,7 @@ def write_table(header: list[str], rows: list[list[Any]], output: Path | None) -
 
 
 def leave(done: int, asked: int, errors: bool) -> NoReturn:
-    """Exit with 130 after a stop, 1 where there was an error, else 0."""
+    """Exit with 130 after a stop, with 1 after an error, else with 0."""
     raise typer.Exit(130 if done < asked else int(errors))
 
 

@@ -1,4 +1,4 @@
-"""`rali teach`: train a reasoning teacher, let it write rationales, ask it, look inside."""
+"""`rali teach`: train a reasoning teacher, harvest its rationales, ask it, look into it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rali.errors import InputError, require
 
 from . import teach_analyse as analyse
 from . import teach_ask as ask
+from ._config import Config
 from ._teacher import (
     BatchSize,
     EngineName,
@@ -29,19 +30,32 @@ from ._teacher import (
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Train a reasoning teacher (GRPO, RL2R, RACT), harvest its rationales, ask it.",
+    help="Train a reasoning teacher (GRPO, RL2R, RACT), harvest its rationales, or ask it.",
 )
-Config = Annotated[Path, typer.Option("--config", help="Settings as YAML, as in recipes/.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Run folder.")]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="Run folder, which gets the teacher.")
+]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", help="One setting, as in lora.rank=64; repeat for more."),
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="A setting that overrides the config's, such as lora.rank=64; repeat for more.",
+        show_default="none",
+    ),
 ]
 Data = Annotated[
     Path | None,
-    typer.Option(help="Folder that the config's manifests and triplets are relative to."),
+    typer.Option(
+        metavar="DIR",
+        help="Folder that the config's manifests and triplets are relative to.",
+        show_default="the current folder",
+    ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print the settings and the number of steps, and stop."),
+]
 
 
 @app.command("train")
@@ -52,15 +66,20 @@ def train(
     data: Data = None,
     dry_run: DryRun = False,
     processes: Annotated[
-        int | None, typer.Option(help="With --dry-run: for so many GPUs, which share the model.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="With --dry-run, the number of processes (GPUs) that would share the model.",
+            show_default="those of accelerate launch",
+        ),
     ] = None,
 ) -> None:
     """Train a teacher by reinforcement learning: GRPO with RL2R's or Q-Insight's rewards.
 
-    Several processes: accelerate launch -m rali teach train … The same command started again goes
-    on where it was stopped.
+    The same command resumes a training that was stopped. For several GPUs, type `accelerate launch
+    -m rali teach train` and the same options.
 
-    Example: rali teach train --config recipes/visualquality-r1-kadid.yaml --data DATA -o runs/vq
+    Example: rali teach train --config q-insight --data DATA -o runs/q-insight
     """
     from rali.runs.config import from_dict
     from rali.runs.progress import StageProgress
@@ -86,7 +105,7 @@ def train(
         typer.echo(describe_memory(settings, plan))
         return
     with StageProgress("reward") as progress:
-        folder = run(settings, output, report=progress)
+        folder = run(settings, output, progress=progress)
     if int(os.environ.get("RANK", 0)) == 0:
         typer.echo(f"report:  {write_teacher_report(output)}")
         typer.echo(f"teacher: {folder}")
@@ -97,9 +116,12 @@ def train(
 def sft(
     config: Config, output: Output, set_: Set = None, data: Data = None, dry_run: DryRun = False
 ) -> None:
-    """Fine-tune a teacher on rationales: RACT's second stage, or the plain baseline.
+    """Fine-tune a teacher on rationales: RACT's third stage, or the plain baseline.
 
-    Example: rali teach sft --config recipes/ract-sft.yaml --set model=runs/rl/model -o runs/ract
+    The same command resumes a training that was stopped. For several GPUs, type `accelerate launch
+    -m rali teach sft` and the same options.
+
+    Example: rali teach sft --config ract-sft --data DATA -o runs/ract
     """
     from rali.runs.config import from_dict
     from rali.runs.folder import alone_in
@@ -119,7 +141,7 @@ def sft(
         typer.echo(f"{len(examples):,} examples, {steps:,} steps of {settings.batch_size}{shared}.")
         return
     with alone_in(output), StageProgress() as progress:
-        folder = train_sft(settings, output, examples, report=progress)
+        folder = train_sft(settings, output, examples, progress=progress)
     if int(os.environ.get("RANK", 0)) == 0:
         typer.echo(f"report:  {write_teacher_report(output)}")
         typer.echo(f"teacher: {folder}")
@@ -127,12 +149,18 @@ def sft(
 
 @app.command("harvest")
 def harvest(
-    manifest: Annotated[list[Path], typer.Option(help="Pictures (CSV or Parquet); repeatable.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of triplets.")],
+    manifest: Annotated[
+        list[Path],
+        typer.Option(metavar="FILE", help="A manifest (CSV or Parquet); repeat for more."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of triplets to write.")
+    ],
     model: Model = "nano",
     seeds: Annotated[int, typer.Option(min=1, help="Rationales per picture.")] = 8,
     split: Annotated[
-        str | None, typer.Option(help="Only this split.", show_default="all rows")
+        str | None,
+        typer.Option(help="Only rows of this split: train, val or test.", show_default="all rows"),
     ] = None,
     engine: EngineName = "transformers",
     prompt: PromptName = "visualquality-r1/score",
@@ -142,16 +170,16 @@ def harvest(
     min_pixels: MinPixels = None,
     max_pixels: MaxPixels = None,
     attempts: Annotated[
-        int, typer.Option(min=1, help="Tries per rationale, where one cannot be parsed.")
+        int, typer.Option(min=1, help="How often a text that cannot be parsed is drawn at most.")
     ] = 4,
     batch_size: BatchSize = 32,
     engine_set: EngineSet = None,
 ) -> None:
     """Let a teacher write rationales of a manifest's pictures: triplets for `rali distill`.
 
-    The same command started again writes only what is missing.
+    The same command resumes a harvest that was stopped, and writes only what is missing.
 
-    Example: rali teach harvest --model runs/vq/model --manifest koniq.csv --seeds 8 -o triplets/
+    Example: rali teach harvest -m runs/vq/model --manifest koniq.csv -o triplets
     """
     from rali.data.manifest import read_manifest, select
     from rali.runs.folder import alone_in
@@ -163,14 +191,14 @@ def harvest(
     rows = select([row for path in manifest for row in read_manifest(path)], split)
     if not rows:
         within = "" if split is None else f" in split {split!r}"
-        raise InputError(f"there is no picture{within} of {', '.join(map(str, manifest))}.")
+        raise InputError(f"There is no picture{within} of {', '.join(map(str, manifest))}.")
     asked = find_prompt(prompt)
     loaded = engine_of(engine, model, batch_size, max_pixels, min_pixels, engine_set)
     with alone_in(output), StageProgress() as progress:
         summary = run(
             loaded, rows, asked, output, seeds=seeds, attempts=attempts,
             batch_size=2 * batch_size, sampling=Sampling(temperature, top_p, max_tokens),
-            progress=lambda done, total: progress("harvest", done, total),
+            progress=progress,
         )  # fmt: skip
     typer.echo(
         f"{summary.texts:,} rationales of {summary.pictures:,} pictures in {output} "
@@ -196,7 +224,7 @@ app.command("sheet")(analyse.sheet)
 
 
 def _settings(config: Path, set_: list[str] | None, data: Path | None) -> dict[str, Any]:
-    """A config's values, its relative files found under `data`; what is wrong is said later."""
+    """A config's values, with its relative files below `data`; wrong values are found later."""
     from rali.runs.config import read_yaml, with_overrides
 
     values = with_overrides(read_yaml(config), set_ or [])

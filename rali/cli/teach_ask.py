@@ -35,11 +35,11 @@ from ._teacher import (
 
 if TYPE_CHECKING:
     from rali.data.manifest import Row
-    from rali.teacher.ask import Told
+    from rali.teacher.ask import Reply
     from rali.teacher.engines import Engine, Sampling
     from rali.teacher.prompts import Prompt
 
-CHUNK = 4  # times the texts side by side: what a stop may lose
+CHUNK = 4  # a stop loses at most this many batches
 
 
 def score(
@@ -57,11 +57,11 @@ def score(
     engine_set: EngineSet = None,
     output: CsvOutput = None,
 ) -> None:
-    """Score pictures with a teacher: mean and spread of several texts.
+    """Score pictures with a teacher: the mean and the spread of several texts' scores.
 
-    Of a manifest with scores it also says SRCC and PLCC, on standard error.
+    For a manifest with human scores it also prints SRCC and PLCC, on standard error.
 
-    Example: rali teach score photo.jpg --model nano
+    Example: rali teach score photo.jpg --samples 5
     """
     from rali.teacher.ask import agreement
     from rali.teacher.ask import score as run
@@ -90,7 +90,7 @@ def score(
         values = agreement(list(zip(rows, found, strict=False)))
         srcc, plcc = values["srcc"], values["plcc"]
         typer.echo(
-            "SRCC and PLCC are not defined for these few or equal scores."
+            "SRCC and PLCC are not defined: the scores are too few, or all the same."
             if srcc is None or plcc is None
             else f"SRCC {srcc:.3f}, PLCC {plcc:.3f}, n {values['n']}",
             err=True,
@@ -103,7 +103,8 @@ def perceive(
     model: Model = "nano",
     engine: EngineName = "transformers",
     all_classes: Annotated[
-        bool, typer.Option("--all-classes", help="Twelve classes instead of Q-Insight's four.")
+        bool,
+        typer.Option("--all-classes", help="Offer twelve classes instead of Q-Insight's four."),
     ] = False,
     temperature: Temperature = 0.0,
     max_tokens: MaxTokens = 512,
@@ -125,11 +126,11 @@ def perceive(
     loaded = engine_of(engine, model, batch_size, max_pixels)
     prompt = degradation_prompt(DISTORTIONS) if all_classes else degradation_prompt()
 
-    def cells(told: Told) -> list[Any]:
-        known = told.answer if isinstance(told.answer, Degradation) else None
-        severity = known.severity if known else None
-        name = known.distortion if known else ""
-        return [name, "" if severity is None else severity, _reasoning(told)]
+    def cells(reply: Reply) -> list[Any]:
+        answer = reply.answer if isinstance(reply.answer, Degradation) else None
+        severity = answer.severity if answer else None
+        name = answer.distortion if answer else ""
+        return [name, "" if severity is None else severity, _reasoning(reply)]
 
     _ask_each(
         rows, prompt, loaded, Sampling(temperature, max_new_tokens=max_tokens),
@@ -160,15 +161,25 @@ def describe(
     _ask_each(
         rows, find_prompt("ract/description"), loaded,
         Sampling(temperature, max_new_tokens=max_tokens), ["description"],
-        lambda told: [_reasoning(told)], CHUNK * batch_size, output,
+        lambda reply: [_reasoning(reply)], CHUNK * batch_size, output,
     )  # fmt: skip
 
 
 def compare(
-    first: Annotated[Path, typer.Argument(help="Picture A, or a manifest of pairs.")],
-    second: Annotated[Path | None, typer.Argument(help="Picture B.")] = None,
+    first: Annotated[
+        Path, typer.Argument(metavar="FIRST", help="Picture A, or a manifest of pairs.")
+    ],
+    second: Annotated[
+        Path | None,
+        typer.Argument(metavar="SECOND", help="Picture B.", show_default="none, for a manifest"),
+    ] = None,
     reference: Annotated[
-        Path | None, typer.Option(help="The picture that both are meant to be.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The picture that both should look like.",
+            show_default="none, or the manifest's",
+        ),
     ] = None,
     model: Model = "nano",
     engine: EngineName = "transformers",
@@ -177,7 +188,7 @@ def compare(
     batch_size: BatchSize = 32,
     output: CsvOutput = None,
 ) -> None:
-    """Ask a teacher which of two pictures is better, in both orders.
+    """Ask a teacher which of two pictures is better, once in each order.
 
     Example: rali teach compare a.jpg b.jpg --reference original.png
     """
@@ -190,7 +201,7 @@ def compare(
     if second is not None:
         pairs = [(first, second, reference)]
     elif first.suffix.lower() not in (".csv", ".parquet"):
-        raise InputError(f"{first} is one picture; give another to compare it with.")
+        raise InputError(f"{first} is one picture; give a second one to compare it with.")
     else:
         pairs = [
             (pair.image_a, pair.image_b, Path(pair.reference) if pair.reference else reference)
@@ -223,11 +234,11 @@ def _ask_each(
     engine: Engine,
     sampling: Sampling,
     header: list[str],
-    cells: Callable[[Told], list[Any]],
+    cells: Callable[[Reply], list[Any]],
     chunk: int,
     output: Path | None,
 ) -> None:
-    """One text about each picture, as a table of what `cells` makes of it."""
+    """Ask for one text about each picture, and write a table of what `cells` makes of it."""
     from rali.teacher.ask import ask
     from rali.teacher.engines import Request
 
@@ -236,10 +247,10 @@ def _ask_each(
         lambda some: ask(engine, [Request((row.image,), prompt) for row in some], sampling),
         chunk,
     )
-    table = [[str(told.images[0]), *cells(told), told.error or ""] for told in found]
+    table = [[str(reply.images[0]), *cells(reply), reply.error or ""] for reply in found]
     write_table(["image", *header, "error"], table, output)
-    leave(len(found), len(rows), any(told.error for told in found))
+    leave(len(found), len(rows), any(reply.error for reply in found))
 
 
-def _reasoning(told: Told) -> str:
-    return getattr(told.answer, "reasoning", "")
+def _reasoning(reply: Reply) -> str:
+    return getattr(reply.answer, "reasoning", "")

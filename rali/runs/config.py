@@ -1,11 +1,15 @@
 """Configs are dataclasses; this module reads them from YAML, changes single fields, saves them.
 
-Every fault names the field as the user would type it: `align.epochs`.
+Every error names the field as the user would type it: `align.epochs`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import math
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -23,12 +27,12 @@ def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
         InputError: an unknown field, or a value of the wrong type.
     """
     hints = get_type_hints(kind)
-    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    fields = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     built: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{where}{key}"
-        if key not in known:
-            raise InputError(f"{name} is not a setting; there are {', '.join(sorted(known))}.")
+        if key not in fields:
+            raise InputError(f"{name} is not a setting; there are {', '.join(sorted(fields))}.")
         wanted = hints[key]
         if dataclasses.is_dataclass(wanted):
             if not isinstance(value, Mapping):
@@ -44,14 +48,67 @@ def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
     return kind(**built)
 
 
+def describe(config: Any, default: Any = None, where: str = "") -> str:
+    """Every setting as `--set` takes it, with its meaning, and its default where it was changed.
+
+        align.epochs=8.0  (default 10.0)
+            Passes over the pictures.
+
+    Args:
+        config: a dataclass whose meanings are the `Attributes:` of its docstring.
+        default: what it is compared with; by default the same dataclass without arguments.
+        where: what the user types before a field's name, such as "align.".
+    """
+    default = type(config)() if default is None else default
+    meanings = _meanings(type(config))
+    blocks = []
+    for field in dataclasses.fields(config):
+        name, meaning = f"{where}{field.name}", meanings.get(field.name, "")
+        value, usual = getattr(config, field.name), getattr(default, field.name)
+        if dataclasses.is_dataclass(value):
+            blocks += ["", _wrapped(f"{name}: {meaning}", "# "), describe(value, usual, f"{name}.")]
+            continue
+        changed = "" if value == usual else f"  (default {_as_typed(usual)})"
+        blocks += [f"{name}={_as_typed(value)}{changed}", _wrapped(meaning, " " * 4)]
+    return "\n".join(blocks)
+
+
+def _wrapped(text: str, indent: str) -> str:
+    return textwrap.fill(text, 79, initial_indent=indent, subsequent_indent=indent)
+
+
+def _meanings(kind: type) -> dict[str, str]:
+    """The meaning of each field, from `Attributes:` entries such as `name, other: meaning.`"""
+    section = (inspect.getdoc(kind) or "").partition("Attributes:\n")[2].partition("\n\n")[0]
+    names = "|".join(field.name for field in dataclasses.fields(kind))
+    entry = rf"(?:^|(?<=[.] ))((?:{names})(?:, (?:{names}))*): "
+    parts = re.split(entry, " ".join(section.split()))
+    found = {}
+    for listed, meaning in zip(parts[1::2], parts[2::2], strict=True):
+        for name in listed.split(", "):
+            found[name] = meaning[:1].upper() + meaning[1:].rstrip()
+    return found
+
+
+def _as_typed(value: Any) -> str:
+    """A value as `with_overrides` reads it."""
+    yaml = require("yaml", "data")
+    return yaml.safe_dump(value, default_flow_style=True, width=math.inf).splitlines()[0]
+
+
 def check_numbers(where: str, config: Any, *, positive: Sequence[str] = (), **least: float) -> None:
-    """For a config's `__post_init__`: fields that must be positive, or at least so much.
+    """Check numbers in a config's `__post_init__`.
+
+    Args:
+        where: what the user types before a field's name, such as "align.".
+        positive: fields that must be above 0.
+        least: fields with the smallest value that they may have.
 
     Raises:
-        InputError: one is not; it is named as the user types it, `where.field`.
+        InputError: one is too small; it is named as the user types it.
     """
     for name, low in least.items():
-        if not getattr(config, name) >= low:  # NaN is not either
+        if not getattr(config, name) >= low:  # true of NaN too
             raise InputError(f"{where}{name} is {getattr(config, name)}; give {low:g} or more.")
     for name in positive:
         if not getattr(config, name) > 0:
@@ -82,7 +139,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     yaml = require("yaml", "data")
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"there is no config file {path}.")
+        raise InputError(f"There is no config file {path}.")
     try:
         values = yaml.safe_load(path.read_text("utf-8"))
     except yaml.YAMLError as error:
@@ -93,9 +150,13 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """`["align.epochs=5"]` put into nested `values`; the right side is read as YAML.
+    """Put overrides such as `["align.epochs=5"]` into nested `values` and return these.
 
-    An item of a list goes by its place, as in `tasks.0.variant=binary`.
+    The right side is read as YAML. An item of a list is named by its place, counted from 0, as in
+    `tasks.0.variant=binary`.
+
+    Raises:
+        InputError: an override that is not NAME=VALUE, or a name that leads nowhere.
     """
     yaml = require("yaml", "data")
     for override in overrides:
@@ -112,7 +173,7 @@ def with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str
             if not isinstance(place, dict | list):
                 raise InputError(f"--set {override!r}: {parent} is {place!r}, not a group.")
         if isinstance(place, list):
-            raise InputError(f"--set {override!r}: {last} would replace an item of a list whole.")
+            raise InputError(f"--set {override!r}: {last} is a whole item; name one of its fields.")
         try:
             place[last] = yaml.safe_load(text)
         except yaml.YAMLError as error:
@@ -123,13 +184,13 @@ def with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str
 def _item(items: list[Any], place: str, override: str) -> Any:
     if not place.isdigit() or int(place) >= len(items):
         raise InputError(
-            f"--set {override!r}: {place} is no place of a list of {len(items)}; the first is 0."
+            f"--set {override!r}: {place} is not a place in a list of {len(items)}; the first is 0."
         )
     return items[int(place)]
 
 
-def write_yaml(config: Any, path: Path) -> None:
-    """Save a resolved config dataclass."""
+def write_yaml(values: Mapping[str, Any], path: Path) -> None:
+    """Save settings in their order, such as `asdict` of a config."""
     yaml = require("yaml", "data")
-    text = yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
+    text = yaml.safe_dump(dict(values), sort_keys=False)
     replace_atomically(path, lambda target: target.write_text(text, "utf-8"))

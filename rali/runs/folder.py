@@ -1,18 +1,25 @@
-"""A run's folder: what was logged, which stages are done, with which settings, in how long."""
+"""A run's folder: its log, its finished stages with settings and seconds, its lock, its claim.
+
+A claim notes in a folder what it is made from, so that its files never mix with those of other
+settings.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rali.errors import InputError
 from rali.files import replace_atomically
+
+from .config import read_yaml, write_yaml
 
 
 class RunFolder:
@@ -29,15 +36,15 @@ class RunFolder:
         return entry.get("fingerprint") == fingerprint and entry.get("done", False)
 
     def seconds(self) -> dict[str, float]:
-        """Seconds per stage, over all the tries that were not killed outright."""
+        """Seconds per stage, summed over all tries that were not killed outright."""
         return {stage: entry["seconds"] for stage, entry in self._read().items()}
 
     @contextmanager
     def timed(self, stage: str, fingerprint: str = "") -> Iterator[None]:
-        """A block that is a stage: it is done when the block ends without an error.
+        """Run a block as a stage, which is done when the block ends without an error.
 
-        With the same fingerprint the seconds of a stopped try are added to the next one's, and a
-        finished stage that only looks what is there keeps the seconds of its work.
+        With the same fingerprint the seconds of a stopped try are added to the next one's. A
+        finished stage that only finds its files again keeps the seconds of its work.
         """
         entry = self._read().get(stage, {})
         entry = entry if entry.get("fingerprint") == fingerprint else {}
@@ -50,15 +57,15 @@ class RunFolder:
             seconds = max(before, taken) if entry.get("done") else before + taken
             stages = self._read()
             stages[stage] = {"fingerprint": fingerprint, "seconds": round(seconds, 2), "done": done}
-            text = json.dumps(stages, indent=2)
-            replace_atomically(self._stages, lambda path: path.write_text(text, "utf-8"))
+            write_json(stages, self._stages)
 
     def log(self, **row: Any) -> None:
+        """Append a row to metrics.jsonl; it names its `stage` and `step`."""
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All logged rows; a stage that went back to a step forgets what it had logged from there.
+        """All logged rows; where a stage logs a step again, its later old rows are dropped.
 
         So a step done twice after a kill counts once, and a changed setting leaves no old tail.
         """
@@ -83,9 +90,9 @@ class RunFolder:
 
 @contextmanager
 def alone_in(folder: str | Path) -> Iterator[None]:
-    """A block in which no other process works in `folder`; the lock goes with the process.
+    """Keep every other process out of `folder` during a block; the lock ends with the process.
 
-    Of the processes of `accelerate launch` the first holds it for all.
+    Under `accelerate launch` the first process holds it for all.
 
     Raises:
         InputError: another process is at work there.
@@ -102,12 +109,60 @@ def alone_in(folder: str | Path) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise InputError(
-            f"another process is at work in {folder}; wait for its end, or give another folder."
+            f"Another process is at work in {folder}; wait for its end, or give another folder."
         ) from error
     try:
         yield
     finally:
         lock.release()
+
+
+def claim(
+    stamp: Path,
+    values: Mapping[str, Any],
+    refusal: Callable[[dict[str, Any]], str],
+    *,
+    same: Callable[[Any, Any], bool] = operator.eq,
+    free: Collection[str] = (),
+    grows: bool = False,
+    write: bool = True,
+) -> None:
+    """Note in a folder what it is made from; refuse a folder that is made from something else.
+
+    Args:
+        stamp: the note, a file in the folder: YAML by its ending, else JSON.
+        values: what the folder is made from, by name. A name that only the note or only `values`
+            has is no difference.
+        refusal: the error's sentence, given the noted values that differ.
+        same: whether a noted value (first) agrees with a new one.
+        free: names whose values may change.
+        grows: the note keeps the names that `values` lacks; otherwise it is written anew.
+        write: False only compares.
+
+    Raises:
+        InputError: a noted value differs. The note stays as it was.
+    """
+    in_yaml = stamp.suffix == ".yaml"
+    noted: dict[str, Any] = {}
+    if stamp.is_file():
+        noted = read_yaml(stamp) if in_yaml else json.loads(stamp.read_text("utf-8"))
+    shared = [name for name in values if name in noted and name not in free]
+    other = {name: noted[name] for name in shared if not same(noted[name], values[name])}
+    if other:
+        raise InputError(refusal(other))
+    if not write:
+        return
+    now = {**noted, **values} if grows else dict(values)
+    if in_yaml:
+        write_yaml(now, stamp)
+    else:
+        write_json(now, stamp)
+
+
+def write_json(values: Any, path: Path) -> None:
+    """Save JSON-able values, indented, whole or not at all."""
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    replace_atomically(path, lambda target: target.write_text(text, "utf-8"))
 
 
 def fingerprint(*parts: Any) -> str:
@@ -117,9 +172,6 @@ def fingerprint(*parts: Any) -> str:
 
 
 def file_marks(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of each file: whether it is still the one it was."""
-    found = []
-    for path in paths:
-        stat = path.stat()
-        found.append((str(path), stat.st_size, stat.st_mtime_ns))
-    return found
+    """Path, size and time of change of each file: they differ where a file was changed."""
+    stats = [(path, path.stat()) for path in paths]
+    return [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]

@@ -14,10 +14,9 @@ from rali.teacher.answers import (
     Description,
     Failure,
     Score,
-    format_reward,
-    parse,
     reasoning_of,
 )
+from rali.teacher.completions import format_reward, parse
 from rali.teacher.prompts import PROMPTS, degradation_prompt, score_prompt
 
 SCORE = PROMPTS["q-insight/score"]
@@ -27,7 +26,7 @@ COMPARE = PROMPTS["q-insight/compare"]
 REFERENCE = PROMPTS["q-insight/compare-reference"]
 
 
-def said(answer: str, why: str = "Blurry.") -> str:
+def completion(answer: str, why: str = "Blurry.") -> str:
     return f"<think>{why}</think><answer>{answer}</answer>"
 
 
@@ -56,7 +55,7 @@ def said(answer: str, why: str = "Blurry.") -> str:
 )
 @pytest.mark.parametrize("prompt", [SCORE, NUMBER])
 def test_scores_are_read_in_many_spellings(answer, value, prompt):
-    assert parse(said(answer), prompt) == Score(value, "Blurry.")
+    assert parse(completion(answer), prompt) == Score(value, "Blurry.")
 
 
 @pytest.mark.parametrize(
@@ -104,12 +103,12 @@ def test_scores_are_read_in_many_spellings(answer, value, prompt):
 )
 @pytest.mark.parametrize("prompt", [SCORE, NUMBER])
 def test_what_is_no_score_is_a_failure_with_its_reason(answer, prompt):
-    found = parse(said(answer), prompt)
+    found = parse(completion(answer), prompt)
     assert isinstance(found, Failure) and found.reason and found.reasoning == "Blurry."
 
 
 def test_the_last_closed_answer_counts_and_a_cut_off_one_does_not():
-    assert parse(said("2") + said("3", "On second thought."), NUMBER).value == 3.0
+    assert parse(completion("2") + completion("3", "On second thought."), NUMBER).value == 3.0
     assert isinstance(parse("<think>a</think><answer>4", NUMBER), Failure)
     assert isinstance(parse("<think>a</think>4", NUMBER), Failure)
     assert isinstance(parse('<think>a</think><answer>{"rating": 4', SCORE), Failure)
@@ -120,8 +119,8 @@ def test_the_last_closed_answer_counts_and_a_cut_off_one_does_not():
 def test_a_prompt_of_ones_own_has_its_own_range():
     age = score_prompt("Rate the age of the person.", name="age", low=0, high=100)
     assert "between 0 and 100" in age.text and age.images == ("image",)
-    assert parse(said("42 out of 100"), age) == Score(42.0, "Blurry.")
-    assert isinstance(parse(said("3/5"), age), Failure)
+    assert parse(completion("42 out of 100"), age) == Score(42.0, "Blurry.")
+    assert isinstance(parse(completion("3/5"), age), Failure)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +138,7 @@ def test_a_prompt_of_ones_own_has_its_own_range():
     ],
 )
 def test_degradations_are_read_with_synonyms(answer, distortion, severity):
-    assert parse(said(answer), CLASSES) == Degradation(distortion, severity, "Blurry.")
+    assert parse(completion(answer), CLASSES) == Degradation(distortion, severity, "Blurry.")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +147,7 @@ def test_degradations_are_read_with_synonyms(answer, distortion, severity):
      '{"distortion_class": ["blur", "noise"], "severity": "slight"}'],
 )  # fmt: skip
 def test_unknown_or_several_classes_are_failures(answer):
-    assert isinstance(parse(said(answer), CLASSES), Failure)
+    assert isinstance(parse(completion(answer), CLASSES), Failure)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +164,7 @@ def test_unknown_or_several_classes_are_failures(answer):
     ],
 )
 def test_comparisons_are_read(answer, choice):
-    assert parse(said(answer), REFERENCE) == Comparison(choice, "Blurry.")
+    assert parse(completion(answer), REFERENCE) == Comparison(choice, "Blurry.")
 
 
 @pytest.mark.parametrize(
@@ -174,17 +173,17 @@ def test_comparisons_are_read(answer, choice):
      "Image A is worse", "A picture"],
 )  # fmt: skip
 def test_what_is_no_plain_label_is_a_failure(answer):
-    assert isinstance(parse(said(answer), REFERENCE), Failure)
+    assert isinstance(parse(completion(answer), REFERENCE), Failure)
 
 
 def test_similar_is_an_answer_only_where_the_prompt_offers_it():
-    assert isinstance(parse(said("Similar"), COMPARE), Failure)
+    assert isinstance(parse(completion("Similar"), COMPARE), Failure)
 
 
 def test_descriptions_are_the_text_or_the_reasoning():
     prompt = PROMPTS["ract/description"]
     assert parse(" A sharp picture. ", prompt) == Description("A sharp picture.")
-    assert parse(said("4"), prompt) == Description("Blurry.")
+    assert parse(completion("4"), prompt) == Description("Blurry.")
     assert isinstance(parse(" \n", prompt), Failure)
 
 
@@ -196,28 +195,28 @@ def test_reasoning_is_the_last_closed_thought():
 @pytest.mark.parametrize(
     ("text", "prompt", "loose", "strict"),
     [
-        (said('{"rating": 3}'), SCORE, 1, 1),
+        (completion('{"rating": 3}'), SCORE, 1, 1),
         ("\n <think>a\nb</think>\n<answer> {'rating': 3} </answer>\n", SCORE, 1, 0),
-        (said('{"rating": 9}'), SCORE, 1, 0),
-        (said('{"quality": 3}'), SCORE, 1, 0),
-        (said("3"), SCORE, 0, 0),
-        (said('{"rating": {"value": 3}}'), SCORE, 0, 0),
-        ("Sure! " + said('{"rating": 3}'), SCORE, 0, 0),
-        (said('{"rating": 3}') + " Bye.", SCORE, 0, 0),
-        (said('{"rating": 3}') * 2, SCORE, 0, 0),
+        (completion('{"rating": 9}'), SCORE, 1, 0),
+        (completion('{"quality": 3}'), SCORE, 1, 0),
+        (completion("3"), SCORE, 0, 0),
+        (completion('{"rating": {"value": 3}}'), SCORE, 0, 0),
+        ("Sure! " + completion('{"rating": 3}'), SCORE, 0, 0),
+        (completion('{"rating": 3}') + " Bye.", SCORE, 0, 0),
+        (completion('{"rating": 3}') * 2, SCORE, 0, 0),
         ('<answer>{"rating": 3}</answer>', SCORE, 0, 0),
         ('<think> </think><answer>{"rating": 3}</answer>', SCORE, 0, 0),
         ("<think>a<think>b</think><answer>3</answer>", NUMBER, 0, 0),
-        (said("3.5"), NUMBER, 1, 1),
-        (said("about 3.5"), NUMBER, 0, 0),
-        (said("7"), NUMBER, 1, 0),
-        (said('{"distortion_class": null, "severity": null}'), CLASSES, 1, 1),
-        (said('{"distortion_class": null}'), CLASSES, 1, 0),
-        (said("Image A"), COMPARE, 1, 1),
-        (said("Similar"), COMPARE, 1, 0),
-        (said("Image A is better"), COMPARE, 0, 0),
+        (completion("3.5"), NUMBER, 1, 1),
+        (completion("about 3.5"), NUMBER, 0, 0),
+        (completion("7"), NUMBER, 1, 0),
+        (completion('{"distortion_class": null, "severity": null}'), CLASSES, 1, 1),
+        (completion('{"distortion_class": null}'), CLASSES, 1, 0),
+        (completion("Image A"), COMPARE, 1, 1),
+        (completion("Similar"), COMPARE, 1, 0),
+        (completion("Image A is better"), COMPARE, 0, 0),
         ("<answer>3.5</answer>", PROMPTS["direct/score"], 1, 1),
-        (said("3.5"), PROMPTS["direct/score"], 0, 0),
+        (completion("3.5"), PROMPTS["direct/score"], 0, 0),
     ],
 )
 def test_the_format_reward_loose_and_strict(text, prompt, loose, strict):
@@ -274,4 +273,4 @@ def test_any_text_gives_an_answer_or_a_failure(text):
 @settings(max_examples=500, deadline=None)
 @given(TEXTS)
 def test_any_answer_gives_an_answer_or_a_failure(text):
-    check_any(said(text))
+    check_any(completion(text))

@@ -1,68 +1,23 @@
-"""Harvest and asking: seeds, retries, resume, unreadable pictures, comparisons both ways.
+"""Harvest: seeds, retries, resume, unreadable pictures.
 
-The engine here is a script that answers by seed, so that every path can be hand-checked; the nano
+The engine here is a script that answers by seed, so every path can be checked by hand. The nano
 teacher takes the same paths in test_teacher.py.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Sequence
-from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from scripted import Script
 
-from rali.data.manifest import Row
 from rali.data.triplets import read_triplets
-from rali.errors import InputError, PictureError
-from rali.pictures.read import open_picture
-from rali.teacher.answers import Comparison, Degradation
-from rali.teacher.ask import agreement, ask, compare_both_ways, score
-from rali.teacher.engines import Request, Sampling, request_seed
+from rali.errors import InputError
+from rali.teacher.engines import Request, Sampling
 from rali.teacher.harvest import RETRY, harvest
-from rali.teacher.models import teacher_mark
-from rali.teacher.prompts import PROMPTS, find_prompt
+from rali.teacher.prompts import find_prompt
 
 VQ = find_prompt("visualquality-r1/score")
-
-
-class Script:
-    """Answers with its seed; cannot be parsed where `fails` says so."""
-
-    name = "script"
-    mark = "script 1"
-    pixels = (1, 10_000)
-
-    def __init__(self, fails=lambda request: False) -> None:
-        self.fails = fails
-        self.asked: list[tuple[str, int]] = []
-
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[str]:
-        texts = []
-        for request in requests:
-            for path in request.images:
-                open_picture(path)
-            self.asked.append((request.images[0].name, request.seed))
-            value = 1 + request.seed % 4
-            texts.append(
-                "no idea"
-                if self.fails(request)
-                else f"<think>seed {request.seed}</think><answer>{value}</answer>"
-            )
-        return texts
-
-
-@pytest.fixture
-def rows(tmp_path: Path) -> list[Row]:
-    found = []
-    for index in range(3):
-        path = tmp_path / f"{index}.png"
-        Image.fromarray(np.full((9, 9, 3), 60 * index, np.uint8)).save(path)
-        found.append(Row(path, score=2.0 + index))
-    return found
 
 
 def test_every_picture_gets_every_seed_once(rows, tmp_path):
@@ -154,99 +109,9 @@ def test_a_folder_of_another_teacher_or_prompt_is_refused(rows, tmp_path):
         harvest(Script(), rows, find_prompt("q-insight/compare"), tmp_path / "u")
 
 
-def test_scores_are_means_with_their_spread(rows):
-    found = score(Script(), [row.image for row in rows], VQ, samples=4)
-    assert [f.score for f in found] == [2.5] * 3
-    assert found[0].spread == pytest.approx(np.std([1, 2, 3, 4], ddof=1))
-    assert found[0].reasoning in ("seed 1", "seed 2")
-    certain = score(Script(), [rows[0].image], VQ, samples=4, sampling=Sampling(0))
-    assert (certain[0].samples, certain[0].spread) == (1, None)
-
-
-def test_failed_samples_do_not_count(rows):
-    some = score(Script(lambda r: r.seed > 0), [rows[0].image], VQ, samples=3)[0]
-    assert (some.score, some.spread, some.parsed, some.error) == (1.0, None, 1, None)
-    none = score(Script(lambda r: True), [rows[0].image], VQ, samples=3)[0]
-    assert none.score is None and none.error == "none of 3 answers could be parsed"
-
-
-def test_a_picture_that_cannot_be_read_does_not_stop_the_others(rows):
-    rows[0].image.write_text("no picture")
-    told = ask(Script(), [Request((row.image,), VQ) for row in rows], batch_size=2)
-    assert told[0].answer is None and "0.png" in (told[0].error or "")
-    assert told[1].answer is not None and told[2].answer is not None
-
-
-def test_both_orders_are_asked_and_turned_round(rows):
-    class Favours(Script):
-        def generate(self, requests, sampling):
-            return [
-                "<think>x</think><answer>Image A</answer>"  # always the first place
-                for _ in requests
-            ]
-
-    a, b, reference = (row.image for row in rows)
-    found = compare_both_ways(Favours(), [(a, b, None), (b, a, reference)])
-    for forward, backward in found:
-        assert isinstance(forward.answer, Comparison) and forward.answer.choice == "A"
-        assert isinstance(backward.answer, Comparison) and backward.answer.choice == "B"
-    assert found[0][1].images == (b, a)
-    assert found[1][0].images == (reference, b, a)
-
-
-def test_degradations_are_typed(rows):
-    class Sees(Script):
-        def generate(self, requests, sampling):
-            return ['<think>x</think><answer>{"distortion_class": "jpeg", "severity": "serious"}'
-                    "</answer>" for _ in requests]  # fmt: skip
-
-    told = ask(Sees(), [Request((rows[0].image,), PROMPTS["q-insight/degradation"])])
-    assert told[0].answer == Degradation("compression", 4, "x")
-
-
-def test_request_seeds_differ_by_picture_prompt_and_seed(tmp_path):
-    a, b = tmp_path / "a.png", tmp_path / "b.png"
-    other = find_prompt("q-insight/score")
-    requests = [Request((a,), VQ), Request((b,), VQ), Request((a,), VQ, 1), Request((a,), other)]
-    assert len({request_seed(request) for request in requests}) == 4
-    assert request_seed(Request((Path("/elsewhere/a.png"),), VQ)) == request_seed(requests[0])
-
-
-def test_an_unreadable_picture_names_itself(tmp_path):
-    from rali.teacher.engines import filled
-
-    (tmp_path / "x.png").write_text("no picture")
-    with pytest.raises(PictureError, match=r"x\.png: "):
-        filled(Request((tmp_path / "x.png",), VQ))
-
-
-def test_agreement_needs_something_to_compare(rows):
-    found = score(Script(), [row.image for row in rows], VQ, samples=1)
-    assert agreement(list(zip(rows, found, strict=True)))["srcc"] is None, "all the same"
-    given = [dataclasses.replace(f, score=5.0 - i) for i, f in enumerate(found)]
-    values = agreement(list(zip(rows, given, strict=True)))
-    assert values["srcc"] == pytest.approx(-1) and values["n"] == 3 and values["parsed"] == 1
-    assert agreement([(dataclasses.replace(rows[0], score=None), found[0])])["n"] == 0
-
-
 def test_a_described_picture_keeps_the_description_alone(rows, tmp_path):
     """A teacher may keep its habit of tags where none were asked for."""
     harvest(Script(), rows, find_prompt("ract/description"), tmp_path / "t", seeds=1)
     for triplet in read_triplets(tmp_path / "t"):
         assert triplet.reasoning and "<" not in triplet.reasoning
         assert triplet.raw_text.startswith("<think>")
-
-
-@pytest.mark.parametrize("values", [{"top_p": 0}, {"temperature": -1}, {"max_new_tokens": 0}])
-def test_sampling_that_draws_nothing_is_refused(values):
-    with pytest.raises(InputError, match="expected 0 or more"):
-        Sampling(**values)
-
-
-def test_the_mark_of_a_teacher_is_of_its_weights(tmp_path):
-    for name, content in (("a", b"1" * 100), ("b", b"1" * 100), ("c", b"1" * 99 + b"2")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "model.safetensors").write_bytes(content)
-    marks = [teacher_mark(str(tmp_path / name)) for name in "abc"]
-    assert marks[0] == marks[1] != marks[2]
-    assert teacher_mark("nano") == "nano"

@@ -1,4 +1,4 @@
-"""Rewards against values worked out by hand, and what must hold for any scores."""
+"""RL2R's rewards against values worked out by hand, and what must hold for any scores."""
 
 from __future__ import annotations
 
@@ -10,14 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rali.teacher.answers import Comparison, Degradation, Failure, Score
-from rali.teacher.q_insight import (
-    class_reward,
-    comparison_reward,
-    degradation_reward,
-    level_reward,
-    score_reward,
-)
 from rali.teacher.rl2r import (
     VARIANTS,
     averaged_probability,
@@ -32,32 +24,6 @@ NAN = float("nan")
 
 def phi(z: float) -> float:
     return 0.5 * (1 + math.erf(z / math.sqrt(2)))
-
-
-def test_the_score_reward_is_one_inside_the_threshold():
-    assert score_reward(Score(3.34, ""), 3.0) == 1
-    assert score_reward(Score(3.35, ""), 3.0) == 0  # |3.35 − 3| is 0.35000000000000009
-    assert score_reward(Score(2.5, ""), 3.0, threshold=0.6) == 1
-    assert score_reward(Failure("none"), 3.0) == 0
-
-
-def test_class_and_level_rewards():
-    right, wrong = Degradation("blur", 3, ""), Degradation("blur", 2, "")
-    assert class_reward(right, "blur") == class_reward(wrong, "blur") == 1
-    assert level_reward(right, "blur", 3) == 1 and level_reward(wrong, "blur", 3) == 0
-    assert level_reward(Degradation("noise", 3, ""), "blur", 3) == 0
-    assert degradation_reward(right, "blur", 3) == 1
-    assert degradation_reward(wrong, "blur", 3) == 0.25
-    assert degradation_reward(Degradation("null", 0, ""), "null", 0) == 1
-    assert degradation_reward(Degradation("blur", None, ""), "blur", 0) == 0.25
-    assert degradation_reward(Failure("none"), "null", 0) == 0
-    assert degradation_reward(Score(3, ""), "null", 0) == 0
-
-
-def test_comparison_reward():
-    assert comparison_reward(Comparison("A", ""), "A") == 1
-    assert comparison_reward(Comparison("A", ""), "similar") == 0
-    assert comparison_reward(Failure("none"), "A") == 0
 
 
 def test_equation_1():
@@ -153,6 +119,8 @@ def test_equal_scores_earn_the_same():
 
 
 SCORES = arrays(np.float64, (4, 3), elements=st.integers(100, 500).map(lambda n: n / 100))
+
+
 MOS = arrays(np.float64, 4, elements=st.integers(0, 6).map(float))
 
 

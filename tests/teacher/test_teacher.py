@@ -1,4 +1,4 @@
-"""The nano teacher, for real: generation, training, killing, harvesting, looking inside."""
+"""The nano teacher itself: generation, training, stopping, harvesting, looking into it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from rali.evaluation.analysis import map_2d
 from rali.runs.folder import RunFolder
 from rali.teacher import analysis
 from rali.teacher.analysis import attention_share, separation, transplant, visual_features
-from rali.teacher.answers import Description, Score, parse
+from rali.teacher.answers import Description, Score
+from rali.teacher.completions import parse
 from rali.teacher.engines import Request, Sampling, TransformersEngine, load_engine
 from rali.teacher.grpo import GrpoConfig, LoraConfig, train
 from rali.teacher.harvest import harvest
@@ -81,7 +82,7 @@ def config(manifest: Path, **more) -> GrpoConfig:
 # --- generation -----------------------------------------------------------------------------------
 
 
-def test_a_text_does_not_depend_on_its_company(engine, photograph_files):
+def test_a_text_does_not_depend_on_its_batch(engine, photograph_files):
     sampling = Sampling(max_new_tokens=200)
     asked = [Request((path,), VQ, seed) for path in photograph_files[:3] for seed in range(2)]
     together = engine.generate(asked, sampling)
@@ -90,14 +91,14 @@ def test_a_text_does_not_depend_on_its_company(engine, photograph_files):
     assert len(set(together)) > 3, "pictures and seeds give different texts"
 
 
-def test_what_it_writes_can_be_read(engine, degraded):
+def test_its_texts_can_be_parsed(engine, degraded):
     rows, _ = degraded
     texts = engine.generate([Request((row.image,), VQ) for row in rows], Sampling())
     answers = [parse(text, VQ) for text in texts]
     assert sum(isinstance(answer, Score) for answer in answers) >= 0.9 * len(rows)
     prompt = find_prompt("ract/description")
-    told = engine.generate([Request((rows[0].image,), prompt)], Sampling(0))
-    assert isinstance(parse(told[0], prompt), Description)
+    texts_about = engine.generate([Request((rows[0].image,), prompt)], Sampling(0))
+    assert isinstance(parse(texts_about[0], prompt), Description)
 
 
 def test_it_sees_how_strong_a_degradation_is(engine, degraded):
@@ -119,20 +120,20 @@ def test_it_sees_how_strong_a_degradation_is(engine, degraded):
 @pytest.fixture(scope="module")
 def trained(degraded, photograph_files, tmp_path_factory) -> Path:
     rows, manifest = degraded
-    folder, unseen = tmp_path_factory.mktemp("grpo"), tmp_path_factory.mktemp("unseen")
+    folder, val = tmp_path_factory.mktemp("grpo"), tmp_path_factory.mktemp("val")
     others = degrade_folder(
-        photograph_files, unseen, distortions=("pixelate",), severities=(2, 5), size=256
+        photograph_files, val, distortions=("pixelate",), severities=(2, 5), size=256
     )
-    write_manifest(others, unseen / "manifest.csv")
+    write_manifest(others, val / "manifest.csv")
     watch = WatchConfig(
-        every=2, manifests=[str(unseen / "manifest.csv")], pictures=4, samples=2,
+        every=2, manifests=[str(val / "manifest.csv")], pictures=4, samples=2,
         probes=[str(rows[0].image)],
     )  # fmt: skip
     train(config(manifest, watch=watch), folder)
     return folder
 
 
-def test_a_training_leaves_a_teacher_its_curves_and_its_words(trained, degraded):
+def test_a_training_leaves_a_teacher_its_curves_and_its_texts(trained, degraded):
     before, _ = load_teacher("nano")
     after, _ = load_teacher(str(trained / "model"))
     moved = [
@@ -147,7 +148,7 @@ def test_a_training_leaves_a_teacher_its_curves_and_its_words(trained, degraded)
     assert [step for step, _ in panels["validation spread"]["degraded"]] == [0, 2, 4]
     probes = [json.loads(line) for line in (trained / "probes.jsonl").read_text().splitlines()]
     assert [probe["step"] for probe in probes] == [0, 2, 4]
-    assert "What it said" in write_teacher_report(trained).read_text("utf-8")
+    assert "What it wrote" in write_teacher_report(trained).read_text("utf-8")
 
 
 def test_a_killed_training_ends_the_same(trained, degraded, tmp_path):
@@ -275,7 +276,7 @@ def test_small_steps_are_not_rounded_away(degraded, tmp_path):
     assert min(moved) > 0.5
 
 
-def test_an_adapter_goes_on_with_its_own_weights(degraded, tmp_path):
+def test_an_adapter_resumes_with_its_own_weights(degraded, tmp_path):
     _, manifest = degraded
     settings = config(manifest, epochs=0.32, lora=LoraConfig(rank=4), lr=1e-2, save_every=1)
     for name in ("whole", "stopped"):
@@ -292,7 +293,7 @@ def test_an_adapter_goes_on_with_its_own_weights(degraded, tmp_path):
         torch.testing.assert_close(resumed[name], weights, atol=1e-6, rtol=1e-4)
 
 
-def test_fine_tuning_the_tower_leaves_the_tongue(degraded, tmp_path):
+def test_fine_tuning_the_tower_leaves_the_language_model(degraded, tmp_path):
     rows, _ = degraded
     prompt = find_prompt("ract/description")
     examples = [SftExample((row.image,), prompt, "The colours are pale.") for row in rows]
@@ -378,7 +379,7 @@ def test_attention_goes_to_the_right_parts():
     assert shares == pytest.approx([0.4, 0.2, 0.1, 0.3])
 
 
-def test_attention_is_shared_out_whole(engine, degraded):
+def test_shares_of_attention_add_up_to_one(engine, degraded):
     rows, _ = degraded
     share = attention_share(engine, [row.image for row in rows[:3]], VQ, max_new_tokens=200)
     assert share.reasoning + share.visual + share.prompt + share.answer == pytest.approx(
@@ -399,7 +400,7 @@ def test_maps_tell_groups_apart(engine, degraded):
     assert separation(apart, groups) > 0.9 > separation(np.tile(features, (2, 1)), groups)
 
 
-def test_a_transplant_has_ones_eyes_and_the_others_tongue(trained, tmp_path):
+def test_a_transplant_has_ones_tower_and_the_others_language_model(trained, tmp_path):
     folder = transplant("nano", str(trained / "model"), tmp_path / "mixed")
     mixed, _ = load_teacher(str(folder))
     eyes, _ = load_teacher("nano")
@@ -408,10 +409,10 @@ def test_a_transplant_has_ones_eyes_and_the_others_tongue(trained, tmp_path):
         assert torch.equal(weights, vision_tower(eyes).state_dict()[name].to(weights.dtype))
     for name, weights in mixed.model.language_model.state_dict().items():
         assert torch.equal(weights, tongue.model.language_model.state_dict()[name])
-    assert transplant("nano", str(trained / "model"), folder) == folder  # goes on
+    assert transplant("nano", str(trained / "model"), folder) == folder  # is kept
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="holds files that are no model"):
+    with pytest.raises(InputError, match="holds files that are not a model"):
         transplant("nano", str(trained / "model"), tmp_path / "other")
     with pytest.raises(InputError, match="holds a model already"):
         transplant("nano", "nano", folder)
@@ -438,7 +439,7 @@ def test_the_commands_answer_for_one_picture(photograph_files, tmp_path):
     assert (tmp_path / "scores.csv").read_text("utf-8").startswith("image,score,spread")
 
 
-def test_a_dry_run_says_what_would_happen(degraded, tmp_path):
+def test_a_dry_run_prints_what_would_happen(degraded, tmp_path):
     import yaml
 
     from rali.cli.teach import app

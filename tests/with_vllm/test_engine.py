@@ -1,4 +1,4 @@
-"""The vLLM engine on the nano teacher: what transformers sees it sees, and seeds hold.
+"""The vLLM engine on the nano teacher: it sees what transformers sees, and seeds hold.
 
 Run by `make test-vllm` in an environment of its own.
 """
@@ -11,14 +11,15 @@ pytest.importorskip("vllm")
 
 from rali.data.manifest import Row
 from rali.data.triplets import read_triplets
-from rali.teacher.answers import Failure, parse
+from rali.teacher.answers import Failure
+from rali.teacher.completions import parse
 from rali.teacher.engines import Request, Sampling, VllmEngine, filled, load_engine
 from rali.teacher.harvest import harvest
 from rali.teacher.prompts import PROMPTS, find_prompt
 
 SCORE = find_prompt("visualquality-r1/score")
 SAMPLING = Sampling(temperature=1.0, max_new_tokens=256)
-MAX_PIXELS = 140 * 140  # below those of the photographs, so that it is seen to be heeded
+MAX_PIXELS = 140 * 140  # below those of the photographs, so that it has an effect
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def requests(files, prompt) -> list[Request]:
 
 @pytest.mark.parametrize("prompt", PROMPTS.values(), ids=lambda prompt: prompt.name)
 def test_prompts_are_as_long_as_the_processors(engine, photograph_files, prompt):
-    """An image token that is widened twice, or not at all, shows here."""
+    """Fails if an image token is expanded twice, or not at all."""
     asked = requests(photograph_files, prompt)
     from vllm import SamplingParams
 
@@ -50,7 +51,7 @@ def test_prompts_are_as_long_as_the_processors(engine, photograph_files, prompt)
         assert list(output.prompt_token_ids) == list(wanted)
 
 
-def test_one_seed_gives_one_text_whatever_the_company(engine, photograph_files):
+def test_one_seed_gives_one_text_whatever_the_batch(engine, photograph_files):
     asked = [Request((path,), SCORE, seed) for path in photograph_files for seed in range(3)]
     first = engine.generate(asked, SAMPLING)
     assert first == engine.generate(asked, SAMPLING)

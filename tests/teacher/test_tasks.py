@@ -1,0 +1,47 @@
+"""The table of tasks: examples from manifests, and answers that are written and read back."""
+
+from __future__ import annotations
+
+import pytest
+from scripted import manifest
+
+from rali.errors import InputError
+from rali.teacher.completions import compose, parse
+from rali.teacher.examples import examples
+from rali.teacher.prompts import PROMPTS
+from rali.teacher.tasks import TASKS, TaskConfig
+
+
+def test_pictures_without_a_degradation_are_examples_with_or_without_a_severity(tmp_path):
+    plain = manifest(tmp_path, "null", 3, distortion="null", severity=None)
+    weak = manifest(tmp_path, "weak", 2, distortion="noise", severity=0)
+    found = examples(TaskConfig(prompt="q-insight/degradation", manifests=[plain, weak]))
+    assert [(e.distortion, e.severity) for e in found] == [("null", 0)] * 5
+    some = TaskConfig(prompt="q-insight/degradation", manifests=[plain], count=2)
+    assert len(examples(some)) == 2 and examples(some) == examples(some)
+
+
+def test_tasks_that_cannot_be_rewarded_are_refused():
+    with pytest.raises(InputError, match="no reward tells a good description"):
+        TaskConfig(prompt="ract/description")
+    with pytest.raises(InputError, match="classes are for q-insight/degradation"):
+        TaskConfig(prompt="q-insight/score", classes=["blur"])
+
+
+@pytest.mark.parametrize("prompt", PROMPTS.values(), ids=lambda prompt: prompt.name)
+def test_what_is_composed_is_parsed_back(prompt):
+    text = compose(
+        prompt, reasoning="Sharp, but dark.", score=3.25, distortion="noise", severity=4, choice="B"
+    )
+    answer = parse(text, prompt)
+    wanted = {
+        "score": {"value": 3.25}, "degradation": {"distortion": "noise", "severity": 4},
+        "comparison": {"choice": "B"}, "description": {},
+    }  # fmt: skip
+    for name, value in wanted[prompt.task].items():
+        assert getattr(answer, name) == value
+    assert isinstance(answer, TASKS[prompt.task].answer)
+    if prompt.reasons or prompt.task == "description":
+        assert answer.reasoning == "Sharp, but dark."
+    with pytest.raises(InputError, match="nothing to answer"):
+        compose(prompt)
