@@ -3,7 +3,7 @@
     python examples/score_your_embeddings.py manifest.csv
 
 The manifest needs scores and the splits train, val and test. Any encoder will do: replace `embed`
-by yours. Here it is the built-in student's, so this asks how far its embedding carries.
+by yours. Here it is the built-in student's, so this measures how good its embeddings are.
 Needs `pip install 'rali[distill]'`.
 """
 
@@ -43,7 +43,7 @@ def main(manifest: str) -> None:
         validation=(centred(val[0]), val[1]),
     )  # fmt: skip
     predicted = fitted.predict(centred(test[0]))
-    print(f"{len(vectors)} bases from {len(train[1])} pictures; on {len(test[1])} unseen ones:")
+    print(f"{len(vectors)} bases from {len(train[1])} pictures; on {len(test[1])} of split test:")
     print(f"SRCC {srcc(predicted, test[1]):.3f}, PLCC {plcc(predicted, test[1]):.3f}")
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,49 +15,11 @@ from rali.pictures.preprocess import Preprocess
 from rali.student.encoders import Encoder, TextTower, nano_preprocess
 from rali.student.nano import NanoConfig, NanoImageEncoder, NanoTextEncoder
 
-PREPROCESS = Preprocess(size=16, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-
-
-WEIGHTS = np.array([0.5, 1.0, 2.0], np.float32)
-
-
-def write_model(path: Path, *, input_name: str = "pixel_values", **metadata: Any) -> Path:
-    """embedding = mean colour [batch, 3]; score = 1 + embedding · (0.5, 1, 2)."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    def constant(name: str, value: np.ndarray) -> Any:
-        return numpy_helper.from_array(value, name)
-
-    nodes = [
-        helper.make_node("ReduceMean", [input_name, "axes"], ["embedding"], keepdims=0),
-        helper.make_node("Gemm", ["embedding", "w", "b"], ["column"]),
-        helper.make_node("Squeeze", ["column", "one"], ["score"]),
-    ]
-    shape: list[str | int | None] = ["batch", 3, PREPROCESS.size, PREPROCESS.size]
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, shape)],
-        [
-            helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch"]),
-            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", 3]),
-        ],
-        [
-            constant("axes", np.array([2, 3])),
-            constant("one", np.array([1])),
-            constant("w", WEIGHTS[:, None]),
-            constant("b", np.array([1.0], np.float32)),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    known = {"model_type": "rali", "score_range": [1, 5], **PREPROCESS.to_dict(), **metadata}
-    props = {key: json.dumps(value) for key, value in known.items() if value is not None}
-    helper.set_model_props(model, props)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, path)
-    return path
-
+if TYPE_CHECKING:
+    from rali.data.manifest import Row
+    from rali.data.triplets import Triplet
+    from rali.distill.pipeline import DistillConfig
+    from rali.student.student import Student
 
 SMALL = NanoConfig(
     size=64,
@@ -78,10 +41,25 @@ def small_encoder(seed: int = 0) -> Encoder:
     return Encoder(
         spec={"name": "nano", "config": SMALL.to_dict()},
         image=NanoImageEncoder(SMALL).eval(),
-        text=TextTower(text, text.tokenize, SMALL.context),
+        text=TextTower(text, text.tokenize, text.is_truncated),
         preprocess=nano_preprocess(SMALL),
         dim=SMALL.embed_dim,
     )
+
+
+@dataclass(frozen=True)
+class SmallRun:
+    """A finished distillation of `small_encoder`, and what it was made from."""
+
+    config: DistillConfig
+    rows: list[Row]
+    triplets: list[Triplet]
+    folder: Path
+    student: Student
+
+    def copy_to(self, folder: Path) -> Path:
+        """A copy of the run folder that a test may continue."""
+        return shutil.copytree(self.folder, folder)
 
 
 class Pixels:
@@ -105,3 +83,76 @@ class Pixels:
 def tower(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     return nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.GELU(), nn.Linear(16, 4))
+
+
+# Vision towers as open_clip builds them, with the width of their embeddings.
+TOWERS: dict[str, tuple[dict[str, Any], int]] = {
+    "open_clip": (
+        {"layers": 2, "width": 64, "head_width": 16, "patch_size": 16, "image_size": 64}, 24,
+    ),
+    "timm": ({"timm_model_name": "test_vit", "timm_pool": "avg", "image_size": 160}, 64),
+    "several branches": (
+        {"timm_model_name": "repvgg_a0", "timm_pool": "avg", "image_size": 64}, 1280,
+    ),
+}  # fmt: skip
+
+
+def tower_student(kind: str, **changes: int) -> Student:
+    """A student with random weights of one of `TOWERS`, whose normalisations all differ.
+
+    Equal ones would be merged on export. `changes` are of the tower's description.
+    """
+    from rali.student.encoders import image_tower
+    from rali.student.student import Student, StudentConfig
+
+    torch.manual_seed(0)
+    vision, width = TOWERS[kind]
+    vision = vision | changes
+    if "timm_model_name" in vision:
+        vision = {**vision, "timm_model_pretrained": False, "timm_proj": None}
+    spec = {"name": "clip", "vision_cfg": vision, "embed_dim": width, "quick_gelu": False}
+    encoder = image_tower(spec)
+    for module in encoder.modules():
+        if isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1, 0.2)
+            nn.init.normal_(module.bias, 0, 0.2)
+    preprocess = Preprocess(size=vision["image_size"], mean=(0.5,) * 3, std=(0.5,) * 3)
+    config = StudentConfig(spec, preprocess.to_dict(), width, pca_dim=8, bases=6)
+    return with_random_bases(Student(config, encoder))
+
+
+def with_random_bases(student: Student) -> Student:
+    """The student with random components and bases, whose scores are spread over the range."""
+    for buffer in (student.components, student.basis_vectors):
+        nn.init.normal_(buffer)
+    student.basis_scores.copy_(torch.linspace(1, 5, student.config.bases))
+    return student.eval()
+
+
+# Heights and widths of pictures: each case of a resize and a crop.
+SHAPES = (
+    (512, 512),
+    (427, 640),
+    (640, 400),
+    (300, 301),
+    (100, 90),
+    (80, 700),
+    (900, 100),
+    (512, 700),
+    (96, 9),
+    (12, 96),
+)
+
+
+def photograph(height: int, width: int) -> np.ndarray:
+    """One of scikit-learn's two photographs, resized: uint8 [height, width, 3]."""
+    from PIL import Image
+    from sklearn.datasets import load_sample_images
+
+    image = Image.fromarray(load_sample_images().images[(height + width) % 2])
+    return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))
+
+
+def as_tensor(*pictures: np.ndarray) -> torch.Tensor:
+    """Pictures uint8 [H, W, 3] of one size as floats [n, 3, H, W], 0–1."""
+    return torch.stack([torch.from_numpy(each.copy()).permute(2, 0, 1) for each in pictures]) / 255

@@ -1,15 +1,15 @@
 """From nothing to a scored picture: the whole pipeline on photographs that every install has.
 
-scikit-image's and scikit-learn's photographs are degraded; on some of them the nano teacher is
-trained and says what it sees, and from that a nano student is distilled, which is evaluated on the
-others (whole contents, never trained on), exported, and shown in `report.html`.
+scikit-image's and scikit-learn's photographs are degraded. On some of them the nano teacher is
+trained and writes rationales, from which a nano student is distilled. It is exported, evaluated on
+the other photographs (whole contents, never trained on) and shown in `report.html`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ from rali.distill.pipeline import DistillConfig, distill, training_rows
 from rali.errors import require
 from rali.evaluation.evaluate import evaluate
 from rali.pictures.samples import sample_files
+from rali.report.evaluation import Evaluation
 from rali.report.page import write_report
 from rali.runs.folder import RunFolder
-from rali.runs.progress import Report
+from rali.runs.progress import Progress, renamed, silent
 from rali.scoring.model_folder import onnx_file
 from rali.scoring.scorer import Scorer
 
@@ -35,7 +36,7 @@ CONFIG = DistillConfig(
     encoder="nano",
     views=2,
     keep_pixels=True,
-    # Chosen on Kodak's photographs, five to train on and ten to judge by.
+    # Chosen on Kodak's photographs, five to train on and ten to evaluate on.
     align=AlignConfig(epochs=8, batch_size=64, lr=3e-4),
     fit=FitConfig(temperature=0.15, steps=600),
 )
@@ -58,14 +59,13 @@ def quickstart(
     folder: str | Path,
     pictures: Sequence[Path] = (),
     *,
-    report: Report,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Run every stage that is not done yet; returns the summary that `summary.json` holds.
 
     Args:
-        folder: the run folder; a stopped run in it goes on.
+        folder: the run folder; a stopped run in it is resumed.
         pictures: the user's own, scored at the end.
-        report: called with (stage, step, steps, loss).
     """
     run = RunFolder(Path(folder))
     with run.timed("degrade"):
@@ -73,16 +73,16 @@ def quickstart(
             sample_files(),
             run.folder / "pictures",
             size=SIZE,
-            progress=lambda i, n: report("degrade", i, n, None),
+            progress=progress,
         )
         rows = assign_splits(rows, (5, 1, 3), seed=CONFIG.seed)
         manifest = run.folder / "manifest.csv"
         write_manifest(rows, manifest)
     train, _ = training_rows(rows)
     with run.timed("teach"):
-        teacher = _teach(run.folder / "teacher", manifest, report)
+        teacher = _teach(run.folder / "teacher", manifest, progress)
     with run.timed("harvest"):
-        triplets, failure_rate = _harvest(teacher, train, run.folder / "triplets", report)
+        triplets, failure_rate = _harvest(teacher, train, run.folder / "triplets", progress)
     student = distill(
         CONFIG,
         rows,
@@ -90,32 +90,31 @@ def quickstart(
         run.folder,
         trained_on="degraded photographs of scikit-image and scikit-learn (KADID-10k's mean "
         "score of each degradation)",
-        report=report,
+        progress=progress,
     )
     assert student is not None, "the quickstart is one process"
     model = run.folder / "model"
     with run.timed("export"):
         from rali.export import export_checked
 
-        report("export", 0, 1, None)
         onnx = onnx_file(model)
-        agreement = export_checked(student, onnx)
-        report("export", 1, 1, None)
+        agreement = export_checked(student, onnx, progress=progress)
     with run.timed("evaluate"):
         evaluation, predictions = evaluate(
             onnx,
             [manifest],
             split="test",
-            progress=lambda i, n: report("evaluate", i, n, None),
+            progress=renamed(progress, "evaluate"),
         )
-        student.config.evaluation = {k: v for k, v in evaluation.items() if k != "model"}
+        student.config.evaluation = replace(evaluation, model="")
         student.save_pretrained(model)
-        (run.folder / "evaluation.json").write_text(json.dumps(evaluation, indent=2), "utf-8")
+        text = json.dumps(evaluation.to_dict(), indent=2)
+        (run.folder / "evaluation.json").write_text(text, "utf-8")
     with run.timed("report"):
         from rali.teacher.report import training_section
         from rali.teacher.sheets import rationales_section
 
-        report("report", 0, 1, None)
+        progress("report", 0, 1)
         summary = _summary(run, rows, evaluation, agreement.max_difference, failure_rate)
         scored = [
             {"image": str(result.source), "score": result.score, "error": result.error}
@@ -124,8 +123,9 @@ def quickstart(
         write_report(
             run.folder / "report.html",
             title="rali quickstart",
-            intro="A nano student of what the nano teacher said about degraded photographs, judged "
-            f"on {summary['held_out_photographs']} photographs that neither was trained on.",
+            intro="A nano student, distilled from what the nano teacher wrote about degraded "
+            f"photographs and evaluated on {summary['held_out_photographs']} photographs that "
+            "neither was trained on.",
             summary={k: summary[k] for k in ("onnx_max_difference", "seconds")},
             stages=summary["stages"],
             metrics=run.metrics(),
@@ -151,15 +151,15 @@ def quickstart(
                 rationales_section([run.folder / "triplets"], count=6),
             ],
         )
-        report("report", 1, 1, None)
+        progress("report", 1, 1)
     summary = _summary(run, rows, evaluation, agreement.max_difference, failure_rate)
     summary["pictures"] = scored
     (run.folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
     return summary
 
 
-def _teach(folder: Path, manifest: Path, report: Report) -> Path:
-    """A short reinforcement learning of the nano teacher on the pictures to train on."""
+def _teach(folder: Path, manifest: Path, progress: Progress) -> Path:
+    """A short reinforcement learning of the nano teacher on the training pictures."""
     require("trl", "teach")
     from rali.teacher.grpo import GrpoConfig, train
     from rali.teacher.tasks import TaskConfig
@@ -169,13 +169,18 @@ def _teach(folder: Path, manifest: Path, report: Report) -> Path:
         tasks=[TaskConfig(manifests=[str(manifest)])],
         **TEACHING,
     )
-    return train(config, folder, report=lambda stage, i, n, _: report("teach", i, n, None))
+    return train(config, folder, progress=_without_reward(progress))
+
+
+def _without_reward(progress: Progress) -> Progress:
+    """The teacher's reward would stand where the loss of the other stages does."""
+    return lambda stage, done, total, loss=None: progress("teach", done, total)
 
 
 def _harvest(
-    teacher: Path, rows: Sequence[Row], folder: Path, report: Report
+    teacher: Path, rows: Sequence[Row], folder: Path, progress: Progress
 ) -> tuple[list[Triplet], float]:
-    """What the teacher says of the pictures to train on, and the share that made no sense."""
+    """The teacher's rationales of the training pictures, and the share that cannot be parsed."""
     from rali.teacher.engines import Sampling, load_engine
     from rali.teacher.harvest import harvest
     from rali.teacher.prompts import find_prompt
@@ -188,7 +193,7 @@ def _harvest(
         seeds=RATIONALES,
         sampling=Sampling(max_new_tokens=150),
         batch_size=96,
-        progress=lambda i, n: report("harvest", i, n, None),
+        progress=progress,
     )
     return read_triplets(folder), summary.failure_rate
 
@@ -196,16 +201,16 @@ def _harvest(
 def _summary(
     run: RunFolder,
     rows: Sequence[Row],
-    evaluation: dict[str, Any],
+    evaluation: Evaluation,
     difference: float,
     failure_rate: float,
 ) -> dict[str, Any]:
-    result = evaluation["datasets"]["degraded"]
+    result = evaluation.datasets["degraded"]
     stages = run.seconds()
     return {
-        "srcc": result["srcc"],
-        "plcc": result["plcc"],
-        "n": result["n"],
+        "srcc": result.values["srcc"],
+        "plcc": result.values["plcc"],
+        "n": result.n,
         "held_out_photographs": len({row.content for row in rows if row.split == "test"}),
         "onnx_max_difference": difference,
         "rationales_not_parsed": round(failure_rate, 4),

@@ -1,4 +1,4 @@
-"""`rali convert`: released checkpoints as model folders, and CLIP's weights under other names."""
+"""`rali convert`: released checkpoints as model folders, and CLIP's weights with other names."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import typer
 from rali.errors import InputError
 
 app = typer.Typer(
-    no_args_is_help=True, help="Read released checkpoints; only arrays are ever loaded."
+    no_args_is_help=True,
+    help="Convert released checkpoints. Nothing but their arrays is ever loaded.",
 )
 
 
 class Names(StrEnum):
-    """Whose names CLIP's weights get."""
+    """The library whose names CLIP's weights get."""
 
     open_clip = "open-clip"
     hugging_face = "hugging-face"
@@ -25,13 +26,14 @@ class Names(StrEnum):
 @app.command("official-rali")
 def official_rali(
     source: Annotated[
-        Path, typer.Argument(metavar="DIR", help="ckpt.pt, pca.pkl, basis.npz and best/.")
+        Path,
+        typer.Argument(metavar="DIR", help="A folder with ckpt.pt, pca.pkl, basis.npz and best/."),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="The model folder to write.")
     ],
 ) -> None:
-    """The authors' released RALI to a model folder.
+    """Convert the authors' released RALI to a model folder.
 
     Example: rali convert official-rali RALI/ -o rali-vit-l/
     """
@@ -46,15 +48,19 @@ def official_rali(
 
 @app.command("clip")
 def clip(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="A .safetensors file of a CLIP.")],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The .safetensors to write.")
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The .safetensors file of a CLIP.")
     ],
-    to: Annotated[Names, typer.Option(help="Whose names.")] = Names.open_clip,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The .safetensors file to write.")
+    ],
+    to: Annotated[
+        Names, typer.Option(help="The library whose names the weights get.")
+    ] = Names.open_clip,
 ) -> None:
-    """CLIP's weights from Hugging Face's names to open_clip's, or back.
+    """Rename CLIP's weights from Hugging Face's names to open_clip's, or back.
 
-    Example: rali convert clip model.safetensors -o open_clip.safetensors --to open-clip
+    Example: rali convert clip model.safetensors -o open_clip.safetensors
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
@@ -67,6 +73,6 @@ def clip(
         raise InputError(f"{source} cannot be read as a .safetensors file: {error}.") from error
     found = to_open_clip(state) if to is Names.open_clip else to_hugging_face(state)
     if not found:
-        raise InputError(f"{source} holds no weights that could be named for {to.value}.")
+        raise InputError(f"{source} holds no weights of a CLIP that {to.value} has names for.")
     save_file({name: value.contiguous() for name, value in found.items()}, output)
     typer.echo(f"{output}: {len(found)} of {len(state)} tensors.")

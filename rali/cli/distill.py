@@ -7,40 +7,68 @@ from typing import Annotated
 
 import typer
 
+from ._config import OptionalConfig
+
 
 def distill(
-    manifest: Annotated[list[Path], typer.Argument(help="Manifests to train on (CSV or Parquet).")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder.")],
+    manifest: Annotated[
+        list[Path],
+        typer.Argument(metavar="MANIFEST", help="Pictures to train on: CSV or Parquet."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="The run folder to write.")
+    ],
     triplets: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Folder of rationales; repeat for more.",
-            show_default="reference rationales, written to OUTPUT/triplets",
+            metavar="DIR",
+            help="A folder of rationales; repeat for more.",
+            show_default="reference rationales, written to DIR/triplets of the run",
         ),
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="Settings as YAML, as in recipes/.")] = None,
+    config: OptionalConfig = None,
     encoder: Annotated[
-        str | None, typer.Option(help="'nano' or an open_clip name; overrides the config.")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="'nano' or a name of open_clip's; it overrides the config's."
+        ),
     ] = None,
     pretrained: Annotated[
-        str | None, typer.Option(help="open_clip tag, weights file, nano folder, or 'random'.")
+        str | None,
+        typer.Option(
+            metavar="WEIGHTS",
+            help="The encoder's weights: a tag of open_clip's, a file, a nano folder, or 'random'.",
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="One setting, as in align.epochs=5; repeat for more."),
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Change a setting, as in align.epochs=5; repeat for more. --dry-run lists them.",
+        ),
     ] = None,
     count: Annotated[
-        int, typer.Option(help="Reference rationales per picture, where none are given.", min=1)
+        int,
+        typer.Option(
+            metavar="N",
+            help="Reference rationales per picture, where no triplets are given.",
+            min=1,
+        ),
     ] = 6,
     export: Annotated[bool, typer.Option(help="Write and check the ONNX file too.")] = True,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print every setting with its meaning, check, and stop."),
+    ] = False,
 ) -> None:
     """Distil a student: align, compress, find bases, fit scores, export.
 
-    Pictures of split 'train' are trained on, 'val' chooses, 'test' is never read. The same
-    command started again goes on where it was stopped.
+    Pictures of split 'train' are trained on, those of 'val' decide when to stop, those of 'test'
+    are never read. The same command resumes a run that was stopped.
 
     Example: rali distill manifest.csv --encoder nano -o runs/mine
-    """  # fmt: skip
+    """
     from dataclasses import asdict
 
     from accelerate import PartialState
@@ -50,8 +78,9 @@ def distill(
     from rali.data.triplets import read_triplets
     from rali.distill.pipeline import DistillConfig, training_rows
     from rali.distill.pipeline import distill as run
+    from rali.distill.plan import plan
     from rali.report.page import write_report
-    from rali.runs.config import from_dict, read_yaml, with_overrides
+    from rali.runs.config import describe, from_dict, read_yaml, with_overrides
     from rali.runs.folder import RunFolder, alone_in
     from rali.runs.progress import StageProgress
 
@@ -61,19 +90,19 @@ def distill(
             values[name] = value
     settings = from_dict(DistillConfig, with_overrides(values, set_ or []))
     rows = [row for path in manifest for row in read_manifest(path)]
+    texts = None
+    if triplets:
+        texts = [triplet for folder in triplets for triplet in read_triplets(folder)]
+    if dry_run:
+        planned = plan(settings, rows, texts, count)
+        typer.echo(f"{describe(settings)}\n\n{planned}")
+        return
     train, _ = training_rows(rows)
     with alone_in(output), StageProgress() as progress:
-        if triplets:
-            texts = [triplet for folder in triplets for triplet in read_triplets(folder)]
-        else:
+        if texts is None:
             asked = {"count": count, "seed": settings.seed}
             with PartialState().main_process_first():  # the others find them done
-                build_reference_triplets(
-                    train,
-                    output / "triplets",
-                    **asked,
-                    progress=lambda i, n: progress("rationales", i, n),
-                )
+                build_reference_triplets(train, output / "triplets", **asked, progress=progress)
             texts = requested_triplets(train, output / "triplets", **asked)
         student = run(
             settings,
@@ -81,7 +110,7 @@ def distill(
             texts,
             output,
             trained_on=", ".join(sorted({row.dataset for row in train if row.dataset})),
-            report=progress,
+            progress=progress,
         )
         if student is None:  # not the first of several processes
             return
@@ -89,10 +118,8 @@ def distill(
             from rali.export import export_checked
             from rali.scoring.model_folder import onnx_file
 
-            progress("export", 0, 1)
             path = onnx_file(output / "model")
-            agreement = export_checked(student, path)
-            progress("export", 1, 1)
+            agreement = export_checked(student, path, progress=progress)
     write_report(
         output / "report.html",
         title="rali distill",

@@ -10,14 +10,19 @@ import typer
 
 def quickstart(
     pictures: Annotated[
-        list[Path] | None, typer.Argument(help="Your own pictures, scored at the end.")
+        list[Path] | None,
+        typer.Argument(metavar="PICTURE", help="Your own pictures; they are scored at the end."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/quickstart"),
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="The run folder to write."),
+    ] = Path("runs/quickstart"),
 ) -> None:
-    """Degrade photographs, train a teacher on them, harvest, distil, export, evaluate, report.
+    """Run the whole pipeline once: from photographs to a scorer and a report.
 
-    Teacher and student are nano; it takes some six minutes on two cores. Ctrl-C and
-    the same command again goes on.
+    It degrades photographs, trains a teacher on them, harvests its rationales, distils a student,
+    exports and evaluates it. Teacher and student are nano. It takes about six minutes on two
+    cores; after Ctrl-C the same command resumes it.
 
     Example: rali quickstart holiday.jpg
     """
@@ -29,8 +34,8 @@ def quickstart(
 
     from ._quickstart import quickstart as run
 
-    with alone_in(out), StageProgress() as progress:
-        summary = run(out, pictures or [], report=progress)
+    with alone_in(output), StageProgress() as progress:
+        summary = run(output, pictures or [], progress=progress)
     console = Console()
     table = Table(title=f"{summary['held_out_photographs']} photographs never seen in training")
     table.add_column("what")
@@ -39,13 +44,13 @@ def quickstart(
     table.add_row("PLCC", f"{summary['plcc']:.3f}")
     table.add_row("ONNX against torch, largest difference", f"{summary['onnx_max_difference']:.1e}")
     table.add_row(
-        "the teacher's texts that made no sense", f"{summary['rationales_not_parsed']:.1%}"
+        "teacher's texts that could not be parsed", f"{summary['rationales_not_parsed']:.1%}"
     )
     for stage, seconds in summary["stages"].items():
         table.add_row(stage, f"{seconds:.1f} s")
     table.add_row("all", f"{summary['seconds']:.0f} s")
     console.print(table)
     for picture in summary["pictures"]:
-        said = picture["error"] or f"{picture['score']:.2f}"
-        typer.echo(f"{picture['image']}: {said}")
-    typer.echo(f"report: {(out / 'report.html').resolve()}")
+        score = picture["error"] or f"{picture['score']:.2f}"
+        typer.echo(f"{picture['image']}: {score}")
+    typer.echo(f"report: {(output / 'report.html').resolve()}")

@@ -1,14 +1,13 @@
 """Step 1 of RALI: pull the image encoder into the space of the quality rationales.
 
-In come pictures with several rationales each; out comes the image encoder, trained with the
-contrastive loss of CLIP while the text tower stays frozen (RALI section 4, "Contrastive
-Alignment").
+In: pictures with several rationales each. Out: the image encoder, trained with the contrastive loss
+of CLIP while the text tower stays frozen (RALI section 4, "Contrastive Alignment").
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from rali.errors import InputError
 from rali.runs.config import check_numbers
+from rali.runs.progress import Progress, silent
 
 from .batches import PictureBatches
 from .optim import Checkpoint, check_normalised, cosine_schedule, decay_groups
@@ -29,17 +29,18 @@ class AlignConfig:
     """How the alignment is run.
 
     Attributes:
-        enabled: off is case 1 of RALI's Table 4 (the pretrained encoder as it is).
+        enabled: whether the encoder is aligned at all; false keeps the pretrained one (case 1 of
+            RALI's Table 4).
         epochs: passes over the pictures.
         batch_size: pictures compared with each other, per process.
-        micro_batch: pictures whose activations are held at once; smaller saves memory and gives
-            the same gradient (but batch normalisation sees micro-batches).
+        micro_batch: pictures whose activations are held at once; fewer save memory and give the
+            same gradient (but batch normalisation sees micro-batches).
         texts_per_picture: rationales drawn per picture and step; all of them are positives.
-        seeds_used: rationales per picture that exist for training at all; 1 is Table 4's
-            "no seed augmentation", 0 means all.
-        lr: peak learning rate (paper: 1e-5 for ViT-L/14-336).
+        seeds_used: rationales per picture that may be drawn; 0 means all, 1 is Table 4's "no seed
+            augmentation".
+        lr: peak learning rate of AdamW (paper: 1e-5 for ViT-L/14-336).
         warmup: share of the steps in which the rate rises linearly; then a cosine to zero.
-        weight_decay: AdamW's.
+        weight_decay: weight decay of AdamW.
         temperature: start of the learned contrastive temperature.
         flip: mirror half of the pictures.
         precision: autocast type on a GPU: `bf16`, `fp16` or `fp32`.
@@ -67,6 +68,12 @@ class AlignConfig:
         if self.precision not in ("bf16", "fp16", "fp32"):
             raise InputError(f"align.precision is {self.precision!r}; expected bf16, fp16 or fp32.")
 
+    def plan(self, pictures: int, processes: int = 1) -> tuple[int, int]:
+        """Pictures per process and step, and steps."""
+        batch = min(self.batch_size, pictures // processes)
+        steps = round(self.epochs * pictures / (batch * processes))
+        return batch, max(steps, 1 if self.epochs > 0 else 0)
+
 
 def multi_positive_infonce(
     images: Tensor,
@@ -88,7 +95,7 @@ def multi_positive_infonce(
         images: [batch, dim], any norm.
         texts: [n_texts, dim], any norm.
         image_owner: [batch] picture ids; equal ids (duplicates) are positives of each other.
-        text_owner: [n_texts] picture id each text was written for.
+        text_owner: [n_texts] id of the picture that each text was written for.
         logit_scale: 1 / temperature.
     """
     logits = logit_scale * F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T
@@ -102,7 +109,7 @@ def multi_positive_infonce(
 
 
 class LogitScale(nn.Module):
-    """CLIP's learned 1 / temperature, at most 100; called, it gives its value."""
+    """CLIP's learned 1 / temperature, at most 100; a call returns its value."""
 
     def __init__(self, temperature: float) -> None:
         super().__init__()
@@ -112,7 +119,7 @@ class LogitScale(nn.Module):
         return self.log.exp()
 
     def clamp(self) -> None:
-        """Call after each step."""
+        """Keep the value from 1 to 100; to be called after each step."""
         self.log.data.clamp_(0, math.log(100))
 
 
@@ -125,7 +132,7 @@ def align(
     seed: int = 0,
     owners: Sequence[int] | None = None,
     checkpoint: Path | None = None,
-    report: Callable[[int, int, float], None] | None = None,
+    progress: Progress = silent,
 ) -> nn.Module:
     """Train `encoder` in place so that pictures land near their rationales; returns it.
 
@@ -140,7 +147,6 @@ def align(
         owners: per picture an id; equal ids (the same file twice) are not negatives of each
             other. Default: the picture's index.
         checkpoint: file to save to and to resume from.
-        report: called with (step, steps, loss).
 
     Raises:
         InputError: fewer than two pictures to compare, or a picture without a rationale.
@@ -149,17 +155,17 @@ def align(
 
     if len(pictures) < 2 or config.batch_size < 2:
         raise InputError(
-            f"contrastive alignment compares pictures: given {len(pictures)} pictures and "
+            f"Contrastive alignment compares pictures: given {len(pictures)} pictures and "
             f"batch_size {config.batch_size}, expected at least 2 of each."
         )
-    empty = [index for index, own in enumerate(texts) if len(own) == 0]
+    empty = [index for index, of_picture in enumerate(texts) if len(of_picture) == 0]
     if empty:
         raise InputError(
             f"{len(empty)} of {len(pictures)} pictures have no rationale, the first is "
             f"{pictures.name(empty[0])}. Write some with `rali data rationales`."
         )
     if config.seeds_used:
-        texts = [own[: config.seeds_used] for own in texts]
+        texts = [of_picture[: config.seeds_used] for of_picture in texts]
     owner_of = list(owners) if owners is not None else list(range(len(pictures)))
     on_gpu = torch.cuda.is_available()
     accelerator = Accelerator(
@@ -176,9 +182,7 @@ def align(
         betas=(0.9, 0.98),
     )
     model, optimizer = accelerator.prepare(encoder, optimizer)
-    batch = min(config.batch_size, len(pictures) // world)
-    steps = round(config.epochs * len(pictures) / (batch * world))
-    steps = max(steps, 1 if config.epochs > 0 else 0)
+    batch, steps = config.plan(len(pictures), world)
     # Parts of nearly the same size: one left over would have no batch to be normalised in.
     parts = -(-batch // config.micro_batch)
     check_normalised(encoder, batch // parts, "align.batch_size and align.micro_batch")
@@ -205,7 +209,7 @@ def align(
         text = torch.cat(drawn).to(device)
         image_owner = torch.tensor([owner_of[i] for i in mine], device=device)
         text_owner = torch.repeat_interleave(
-            image_owner, torch.tensor([len(own) for own in drawn], device=device)
+            image_owner, torch.tensor([len(of_picture) for of_picture in drawn], device=device)
         )
         loss = _backward(model, accelerator, pixels, text, image_owner, text_owner, scale, parts)
         if world > 1:  # DDP averages; the scale is not part of the wrapped model
@@ -218,11 +222,10 @@ def align(
         scale.clamp()
         step += 1
         if accelerator.is_main_process:
-            if report:
-                report(step, steps, loss)
+            progress("align", step, steps, loss)
             if step < steps:
                 keeper.save(step)
-    accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # autocast goes with the training
+    accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # autocast ends with the training
     accelerator.free_memory()  # or it would keep the optimizer's moments alive
     return encoder.eval()
 

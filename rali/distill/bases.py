@@ -1,8 +1,8 @@
 """Step 2 of RALI, second half: a few basis vectors that cover the whole range of scores.
 
-In come compressed embeddings [n, M] and scores [n]; out come K basis vectors with a score each:
-k-means inside each score bucket (RALI equations 1 and 2), so that rare scores keep bases of
-their own. faiss clusters.
+In: compressed embeddings [n, M] and scores [n]. Out: K basis vectors with a score each, from
+k-means inside each score bucket (RALI equations 1 and 2), so that rare scores keep bases of their
+own. The clustering is faiss's.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ class BasesConfig:
     """How the bases are found.
 
     Attributes:
-        bucketed: off is plain k-means over all pictures (case 3 of RALI's Table 4).
-        buckets: N, over the score range. count: K, centroids in all.
-        iterations: of k-means.
+        bucketed: whether k-means runs inside score buckets; false is plain k-means over all
+            pictures (case 3 of RALI's Table 4).
+        buckets: number N of equal buckets over the score range.
+        count: number K of bases in all.
+        iterations: iterations of k-means.
     """
 
     bucketed: bool = True
@@ -117,13 +119,13 @@ def find_bases(
     scores = np.asarray(scores, np.float64)
     if len(embeddings) == 0 or len(embeddings) != len(scores):
         raise InputError(
-            f"bases need one score per embedding; given {len(embeddings)} and {len(scores)}."
+            f"Bases need one score per embedding; given {len(embeddings)} and {len(scores)}."
         )
     low, high = score_range
     outside = np.flatnonzero(~((scores >= low) & (scores <= high)))
     if outside.size:
         raise InputError(
-            f"score {scores[outside[0]]} at index {outside[0]} is outside [{low:g}, {high:g}]."
+            f"Score {scores[outside[0]]} at index {outside[0]} is outside [{low:g}, {high:g}]."
         )
     if config.bucketed:
         index = bucket_of(scores, config.buckets, low, high)
@@ -137,7 +139,7 @@ def find_bases(
     for members, count in groups:
         points = embeddings[members]
         cluster = kmeans(points, int(count), iterations=config.iterations, seed=seed)
-        own = [np.flatnonzero(cluster == label) for label in np.unique(cluster)]
-        vectors += [points[places].mean(0, dtype=np.float64) for places in own]
-        values += [scores[members[places]].mean() for places in own]
+        clusters = [np.flatnonzero(cluster == label) for label in np.unique(cluster)]
+        vectors += [points[places].mean(0, dtype=np.float64) for places in clusters]
+        values += [scores[members[places]].mean() for places in clusters]
     return np.array(vectors, np.float32), np.array(values, np.float32)

@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from rali.errors import InputError, PictureError
 from rali.pictures.preprocess import Preprocess
 from rali.pictures.read import open_picture
+from rali.runs.progress import Progress, silent
+from rali.student.encoders import embed_batches
 
 
 class PictureBatches:
@@ -27,11 +29,11 @@ class PictureBatches:
         paths: the files.
         preprocess: the encoder's.
         keep: read each file once and keep its pixels in a temporary file of 3·S² bytes per
-            picture (in TMPDIR), which goes away with this object.
+            picture (in TMPDIR), which is deleted with this object.
 
     Raises:
-        InputError: too little space to keep the pixels; from `pixels`, when a file cannot be
-            read: training data is not skipped silently.
+        InputError: too little space to keep the pixels. `pixels` raises it for a file that cannot
+            be read: training data is not skipped silently.
     """
 
     def __init__(
@@ -45,14 +47,14 @@ class PictureBatches:
             needed, free = math.prod(shape), shutil.disk_usage(tempfile.gettempdir()).free
             if needed > free:  # writing to the map of a full disk would kill the process
                 raise InputError(
-                    f"keeping {len(self.paths)} decoded pictures takes {needed / 1e9:.1f} GB, but "
+                    f"Keeping {len(self.paths)} decoded pictures takes {needed / 1e9:.1f} GB, but "
                     f"{tempfile.gettempdir()} has {free / 1e9:.1f} GB left. Set TMPDIR to a larger "
                     "disk, or keep_pixels=false."
                 )
             file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the map
             self._kept = np.memmap(file, np.uint8, "w+", shape=shape)
         self._read_before = np.zeros(len(self.paths), bool)
-        self._places = np.arange(len(self.paths))  # in the kept pixels
+        self._places = np.arange(len(self.paths))  # rows of the kept pixels
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
 
     def __len__(self) -> int:
@@ -62,7 +64,7 @@ class PictureBatches:
         return str(self.paths[index])
 
     def take(self, indices: Sequence[int]) -> PictureBatches:
-        """These pictures alone; what either reads is kept for both."""
+        """The pictures at `indices`; what either object reads is kept for both."""
         part = copy.copy(self)
         part.paths = [self.paths[index] for index in indices]
         part._places = self._places[list(indices)]
@@ -77,7 +79,7 @@ class PictureBatches:
         except PictureError as error:
             raise InputError(
                 f"{self.paths[index]} cannot be read: {error}. "
-                "Take it out of the manifest or mend it."
+                "Take it out of the manifest, or repair it."
             ) from error
         if self._kept is not None:
             self._kept[place] = pixels
@@ -100,7 +102,12 @@ class PictureBatches:
         return batch.sub_(255 * mean).div_(255 * std)  # in place: these are the largest tensors
 
 
-@torch.inference_mode()
+def in_order(pictures: PictureBatches, batch_size: int, *, flip: bool = False) -> Iterator[Tensor]:
+    """Pixels [batch, 3, S, S] of all pictures, one batch after the other."""
+    for start in range(0, len(pictures), batch_size):
+        yield pictures.pixels(range(start, min(start + batch_size, len(pictures))), flip=flip)
+
+
 def embed(
     encoder: nn.Module,
     pictures: PictureBatches,
@@ -108,15 +115,10 @@ def embed(
     batch_size: int = 16,
     flip: bool = False,
     device: torch.device | str = "cpu",
-    report: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> np.ndarray:
     """Embeddings [n, dim], float32, of all pictures with the encoder in evaluation mode."""
     encoder.eval().to(device)
-    parts = []
-    for start in range(0, len(pictures), batch_size):
-        indices = range(start, min(start + batch_size, len(pictures)))
-        pixels = pictures.pixels(indices, flip=flip).to(device)
-        parts.append(encoder(pixels).float().cpu().numpy())
-        if report:
-            report(indices.stop, len(pictures))
-    return np.concatenate(parts)
+    batches = in_order(pictures, batch_size, flip=flip)
+    embedded = embed_batches(encoder, batches, len(pictures), progress)
+    return np.concatenate([embedding.float().cpu().numpy() for embedding in embedded])

@@ -1,7 +1,7 @@
 """Step 2 of RALI, first half: PCA from the encoder's dimension D to M.
 
-In come embeddings [n, D] as the encoder gives them (not L2-normalised); out comes a projection
-(RALI section 4, "Feature Compression"; SPEC for widths other than 768: min(512, ⌊2D/3⌋)).
+In: embeddings [n, D] as the encoder gives them (not L2-normalised). Out: a projection (RALI section
+4, "Feature Compression"). The paper keeps 512 of 768 dimensions; we keep min(512, ⌊2D/3⌋) of D.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ class CompressConfig:
     """How embeddings are compressed.
 
     Attributes:
-        enabled: off keeps all D dimensions, uncentred (case 2 of RALI's Table 4).
-        dim: M; 0 means min(512, ⌊2D/3⌋).
+        enabled: whether embeddings are compressed; false keeps all D dimensions, uncentred (case 2
+            of RALI's Table 4).
+        dim: dimensions M to keep; 0 means min(512, ⌊2D/3⌋), or fewer where there are few pictures.
         scale: divide each centred dimension by its standard deviation before projecting.
     """
 
@@ -55,17 +56,17 @@ class Projection:
 def fit_projection(embeddings: np.ndarray, config: CompressConfig | None = None) -> Projection:
     """Fit the projection on the training embeddings [n, D].
 
-    With fewer samples than the asked size (PCA has at most n − 1 directions), a size left to
-    the default shrinks to n − 1.
+    PCA has at most n − 1 directions: with fewer pictures than the default size, that size shrinks
+    to n − 1.
 
     Raises:
-        InputError: the size was asked for and the samples cannot fill it; fewer than two
-            samples; embeddings that are all equal or not finite.
+        InputError: a given size that the pictures cannot fill; fewer than two pictures; embeddings
+            that are all equal or not finite.
     """
     config = config or CompressConfig()
     count, width = embeddings.shape
     if not np.isfinite(embeddings).all():
-        raise InputError("the embeddings hold NaN or infinity: the alignment has diverged.")
+        raise InputError("The embeddings hold NaN or infinity: the alignment has diverged.")
     if not config.enabled:
         return Projection(
             np.zeros(width, np.float32), np.ones(width, np.float32), np.eye(width, dtype="f"), 1.0

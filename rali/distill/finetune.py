@@ -2,13 +2,12 @@
 
 RALI fits bases and basis scores on fixed embeddings; its encoder has seen hundreds of millions of
 pictures. Nano has not, and gains from a few epochs of the same equation 3 and the same squared
-error in which the gradient goes on into the encoder.
+error in which the gradient reaches the encoder too.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,11 @@ import torch
 import torch.nn.functional as F
 
 from rali.runs.config import check_numbers
+from rali.runs.progress import Progress, silent
+from rali.student.encoders import embed_batches
 from rali.student.student import Student
 
-from .batches import PictureBatches
+from .batches import PictureBatches, in_order
 from .optim import Checkpoint, check_normalised, cosine_schedule, decay_groups
 
 
@@ -31,8 +32,8 @@ class FinetuneConfig:
     Attributes:
         epochs: passes over the labelled pictures; 0 leaves the step out, as the paper does.
         batch_size: pictures per step.
-        lr: peak rate of AdamW, for the encoder and the bases.
-        weight_decay: AdamW's, on the encoder's matrices.
+        lr: peak learning rate of AdamW, for the encoder and the bases.
+        weight_decay: weight decay of AdamW, on the encoder's matrices.
     """
 
     epochs: float = 0.0
@@ -42,6 +43,12 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         check_numbers("finetune.", self, epochs=0, batch_size=1, lr=0, weight_decay=0)
+
+    def plan(self, pictures: int) -> tuple[int, int, int]:
+        """Pictures per step, steps per epoch, and steps."""
+        batch = min(self.batch_size, pictures)
+        per_epoch = max(1, pictures // batch)
+        return batch, per_epoch, max(1, round(self.epochs * per_epoch))
 
 
 def finetune(
@@ -53,16 +60,16 @@ def finetune(
     validation: tuple[PictureBatches, np.ndarray] | None = None,
     seed: int = 0,
     checkpoint: Path | None = None,
-    report: Callable[[int, int, float], None] | None = None,
+    progress: Progress = silent,
 ) -> Student:
     """Train encoder, basis vectors and basis scores on image–score pairs, in place.
 
-    With `validation` the weights with the least squared error are kept, of the start or an epoch.
+    With `validation` the weights with the least squared error on it are kept: those of the start
+    or of the end of an epoch.
 
     Args:
         student: as the fit left it. scores: [n], 1–5, of `pictures`.
         checkpoint: file to save to once a minute and to resume from.
-        report: called with (step, steps, loss).
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(seed)
@@ -71,10 +78,8 @@ def finetune(
     groups = decay_groups(student.encoder.named_parameters(), config.weight_decay)
     optimizer = torch.optim.AdamW([*groups, {"params": bases, "weight_decay": 0.0}], lr=config.lr)
     target = torch.tensor(scores, dtype=torch.float32)
-    batch = min(config.batch_size, len(pictures))
+    batch, per_epoch, steps = config.plan(len(pictures))
     check_normalised(student.encoder, batch, "finetune.batch_size")
-    per_epoch = max(1, len(pictures) // batch)
-    steps = max(1, round(config.epochs * per_epoch))
     best = _Best()
     keeper = Checkpoint(
         checkpoint,
@@ -101,8 +106,7 @@ def finetune(
         torch.nn.utils.clip_grad_norm_(student.encoder.parameters(), 1.0)
         optimizer.step()
         student.basis_scores.data.clamp_(*student.config.score_range)
-        if report:
-            report(step + 1, steps, loss.item())
+        progress("finetune", step + 1, steps, loss.item())
         last = step + 1 == steps
         if validation is not None and (place + 1 == per_epoch or last):
             best.offer(_error(student, *validation), student)
@@ -116,7 +120,7 @@ def finetune(
 
 
 class _Best:
-    """The weights with the least error so far; goes through a checkpoint."""
+    """The weights with the least error so far, as a checkpoint can hold them."""
 
     def __init__(self) -> None:
         self.error = float("inf")
@@ -135,9 +139,8 @@ class _Best:
 
 @torch.inference_mode()
 def _error(student: Student, pictures: PictureBatches, scores: np.ndarray) -> float:
+    """Mean squared error of the student's scores."""
     student.eval()
-    parts = []
-    for start in range(0, len(pictures), 32):
-        indices = np.arange(start, min(start + 32, len(pictures)))
-        parts.append(student(pictures.pixels(indices).to(student.mean.device))[0].cpu())
-    return F.mse_loss(torch.cat(parts), torch.tensor(scores).float()).item()
+    embedded = embed_batches(student.encoder, in_order(pictures, 32), len(pictures))
+    predicted = torch.cat([student.score_embeddings(embedding).cpu() for embedding in embedded])
+    return F.mse_loss(predicted, torch.tensor(scores).float()).item()

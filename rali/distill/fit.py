@@ -1,12 +1,11 @@
 """Step 3 of RALI: fit basis vectors and basis scores to human scores.
 
-In come compressed embeddings [n, M], scores [n] and the bases; out come fitted bases (RALI
-section 4, "Scoring Definition", equation 3).
+In: embeddings [n, D], scores [n] and the bases. Out: fitted bases (RALI section 4, "Scoring
+Definition", equation 3).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from rali.errors import InputError
 from rali.runs.config import check_numbers
+from rali.runs.progress import Progress, silent
 from rali.student.student import score_from_bases
 
 
@@ -24,13 +24,15 @@ class FitConfig:
     """How scores are fitted.
 
     Attributes:
-        enabled: off scores with the k-means bases as they are (case 5 of RALI's Table 4).
-        temperature: τ of the softmax; 1 is equation 3 as printed.
-        learn_temperature: fit τ too.
-        learn_projection: fit the PCA components too.
-        lr: Adam's rate (paper: 3e-2).
+        enabled: whether the bases are fitted; false scores with those of k-means (case 5 of RALI's
+            Table 4).
+        temperature: temperature τ of the softmax; 1 is equation 3 as printed.
+        learn_temperature: fit the temperature too.
+        learn_projection: fit the components of the PCA too.
+        lr: learning rate of Adam (paper: 3e-2).
         steps: gradient steps at most. batch_size: pictures per step.
-        patience: stop after so many checks without a better validation loss.
+        patience: validation checks without a better loss after which the fit stops; there are
+            about a hundred in all.
     """
 
     enabled: bool = True
@@ -50,7 +52,7 @@ class FitConfig:
 
 @dataclass
 class FittedBases:
-    """What the fit leaves: vectors [K, M], scores [K], components [M, D], τ."""
+    """The result of the fit: vectors [K, M], scores [K], components [M, D] and τ."""
 
     basis_vectors: np.ndarray
     basis_scores: np.ndarray
@@ -75,7 +77,7 @@ def fit_scores(
     validation: tuple[np.ndarray, np.ndarray] | None = None,
     score_range: tuple[float, float] = (1.0, 5.0),
     seed: int = 0,
-    report: Callable[[int, int, float], None] | None = None,
+    progress: Progress = silent,
 ) -> FittedBases:
     """Gradient descent on the mean squared error of equation 3.
 
@@ -86,7 +88,6 @@ def fit_scores(
         embeddings: centred and scaled, not yet projected: [n, D].
         scores: [n]. basis_vectors: [K, M]. basis_scores: [K]. components: [M, D].
         validation: embeddings [v, D] and scores [v] to choose by.
-        report: called with (step, steps, loss).
 
     Raises:
         InputError: nothing to fit on.
@@ -94,7 +95,7 @@ def fit_scores(
     config = config or FitConfig()
     if len(embeddings) == 0 or len(embeddings) != len(scores):
         raise InputError(
-            f"the fit needs one score per embedding; given {len(embeddings)} and {len(scores)}."
+            f"The fit needs one score per embedding; given {len(embeddings)} and {len(scores)}."
         )
     x, y = torch.tensor(embeddings).float(), torch.tensor(scores).float()
     vectors = torch.tensor(basis_vectors).float()
@@ -149,8 +150,7 @@ def fit_scores(
             loss.backward()
             optimizer.step()
             values.data.clamp_(*score_range)
-            if report:
-                report(step + 1, config.steps, loss.item())
+            progress("fit", step + 1, config.steps, loss.item())
         if validation is None:
             with torch.no_grad():
                 best = state()

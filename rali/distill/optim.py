@@ -1,4 +1,4 @@
-"""What every training loop here needs: a schedule, AdamW's groups, a checkpoint to go on from."""
+"""What every training loop here needs: a schedule, AdamW's groups, a checkpoint to resume from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rali.files import replace_atomically
 
 
 def cosine_schedule(step: int, steps: int, warmup: float) -> float:
-    """Factor on the peak rate: linear rise over `warmup`·steps, then half a cosine to 0."""
+    """Factor on the peak rate: a linear rise over `warmup`·steps, then half a cosine to 0."""
     rise = max(1, round(warmup * steps))
     if step < rise:
         return (step + 1) / rise
@@ -42,20 +42,20 @@ def check_normalised(model: nn.Module, batch: int, settings: str) -> None:
     """Refuse batches of one for a model that normalises over the batch.
 
     Args:
-        settings: what the user may change.
+        settings: the settings that decide the batch, for the message.
 
     Raises:
         InputError: a batch of one, and a model with batch normalisation.
     """
     if batch < 2 and any(isinstance(part, nn.BatchNorm2d) for part in model.modules()):
         raise InputError(
-            "this encoder normalises over the pictures of a batch, and here a batch is a single "
+            "This encoder normalises over the pictures of a batch, and here a batch is a single "
             f"picture; raise {settings}, or give more pictures."
         )
 
 
 class Stateful(Protocol):
-    """What a checkpoint can hold: modules, optimizers."""
+    """What a checkpoint can hold: a module, an optimizer."""
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
@@ -64,11 +64,11 @@ class Stateful(Protocol):
 class Checkpoint:
     """The parts of a training loop in one file, with the step and the random state.
 
-    The file is left to be deleted by whoever has saved what the loop made.
+    Whoever has saved the loop's result deletes the file.
 
     Args:
         path: the file, or None to keep nothing.
-        mark: what run this is; a file of another run is not gone on from.
+        mark: identifies the run; the file of another run is refused.
         parts: modules and optimizers by name.
     """
 
@@ -88,12 +88,12 @@ class Checkpoint:
             return 0
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)  # runs no code
-        except Exception as error:  # damage shows itself in many ways
+        except Exception as error:  # torch raises many types for a damaged file
             raise InputError(f"{self.path} is damaged; delete it to start again.") from error
         if state.get("mark") != self.mark:
             raise InputError(
-                f"{self.path} is of a run with other settings; give another folder, or delete it "
-                "to start again."
+                f"{self.path} belongs to a run with other settings; give another folder, or delete "
+                "it to start again."
             )
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
@@ -101,7 +101,7 @@ class Checkpoint:
         return state["step"]
 
     def save(self, step: int) -> None:
-        """Save after `step` steps, if the last time was a minute ago."""
+        """Save after `step` steps, if the last save is a minute old."""
         if self.path is None or time.monotonic() - self._saved < 60:
             return
         state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}

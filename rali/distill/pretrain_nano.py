@@ -1,14 +1,14 @@
 """Pretrain nano's two towers from scratch on degraded photographs and reference rationales.
 
-In come pictures with several texts each; out comes a folder with both towers, the place from
-which every nano distillation starts, as ViT-L's starts from CLIP's.
+In: pictures with several texts each. Out: a folder with both towers, from which every nano
+distillation starts, as a ViT-L's starts from CLIP's weights.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from rali.errors import InputError
 from rali.files import replace_atomically
+from rali.runs.progress import Progress, silent
 from rali.student.encoders import nano_preprocess
 from rali.student.nano import NanoConfig, NanoImageEncoder, NanoTextEncoder
 
@@ -34,12 +35,12 @@ class PretrainConfig:
 
     Attributes:
         epochs: passes over the pictures. batch_size: pictures compared with each other.
-        siblings: so many of them at a time are versions of one photograph. Two photographs can be
-            told apart by their content; two versions of one only by their quality.
-        shortened: share of the texts of which only some sentences are left, at random: a verdict
-            follows from the faults named beside it, and would not be learnt unless it stood alone.
-        lr: peak rate of AdamW. warmup: share of steps. weight_decay: AdamW's.
-        seed: of weights and batches.
+        siblings: versions of one photograph that stand together in a batch. Two photographs can
+            be told apart by their content; two versions of one only by their quality.
+        shortened: share of the texts of which only some sentences are kept, at random: a verdict
+            follows from the faults named beside it, and is only learnt where it stands alone.
+        lr: peak learning rate of AdamW. warmup: share of the steps. weight_decay: AdamW's.
+        seed: seed of weights and batches.
         nano: the architecture.
     """
 
@@ -61,16 +62,15 @@ def pretrain(
     config: PretrainConfig,
     folder: str | Path,
     *,
-    report: Callable[[int, int, float], None] | None = None,
+    progress: Progress = silent,
 ) -> Path:
     """Train both towers with CLIP's loss and save them to `folder`, as float16 safetensors.
 
-    A stopped call goes on from `folder/pretrain.pt`, saved once a minute.
+    A stopped call resumes from `folder/pretrain.pt`, which is saved once a minute.
 
     Args:
-        pictures: the files. texts: per picture its rationales; one is drawn per step.
-        contents: per picture the photograph that it is a version of.
-        report: called with (step, steps, loss).
+        pictures: the files. texts: the rationales of each picture; one is drawn per step.
+        contents: the photograph that each picture is a version of.
 
     Raises:
         InputError: fewer pictures than a batch, or a picture without a text.
@@ -79,12 +79,12 @@ def pretrain(
 
     if len(pictures) < config.batch_size or not len(pictures) == len(texts) == len(contents):
         raise InputError(
-            f"pretraining needs at least one batch of {config.batch_size} pictures with texts and "
+            f"Pretraining needs at least one batch of {config.batch_size} pictures with texts and "
             f"contents; given {len(pictures)} pictures, texts for {len(texts)} and contents for "
             f"{len(contents)}."
         )
     if not all(texts):
-        raise InputError("pretraining needs a text for every picture; some have none.")
+        raise InputError("Pretraining needs a text for every picture; some have none.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
@@ -117,9 +117,9 @@ def pretrain(
             _some_sentences(text, draw) if draw.random() < config.shortened else text
             for text in drawn
         ]
-        own: Tensor = torch.arange(len(chosen), device=device)
+        owner: Tensor = torch.arange(len(chosen), device=device)
         loss = multi_positive_infonce(
-            image(pixels), text(text.tokenize(drawn).to(device)), own, own, scale()
+            image(pixels), text(text.tokenize(drawn).to(device)), owner, owner, scale()
         )
         for group in optimizer.param_groups:
             group["lr"] = config.lr * cosine_schedule(step, steps, config.warmup)
@@ -129,8 +129,7 @@ def pretrain(
         optimizer.step()
         scale.clamp()
         step += 1
-        if report:
-            report(step, steps, loss.item())
+        progress("pretrain", step, steps, loss.item())
         if step < steps:
             checkpoint.save(step)
     for name in ("image", "text"):
@@ -146,7 +145,7 @@ def pretrain(
 
 
 def _some_sentences(text: str, draw: np.random.Generator) -> str:
-    """Each sentence with a probability of a half, and at least one."""
+    """Keep each sentence with a probability of one half, and at least one."""
     sentences = _SENTENCE_END.split(text)
     kept = draw.random(len(sentences)) < 0.5
     kept[draw.integers(len(sentences))] = True
@@ -154,9 +153,9 @@ def _some_sentences(text: str, draw: np.random.Generator) -> str:
 
 
 def _grouped(contents: Sequence[str], size: int, draw: np.random.Generator) -> np.ndarray:
-    """All indices once, in random order, up to `size` of one content beside each other."""
+    """All indices in random order, each once, with up to `size` of one content in a row."""
     members: dict[str, list[int]] = {}
     for index in draw.permutation(len(contents)).tolist():
         members.setdefault(contents[index], []).append(index)
-    groups = [own[i : i + size] for own in members.values() for i in range(0, len(own), size)]
+    groups = [some[i : i + size] for some in members.values() for i in range(0, len(some), size)]
     return np.concatenate([groups[i] for i in draw.permutation(len(groups))])

@@ -1,7 +1,7 @@
 """The stages of a distillation that take long, each leaving its result in the run folder.
 
-A result is used again if its fingerprint, of everything it depends on, is that of this run; else
-the stage goes on from its checkpoint, where it has one.
+A result is used again if its fingerprint, of everything it depends on, is that of this run;
+otherwise the stage resumes from its checkpoint, where it has one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rali.data.triplets import Triplet
 from rali.errors import InputError
 from rali.files import image_sha256, replace_atomically
 from rali.runs.folder import RunFolder, file_marks, fingerprint
-from rali.runs.progress import Report
+from rali.runs.progress import Progress, silent
 from rali.scoring.model_folder import PHRASES_FILE
 from rali.scoring.phrases import write_phrases
 from rali.student.encoders import Encoder, TextTower
@@ -36,10 +36,10 @@ ScoredPictures = tuple[PictureBatches, np.ndarray]
 
 
 def rationales_of(rows: Sequence[Row], triplets: Sequence[Triplet]) -> list[list[Triplet]]:
-    """Per row its parsed triplets, in order of seed.
+    """The parsed triplets of each row, in order of their seeds.
 
     Raises:
-        InputError: a row has none, or its picture is no longer the one that they are about.
+        InputError: a row has none, or its picture has changed since they were written.
     """
     by_image: dict[Path, list[Triplet]] = {}
     for triplet in triplets:
@@ -52,13 +52,27 @@ def rationales_of(rows: Sequence[Row], triplets: Sequence[Triplet]) -> list[list
             f"{missing[0]}. Write some with `rali data rationales MANIFEST -o triplets/`."
         )
     found = [sorted(by_image[row.image.resolve()], key=lambda t: t.seed) for row in rows]
-    for row, own in zip(rows, found, strict=True):
-        if row.image.is_file() and image_sha256(row.image) != own[0].image_sha256:
+    for row, of_row in zip(rows, found, strict=True):
+        if row.image.is_file() and image_sha256(row.image) != of_row[0].image_sha256:
             raise InputError(
                 f"{row.image} has changed since its rationales were written; write them anew, "
                 "in another folder."
             )
     return found
+
+
+def logged(run: RunFolder, progress: Progress, every: int = 1) -> Progress:
+    """A `Progress` that also writes the loss of every `every`-th step, and of the last, to the run.
+
+    The report draws the curves of these numbers.
+    """
+
+    def on_step(stage: str, done: int, total: int, loss: float | None = None) -> None:
+        if done % every == 0 or done == total:
+            run.log(stage=stage, step=done, loss=loss)
+        progress(stage, done, total, loss)
+
+    return on_step
 
 
 def align_stage(
@@ -68,16 +82,16 @@ def align_stage(
     chosen: Sequence[Sequence[Triplet]],
     config: AlignConfig,
     seed: int,
-    say: Report,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Align the encoder, in place, or load what an earlier call left; facts for the card."""
+    """Align the encoder in place, or load the result of an earlier call; returns card entries."""
     from accelerate import PartialState
     from safetensors.torch import load_file
 
     if not config.enabled:
         return {"rationales": 0}
     mark = fingerprint(
-        [[(t.image_sha256, t.reasoning) for t in own] for own in chosen],
+        [[(t.image_sha256, t.reasoning) for t in of_row] for of_row in chosen],
         encoder.spec,
         encoder.preprocess.to_dict(),
         weights_sha256(encoder.image),
@@ -86,10 +100,10 @@ def align_stage(
     )
     state = PartialState()
     with state.main_process_first():  # the others find them done
-        texts, truncated = _embed_texts(run, encoder, chosen, say)
+        texts, truncated = _embed_texts(run, encoder, chosen, progress)
     used = config.seeds_used or max(map(len, texts))
     facts = {
-        "rationales": sum(min(used, len(own)) for own in texts),
+        "rationales": sum(min(used, len(of_row)) for of_row in texts),
         "truncated_texts": round(truncated, 4),
     }
     aligned_file = run.folder / "aligned.safetensors"
@@ -99,11 +113,7 @@ def align_stage(
     checkpoint = run.folder / f"align-{mark}.pt"
     # Pictures with the same bytes are one picture.
     ids: dict[str, int] = {}
-    owners = [ids.setdefault(own[0].image_sha256, len(ids)) for own in chosen]
-
-    def on_step(step: int, steps: int, loss: float) -> None:
-        run.log(stage="align", step=step, loss=loss)
-        say("align", step, steps, loss)
+    owners = [ids.setdefault(of_row[0].image_sha256, len(ids)) for of_row in chosen]
 
     def work() -> None:
         align(
@@ -114,7 +124,7 @@ def align_stage(
             seed=seed,
             owners=owners,
             checkpoint=checkpoint,
-            report=on_step,
+            progress=logged(run, progress),
         )
 
     if not state.is_main_process:
@@ -128,42 +138,41 @@ def align_stage(
 
 
 def _embed_texts(
-    run: RunFolder, encoder: Encoder, chosen: Sequence[Sequence[Triplet]], say: Report
+    run: RunFolder, encoder: Encoder, chosen: Sequence[Sequence[Triplet]], progress: Progress
 ) -> tuple[list[Tensor], float]:
-    """Per picture its texts' embeddings [n_i, D], and the share of texts over the context."""
+    """The embeddings [n_i, D] of each picture's texts, and the share of texts that are cut."""
     from safetensors.torch import load_file
 
     if encoder.text is None:
-        raise InputError("the alignment needs the encoder's text tower; it was loaded without.")
-    texts = [triplet.reasoning for own in chosen for triplet in own]
+        raise InputError("The alignment needs the encoder's text tower; it was loaded without.")
+    texts = [triplet.reasoning for of_row in chosen for triplet in of_row]
     mark = fingerprint(texts, weights_sha256(encoder.text.model))
     file = run.folder / "texts.safetensors"
     if not (run.done("texts", mark) and file.is_file()):
         with run.timed("texts", mark):
-            embeddings = encoder.text.encode(
-                texts, report=lambda done, count: say("texts", done, count, None)
-            )
+            embeddings = encoder.text.encode(texts, progress=progress)
             truncated = torch.tensor([encoder.text.is_truncated(text) for text in texts])
             _save(file, {"embeddings": embeddings, "truncated": truncated})
     stored = load_file(file)
-    counts = [len(own) for own in chosen]
+    counts = [len(of_row) for of_row in chosen]
     return list(stored["embeddings"].split(counts)), stored["truncated"].float().mean().item()
 
 
 def finetune_stage(
     run: RunFolder,
     student: Student,
-    known: ScoredPictures,
-    unseen: ScoredPictures,
+    train: ScoredPictures,
+    val: ScoredPictures,
     config: FinetuneConfig,
     seed: int,
-    say: Report,
+    progress: Progress = silent,
 ) -> None:
+    """Fine-tune the student in place, or load the result of an earlier call."""
     from safetensors.torch import load_file
 
     data = [
         (file_marks(pictures.paths), scores.tolist())
-        for pictures, scores in (known, unseen)
+        for pictures, scores in (train, val)
         if pictures
     ]
     mark = fingerprint(data, weights_sha256(student), asdict(config), seed)
@@ -172,20 +181,15 @@ def finetune_stage(
         student.load_state_dict(load_file(file))
         return
     checkpoint = run.folder / f"finetune-{mark}.pt"
-
-    def on_step(step: int, steps: int, loss: float) -> None:
-        run.log(stage="finetune", step=step, loss=loss)
-        say("finetune", step, steps, loss)
-
     with run.timed("finetune", mark):
         finetune(
             student,
-            *known,
+            *train,
             config,
-            validation=unseen if unseen[0] else None,
+            validation=val if val[0] else None,
             seed=seed,
             checkpoint=checkpoint,
-            report=on_step,
+            progress=logged(run, progress),
         )
         _save(file, student.state_dict())
     checkpoint.unlink(missing_ok=True)
@@ -199,14 +203,13 @@ def phrases_stage(
     rationales: Sequence[str],
     config: PhrasesConfig,
     seed: int,
-    say: Report,
+    progress: Progress = silent,
 ) -> None:
-    """Leave the student's table of phrases in the model folder, where there can be one."""
+    """Write the student's table of phrases to the model folder, where there can be one."""
     photographs = best_photographs(rows, config.photographs)
-    own = weights_sha256(student)
-    mark = fingerprint(
-        file_marks(photographs), own, weights_sha256(text.model), rationales, asdict(config), seed
-    )
+    weights = weights_sha256(student)
+    towers = weights, weights_sha256(text.model)
+    mark = fingerprint(file_marks(photographs), *towers, rationales, asdict(config), seed)
     file = run.folder / "model" / PHRASES_FILE
     if run.done("phrases", mark) and file.is_file():
         return
@@ -220,8 +223,8 @@ def phrases_stage(
             rationales,
             config,
             seed=seed,
-            weights_sha256=own,
-            report=lambda done, count: say("phrases", done, count, None),
+            weights_sha256=weights,
+            progress=progress,
         )
         if phrases is not None:
             write_phrases(phrases, file.parent)
@@ -231,7 +234,7 @@ def embed_stage(
     run: RunFolder,
     encoder: Encoder,
     jobs: Sequence[tuple[PictureBatches, bool]],
-    say: Report,
+    progress: Progress = silent,
 ) -> list[np.ndarray]:
     """Embeddings [n, D] for each job: pictures, and whether they are mirrored."""
     mark = fingerprint(
@@ -246,13 +249,9 @@ def embed_stage(
         arrays: list[np.ndarray] = []
         with run.timed("embed", mark):
             for pictures, flip in jobs:
-                base = sum(map(len, arrays))
-
-                def on_batch(done: int, count: int, base: int = base) -> None:
-                    say("embed", base + done, total, None)
-
+                on_batch = _within(progress, sum(map(len, arrays)), total)
                 arrays.append(
-                    embed(encoder.image, pictures, flip=flip, device=device, report=on_batch)
+                    embed(encoder.image, pictures, flip=flip, device=device, progress=on_batch)
                 )
 
             def write(path: Path) -> None:
@@ -262,6 +261,11 @@ def embed_stage(
             replace_atomically(cache, write)
     stored = np.load(cache)
     return [stored[f"arr_{index}"] for index in range(len(jobs))]
+
+
+def _within(progress: Progress, before: int, total: int) -> Progress:
+    """A `Progress` for a part of a stage: its steps come after `before` others of `total`."""
+    return lambda stage, done, _, loss=None: progress(stage, before + done, total, loss)
 
 
 def _save(path: Path, state: dict[str, Tensor]) -> None:

@@ -24,7 +24,7 @@ def save_unfitted(
     scores: np.ndarray,
     temperature: float,
 ) -> None:
-    """Keep the bases as k-means left them, to compare with the fitted ones."""
+    """Save the bases as k-means left them, to compare with the fitted ones."""
     np.savez(
         folder / UNFITTED, mean=projection.mean, scale=projection.scale,
         components=projection.components, vectors=vectors, scores=scores,
@@ -38,7 +38,7 @@ def scores_before_and_after(
     """Scores [n] by the bases as k-means left them and by the fitted ones.
 
     Args:
-        embeddings: [n, D], as `embed` gives them. run: the folder of `rali distill`.
+        embeddings: [n, D], from `Student.embed`. run: the folder that `rali distill` wrote.
 
     Raises:
         InputError: the run kept no bases.

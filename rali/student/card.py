@@ -1,4 +1,4 @@
-"""The README of a model folder: a Hugging Face model card that says what the model is worth.
+"""The README of a model folder: a Hugging Face model card that says how good the model is.
 
 In: the folder's configuration, its evaluation (or None) and how it was trained. Out: Markdown with
 YAML front matter. Every number comes from the evaluation; without one the card says so.
@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rali.metrics import METRICS
+from rali.report.evaluation import Evaluation, to_markdown
+from rali.scoring.model_folder import BUILTIN, CONFIG_FILE
 
 Json = Mapping[str, Any]
 
@@ -25,28 +27,29 @@ TRAINING_LABELS = {
     "versions": "Versions",
 }
 LIMITS = (
-    "It judges technical and perceptual quality as the scores it was trained on do; it does not "
-    "judge content, taste, truth or whether a picture fits a prompt.",
+    "It scores technical and perceptual quality as the data it was trained on does. It does not "
+    "score content, taste, truth or whether a picture fits a prompt.",
     "Pictures unlike its training data (drawings, screenshots, medical or satellite pictures, "
     "other distortions) may get scores that mean little. Evaluate on your own before use.",
-    "It sees a picture at the input size above, so flaws that vanish at that size are not seen.",
-    "Of a picture that is not square it sees the square in the middle.",
+    "It sees a picture at the input size above, and misses flaws that vanish at that size.",
+    "It sees the square in the middle of a picture that is not square.",
     "Differences smaller than the RMSE below are within its error for single pictures.",
 )
 
 
-def model_card(config: Json, evaluation: Json | None, training: Json, *, name: str = "") -> str:
+def model_card(
+    config: Json, evaluation: Evaluation | None, training: Json, *, name: str = ""
+) -> str:
     """The card of a model folder.
 
     Args:
-        config: the folder's config.json; used: "encoder" (a name, or {"name": …}), "preprocess"
-            ({"size": …}), "score_range". The rest is left to config.json itself.
-        evaluation: from `rali.evaluation.evaluate`, or None for "not evaluated".
-        training: what it was trained on, by name; known names (`TRAINING_LABELS`) get a label,
+        config: the folder's config.json, of which "encoder" (a name, or {"name": …}), "preprocess"
+            ({"size": …}) and "score_range" are shown.
+        evaluation: as `rali.evaluation.evaluate` returns it; None where there is none.
+        training: what it was trained on, by name; the names in `TRAINING_LABELS` get a label,
             others are shown as they are, nested settings as JSON below the table. "notes" (text
             or list) becomes paragraphs.
-        name: what to call the model; also what the usage lines load ("builtin", a folder or a
-            hub id).
+        name: the model's name, which the usage lines load ("builtin", a folder or a Hub id).
 
     Returns:
         Markdown, with front matter that the Hugging Face Hub reads.
@@ -68,20 +71,21 @@ def model_card(config: Json, evaluation: Json | None, training: Json, *, name: s
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _front_matter(title: str, evaluation: Json | None) -> str:
-    """YAML written as JSON values, which YAML contains, so no name can break out of its line."""
+def _front_matter(title: str, evaluation: Evaluation | None) -> str:
+    """YAML front matter, with values written as JSON so that no name can break out of its line."""
     lines = ["license: apache-2.0", "library_name: rali", "tags:", *(f"- {tag}" for tag in TAGS)]
     if evaluation is not None:
         results = [
             {
                 "task": {"type": "image-quality-assessment", "name": "Image quality assessment"},
                 "dataset": {"type": dataset, "name": dataset}
-                | ({"split": evaluation["split"]} if evaluation.get("split") else {}),
+                | ({"split": evaluation.split} if evaluation.split else {}),
                 "metrics": [
-                    {"type": metric, "value": round(numbers[metric], 4)} for metric in METRICS
+                    {"type": metric, "value": round(statistics.values[metric], 4)}
+                    for metric in METRICS
                 ],
             }
-            for dataset, numbers in evaluation["datasets"].items()
+            for dataset, statistics in evaluation.datasets.items()
         ]
         model = {"name": title, "results": results}
         lines += ["model-index:", f"- {json.dumps(model, ensure_ascii=False)}"]
@@ -101,7 +105,7 @@ def _what_it_is(config: Json) -> str:
     if encoder:
         sentences.append(f"Image encoder: `{_text(encoder)}`.")
     if size:
-        sentences.append(f"Input: {size} × {size} pixels, resized as config.json says.")
+        sentences.append(f"Input: {size} × {size} pixels, resized as {CONFIG_FILE} says.")
     sentences.append(
         "The score is a similarity-weighted mean over basis vectors, distilled from texts about "
         "picture quality and scores (RALI)."
@@ -110,7 +114,7 @@ def _what_it_is(config: Json) -> str:
 
 
 def _usage(model: str) -> str:
-    builtin = model == "builtin"
+    builtin = model == BUILTIN
     argument = "" if builtin else json.dumps(model, ensure_ascii=False)
     option = "" if builtin else f" --model {_shell(model)}"
     return "\n".join(
@@ -133,11 +137,11 @@ def _usage(model: str) -> str:
 
 
 def _training(training: Json) -> str:
-    known = {k: v for k, v in training.items() if k != "notes" and v is not None}
-    nested = {key: value for key, value in known.items() if _is_nested(value)}
+    given = {k: v for k, v in training.items() if k != "notes" and v is not None}
+    nested = {key: value for key, value in given.items() if _is_nested(value)}
     facts = [
         f"| {_text(TRAINING_LABELS.get(key, key.replace('_', ' ')))} | {_text(value)} |"
-        for key, value in known.items()
+        for key, value in given.items()
         if key not in nested
     ]
     notes = training.get("notes") or []
@@ -151,22 +155,20 @@ def _training(training: Json) -> str:
 
 
 def _is_nested(value: Any) -> bool:
-    """A mapping of mappings would be one endless line in the table."""
+    """Whether it is a mapping of mappings, which would be one endless line in the table."""
     return isinstance(value, Mapping) and any(isinstance(v, Mapping) for v in value.values())
 
 
-def _results(evaluation: Json | None) -> str:
+def _results(evaluation: Evaluation | None) -> str:
     if evaluation is None:
         return "Not evaluated. To do so: `rali evaluate MODEL MANIFEST --split test`."
-    from rali.report.evaluation import to_markdown
-
     table = to_markdown(evaluation).partition("\n\n")[2].strip()  # the card has its own heading
-    rows = f"split `{evaluation['split']}`" if evaluation.get("split") else "all labelled rows"
+    rows = f"split `{evaluation.split}`" if evaluation.split else "all labelled rows"
     return f"On {rows} of each data set:\n\n{table}"
 
 
-def _limits(config: Json, evaluation: Json | None) -> str:
-    """Only the limits whose "above" or "below" the card really has."""
+def _limits(config: Json, evaluation: Evaluation | None) -> str:
+    """The limits without those that refer to a number that the card does not have."""
     shown = list(LIMITS)
     if not (config.get("preprocess") or {}).get("size"):
         shown = [line for line in shown if "input size above" not in line]
@@ -178,7 +180,7 @@ def _limits(config: Json, evaluation: Json | None) -> str:
 
 
 def _text(value: Any) -> str:
-    """One line of Markdown that no `|`, newline or tag of the value can break."""
+    """A value as one line of Markdown that no `|`, newline or tag in it can break."""
     if isinstance(value, Mapping):
         value = ", ".join(f"{key}: {item}" for key, item in value.items())
     elif isinstance(value, Sequence) and not isinstance(value, str):

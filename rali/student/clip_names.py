@@ -1,7 +1,7 @@
-"""CLIP's weights under two names: Hugging Face's `CLIPModel` and open_clip's `CLIP`.
+"""Rename CLIP's weights between Hugging Face's `CLIPModel` and open_clip's `CLIP`.
 
-In: a state dict under one, out: the same weights under the other. Hugging Face keeps the query, key
-and value projections apart and its projections transposed.
+In: a state dict with the names of one. Out: the same weights with the names of the other. Hugging
+Face stores the query, key and value projections apart, and its output projections transposed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _QKV = ("q_proj", "k_proj", "v_proj")
 
 
 def to_open_clip(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a `CLIPModel`, as open_clip names them; other entries are left out."""
+    """The weights of a `CLIPModel` with open_clip's names; other entries are left out."""
     found = {new: state[old] for old, new in _PLAIN.items() if old in state}
     found |= {new: state[old].T for old, new in _TRANSPOSED.items() if old in state}
     for stem, new_stem in _STEMS.items():
@@ -60,7 +60,7 @@ def to_open_clip(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_hugging_face(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of open_clip's `CLIP`, as `CLIPModel` names them; other entries are left out."""
+    """The weights of open_clip's `CLIP` with `CLIPModel`'s names; other entries are left out."""
     found = {old: state[new] for old, new in _PLAIN.items() if new in state}
     found |= {old: state[new].T for old, new in _TRANSPOSED.items() if new in state}
     for stem, new_stem in _STEMS.items():

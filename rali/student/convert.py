@@ -1,8 +1,8 @@
-"""The authors' released RALI as a model folder of ours.
+"""Convert the authors' released RALI to a model folder.
 
 In: a folder with `ckpt.pt`, `pca.pkl`, `basis.npz` and `best/` (a Hugging Face CLIP), of which
 nothing but arrays is ever loaded: a pickle that asks for anything else is refused and named before
-it runs. Out: a student that gives the same scores.
+it runs. Out: a student with the same scores.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ VIT_L = {
     "intermediate_size": 4096, "patch_size": 14, "image_size": 336, "hidden_act": "quick_gelu",
 }  # fmt: skip
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-# All that a pickle of numpy arrays and a scikit-learn PCA asks for.
+# Everything that a pickle of numpy arrays and a scikit-learn PCA asks for.
 _ADMITTED = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
@@ -80,7 +80,7 @@ def convert_official_rali(source: str | Path, output: str | Path) -> Student:
     if basis["vectors"].shape != tuple(vectors.shape):
         raise InputError(
             f"{source / 'basis.npz'} holds {basis['vectors'].shape} vectors, ckpt.pt "
-            f"{tuple(vectors.shape)}; they are of different trainings."
+            f"{tuple(vectors.shape)}; they come from different trainings."
         )
     vision, preprocess = _clip_folder(source / "best")
     spec = _spec(vision, components.shape[1])
@@ -117,7 +117,7 @@ def _checkpoint(path: Path) -> dict[str, Tensor]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"{path} is refused: it holds more than tensors, or is no checkpoint ({reason})."
+            f"{path} is refused: it holds more than tensors, or is not a checkpoint ({reason})."
         ) from error
     state = found.get("state_dict", found) if isinstance(found, dict) else None
     if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
@@ -126,7 +126,7 @@ def _checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 class _State:
-    """Stands in for scikit-learn's PCA: takes its attributes and does nothing."""
+    """Takes the place of scikit-learn's PCA: it holds the attributes and does nothing."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -142,7 +142,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _pca(path: Path) -> dict[str, Any]:
-    """The attributes of a pickled PCA, of which `mean_` is needed."""
+    """The attributes of a pickled PCA; only `mean_` is used."""
     if not path.is_file():
         raise InputError(f"There is no {path}; the PCA's mean is only there.")
     try:
@@ -150,8 +150,8 @@ def _pca(path: Path) -> dict[str, Any]:
             found = _ArraysOnly(file).load()
     except Exception as error:  # a broken pickle raises whatever it leads to
         raise InputError(
-            f"{path} is refused: a pickle of numpy arrays and scikit-learn's PCA is read, nothing "
-            f"else ({error})."
+            f"{path} is refused: nothing but a pickle of numpy arrays and scikit-learn's PCA is "
+            f"read ({error})."
         ) from error
     state = found if isinstance(found, dict) else vars(found) if isinstance(found, _State) else {}
     mean = state.get("mean_")
@@ -161,7 +161,7 @@ def _pca(path: Path) -> dict[str, Any]:
 
 
 def _basis(path: Path) -> dict[str, np.ndarray]:
-    """`vectors` and `scores`; never a pickled object."""
+    """The arrays `vectors` and `scores`; pickled objects are never loaded."""
     if not path.is_file():
         raise InputError(f"There is no {path}; give the folder of RALI's release.")
     try:
@@ -188,7 +188,7 @@ def _clip_folder(folder: Path) -> tuple[dict[str, Any], Preprocess]:
             int(size), tuple(look["image_mean"]), tuple(look["image_std"]), "bicubic", "shortest"
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder} is no Hugging Face CLIP folder: {error}.") from error
+        raise InputError(f"{folder} is not a Hugging Face CLIP folder: {error}.") from error
     return vision, preprocess
 
 
@@ -209,10 +209,10 @@ def _spec(vision: dict[str, Any], width: int) -> dict[str, Any]:
 
 
 def _load_encoder(encoder: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """`clip.*` into open_clip's tower; the release names them as Hugging Face does."""
-    own = {k.removeprefix("clip."): v.float() for k, v in weights.items() if k.startswith("clip.")}
+    """Load `clip.*` into open_clip's tower; the release has Hugging Face's names."""
+    clip = {k.removeprefix("clip."): v.float() for k, v in weights.items() if k.startswith("clip.")}
     try:
-        named = own if "visual.conv1.weight" in own else to_open_clip(own)
+        named = clip if "visual.conv1.weight" in clip else to_open_clip(clip)
     except KeyError as error:
         raise InputError(f"The encoder in {path} lacks {error}.") from error
     state = {k.removeprefix("visual."): v for k, v in named.items() if k.startswith("visual.")}

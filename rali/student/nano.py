@@ -1,11 +1,11 @@
 """Nano: an image encoder and a text tower small enough to ship inside the package.
 
-In come pixels [batch, 3, S, S] and token ids [batch, context]; out come embeddings [batch, dim]
-in one space, as from CLIP. Quality lives in fine detail, so the image encoder looks twice: at a
+In: pixels [batch, 3, S, S] and token ids [batch, context]. Out: embeddings [batch, dim] in one
+space, as from CLIP. Quality lives in fine detail, so the image encoder looks twice: at a
 shrunken whole picture (exposure, colour, composition) with a convolutional trunk, and at the
 cosine spectra of small native-resolution blocks (blur, noise, blocking, banding) with a small
 network on their logarithms. Both are pooled to means *and standard deviations*, the statistics
-that hand-made quality measures are built on. `benchmarks/nano.md` has what was tried.
+that hand-made quality measures are built on. `benchmarks/nano.md` compares what was tried.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-LOG_FLOOR = 0.01  # two thirds of a grey level: what is below is silence
+LOG_FLOOR = 0.01  # two thirds of a grey level: nothing below it is seen
 _WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|[^\w\s]")
 
 
@@ -34,9 +34,9 @@ class NanoConfig:
         embed_dim: dimension D of the shared space.
         shrink: the trunk sees the picture averaged over shrink × shrink pixels.
         widths: channels of the trunk's stages, each at half the resolution of the one before.
-        spectra: what the block spectra are taken of: (`"luma"` or `"chroma"`, pixels averaged
-            over, edge of a block, distance from a block to the next).
-        spectrum_width: channels of the network on each of them.
+        spectra: for each block spectrum its plane (`"luma"` or `"chroma"`), the pixels averaged
+            over, the edge of a block and the distance from a block to the next.
+        spectrum_width: channels of the network on each spectrum.
         head_width: hidden units between the pooled statistics and the embedding.
         text_width, text_layers, text_heads: the text transformer.
         context: tokens per text; longer texts are cut.
@@ -76,8 +76,8 @@ class NanoConfig:
 def tokenize(texts: list[str], context: int, buckets: int) -> Tensor:
     """Words, numbers and punctuation hashed into `buckets` ids: [batch, context], 0 pads.
 
-    Hashing (CRC-32) needs no vocabulary file, and a word never seen in pretraining still gets
-    an id of its own rather than a shared "unknown".
+    Hashing (CRC-32) needs no vocabulary file, and a word that pretraining never saw still gets an
+    id of its own rather than a shared "unknown".
     """
     ids = torch.zeros(len(texts), context, dtype=torch.long)
     for row, text in enumerate(texts):
@@ -85,11 +85,6 @@ def tokenize(texts: list[str], context: int, buckets: int) -> Tensor:
         hashed = [1 + zlib.crc32(word.encode()) % (buckets - 1) for word in words]
         ids[row, : len(hashed)] = torch.tensor(hashed, dtype=torch.long)
     return ids
-
-
-def token_count(text: str) -> int:
-    """Tokens of a text before it is cut."""
-    return len(_WORD.findall(text.lower()))
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -106,7 +101,7 @@ def _statistics(features: Tensor) -> list[Tensor]:
 
 
 class _Stage(nn.Module):
-    """Halve the resolution; then, where asked for, a residual block."""
+    """Halve the resolution, and add a residual block where one is wanted."""
 
     def __init__(self, inputs: int, outputs: int, residual: bool) -> None:
         super().__init__()
@@ -126,7 +121,7 @@ class _Spectrum(nn.Module):
     """Logarithms of the cosine spectrum of small blocks, and a small network on each block's.
 
     Blur empties the high frequencies, noise fills all alike, compression and quantization leave
-    few: a factor each, which the logarithm turns into a distance.
+    few of them. Each is a factor, which the logarithm turns into a distance.
     """
 
     cosines: Tensor
@@ -138,7 +133,7 @@ class _Spectrum(nn.Module):
         channels = planes * edge * edge
         self.register_buffer("cosines", _cosines(edge).repeat(planes, 1, 1, 1), persistent=False)
         constant = torch.zeros(1, channels, 1, 1)
-        constant[0, :: edge * edge] = 1.0  # a block's mean has a sign and stays as it is
+        constant[0, :: edge * edge] = 1.0  # a block's mean has a sign, so no logarithm is taken
         self.register_buffer("constant", constant, persistent=False)
         self.norm = nn.BatchNorm2d(channels)
         self.network = nn.Sequential(
@@ -166,7 +161,7 @@ def _cosines(edge: int) -> Tensor:
 
 
 def _random_windows(pixels: Tensor, edge: int) -> Tensor:
-    """From each picture of [batch, 3, H, W] its own window: [batch, 3, edge, edge]."""
+    """One random window of each picture of [batch, 3, H, W]: [batch, 3, edge, edge]."""
     batch, _, height, width = pixels.shape
     tops = torch.randint(height - edge + 1, (batch,)).tolist()
     lefts = torch.randint(width - edge + 1, (batch,)).tolist()
@@ -251,6 +246,10 @@ class NanoTextEncoder(nn.Module):
     def tokenize(self, texts: list[str]) -> Tensor:
         """Token ids [len(texts), context]; longer texts are cut."""
         return tokenize(texts, self.config.context, self.config.buckets)
+
+    def is_truncated(self, text: str) -> bool:
+        """Whether a text has more tokens than the context, so that its end is cut."""
+        return len(_WORD.findall(text.lower())) > self.config.context
 
     def forward(self, ids: Tensor) -> Tensor:
         length = int((ids != 0).sum(1).max().clamp_min(1))

@@ -1,6 +1,7 @@
-"""A student that is called as pyiqa's metrics are, to take the place of one in their code.
+"""A student with the interface of pyiqa's metrics, to take the place of one in other code.
 
-In: RGB tensors [n, 3, h, w] from 0 to 1, a file or a PIL picture. Out: scores [n], higher better.
+In: RGB tensors [n, 3, h, w] from 0 to 1, a file or a PIL picture.
+Out: scores [n]; higher is better.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from .student import Student
 
 
 class Metric(nn.Module):
-    """A rali student with the call and the attributes of `pyiqa.create_metric`'s objects.
+    """A rali student that is called like the objects of `pyiqa.create_metric`.
 
         metric = Metric("builtin")
         metric("photo.jpg")              # tensor([3.87])
@@ -28,8 +29,8 @@ class Metric(nn.Module):
     no gradients.
 
     Args:
-        model: "builtin", a model folder or a hub id.
-        device: of the model; None leaves it on the CPU.
+        model: "builtin", a model folder or a Hub id.
+        device: where the model runs; None means the CPU.
     """
 
     metric_mode = "NR"
@@ -43,11 +44,11 @@ class Metric(nn.Module):
         self.score_range = f"{low:g}, {high:g}"
 
     def forward(self, target: Any, ref: Any = None, **_: Any) -> Tensor:
-        """Scores [n]; `ref` is ignored, as by every metric without reference.
+        """Scores [n]; `ref` is ignored, as by every metric without a reference.
 
         Raises:
-            InputError: a tensor of another shape, or outside 0–1.
-            PictureError: a file that cannot be read.
+            InputError: the tensor has another shape, or values outside 0–1.
+            PictureError: the file cannot be read.
         """
         pictures = _pictures(target) if isinstance(target, Tensor) else [target]
         scores = self.student.score(pictures)
@@ -55,7 +56,7 @@ class Metric(nn.Module):
 
 
 def _pictures(target: Tensor) -> list[Any]:
-    """uint8 [h, w, 3] each."""
+    """A batch of floats as a list of uint8 pictures [h, w, 3]."""
     if target.ndim == 3:
         target = target[None]
     if target.ndim != 4 or target.shape[1] != 3 or not target.is_floating_point():

@@ -1,6 +1,6 @@
 """The student: an image encoder, a projection and scored bases; pixels in, scores out.
 
-Also its folder on disk: `config.json`, `model.safetensors`, `README.md`, `onnx/` (SPEC §3).
+Also its folder on disk (docs/formats.md): `config.json`, `model.safetensors`, `README.md`, `onnx/`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from rali.errors import InputError
 from rali.files import replace_atomically
 from rali.pictures.preprocess import Preprocess
 from rali.pictures.read import open_picture
+from rali.report.evaluation import Evaluation
+from rali.runs.progress import Progress, renamed, silent
 from rali.scoring.model_folder import (
     CARD_FILE,
     CONFIG_FILE,
@@ -35,23 +37,22 @@ from rali.scoring.model_folder import (
 )
 from rali.version import __version__
 
-from .encoders import image_tower
+from .encoders import embed_batches, image_tower
 
 
 @dataclass
 class StudentConfig:
-    """What `config.json` says besides the weights' shapes.
+    """What `config.json` holds.
 
     Attributes:
         encoder: the spec that rebuilds the image tower.
         preprocess: size, mean, std, interpolation, resize mode.
         embed_dim: D. pca_dim: M. bases: K. buckets: N.
-        temperature: τ. score_range: of every score.
-        familiar: the `Student.distance` below which 99 % of the undegraded pictures are that chose
-            when to stop training (where there were none, of those trained on); 0 where it was not
-            measured.
+        temperature: τ. score_range: the range of all scores.
+        familiar: the 99 % quantile of `Student.distance` over the undegraded val pictures (without
+            any, over those trained on); 0 where it was not measured.
         training: what it was trained on and how, in words and numbers, for the card.
-        evaluation: what `rali.evaluation.evaluate` measured, for the card; empty before.
+        evaluation: the result of `rali.evaluation.evaluate`, for the card; None before.
     """
 
     encoder: dict[str, Any]
@@ -64,13 +65,14 @@ class StudentConfig:
     score_range: tuple[float, float] = (1.0, 5.0)
     familiar: float = 0.0
     training: dict[str, Any] = field(default_factory=dict)
-    evaluation: dict[str, Any] = field(default_factory=dict)
+    evaluation: Evaluation | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "model_type": "rali",
             **vars(self),
             "score_range": list(self.score_range),
+            "evaluation": {} if self.evaluation is None else self.evaluation.to_dict(),
             "rali_version": __version__,
         }
 
@@ -81,10 +83,12 @@ class StudentConfig:
                 f"{where} has model_type {values.get('model_type')!r}, expected 'rali'. "
                 "Give a folder written by `rali distill`."
             )
-        known = {key: values[key] for key in cls.__dataclass_fields__ if key in values}
-        known["score_range"] = tuple(known.get("score_range", (1.0, 5.0)))
+        fields = {key: values[key] for key in cls.__dataclass_fields__ if key in values}
+        fields["score_range"] = tuple(fields.get("score_range", (1.0, 5.0)))
+        stored = fields.get("evaluation")
+        fields["evaluation"] = Evaluation.from_dict(stored) if stored else None
         try:
-            return cls(**known)
+            return cls(**fields)
         except TypeError as error:
             raise InputError(f"{where} is not complete: {error}.") from error
 
@@ -122,48 +126,71 @@ class Student(nn.Module):
     def score_embeddings(self, embedding: Tensor) -> Tensor:
         """Scores [batch] of embeddings [batch, D] as the encoder gives them."""
         return score_from_bases(
-            self._projected(embedding),
+            self.project(embedding),
             self.basis_vectors,
             self.basis_scores,
             self.config.temperature,
         )
 
     def distance(self, embedding: Tensor) -> Tensor:
-        """How far embeddings [batch, D] are from all bases: [batch], ≥ 0, in their own unit.
+        """Distance [batch], ≥ 0, of embeddings [batch, D] to the nearest basis, after PCA.
 
-        A score depends on directions alone, so a basis stands for the ray through it: the distance
-        is that to the nearest ray. What was made to please the score goes a long way in one
-        direction, and is farther from its ray than photographs are.
+        A score depends on directions alone, so a basis stands for the ray through it, and the
+        distance to a ray is taken. Pictures made to please the score lie far out in one direction,
+        and farther from their ray than photographs do.
         """
-        projected = self._projected(embedding)
+        projected = self.project(embedding)
         directions = F.normalize(self.basis_vectors, dim=-1)
         along = (projected @ directions.T).amax(-1).clamp_min(0)
         return (projected.square().sum(-1) - along.square()).clamp_min(1e-12).sqrt()
 
-    def _projected(self, embedding: Tensor) -> Tensor:
+    def project(self, embedding: Tensor) -> Tensor:
+        """Embeddings [batch, D], centred, scaled and projected by PCA: [batch, M]."""
         return ((embedding - self.mean) / self.scale) @ self.components.T
 
     @torch.inference_mode()
-    def score(self, pictures: Sequence[Any], batch_size: int = 8) -> np.ndarray:
+    def score(
+        self, pictures: Sequence[Any], batch_size: int = 8, *, progress: Progress = silent
+    ) -> np.ndarray:
         """Scores [n], 1–5, float64, of files, arrays or PIL pictures.
 
         Raises:
             PictureError: one of them cannot be read.
         """
-        device = self.mean.device
-        scores: list[float] = []
-        for start in range(0, len(pictures), batch_size):
-            batch = [self.preprocess(open_picture(p)) for p in pictures[start : start + batch_size]]
-            pixels = torch.from_numpy(np.stack(batch)).to(device)
-            scores.extend(self(pixels)[0].double().tolist())
-        return np.array(scores)
+        embedded = self._embedded(pictures, batch_size, renamed(progress, "score"))
+        scores = [self.score_embeddings(embedding).double().cpu() for embedding in embedded]
+        return torch.cat([torch.empty(0, dtype=torch.double), *scores]).numpy()
+
+    def embed(
+        self, pictures: Sequence[Any], batch_size: int = 8, *, progress: Progress = silent
+    ) -> np.ndarray:
+        """Embeddings [n, D] before PCA, float32, of files, arrays or PIL pictures.
+
+        Raises:
+            PictureError: one of them cannot be read.
+        """
+        embedded = self._embedded(pictures, batch_size, progress)
+        parts = [embedding.float().cpu().numpy() for embedding in embedded]
+        return np.concatenate([np.empty((0, self.config.embed_dim), np.float32), *parts])
+
+    def _embedded(
+        self, pictures: Sequence[Any], batch_size: int, progress: Progress
+    ) -> Iterator[Tensor]:
+        """Embeddings [batch, D] of one batch after the other, on the student's device."""
+
+        def pixels(start: int) -> Tensor:
+            some = pictures[start : start + batch_size]
+            return torch.from_numpy(np.stack([self.preprocess(open_picture(p)) for p in some]))
+
+        batches = map(pixels, range(0, len(pictures), batch_size))
+        return embed_batches(self.encoder, batches, len(pictures), progress)
 
     def save_pretrained(self, folder: str | Path, *, name: str = "", half: bool = False) -> Path:
         """Write `config.json`, `model.safetensors` and the card; returns the folder.
 
         Args:
-            name: what the card calls the model and its examples load.
-            half: store float16.
+            name: the model's name on the card, which the card's examples load.
+            half: store the weights as float16.
         """
         from safetensors.torch import save_file
 
@@ -183,16 +210,16 @@ class Student(nn.Module):
         )
         config = self.config.to_dict()
         (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-        card = model_card(config, self.config.evaluation or None, self.config.training, name=name)
+        card = model_card(config, self.config.evaluation, self.config.training, name=name)
         (folder / CARD_FILE).write_text(card, "utf-8")
         return folder
 
     @classmethod
     def from_pretrained(cls, model: str | Path, *, revision: str | None = None) -> Student:
-        """Load a model folder, a hub id, or `builtin`.
+        """Load `builtin`, a model folder or a Hub id.
 
         Raises:
-            InputError: nothing there, or files that are not a rali student's.
+            InputError: there is no such model, or its files are not those of a rali student.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -223,12 +250,12 @@ class Student(nn.Module):
         private: bool = False,
         token: str | None = None,
     ) -> str:
-        """Upload the model folder; returns the commit's address.
+        """Upload the model folder to the Hub; returns the address of the commit.
 
         Args:
-            repo_id: owner/name; made if it is not there.
-            onnx: the file that `rali export` wrote, which `Scorer(repo_id)` loads. What `rali
-                calibrate` left in its model's folder goes with it, and the table of phrases.
+            repo_id: owner/name; the repository is created where it does not exist.
+            onnx: the file that `rali export` wrote, which `Scorer(repo_id)` loads. The interval of
+                `rali calibrate` and the table of phrases are uploaded from its model folder.
         """
         from huggingface_hub import HfApi
 
@@ -257,7 +284,7 @@ def weights_sha256(module: nn.Module) -> str:
 def score_from_bases(
     projected: Tensor, basis_vectors: Tensor, basis_scores: Tensor, temperature: Tensor | float
 ) -> Tensor:
-    """Scores [batch] by RALI equation 3, with a temperature.
+    """Scores [batch] by RALI's equation 3, with a temperature.
 
         w_i = softmax_i( cos⟨x, μ_i⟩ / τ ),   f̂ = Σ_i w_i f_i
 

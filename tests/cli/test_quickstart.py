@@ -15,7 +15,7 @@ import pytest
 @pytest.mark.timeout(2400)
 def test_quickstart_survives_a_kill_and_learns_something_that_transfers(tmp_path, photograph_files):
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "rali", "quickstart", photograph_files[0], "--out", out]
+    command = [sys.executable, "-m", "rali", "quickstart", photograph_files[0], "-o", out]
     first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
     try:
         limit = time.monotonic() + 1200

@@ -101,7 +101,7 @@ def test_alignment_lowers_the_loss():
     losses: list[float] = []
     run(
         AlignConfig(epochs=60, batch_size=6, lr=1e-2),
-        report=lambda step, steps, loss: losses.append(loss),
+        progress=lambda stage, done, total, loss: losses.append(loss),
     )
     assert losses[-1] < 0.7 * losses[0]
 
@@ -113,26 +113,29 @@ def test_resume_gives_the_same_weights(tmp_path, saved_every_step):
     class StopError(Exception):
         pass
 
-    def stop(step, steps, loss):
-        if step == 7:
+    def stop(stage, done, total, loss=None):
+        if done == 7:
             raise StopError
 
     checkpoint = tmp_path / "align.pt"
     with pytest.raises(StopError):
-        run(config, checkpoint=checkpoint, report=stop)
+        run(config, checkpoint=checkpoint, progress=stop)
     assert checkpoint.is_file()
     steps: list[int] = []
-    resumed = run(config, checkpoint=checkpoint, report=lambda s, n, loss: steps.append(s))
-    assert steps[0] == 7, "it goes on from the last saved step, not from the beginning"
+    resumed = run(
+        config, checkpoint=checkpoint,
+        progress=lambda stage, done, total, loss: steps.append(done),
+    )  # fmt: skip
+    assert steps[0] == 7, "it resumes from the last saved step, not from the beginning"
     for a, b in zip(through.parameters(), resumed.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
 
 
 def test_a_picture_without_rationales_is_named():
-    own = texts()
-    own[4] = torch.zeros(0, 4)
+    some = texts()
+    some[4] = torch.zeros(0, 4)
     with pytest.raises(InputError, match="picture 4"):
-        align(tower(), Pixels(), own, AlignConfig())
+        align(tower(), Pixels(), some, AlignConfig())
 
 
 def test_one_picture_cannot_be_compared():
@@ -143,7 +146,7 @@ def test_one_picture_cannot_be_compared():
 @pytest.mark.slow
 def test_two_processes_train_like_one_with_the_whole_batch(tmp_path):
     """Under `accelerate launch` negatives come from all processes, whose texts may differ in
-    number; the outcome is that of one process with a batch twice as large."""
+    number; the result is that of one process with a batch twice as large."""
     script = tmp_path / "train.py"
     script.write_text(
         "import sys, torch\n"

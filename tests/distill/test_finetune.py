@@ -1,4 +1,4 @@
-"""Fine-tuning: it fits better, keeps the epoch that validates best, and goes on after a stop."""
+"""Fine-tuning: it fits better, keeps the epoch that validates best, and resumes after a stop."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def test_the_weights_with_the_least_validation_error_are_kept():
     model = student()
     errors = [error(copy.deepcopy(model).eval(), *opposite)]
 
-    def watch(step: int, steps: int, loss: float) -> None:
-        if step % 2 == 0:  # two steps an epoch
+    def watch(stage: str, done: int, total: int, loss: float | None = None) -> None:
+        if done % 2 == 0:  # two steps an epoch
             errors.append(error(copy.deepcopy(model).eval(), *opposite))
 
-    tuned = finetune(model, Pixels(), SCORES, CONFIG, validation=opposite, report=watch)
+    tuned = finetune(model, Pixels(), SCORES, CONFIG, validation=opposite, progress=watch)
     assert error(tuned, *opposite) == pytest.approx(min(errors), abs=1e-5)
     assert error(tuned, *opposite) < errors[-1]
 
@@ -62,20 +62,20 @@ def test_resume_gives_the_same_weights(tmp_path, saved_every_step):
     class StopError(Exception):
         pass
 
-    def stop(step: int, steps: int, loss: float) -> None:
-        if step == 8:
+    def stop(stage: str, done: int, total: int, loss: float | None = None) -> None:
+        if done == 8:
             raise StopError
 
     checkpoint = tmp_path / "finetune.pt"
     arguments = (Pixels(), SCORES, CONFIG)
     with pytest.raises(StopError):
-        finetune(student(), *arguments, validation=held_out, checkpoint=checkpoint, report=stop)
+        finetune(student(), *arguments, validation=held_out, checkpoint=checkpoint, progress=stop)
     steps: list[int] = []
     resumed = finetune(
         student(), *arguments, validation=held_out, checkpoint=checkpoint,
-        report=lambda step, count, loss: steps.append(step),
+        progress=lambda stage, done, total, loss: steps.append(done),
     )  # fmt: skip
-    assert steps[0] == 8, "it goes on from the last saved step, not from the beginning"
+    assert steps[0] == 8, "it resumes from the last saved step, not from the beginning"
     for name, value in through.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value)
 
@@ -83,13 +83,13 @@ def test_resume_gives_the_same_weights(tmp_path, saved_every_step):
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, saved_every_step):
     checkpoint = tmp_path / "finetune.pt"
 
-    def stop(step: int, steps: int, loss: float) -> None:
-        if step == 3:
+    def stop(stage: str, done: int, total: int, loss: float | None = None) -> None:
+        if done == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        finetune(student(), Pixels(), SCORES, CONFIG, checkpoint=checkpoint, report=stop)
-    with pytest.raises(InputError, match=r"finetune\.pt is of a run with other settings"):
+        finetune(student(), Pixels(), SCORES, CONFIG, checkpoint=checkpoint, progress=stop)
+    with pytest.raises(InputError, match=r"finetune\.pt belongs to a run with other settings"):
         finetune(student(), Pixels(), SCORES, CONFIG, checkpoint=checkpoint, seed=1)
     torch.save({"step": 3}, checkpoint)  # as an older version might have left it
     with pytest.raises(InputError, match="other settings"):

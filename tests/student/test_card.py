@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,17 @@ from huggingface_hub import ModelCard
 
 from rali.data.manifest import Row
 from rali.evaluation.evaluate import evaluate_predictions
+from rali.report.evaluation import Evaluation
 from rali.student.card import model_card
 
 CONFIG = {"encoder": {"name": "nano"}, "preprocess": {"size": 224}, "score_range": [1, 5]}
 TRAINING = {"data": ["BIQ2021 train", "a | b"], "pictures": 1945, "seed": 0, "notes": "Read <me>."}
 
 
-def _evaluation(dataset: str) -> dict:
+def _evaluation(dataset: str) -> Evaluation:
     rows = [Row(Path(f"/{i}"), score=1 + i / 3, dataset=dataset) for i in range(12)]
     predictions = {row.image: float(i + (i % 3)) / 4 for i, row in enumerate(rows)}
-    return {"model": "m", **evaluate_predictions(predictions, rows), "split": "test"}
+    return replace(evaluate_predictions(predictions, rows), model="m", split="test")
 
 
 def test_front_matter_is_what_the_hub_expects() -> None:
@@ -31,14 +33,14 @@ def test_front_matter_is_what_the_hub_expects() -> None:
     assert data.model_name == "someone/model"
     results = {result.metric_type: result for result in data.eval_results}
     assert results["srcc"].dataset_name == "odd: 'name' #1"
-    expected = evaluation["datasets"]["odd: 'name' #1"]["srcc"]
+    expected = evaluation.datasets["odd: 'name' #1"].values["srcc"]
     assert abs(results["srcc"].metric_value - expected) < 1e-4
 
 
 def test_numbers_come_with_intervals_and_training_is_named() -> None:
     evaluation = _evaluation("koniq")
     text = model_card(CONFIG, evaluation, TRAINING, name="my model")
-    low, high = evaluation["datasets"]["koniq"]["intervals"]["plcc"]
+    low, high = evaluation.datasets["koniq"].intervals["plcc"]
     assert f"[{low:.3f}, {high:.3f}]" in text
     assert "BIQ2021 train, a \\| b" in text
     assert "Read <me>." in text

@@ -1,0 +1,62 @@
+"""A student: pixels to embeddings and scores, and its folder on disk."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from rali import Student
+from rali.errors import InputError
+
+
+def test_distill_leaves_a_model_that_loads_and_scores_alike(small_run, photographs):
+    model = small_run.folder / "model"
+    loaded = Student.from_pretrained(model)
+    pictures = list(photographs.values())
+    scores = loaded.score(pictures)
+    assert scores == pytest.approx(small_run.student.score(pictures), abs=1e-5)
+    assert ((scores >= 1) & (scores <= 5)).all()
+    config = json.loads((model / "config.json").read_text())
+    assert config["model_type"] == "rali" and config["pca_dim"] == 16
+    assert "not evaluated" in (model / "README.md").read_text().lower()
+
+
+def test_wrong_folders_are_sentences(tmp_path):
+    with pytest.raises(InputError, match="not a model folder"):
+        Student.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(InputError, match="expected 'rali'"):
+        Student.from_pretrained(tmp_path)
+
+
+def test_damaged_weights_are_a_sentence(small_run, tmp_path):
+    (tmp_path / "config.json").write_bytes(
+        (small_run.folder / "model" / "config.json").read_bytes()
+    )
+    (tmp_path / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(InputError, match="does not fit"):
+        Student.from_pretrained(tmp_path)
+
+
+def test_embeddings_are_those_that_are_scored_and_do_not_depend_on_the_batch(
+    small_run, photograph_files
+):
+    student, steps = small_run.student, []
+    found = student.embed(
+        photograph_files, batch_size=2, progress=lambda stage, *done: steps.append((stage, *done))
+    )
+    assert found.shape == (5, 24) and found.dtype == np.float32
+    assert steps == [("embed", 2, 5), ("embed", 4, 5), ("embed", 5, 5)]
+    np.testing.assert_allclose(student.embed(photograph_files), found, atol=1e-5)
+    scores = student.score_embeddings(torch.from_numpy(found)).numpy()
+    np.testing.assert_allclose(student.score(photograph_files), scores, atol=1e-5)
+    assert student.project(torch.from_numpy(found)).shape == (5, 16)
+
+
+def test_no_pictures_have_no_scores(small_run):
+    assert small_run.student.score([]).shape == (0,)
+    assert small_run.student.embed([]).shape == (0, 24)
