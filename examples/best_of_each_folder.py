@@ -1,4 +1,4 @@
-"""Name the best picture of each folder: of a burst, a product, a day.
+"""Name the best picture of each folder, such as a burst, a product or a day.
 
     python examples/best_of_each_folder.py PHOTOS
 

@@ -1,10 +1,10 @@
-"""Scores pictures with onnxruntime, numpy and Pillow: rali itself need not be there.
+"""Score pictures with onnxruntime, numpy and Pillow, without rali.
 
     rali export builtin -o model.onnx --image        # writes model_image.onnx
     python onnxruntime_only.py model_image.onnx photo.jpg
 
-The model resizes, crops and normalises by itself: it takes RGB bytes of any height and width.
-rali's own reading of files does more: transparency, 16 bits, colour profiles, HEIC.
+The model itself resizes, crops and normalises: it takes uint8 RGB of any height and width. rali
+reads more kinds of files: transparency, 16 bits, colour profiles, HEIC.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""A reward for Flow-GRPO and its kin from a server: rali serve builtin --port 8000
+"""A reward for Flow-GRPO and its kin, from a server: rali serve builtin --port 8000
 
 In flow_grpo/rewards.py, inside `multi_score`: `score_functions = {"rali": remote_reward, …}`.
 Needs httpx and Pillow; the trainer needs no rali.
@@ -15,18 +15,18 @@ import httpx
 import numpy as np
 from PIL import Image
 
-PART = 8  # pictures per request: no more than the server's --queue
+PART = 8  # pictures per request: at most the server's --queue
 
 
 def as_png(image: np.ndarray) -> bytes:
-    """Lossless: JPEG would be what is judged."""
+    """The bytes of a PNG file: lossless, as a JPEG's artefacts would be scored too."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
 def remote_reward(device: object = None, address: str = "http://127.0.0.1:8000/score"):
-    """A function of (images, prompts, metadata) to (scores, {}); RALI_TOKEN is sent, if set."""
+    """A function from (images, prompts, metadata) to (scores, {}); it sends RALI_TOKEN if set."""
     token = os.environ.get("RALI_TOKEN")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     client = httpx.Client(headers=headers, timeout=120)
@@ -34,7 +34,7 @@ def remote_reward(device: object = None, address: str = "http://127.0.0.1:8000/s
     def ask(part: np.ndarray) -> list[float]:
         images = [base64.b64encode(as_png(image)).decode() for image in part]
         while (reply := client.post(address, json={"images": images})).status_code in (429, 503):
-            time.sleep(float(reply.headers.get("Retry-After", 1)))  # no room now
+            time.sleep(float(reply.headers.get("Retry-After", 1)))  # the server has no room now
         reply.raise_for_status()
         results = reply.json()["results"]
         if wrong := [each["error"] for each in results if each["error"]]:
@@ -42,7 +42,7 @@ def remote_reward(device: object = None, address: str = "http://127.0.0.1:8000/s
         return [each["score"] for each in results]
 
     def score(images, prompts, metadata=None):
-        """Of uint8 [n, H, W, 3], or a tensor [n, 3, H, W] of uint8 or from 0 to 1."""
+        """Takes uint8 [n, H, W, 3], or a tensor [n, 3, H, W], uint8 or from 0 to 1."""
         if not isinstance(images, np.ndarray):
             scale = 255 if images.is_floating_point() else 1
             levels = (images.float() * scale).round().clamp(0, 255)

@@ -1,12 +1,12 @@
-// Scores pictures with ONNX Runtime and nothing else.
+// Score pictures with ONNX Runtime and nothing else.
 //
 //   rali export builtin -o model.onnx --image                      # writes model_image.onnx
 //   c++ -std=c++17 score.cpp -I INCLUDE -L LIB -l onnxruntime -o score
 //   ./score model_image.onnx photo.ppm                             # 3.87
 //
-// INCLUDE and LIB are of a release of ONNX Runtime, or of Debian's libonnxruntime-dev. The model
-// resizes, crops and normalises by itself: it takes RGB bytes of any height and width. Read your
-// JPEG files with whatever you have; here they come as binary PPM (`djpeg photo.jpg > photo.ppm`).
+// INCLUDE and LIB belong to a release of ONNX Runtime, or to Debian's libonnxruntime-dev. The model
+// itself resizes, crops and normalises: it takes RGB bytes of any height and width. Read your JPEG
+// files with any library; here they come as binary PPM (`djpeg photo.jpg > photo.ppm`).
 
 #include <onnxruntime_cxx_api.h>
 
@@ -30,7 +30,7 @@ Picture read_ppm(const std::string& path) {
   int levels = 0;
   if (!(file >> magic >> picture.width >> picture.height >> levels) || magic != "P6" ||
       levels != 255 || picture.width < 1 || picture.height < 1) {
-    throw std::runtime_error(path + " is no binary PPM file of 8 bits (P6)");
+    throw std::runtime_error(path + " is not a binary PPM file of 8 bits (P6)");
   }
   file.get();  // the one white space before the pixels
   picture.rgb.resize(picture.height * picture.width * 3);
@@ -46,7 +46,7 @@ float score(Ort::Session& session, Picture& picture) {
   const auto image = Ort::Value::CreateTensor<uint8_t>(
       memory, picture.rgb.data(), picture.rgb.size(), shape.data(), shape.size());
   const char* inputs[] = {"image"};
-  const char* outputs[] = {"score"};  // there is "embedding" too
+  const char* outputs[] = {"score"};  // the other output is "embedding"
   const auto found = session.Run(Ort::RunOptions{nullptr}, inputs, &image, 1, outputs, 1);
   return found[0].GetTensorData<float>()[0];
 }

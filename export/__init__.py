@@ -1,4 +1,4 @@
-"""ONNX files from students, and the check that they give the same scores."""
+"""ONNX files from students, checked to give the same scores."""
 
 from __future__ import annotations
 

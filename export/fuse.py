@@ -1,8 +1,8 @@
 """A student whose attention and convolutions are the ones that ONNX Runtime has fast kernels for.
 
 The weights stay; only the way they are written down changes. An exported attention is some ten
-nodes, which ONNX Runtime recognises in few exporters' forms: here it is one
-`com.microsoft.MultiHeadAttention`. LayerNorm and GELU, its own optimiser fuses by itself.
+nodes, which ONNX Runtime recognises from few exporters: here it is one
+`com.microsoft.MultiHeadAttention`. ONNX Runtime's optimiser fuses LayerNorm and GELU by itself.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from rali.student.student import Student
 
 
 class FusedAttention(nn.Module):
-    """Self-attention of tokens [batch, tokens, width] as one node of ONNX; cannot run in torch.
+    """Self-attention of tokens [batch, tokens, width] as one ONNX node; it cannot run in torch.
 
-    Image towers call theirs without masks.
+    It takes no mask, as image towers use none.
     """
 
     def __init__(self, qkv: nn.Linear, projection: nn.Module, heads: int) -> None:
@@ -40,14 +40,14 @@ class FusedAttention(nn.Module):
 
 
 class _AsMultihead(FusedAttention):
-    """Called as `torch.nn.MultiheadAttention` is."""
+    """The same with the signature of `torch.nn.MultiheadAttention`."""
 
     def forward(self, tokens: Tensor, *same: Tensor, **unused: Any) -> Any:
         return super().forward(tokens), None
 
 
 def fuse(student: Student, *, attention: bool = True) -> Student:
-    """A copy for the exporter; students without what can be fused are copied as they are."""
+    """A copy of the student for the exporter, fused where it can be."""
     copied = copy.deepcopy(student)
     if not attention:
         return _one_branch(copied)
@@ -69,17 +69,17 @@ def _fused(module: Any) -> nn.Module | None:
         qkv.weight, qkv.bias = module.in_proj_weight, module.in_proj_bias
         return _AsMultihead(qkv, module.out_proj, module.num_heads)
     if kind == "timm.layers.attention.Attention":
-        own: list[Any] = [
+        extras: list[Any] = [
             getattr(module, name, None) for name in ("q_norm", "k_norm", "norm", "gate")
         ]
-        if not all(part is None or isinstance(part, nn.Identity) for part in own):
+        if not all(part is None or isinstance(part, nn.Identity) for part in extras):
             return None
         return FusedAttention(module.qkv, module.proj, module.num_heads)
     return None
 
 
 def _one_branch(student: Student) -> Student:
-    """Convolutions trained as several side by side, as MobileCLIP's, added up to one."""
+    """Adds up convolutions that were trained as several side by side, as MobileCLIP's are."""
     if any(hasattr(module, "reparameterize") for module in student.encoder.modules()):
         from timm.utils.model import reparameterize_model
 

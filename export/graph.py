@@ -10,7 +10,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 
 
 class Value:
-    """A node's output; a number beside it is a constant, float64 or int64 as it is written."""
+    """A node's output. A Python number beside it becomes a constant, float64 or int64."""
 
     __array_ufunc__ = None  # numpy's numbers leave the arithmetic to this class
 
@@ -30,17 +30,17 @@ class Value:
         return self.graph.Div(self, other)
 
     def to(self, kind: int) -> Value:
-        """Cast to one of `TensorProto`'s types; towards zero from floats to integers."""
+        """Cast to one of `TensorProto`'s types; floats become integers towards zero."""
         return self.graph.Cast(self, to=kind)
 
 
 class Graph:
     """Nodes in the making: `graph.Add(a, b)` appends one and returns its output.
 
-    Every operator of ONNX with one output is such a method; inputs are values, numbers and arrays.
+    Every ONNX operator with one output is such a method; inputs are values, numbers and arrays.
 
     Args:
-        prefix: of all names, which keeps them apart from another graph's.
+        prefix: begins all names, which keeps them apart from another graph's.
 
     Attributes:
         nodes, constants: for `onnx.helper.make_graph`.
@@ -72,7 +72,7 @@ class Graph:
     def choose(
         self, kind: int, condition: Value, then: Callable[[], Value], otherwise: Callable[[], Value]
     ) -> Value:
-        """What `then` or `otherwise` appends, of type `kind`; only the chosen nodes are run."""
+        """The value, of type `kind`, that `then` or `otherwise` returns; only its nodes are run."""
         branches = {}
         around = self.nodes
         for name, build in (("then_branch", then), ("else_branch", otherwise)):

@@ -1,7 +1,7 @@
 """`model.onnx` in, `model_image.onnx` out: image uint8 [H, W, 3] of any size → score, embedding.
 
-The same model behind a graph that resizes, crops and normalises, so that whoever runs it needs no
-code of its own for that (SPEC §3). Checked against the file that it was made from.
+The same model behind a graph that resizes, crops and normalises, so that a program that runs it
+needs no code for that (docs/formats.md). It is checked against the file that it was made from.
 """
 
 from __future__ import annotations
@@ -35,19 +35,20 @@ def export_image(
 ) -> float:
     """Write `model_image.onnx`; it takes its place only if pixels and scores are the same.
 
-    It takes `image`, uint8 RGB [H, W, 3], and gives `score` [1] and `embedding` [1, D].
+    The file takes `image`, uint8 RGB [H, W, 3], and returns `score` [1] and `embedding` [1, D].
 
     Args:
-        model: an ONNX file of any precision that `rali export` wrote, or what else `Scorer` takes.
+        model: an ONNX file of any precision that `rali export` wrote, or anything else that
+            `Scorer` takes.
         path: the file to write.
-        pictures: to compare on; by default `sample_photographs`.
+        pictures: what is compared on; by default `sample_photographs`.
 
     Returns:
         The largest difference between the scores of both files.
 
     Raises:
-        InputError: `model` is no such file, or is of an opset before 18; a picture's pixels are
-            not Pillow's, or its score differs by more than `TOLERANCE`.
+        InputError: `model` is no such file, or its opset is below 18; a picture's pixels are not
+            Pillow's, or its score differs by more than `TOLERANCE`.
     """
     path, scorer = Path(path), Scorer(model)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,14 +61,14 @@ def export_image(
 
 
 def with_image(model: onnx.ModelProto, preprocess: Preprocess) -> onnx.ModelProto:
-    """Make the model take `image` for `pixel_values`, in place, and return it.
+    """Make the model take `image` instead of `pixel_values`, in place, and return it.
 
     Raises:
-        InputError: the model's opset is before 18.
+        InputError: the model's opset is below 18.
     """
     opset = max(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
     if opset < OPSET:
-        raise InputError(f"the ONNX file is of opset {opset}; resizing needs {OPSET} or newer.")
+        raise InputError(f"The ONNX file has opset {opset}; resizing needs {OPSET} or newer.")
     graph = Graph("image")
     normalise(graph, preprocess)
     nodes = [*graph.nodes, *model.graph.node]
@@ -77,8 +78,8 @@ def with_image(model: onnx.ModelProto, preprocess: Preprocess) -> onnx.ModelProt
     model.graph.input.append(IMAGE)
     for output in model.graph.output:
         output.type.tensor_type.shape.dim[0].dim_value = 1
-    told = {each.key: each.value for each in model.metadata_props}
-    onnx.helper.set_model_props(model, told | {"input": json.dumps("image")})
+    props = {each.key: each.value for each in model.metadata_props}
+    onnx.helper.set_model_props(model, props | {"input": json.dumps("image")})
     return model
 
 
@@ -106,7 +107,7 @@ def _join(source: Path, target: Path, preprocess: Preprocess) -> None:
 
 def _check(scorer: Scorer, file: Path, pictures: Sequence[Any]) -> float:
     if not pictures:
-        raise InputError("the check needs at least one picture; none was given.")
+        raise InputError("The check needs at least one picture; none was given.")
     pixels_alone = _open(pixels_model(scorer.preprocess).SerializeToString())
     joined, differences = _open(str(file)), []
     for picture in pictures:
@@ -114,13 +115,13 @@ def _check(scorer: Scorer, file: Path, pictures: Sequence[Any]) -> float:
         pixels = pixels_alone.run(None, {"image": rgb})[0]
         if not np.array_equal(pixels, scorer.preprocess.pixels(rgb)):
             raise InputError(
-                f"the graph resizes a picture of {rgb.shape[1]}×{rgb.shape[0]} otherwise than "
+                f"The graph resizes a picture of {rgb.shape[1]}×{rgb.shape[0]} differently from "
                 f"Pillow {PIL.__version__} here, and was not kept; please report it."
             )
         differences.append(abs(joined.run(["score"], {"image": rgb})[0][0] - scorer(rgb)))
     if not max(differences) <= TOLERANCE:
         raise InputError(
-            f"the file that takes images differs from {scorer.path} by {max(differences):.1e}, "
+            f"The file that takes images differs from {scorer.path} by {max(differences):.1e}, "
             f"more than {TOLERANCE:g}, and was not kept; please report the encoder and versions."
         )
     return float(max(differences))

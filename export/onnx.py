@@ -1,7 +1,7 @@
 """A student in, `model.onnx` out: pixel_values float32 [batch, 3, S, S] → score, embedding.
 
-One file with the weights inside (beside it from 2 GB on), a dynamic batch, and metadata that lets
-a scorer prepare pictures without any other file (SPEC §3).
+One file with the weights inside (beside it from 2 GB on), a dynamic batch, and metadata by which a
+scorer can prepare pictures without any other file (docs/formats.md).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def export_onnx(student: Student, path: str | Path, *, fused: bool = True) -> Pa
 
     Args:
         student: on the CPU, in evaluation mode.
-        path: the file; it appears when it is complete.
-        fused: attention as the one node that ONNX Runtime's own provider is fastest with; others,
-            such as OpenVINO's, want it in ONNX's operators.
+        path: the file, which appears when it is complete.
+        fused: attention as the one node that ONNX Runtime's own provider is fastest with. Other
+            providers, such as OpenVINO's, need ONNX's own operators.
 
     Raises:
         MissingExtraError: onnx or onnxscript is not installed.
@@ -40,10 +40,10 @@ def export_onnx(student: Student, path: str | Path, *, fused: bool = True) -> Pa
     require("onnxscript", "distill")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    told = metadata(student)
+    props = metadata(student)
     student = fuse(student.cpu().eval(), attention=fused)
     size = student.preprocess.size
-    # A batch of one would be taken for a constant.
+    # The exporter would take a batch of one for a constant.
     example = torch.zeros(2, 3, size, size)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -59,14 +59,14 @@ def export_onnx(student: Student, path: str | Path, *, fused: bool = True) -> Pa
             verbose=False,
         )
     assert program is not None
-    program.model.metadata_props.update(told)
+    program.model.metadata_props.update(props)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
         file = Path(folder) / path.name
         program.save(str(file), external_data=False)
         _strip(file)
         beside = [other for other in Path(folder).iterdir() if other != file]
         if beside and sum(p.stat().st_size for p in [file, *beside]) < ONE_FILE_LIMIT:
-            onnx.save(onnx.load(str(file)), str(file))  # torch splits earlier than it must
+            onnx.save(onnx.load(str(file)), str(file))  # torch splits smaller models too
             for other in beside:
                 other.unlink()
         move_into(file, path.parent)
@@ -74,7 +74,7 @@ def export_onnx(student: Student, path: str | Path, *, fused: bool = True) -> Pa
 
 
 def _strip(file: Path) -> None:
-    """Take out the exporter's notes on each node: stack traces of this machine, 150 kB for nano."""
+    """Remove the exporter's notes on each node: stack traces of this machine, 150 kB for nano."""
     import onnx
 
     model = onnx.load(str(file), load_external_data=False)
@@ -84,13 +84,13 @@ def _strip(file: Path) -> None:
 
 
 def move_into(file: Path, folder: Path) -> None:
-    """Move an exported file, and the weights beside it where it has some, to `folder`."""
+    """Move an exported file to `folder`, with the weights beside it where it has some."""
     for each in sorted(file.parent.iterdir(), key=lambda other: other == file):  # itself last
         each.replace(folder / each.name)
 
 
 def metadata(student: Student) -> dict[str, str]:
-    """What the file says of itself; every value is JSON."""
+    """The file's metadata; every value is JSON."""
     values = {
         "model_type": "rali",
         "rali_version": __version__,

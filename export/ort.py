@@ -1,4 +1,4 @@
-"""ONNX Runtime's own format, which its small builds for mobiles read without a parser of ONNX."""
+"""ONNX Runtime's own format, which its small builds for mobiles read without an ONNX parser."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from rali.files import replace_atomically
 
 
 def export_ort(model: str | Path) -> Path:
-    """Write `model.ort` beside an ONNX file, with its metadata; returns it.
+    """Write `model.ort` beside an ONNX file, with its metadata, and return its path.
 
-    Its graph is optimised as far as holds on every processor.
+    The graph is optimised only in ways that hold on every processor. Layers of 8-bit integers are
+    therefore computed in floats.
 
     Raises:
         InputError: the file cannot be loaded.

@@ -1,8 +1,9 @@
 """Smaller and faster files: a float32 ONNX file in, one in half precision or in 8-bit integers out.
 
-The embedding is what is made cheaper; the bases and the score stay in float32. Two kinds of
-integers: *static*, whose ranges are calibrated on pictures, so that a score never depends on its
-batch; and *dynamic*, which measures the range of each run and is therefore run picture by picture.
+Only the encoder gets cheaper; the bases and the score stay in float32. There are two kinds of
+integers: *static* ranges are calibrated on pictures, so that a score never depends on its batch;
+*dynamic* ranges are measured in each run, which therefore has to be of one picture. `WRITERS` says
+how each precision is written.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from rali.runs.progress import Progress, silent
+
 QUANTIZED = ("MatMul", "Gemm", "Conv")
 DYNAMIC = ("MatMul", "Gemm")  # ONNX Runtime has no fast dynamic convolution
-LOOKED_AT = 4  # pictures by which layers are ranked
+RANKED_BY = 4  # pictures
 
 
 def to_half(source: Path, target: Path) -> None:
@@ -48,7 +51,7 @@ def to_half(source: Path, target: Path) -> None:
 
 
 def quantize_dynamic(source: Path, target: Path) -> None:
-    """Matrix products in 8 bits, weights per channel, activations by the range of each run."""
+    """Matrix products in 8 bits: weights per channel, activations by the range of each run."""
     from onnxruntime import quantization
 
     with _folded(source) as folded:
@@ -64,16 +67,25 @@ def quantize_dynamic(source: Path, target: Path) -> None:
 
 
 def quantize_static(
-    source: Path, target: Path, pixels: Sequence[np.ndarray], *, keep: Sequence[str] = ()
+    source: Path, target: Path, pixels: Sequence[np.ndarray], keep: Sequence[str] = ()
 ) -> None:
     """Matrix products and convolutions in 8 bits (QDQ), weights per channel.
 
     Args:
-        pixels: float32 [3, S, S] each, by which the ranges of activations are set.
+        pixels: float32 [3, S, S] each; they set the ranges of activations.
         keep: nodes that stay in float.
     """
     with _folded(source) as folded:
         _quantize_folded(folded, target, pixels, keep=keep)
+
+
+# How each precision is written: from the float32 file, to a file, calibrated on pixels, with some
+# nodes left in float. fp32 is the exported file itself.
+WRITERS: dict[str, Callable[[Path, Path, Sequence[np.ndarray], Sequence[str]], None]] = {
+    "fp16": lambda source, target, pixels, keep: to_half(source, target),
+    "int8": quantize_static,
+    "int8-dynamic": lambda source, target, pixels, keep: quantize_dynamic(source, target),
+}
 
 
 def _quantize_folded(
@@ -106,20 +118,17 @@ def _quantize_folded(
         weight_type=quantization.QuantType.QInt8,
         nodes_to_quantize=list(only),
         nodes_to_exclude=[*_scoring(folded), *keep],
-        # What a product gives goes on in float, into LayerNorm, GELU and sums.
+        # Products feed LayerNorm, GELU and sums, which are in float.
         extra_options={"OpTypesToExcludeOutputQuantization": list(DYNAMIC)},
     )
 
 
 def worst_first(
-    source: Path,
-    pixels: Sequence[np.ndarray],
-    report: Callable[[int, int], None] = lambda done, count: None,
+    source: Path, pixels: Sequence[np.ndarray], progress: Progress = silent
 ) -> list[str]:
     """The layers that can be in 8 bits, those first that alone move the embeddings most.
 
-    Args:
-        report: called with (layers done, layers), a second or more each.
+    It takes a second or more for each layer.
     """
     import onnx
 
@@ -132,19 +141,19 @@ def worst_first(
             for node in graph.node
             if node.op_type in QUANTIZED and node.input[1] in constants and node.name not in scoring
         ]
-        some = pixels[:LOOKED_AT]
+        some = pixels[:RANKED_BY]
         exact = embeddings(folded, some)
         moved = {}
-        for done, layer in enumerate(layers):
-            report(done, len(layers))
+        for done, layer in enumerate(layers, 1):
             file = Path(folder) / "one_layer.onnx"
             _quantize_folded(folded, file, some, only=[layer])
             moved[layer] = float(np.linalg.norm(embeddings(file, some) - exact))
+            progress("layers that 8 bits hurt", done, len(layers))
     return sorted(layers, key=lambda layer: -moved[layer])
 
 
 def embeddings(file: Path, pixels: Sequence[np.ndarray]) -> np.ndarray:
-    """What a file makes of pixels, picture by picture: [n, D]."""
+    """Embeddings [n, D] of pixels, by a file, picture by picture."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
@@ -170,7 +179,7 @@ def _scoring(file: Path) -> list[str]:
 
 @contextmanager
 def _folded(source: Path) -> Iterator[Path]:
-    """The file with constants and batch normalisations folded, as quantizers want it."""
+    """The file with constants and batch normalisations folded, as the quantizers expect it."""
     import onnx
     import onnxruntime
     from onnxruntime.quantization import quant_utils
@@ -184,14 +193,14 @@ def _folded(source: Path) -> Iterator[Path]:
         onnxruntime.InferenceSession(str(source), options, ["CPUExecutionProvider"])
         model = onnx.load(str(file))
         del model.graph.value_info[:]  # of weights that folding has transposed
-        for node in model.graph.node:  # what ONNX cannot infer, quantizers would leave in float
+        for node in model.graph.node:  # quantizers leave in float what ONNX cannot infer
             if node.domain == "com.microsoft":
                 for name in node.output:
-                    told = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-                    model.graph.value_info.append(told)
+                    info = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+                    model.graph.value_info.append(info)
         used = {node.domain for node in model.graph.node}
         opsets = [each for each in model.opset_import if each.domain in used]
-        del model.opset_import[:]  # ONNX Runtime lists all that it knows
+        del model.opset_import[:]  # ONNX Runtime lists all operator sets that it knows
         model.opset_import.extend(opsets)
         quant_utils.add_pre_process_metadata(model)
         onnx.save(model, str(file))

@@ -1,8 +1,8 @@
 """`Preprocess.pixels` as an ONNX graph: Pillow's resize and the centre crop, bit for bit.
 
-Pillow resizes along one axis, rounds to uint8, then along the other. A value is a weighted sum of
-the pixels under a filter that widens with the scale. The weights are computed in double precision
-and rounded to 22 bits: the sums are of integers, which no processor rounds in its own way.
+Pillow resizes along one axis, rounds to uint8, then resizes along the other. A value is a weighted
+sum of the pixels under a filter that widens with the scale. The weights are computed in double
+precision and rounded to 22 bits: all processors give the same sums of integers.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from rali.pictures.preprocess import LONG, Preprocess
 
 from .graph import Graph, Value
 
-OPSET = 18  # the least that has every operator
+OPSET = 18  # the first that has every operator
 PRECISION_BITS = 22
 # A weight is written as three digits of base 256, −128 to 127, each with 128 added: matrices of
 # uint8 are what ONNX Runtime multiplies fastest, and without error on every processor.
 BASE, ZERO_POINT = 256, 128
-# At most so many neighbouring positions share one window of the source and one matrix product.
+# At most this many neighbouring positions share one window of the source and one matrix product.
 BLOCK = 8
 
 IMAGE = helper.make_tensor_value_info("image", TensorProto.UINT8, ["height", "width", 3])
@@ -41,7 +41,7 @@ def pixels_model(preprocess: Preprocess) -> ModelProto:
 
 
 def resize(graph: Graph, preprocess: Preprocess) -> Value:
-    """Append what makes uint8 [S, S, 3] of the input `image`, uint8 [H, W, 3]."""
+    """Append the nodes that make uint8 [S, S, 3] from the input `image`, uint8 [H, W, 3]."""
     image, size = Value(graph, IMAGE.name), preprocess.size
     shape = graph.Shape(image).to(TensorProto.DOUBLE)
     height, width = graph.Gather(shape, 0), graph.Gather(shape, 1)
@@ -84,12 +84,12 @@ class _Axis:
     """How one axis becomes S pixels.
 
     Attributes:
-        shrinks_by: pixels, float64; negative where it grows.
-        changes: bool; where not, cropping is all there is to do.
+        shrinks_by: pixels, float64; negative where the axis grows.
+        changes: bool; false where cropping is enough.
         begin, end: the part of the source that is needed, int64 [1].
         taps: for each block of positions the pixels in its window, counted from `begin`,
             int64 [blocks, taps].
-        digits: their weights, the highest digits first, uint8 [blocks, 3 × block, taps].
+        digits: the weights of these pixels, highest digits first, uint8 [blocks, 3 × block, taps].
     """
 
     shrinks_by: Value
@@ -101,7 +101,7 @@ class _Axis:
 
 
 def _axis(graph: Graph, preprocess: Preprocess, length: Value, shorter: Value) -> _Axis:
-    """For an axis of `length` that is resized as one of length `shorter` to S: float64 scalars."""
+    """The axis of `length` that is scaled as `shorter` is to S; both are float64 scalars."""
     size = float(preprocess.size)
     resized = graph.Floor(length * size / shorter)
     offset = graph.Round((resized - size) / 2.0)

@@ -1,9 +1,9 @@
 """A model in, a folder with a page out: the browser scores pictures, and they never leave it.
 
-The page (`page/`) is plain HTML, CSS and ES modules, served as static files. Beside it are put
-`prepare.onnx` (image uint8 [H, W, 3] → pixel_values, Pillow's pixels), `window.onnx` (the same of a
-part of a picture), the model, `model.json` with what else the page needs of it, and ONNX Runtime's
-own build for browsers.
+The page (`page/`) is plain HTML, CSS and ES modules, served as static files. Beside it lie
+`prepare.onnx` (image uint8 [H, W, 3] → pixel_values, Pillow's pixels), `window.onnx` (the same for
+a part of a picture), the model, `model.json` with what else the page needs from it, and ONNX
+Runtime's own build for browsers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from rali.files import replace_atomically
 from rali.pictures.preprocess import Preprocess
 from rali.scoring.heatmap import COLOUR_SHARE, MOST, SHARE, SPAN, colour_scale
 from rali.scoring.intervals import read_interval
-from rali.scoring.model_folder import BUILTIN, INTERVAL_FILE, PHRASES_FILE, find_file
+from rali.scoring.model_folder import INTERVAL_FILE, PHRASES_FILE, find_file
 from rali.scoring.scorer import Scorer
 from rali.version import __version__
 
@@ -36,8 +36,8 @@ from .graph import Graph, Value
 from .image import normalise
 from .resize import IMAGE, OPSET
 
-LEVEL = 0.9  # of the intervals
-RUNTIME = "onnxruntime-web@1.30.0"  # npm's name of what the page was tried with
+LEVEL = 0.9  # probability that an interval covers the human score
+RUNTIME = "onnxruntime-web@1.30.0"  # the npm package that the page was tested with
 RUNTIME_FILES = (
     "ort.wasm.min.mjs",
     "ort-wasm-simd-threaded.mjs",
@@ -59,14 +59,14 @@ def export_web(
     """Write the page into `folder` and return its `index.html`; other files there stay.
 
     Args:
-        model: what `Scorer` takes. Its intervals and phrases come along if it has them.
-        folder: made if it is not there.
-        runtime: npm's package onnxruntime-web, as a `.tgz` or unpacked; by default npm fetches it.
-        precision: of the model's file, as `Scorer` takes it.
+        model: what `Scorer` takes. Its intervals and phrases go along if it has them.
+        folder: created if it does not exist.
+        runtime: the npm package onnxruntime-web, as `.tgz` or unpacked; by default npm fetches it.
+        precision: which of the model's files, as `Scorer` takes it.
 
     Raises:
-        InputError: there is no such model, it is not of one ONNX file, or npm's package cannot be
-            had.
+        InputError: there is no such model, it is more than one ONNX file, or the npm package
+            cannot be fetched.
     """
     scorer, folder = Scorer(model, precision=precision), Path(folder)
     _refuse_several_files(scorer.path)
@@ -92,7 +92,7 @@ def prepare_model(preprocess: Preprocess) -> ModelProto:
 def window_model(preprocess: Preprocess) -> ModelProto:
     """A model from `image` uint8 [H, W, 3], a window of a picture, to `mirrored` [1, 3, S, S].
 
-    That is the window as `rali.scoring.heatmap.windows` gives it.
+    The output is the window as `rali.scoring.heatmap.windows` gives it.
     """
     graph, size = Graph("window"), -(-preprocess.size // SHARE)
     normalise(graph, dataclasses.replace(preprocess, size=size, resize_mode="squash"))
@@ -108,9 +108,9 @@ def _model(graph: Graph, output: str, size: int) -> ModelProto:
 
 
 def describe(model: str | Path, scorer: Scorer) -> dict[str, Any]:
-    """What the page needs beside the model's file; arrays are base64 of little-endian float32."""
+    """What the page needs besides the model's file; arrays are base64 of little-endian float32."""
     return {
-        "name": str(model) if str(model) == BUILTIN else Path(model).resolve().name,
+        "name": Path(model).resolve().name,
         "rali_version": __version__,
         "size": scorer.preprocess.size,
         "score_range": scorer.score_range,
@@ -125,7 +125,7 @@ CHECK_SHAPE = (160, 240, 3)
 
 
 def check_picture() -> np.ndarray:
-    """What page and Python must score alike, uint8 [H, W, 3]: value (5y + 3x + 60c) mod 256."""
+    """A picture that page and Python must score alike, uint8 [H, W, 3]: (5y + 3x + 60c) mod 256."""
     y, x, c = np.indices(CHECK_SHAPE)
     return ((5 * y + 3 * x + 60 * c) % 256).astype(np.uint8)
 
@@ -173,12 +173,12 @@ def _base64(array: np.ndarray) -> str:
 
 def _refuse_several_files(path: Path) -> None:
     if path.suffix == ".ort":
-        raise InputError(f"a page takes the .onnx file from which {path} was made; give that.")
+        raise InputError(f"A page takes the .onnx file that {path} was made from; give that.")
     initializers = onnx.load(str(path), load_external_data=False).graph.initializer
     if any(map(external_data_helper.uses_external_data, initializers)):
         raise InputError(
-            f"the weights of {path} lie in a second file, as they do from 2 GB on, and a page "
-            "takes a model of one file. Type: rali export MODEL --precision int8"
+            f"The weights of {path} lie in a second file, as they do from 2 GB on, and a page "
+            "takes a model in one file. Type: rali export MODEL --precision int8"
         )
 
 
@@ -186,7 +186,7 @@ def _refuse_several_files(path: Path) -> None:
 
 
 def _runtime(given: str | Path | None) -> dict[str, bytes]:
-    """`RUNTIME_FILES` of npm's package: given as a folder or `.tgz`, else fetched."""
+    """`RUNTIME_FILES` of the npm package: given as a folder or `.tgz`, or else fetched."""
     if given is not None:
         return _unpacked(Path(given)) if Path(given).is_dir() else _packed(Path(given))
     with tempfile.TemporaryDirectory() as folder:
@@ -195,31 +195,29 @@ def _runtime(given: str | Path | None) -> dict[str, bytes]:
 
 def _fetch(folder: Path) -> Path:
     name = RUNTIME.partition("@")[0]
-    instead = f"Or give the package, got elsewhere: --{name} FILE.tgz"
+    instead = f"Or download the package elsewhere and give it with --{name} FILE.tgz"
     npm = shutil.which("npm")  # on Windows npm.cmd
     if npm is None:
-        raise InputError(
-            f"there is no npm here, which {name} comes from: install Node.js. {instead}"
-        )
+        raise InputError(f"There is no npm here to fetch {name}: install Node.js. {instead}")
     fetch = [npm, "pack", RUNTIME, "--pack-destination", str(folder)]
     ended = subprocess.run(fetch, cwd=folder, capture_output=True, text=True, check=False)
     archives = list(folder.glob("*.tgz"))
     if ended.returncode or not archives:
-        said = (ended.stderr.strip().splitlines() or ["it gave no reason"])[-1]
-        raise InputError(f"npm could not fetch {RUNTIME}: {said}. {instead}")
+        reason = (ended.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+        raise InputError(f"npm could not fetch {RUNTIME}: {reason}. {instead}")
     return archives[0]
 
 
 def _unpacked(folder: Path) -> dict[str, bytes]:
     if missing := [name for name in RUNTIME_FILES if not (folder / "dist" / name).is_file()]:
         raise InputError(
-            f"{folder} is not npm's package {RUNTIME} unpacked: it has no dist/{missing[0]}."
+            f"{folder} is not the npm package {RUNTIME}, unpacked: it has no dist/{missing[0]}."
         )
     return {name: (folder / "dist" / name).read_bytes() for name in RUNTIME_FILES}
 
 
 def _packed(archive: Path) -> dict[str, bytes]:
-    """Members are read by name; nothing is written where the archive says."""
+    """`RUNTIME_FILES` of an archive. They are read by name; nothing is unpacked to a path in it."""
     found: dict[str, bytes] = {}
     try:
         with tarfile.open(archive) as opened:
@@ -227,5 +225,5 @@ def _packed(archive: Path) -> dict[str, bytes]:
                 member = opened.extractfile(f"package/dist/{name}")
                 found[name] = member.read() if member else b""
     except (OSError, EOFError, tarfile.TarError, KeyError) as error:
-        raise InputError(f"{archive} is not npm's package {RUNTIME} ({error}).") from error
+        raise InputError(f"{archive} is not the npm package {RUNTIME} ({error}).") from error
     return found

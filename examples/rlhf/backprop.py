@@ -1,14 +1,14 @@
-"""Direct reward backpropagation: the generator's last steps are trained through the reward.
+"""Direct reward backpropagation: gradients of the reward train the generator's last steps.
 
     python examples/rlhf/backprop.py runs/rlhf/generator --real PHOTOGRAPHS \\
         -o runs/rlhf/backprop --updates 150
 
-DRaFT-K (Clark et al., 2024; AlignProp is its kin): pictures are sampled from noise, all steps but
-the last K without gradients, and θ climbs E[reward]. `--no-guards` leaves out caution, cut-off and
-the pull towards the generator as it was, to see what a generator then finds.
+DRaFT-K (Clark et al., 2024; AlignProp is similar): pictures are sampled from noise, all steps but
+the last K without gradients, and θ climbs E[reward]. `--no-guards` leaves out caution, cutoff and
+the pull towards the original generator, to show what a generator finds without them.
 
-With a Stable Diffusion's folder or hub id in place of the small generator it trains LoRA weights,
-on a GPU: `--device cuda --prompt "a photograph of a street" --steps 50 --batch 4`.
+Given the folder or Hub id of a Stable Diffusion instead of the small generator, it trains LoRA
+weights, on a GPU: `--device cuda --prompt "a photograph of a street" --steps 50 --batch 4`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import copy
 
 import torch
 from generator import Generator
-from judging import Judges
+from measures import Measures
 from trial import arguments_of, rounds, run
 
 
-def train(arguments: argparse.Namespace, generator: Generator, judges: Judges) -> None:
+def train(arguments: argparse.Namespace, generator: Generator, measures: Measures) -> None:
     origin = copy.deepcopy(generator).requires_grad_(False)
     optimizer = torch.optim.AdamW(generator.trained(), lr=arguments.rate, weight_decay=0.0)
     weight = 0.0 if arguments.no_guards else arguments.pull
@@ -35,10 +35,10 @@ def train(arguments: argparse.Namespace, generator: Generator, judges: Judges) -
                 latents, _ = generator.step(latents, t, after)
         pull = latents.new_zeros(())
         for t, after in times[-arguments.last :]:
-            was, _ = origin.step(latents, t, after)  # its weights are frozen
+            original, _ = origin.step(latents, t, after)  # its weights are frozen
             latents, _ = generator.step(latents, t, after)
-            pull = pull + (latents - was).square().mean()
-        rewards = judges.reward(generator.decode(latents) / 2 + 0.5)
+            pull = pull + (latents - original).square().mean()
+        rewards = measures.reward(generator.decode(latents) / 2 + 0.5)
         optimizer.zero_grad()
         (weight * pull - rewards.mean()).backward()
         torch.nn.utils.clip_grad_norm_(generator.trained(), 1.0)
@@ -49,11 +49,11 @@ def train(arguments: argparse.Namespace, generator: Generator, judges: Judges) -
 
 def main() -> None:
     parser = arguments_of(__doc__)
-    parser.add_argument("--batch", type=int, default=8, help="pictures per update")
-    parser.add_argument("--last", type=int, default=2, help="K, steps that gradients go through")
+    parser.add_argument("--batch", type=int, default=8, help="Pictures per update.")
+    parser.add_argument("--last", type=int, default=2, help="K, steps that gradients pass.")
     parser.add_argument(
-        "--pull", type=float, default=1500.0, help="towards the generator as it was: per squared "
-        "difference of a latent",
+        "--pull", type=float, default=1500.0, help="Weight of the mean squared distance from the "
+        "original generator's latents.",
     )  # fmt: skip
     run(parser, train)
 

@@ -1,8 +1,8 @@
-"""A diffusion model to reward: a small U-Net trained here, or one of Stable Diffusion's class.
+"""A diffusion model to reward: a small U-Net trained here, or one like Stable Diffusion.
 
 Both are a U-Net that predicts noise or velocity, a schedule, and a decoder from latents to
-pictures; the small one's latents are the picture itself, from −1 to 1, its blocks of 2 × 2 pixels
-as channels.
+pictures. The latents of the small one are the picture itself, from −1 to 1, with blocks of 2 × 2
+pixels as channels.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DModel
 from torch import Tensor, nn
 
-SIZE, BLOCK = 64, 2  # of the small one: pixels, and pixels of a block
+SIZE, BLOCK = 64, 2  # pixels of the small generator's pictures, and of a block
 
 
 class Generator(nn.Module):
-    """`unet` and `decode`, with DDIM's steps (Song et al., 2021).
+    """A U-Net with its decoder, and DDIM's steps (Song et al., 2021).
 
     Args:
-        name: a folder that `pretrain.py` wrote, or a Stable Diffusion's folder or hub id, which is
-            trained through LoRA.
-        prompt, guidance: for the latter; classifier-free (Ho & Salimans, 2022).
+        name: a folder that `pretrain.py` wrote, or the folder or Hub id of a Stable Diffusion,
+            which is trained with LoRA.
+        prompt, guidance: for a Stable Diffusion, with classifier-free guidance (Ho & Salimans,
+            2022).
 
     Attributes:
-        edge: of the pictures it makes.
+        edge: the edge of its pictures, in pixels.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Generator(nn.Module):
         return [parameter for parameter in self.unet.parameters() if parameter.requires_grad]
 
     def save(self, folder: Path) -> None:
-        """What is trained: the small one whole, as `pretrain.py` does, else its LoRA weights."""
+        """Save the small generator as a whole, or the LoRA weights of a Stable Diffusion."""
         if self.condition is not None:
             self.unet.save_lora_adapter(folder)
             return
@@ -74,11 +75,11 @@ class Generator(nn.Module):
         self.schedule.save_pretrained(folder)
 
     def noise(self, seeds: Sequence[int]) -> Tensor:
-        """Where sampling starts: [n, C, H, W], each picture's from its own seed."""
+        """The noise that sampling starts from, [n, C, H, W], for each picture from its own seed."""
         return self._draw([torch.Generator().manual_seed(seed) for seed in seeds])
 
     def times(self, steps: int) -> list[tuple[int, int]]:
-        """(t, the t after it) of each step; −1 is the picture."""
+        """(t, next t) of each step; −1 stands for the picture."""
         self.schedule.set_timesteps(steps)
         times = self.schedule.timesteps.tolist()
         return list(zip(times, [*times[1:], -1], strict=True))
@@ -112,7 +113,7 @@ class Generator(nn.Module):
     def sample(
         self, seeds: Sequence[int], steps: int = 20, eta: float = 0.0, batch: int = 16
     ) -> Tensor:
-        """The pictures of `seeds`, 0–1, on the processor: [n, 3, H, W]."""
+        """The pictures of `seeds`, [n, 3, H, W], 0–1, on the CPU."""
         made = []
         for start in range(0, len(seeds), batch):
             own = [torch.Generator().manual_seed(s) for s in seeds[start : start + batch]]
@@ -129,7 +130,7 @@ class Generator(nn.Module):
         return torch.stack(made).to(self.device)
 
     def _predict(self, latents: Tensor, times: Tensor) -> Tensor:
-        """U-Net's; with a prompt ε₀ + w (ε − ε₀), of what it finds without and with it."""
+        """The U-Net's prediction; with a prompt ε₀ + w (ε − ε₀), from those without and with it."""
         if self.condition is None:
             return self.unet(latents, times).sample
         conditions = self.condition.repeat_interleave(len(latents), 0)

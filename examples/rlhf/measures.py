@@ -1,4 +1,4 @@
-"""Before and after: the reward, and what was not rewarded, of the pictures of fixed seeds."""
+"""Measures of a generator before and after: the reward, and what was not rewarded."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from torch import Tensor
 
 from rali import Student
 from rali.rewards import RaliReward
-from rali.rewards.no_grad import judge
-from rali.student.encoders import load_encoder
+from rali.rewards.no_grad import rewards_of
+from rali.student.encoders import family_of, load_encoder
 
-SEEDS = range(1_000_000, 1_000_256)  # training draws its noise from others
-SHOWN = 24
+SEEDS = range(1_000_000, 1_000_256)  # of the measured pictures; training uses other seeds
+SHOWN = 24  # pictures
 
 
 def small(model: str, size: int) -> Student:
-    """A nano student that looks at no more than `size` pixels: convolutional, it can at any size.
+    """A student that looks at no more than `size` pixels, if its encoder takes any size.
 
-    It would else enlarge a picture of 64 pixels to 512, and see blur everywhere.
+    Otherwise it would enlarge a picture of 64 pixels to 512, and see blur everywhere.
     """
     student = Student.from_pretrained(model)
-    if student.config.encoder["name"] == "nano" and size < student.preprocess.size:
+    if family_of(student.config.encoder["name"]).any_size and size < student.preprocess.size:
         student.config.preprocess["size"] = size
     return student
 
 
-class Judges:
+class Measures:
     """The reward that is optimised, and measures that are not.
 
     Args:
-        reward: as it is optimised. other: another student, which has no part in the training.
-        real: good photographs' crops, [n, 3, H, W], 0–1, that the Fréchet distance is taken to.
+        reward: with the guards it is optimised with.
+        other: another student, which has no part in the training.
+        real: crops of good photographs, [n, 3, H, W], 0–1, for the Fréchet distance.
     """
 
     def __init__(self, reward: RaliReward, other: Student | None, real: Tensor) -> None:
@@ -47,21 +48,21 @@ class Judges:
 
     def __call__(self, pictures: Tensor) -> dict[str, float]:
         """Means over pictures [n, 3, H, W], 0–1."""
-        told = {
-            "score": judge(self.plain, pictures).mean().item(),
-            "reward": judge(self.reward, pictures).mean().item(),
+        means = {
+            "score": rewards_of(self.plain, pictures).mean().item(),
+            "reward": rewards_of(self.reward, pictures).mean().item(),
         }
         if self.other is not None:
-            told["other student"] = judge(self.other, pictures).mean().item()
+            means["other student"] = rewards_of(self.other, pictures).mean().item()
         grey = pictures.mean(1, keepdim=True)
         laplacian = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
         edges = torch.nn.functional.conv2d(grey, laplacian)
-        told["sharpness"] = edges.flatten(1).var(1).mean().item() * 255**2
-        told["contrast"] = grey.flatten(1).std(1).mean().item() * 255
-        # Between pictures: a generator that makes one picture has lost it.
-        told["variety"] = pictures.flatten(1).std(0).mean().item() * 255
-        told["Fréchet distance"] = frechet(self._features(pictures), self.real)
-        return told
+        means["sharpness"] = edges.flatten(1).var(1).mean().item() * 255**2
+        means["contrast"] = grey.flatten(1).std(1).mean().item() * 255
+        # Between pictures: it is 0 for a generator that makes only one picture.
+        means["variety"] = pictures.flatten(1).std(0).mean().item() * 255
+        means["Fréchet distance"] = frechet(self._features(pictures), self.real)
+        return means
 
     @torch.no_grad()
     def _features(self, pictures: Tensor) -> np.ndarray:
@@ -75,9 +76,9 @@ class Judges:
 def frechet(made: np.ndarray, real: np.ndarray, dimensions: int = 32) -> float:
     """Fréchet distance of two Gaussians (Heusel et al., 2017), features [n, D] and [m, D].
 
-    |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 √(Σ₁ Σ₂)), in the real pictures' first principal components, each
-    scaled to variance 1: a few hundred pictures do not tell more, and fewer than four for each
-    component do not tell its variance.
+    |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 √(Σ₁ Σ₂)), in the first principal components of the real pictures,
+    each scaled to variance 1. A few hundred pictures describe no more than 32 components, and the
+    variance of each needs at least four pictures.
     """
     dimensions = max(1, min(dimensions, len(real) // 4))
     centre = real.mean(0)
@@ -91,7 +92,7 @@ def frechet(made: np.ndarray, real: np.ndarray, dimensions: int = 32) -> float:
 
 
 def sheet(before: Tensor, after: Tensor, path: Path) -> None:
-    """The same seeds before (upper rows) and after (lower rows)."""
+    """Draw the pictures of the same seeds: before in the upper rows, after in the lower rows."""
     columns, edge = 12, 128
     rows = [before[:SHOWN], after[:SHOWN]]
     height = -(-SHOWN // columns) * edge + 20

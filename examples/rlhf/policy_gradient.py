@@ -1,11 +1,11 @@
-"""Policy gradient: the reward is only a number, of pictures that are sampled with noise.
+"""Policy gradient: the reward is only a number for pictures that are sampled with noise.
 
     python examples/rlhf/policy_gradient.py runs/rlhf/generator --real PHOTOGRAPHS -o RUN \\
         --updates 40
 
-DDPO's importance-sampled gradient (Black et al., 2024) with Flow-GRPO's advantages: G pictures from
-one starting noise differ by the noise of DDIM's steps (η = 1); each is better or worse than its
-group. A step x → x' has the log-probability
+DDPO's importance-sampled gradient (Black et al., 2024) with Flow-GRPO's advantages: the G pictures
+of a group start from one noise and differ by the noise of DDIM's steps (η = 1); each is compared
+with its group. A step x → x' has the log-probability
 
     log p(x' | x) = −|x' − μ_θ(x, t)|² / 2σ_t²,     and the loss is  −E[min(r A, clip(r, 1 ± ε) A)].
 """
@@ -16,7 +16,7 @@ import argparse
 
 import torch
 from generator import Generator
-from judging import Judges
+from measures import Measures
 from torch import Tensor
 from trial import arguments_of, rounds, run
 
@@ -25,11 +25,11 @@ GROUP, ETA = 8, 1.0
 
 
 def log_normal(then: Tensor, mean: Tensor, deviation: float) -> Tensor:
-    """log p(x' | x) but for a constant, the mean over the latents' values: [n]."""
+    """log p(x' | x) up to a constant, as a mean over the latents' values: [n]."""
     return -(then - mean).square().flatten(1).mean(1) / (2 * deviation**2)
 
 
-def train(arguments: argparse.Namespace, generator: Generator, judges: Judges) -> None:
+def train(arguments: argparse.Namespace, generator: Generator, measures: Measures) -> None:
     optimizer = torch.optim.AdamW(generator.trained(), lr=arguments.rate, weight_decay=0.0)
     times, batch = generator.times(arguments.steps), arguments.batch
     for step in rounds(arguments):
@@ -46,7 +46,7 @@ def train(arguments: argparse.Namespace, generator: Generator, judges: Judges) -
                     path.append((t, after, latents, then, kept))
                 latents = then
             rewards = torch.cat(
-                [judges.reward(generator.decode(part) / 2 + 0.5) for part in latents.split(batch)]
+                [measures.reward(generator.decode(part) / 2 + 0.5) for part in latents.split(batch)]
             )
         grouped = rewards.view(-1, GROUP)
         advantages = ((grouped - grouped.mean(1, keepdim=True)) / (grouped.std() + 1e-6)).flatten()
@@ -67,9 +67,9 @@ def train(arguments: argparse.Namespace, generator: Generator, judges: Judges) -
 
 def main() -> None:
     parser = arguments_of(__doc__)
-    parser.set_defaults(rate=1e-5)  # at 1e-4 the pictures are lost in the first round
-    parser.add_argument("--batch", type=int, default=32, help="pictures that are learned at once")
-    parser.add_argument("--groups", type=int, default=4, help="of 8 pictures per round")
+    parser.set_defaults(rate=1e-5)  # 1e-4 destroys the pictures in the first round
+    parser.add_argument("--batch", type=int, default=32, help="Pictures per forward pass.")
+    parser.add_argument("--groups", type=int, default=4, help="Groups of 8 pictures per round.")
     run(parser, train, ETA)
 
 

@@ -2,9 +2,9 @@
 
     python examples/rlhf/pretrain.py PHOTOGRAPHS -o runs/rlhf/generator --minutes 15
 
-The loss of velocities (Salimans & Ho, 2022) on crops of photographs shrunk to 512 pixels; half of
-them are blurred, noisy, compressed or dull, so that what it makes can be made better. The same
-command goes on where it was stopped.
+The loss is on velocities (Salimans & Ho, 2022), for crops of photographs shrunk to 512 pixels. Half
+of the crops are blurred, noisy, compressed or dull, so that the generator's pictures can improve.
+The same command resumes a training that was stopped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DEGRADED, KINDS = 0.5, ("blur", "noise", "compression", "contrast weaken", "pixe
 
 
 def unet() -> UNet2DModel:
-    """2 million weights."""
+    """The generator: 2 million weights."""
     return UNet2DModel(
         sample_size=SIZE // BLOCK,
         in_channels=3 * BLOCK**2,
@@ -43,7 +43,7 @@ def unet() -> UNet2DModel:
 
 
 def crops(photographs: list[np.ndarray], count: int, generator: np.random.Generator) -> np.ndarray:
-    """uint8 [count, SIZE, SIZE, 3]."""
+    """Random crops, a share of them degraded: uint8 [count, SIZE, SIZE, 3]."""
     made = []
     for _ in range(count):
         rgb = photographs[generator.integers(len(photographs))]
@@ -60,7 +60,7 @@ def crops(photographs: list[np.ndarray], count: int, generator: np.random.Genera
 
 
 def shrunk(path: Path) -> np.ndarray:
-    """The photograph with a shorter edge of SHORT pixels, the size at which nano was trained."""
+    """The photograph with a shorter edge of SHORT pixels, the size that nano was trained on."""
     image = Image.fromarray(open_picture(path))
     scale = SHORT / min(image.size)
     size = tuple(max(SHORT, round(edge * scale)) for edge in image.size)

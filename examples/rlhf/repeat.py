@@ -1,9 +1,9 @@
-"""A training several times, each from its own seed: does the reward rise beyond chance?
+"""Repeat a training from several seeds: does the reward rise beyond chance?
 
     python examples/rlhf/repeat.py policy_gradient.py runs/rlhf/generator --real PHOTOGRAPHS \\
         -o runs/rlhf/policy --runs 3 --updates 40
 
-What it does not know it hands on. A run that is done is not done again. For each measure it prints
+Options that it does not know go to the program. Finished runs are kept. For each measure it prints
 the mean change and its 95 % interval (Student's t, over runs), and writes them to OUTPUT/repeat.md.
 """
 
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     arguments, others = parser.parse_known_args()
     if arguments.runs < 2:
-        parser.error(f"--runs {arguments.runs}: an interval takes two runs or more.")
+        parser.error(f"--runs {arguments.runs}: an interval needs two runs or more.")
     arguments.output.mkdir(parents=True, exist_ok=True)
     asked, record = shlex.join([arguments.program, *others]), arguments.output / "asked.txt"
     if record.is_file() and (was := record.read_text("utf-8")) != asked:

@@ -1,4 +1,4 @@
-"""The page of `rali export --web` in a real, headless Chromium, and what it makes of pictures.
+"""The page of `rali export --web` in a real, headless Chromium, and the scores it gives pictures.
 
 Needs playwright and a Chromium on the PATH.
 """
@@ -25,13 +25,14 @@ PATIENCE = 500_000  # milliseconds, on a busy machine
 
 
 @dataclass(frozen=True)
-class Browsed:
-    """What a browser made of pictures.
+class PageVisit:
+    """The page after it scored pictures.
 
     Attributes:
-        browser: its version. backend: in the page's words.
-        scores: by the file's name, of those that it could read.
-        milliseconds: [n, 2], to decode; to resize and score.
+        browser: the browser's version.
+        backend: what the page computes with, in its own words.
+        scores: by the file's name, for files that the browser could read.
+        milliseconds: [n, 2], to decode, and to resize and score.
     """
 
     browser: str
@@ -44,7 +45,7 @@ def find_browser() -> str:
     """The path of a Chromium.
 
     Raises:
-        InputError: there is none on the PATH.
+        InputError: no Chromium is on the PATH.
     """
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
@@ -54,7 +55,7 @@ def find_browser() -> str:
 
 @contextmanager
 def serve(folder: Path) -> Iterator[str]:
-    """The address under which the folder is served, as the plainest static host does."""
+    """The address at which the folder is served, as the plainest static host does."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_: Any) -> None: ...
@@ -68,8 +69,11 @@ def serve(folder: Path) -> Iterator[str]:
             server.shutdown()
 
 
-def browse(address: str, files: Sequence[Path], switches: Sequence[str] = ()) -> Browsed:
+def visit(address: str, files: Sequence[Path], switches: Sequence[str] = ()) -> PageVisit:
     """Open the page in a fresh Chromium and let it score the files.
+
+    Args:
+        switches: command-line switches of Chromium.
 
     Raises:
         InputError: there is no Chromium, or no playwright to drive it.
@@ -82,14 +86,16 @@ def browse(address: str, files: Sequence[Path], switches: Sequence[str] = ()) ->
             browser = started.chromium.launch(
                 executable_path=find_browser(), args=["--no-sandbox", *switches]
             )
-            found = _browse(browser, address, files)
+            found = _visit(browser, address, files)
         except Error as error:
-            raise InputError(f"the browser stopped: {error.message.splitlines()[0]}") from error
+            raise InputError(
+                f"The browser stopped: {error.message.splitlines()[0].rstrip('.')}."
+            ) from error
         browser.close()
     return found
 
 
-def _browse(browser: Any, address: str, files: Sequence[Path]) -> Browsed:
+def _visit(browser: Any, address: str, files: Sequence[Path]) -> PageVisit:
     page = browser.new_page()
     page.set_default_timeout(PATIENCE)
     page.goto(address)
@@ -103,4 +109,4 @@ def _browse(browser: Any, address: str, files: Sequence[Path]) -> Browsed:
     scores = {row["image"]: float(row["score"]) for row in rows if row["score"]}
     spans = page.locator("#rows .time span").all_inner_texts()
     times = np.array([float(text.split()[1]) for text in spans]).reshape(-1, 2)
-    return Browsed(browser.version, page.locator("#backend").inner_text(), scores, times)
+    return PageVisit(browser.version, page.locator("#backend").inner_text(), scores, times)

@@ -1,6 +1,6 @@
-"""Do explanations name what is wrong with a photograph? Photographs are degraded, and explained.
+"""Do explanations name what is wrong with a photograph? Photographs are degraded and explained.
 
-Counted is how often the fault is among the likeliest meanings (`Scorer.explain`).
+What counts is how often the fault is among the likeliest meanings (`Scorer.explain`).
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from rali.pictures.degrade import DISTORTIONS, degrade
+from rali.pictures.degrade import KINDS, degraded_versions
 from rali.pictures.preprocess import shrink
 from rali.pictures.read import open_picture
 from rali.scoring.scorer import Scorer
@@ -21,11 +22,11 @@ SEED = 0
 
 
 @dataclass(frozen=True)
-class Degraded:
-    """n pictures, degraded and not.
+class Versions:
+    """n pictures, degraded and undegraded.
 
     Attributes:
-        fault: [n], "good" for none. severity: [n], 0–5.
+        fault: [n], "good" for an undegraded picture. severity: [n], 0–5.
         embeddings: [n, D], the student's.
     """
 
@@ -41,33 +42,32 @@ class Degraded:
 
 def degrade_all(
     scorer: Scorer, photographs: Sequence[Path], longest: int | None = None
-) -> Degraded:
-    """Each photograph plain and with every fault × five severities, where that changes it.
+) -> Versions:
+    """Each photograph, plain and with every fault × five severities, where that changes it.
 
     Args:
-        longest: edge in pixels that photographs are shrunk to first.
+        longest: the edge, in pixels, that photographs are shrunk to first.
     """
-    states: list[tuple[str, int]] = []
-    parts = []
+    faults, severities, embeddings = [], [], []
     for path in photographs:
         plain = shrink(open_picture(path), longer=longest)
-        states.append(("good", 0))
-        parts.append(scorer.embed(plain))
-        for fault in DISTORTIONS:
-            for severity in range(1, 6):
-                own = zlib.crc32(f"{SEED}/{path.stem}/{fault}/{severity}".encode())
-                picture = degrade(plain, fault, severity, own)
-                if not np.array_equal(picture, plain):
-                    states.append((fault, severity))
-                    parts.append(scorer.embed(picture))
-    faults, severities = zip(*states, strict=True)
-    return Degraded(np.array(faults), np.array(severities), np.concatenate(parts))
+        noise_seed = partial(_noise_seed, path.stem)
+        for fault, severity, picture in degraded_versions(plain, [("null", 0), *KINDS], noise_seed):
+            faults.append(fault if severity else "good")
+            severities.append(severity)
+            embeddings.append(scorer.embed(picture))
+    return Versions(np.array(faults), np.array(severities), np.concatenate(embeddings))
 
 
-def chances_of(scorer: Scorer, pictures: Degraded) -> tuple[np.ndarray, np.ndarray]:
+def _noise_seed(stem: str, fault: str, severity: int) -> int:
+    return zlib.crc32(f"{SEED}/{stem}/{fault}/{severity}".encode())
+
+
+def chances_of(scorer: Scorer, pictures: Versions) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities [n, M] of the meanings [M], as explanations give them."""
     phrases = scorer.phrases
     meanings = np.array(list(dict.fromkeys(phrases.meanings)))
     chances = phrases.probabilities(pictures.embeddings)
-    own = np.array(phrases.meanings)
-    return np.stack([chances[:, own == meaning].sum(1) for meaning in meanings], 1), meanings
+    of_phrases = np.array(phrases.meanings)
+    sums = [chances[:, of_phrases == meaning].sum(1) for meaning in meanings]
+    return np.stack(sums, 1), meanings

@@ -1,7 +1,8 @@
-"""What rali promises of a student on a device, each as a bar and what was measured.
+"""What rali promises for a student on a device: each promise is a bar with what was measured.
 
-A bar that was not measured says what it needs. Speeds come from `rali.export.measure.speed`'s rows;
-the rest is measured here, on photographs and on a manifest with human scores.
+A bar that was not measured says what it needs. Speeds come from the measurements of
+`rali.export.measure.speed`; the rest is measured here, on photographs and on a manifest with human
+scores.
 """
 
 from __future__ import annotations
@@ -16,22 +17,23 @@ import numpy as np
 from rali.data.manifest import Row
 from rali.errors import InputError, RaliError
 from rali.metrics import srcc
+from rali.runs.progress import Progress, silent
 from rali.scoring.scorer import Scorer
 from rali.scoring.speed import measure_memory, measure_rates
 
 from ..image import export_image
 from ..resize import pixels_model
 from ..web import export_web
-from .browser import browse, serve
+from .browser import serve, visit
 from .explanations import chances_of, degrade_all
 from .resizing import cut, open_session, resize_times
-from .speed import TORCH, Measured, Report, Subject, alone
+from .speed import TORCH, Measurement, Subject, alone
 
 LARGE = "ViT-L-14-336"
 RATED = 256  # pictures whose rate is measured
 SHAPES = 200  # pictures of many shapes for the graph that resizes
-TIMED = 24  # of them
-BROWSED = 12
+TIMED = 24  # pictures of these whose resize is timed
+VISITED_WITH = 12  # photographs that the browser scores
 TOP = 3  # explanations
 
 
@@ -40,8 +42,9 @@ class Bar:
     """One promise.
 
     Attributes:
-        what, bar: what is measured, and what is wanted of it.
-        measured: numbers by name. met: None where it was not measured; then `why` says so.
+        what, bar: what is measured, and what it should reach.
+        measured: numbers by name.
+        met: None where it was not measured; `why` then says what is missing.
     """
 
     what: str
@@ -52,14 +55,14 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Given:
-    """What there is to measure on.
+class Material:
+    """What bars are measured on.
 
     Attributes:
-        student: a trained one, measured in float32 unless said otherwise.
+        student: a trained student, measured in float32 unless a bar says otherwise.
         rows: pictures with human scores.
-        photographs: undegraded, which neither the model nor its phrases were trained on.
-        count: pictures that pass while memory is watched.
+        photographs: undegraded ones that neither the model nor its phrases were trained on.
+        count: pictures that are scored while memory is watched.
     """
 
     student: Subject
@@ -70,43 +73,45 @@ class Given:
     rounds: int = 5
 
     def file(self, precision: str = "fp32") -> str:
-        """Of the student.
+        """The student's ONNX file.
 
         Raises:
-            InputError: it was not prepared in this precision.
+            InputError: the student was not prepared in this precision.
         """
         if precision not in self.student.files:
-            raise InputError(f"give --precision {precision}")
+            raise InputError(f"Give --precision {precision}.")
         return str(self.student.files[precision])
 
 
-def bars(measured: Sequence[Measured], given: Given | None, report: Report) -> list[Bar]:
-    """Every bar, in the order of the documentation; a bar whose needs are not given says so.
+def bars(
+    measurements: Sequence[Measurement], material: Material | None, progress: Progress = silent
+) -> list[Bar]:
+    """Every bar, in the order of the documentation; one that cannot be measured says what it needs.
 
     Args:
-        measured: what `rali.export.measure.speed.bench` found.
-        given: None where no model is trained.
-        report: called with (what is measured, steps done, steps).
+        measurements: what `rali.export.measure.speed.bench` found.
+        material: None where no model is trained.
     """
-    found = speed_bars(measured)
-    for done, (what, bar, needs, measure) in enumerate(_BARS):
-        report(what, done, len(_BARS))
-        if given is None:
-            found.append(Bar(what, bar, why="give a trained model, such as builtin"))
-        elif not getattr(given, needs):
+    found = speed_bars(measurements)
+    for what, bar, needs, measure in _BARS:
+        if material is None:
+            found.append(Bar(what, bar, why="Give a trained model, such as builtin."))
+        elif not getattr(material, needs):
             found.append(Bar(what, bar, why=_NEEDS[needs]))
         else:
+            progress(what, 0, 1)
             try:
-                found.append(Bar(what, bar, *measure(given)))
+                found.append(Bar(what, bar, *measure(material)))
             except RaliError as error:
                 found.append(Bar(what, bar, why=str(error)))
+            progress(what, 1, 1)
     return found
 
 
-def speed_bars(rows: Sequence[Measured]) -> list[Bar]:
-    """Of ViT-L/14-336 against torch's own float32."""
-    large = [row for row in rows if row.model.startswith(LARGE)]
-    by = {(row.precision, row.batch): row for row in large}
+def speed_bars(measurements: Sequence[Measurement]) -> list[Bar]:
+    """The bars of ViT-L/14-336 against torch's own float32."""
+    large = [each for each in measurements if each.model.startswith(LARGE)]
+    by = {(each.precision, each.batch): each for each in large}
     found = []
     for precision, wanted in (("fp32", {1: 0.93, 4: 0.93}), ("int8", {1: 2.2, 4: 3.0})):
         what = f"{LARGE} {precision} against torch's fp32"
@@ -116,112 +121,112 @@ def speed_bars(rows: Sequence[Measured]) -> list[Bar]:
         needed = {TORCH, "fp32", precision}
         if not all((each, batch) in by for each in needed for batch in wanted):
             more = "" if precision == "fp32" else f" --precision {precision}"
-            why = f"give {LARGE}, --precision fp32{more}, --batch 1 --batch 4"
+            why = f"Give {LARGE}, --precision fp32{more}, --batch 1 --batch 4."
             found.append(Bar(what, words, why=why))
             continue
-        told = {f"speedup, batch {batch}": by[precision, batch].speedup for batch in wanted}
+        values = {f"speedup, batch {batch}": by[precision, batch].speedup for batch in wanted}
         met = all(by[precision, batch].speedup >= speed for batch, speed in wanted.items())
         if precision == "int8":
-            told["cosine"] = by["int8", 1].cosine
-            met = met and told["cosine"] >= 0.999
+            values["cosine"] = by["int8", 1].cosine
+            met = met and values["cosine"] >= 0.999
             for batch in wanted:
                 share = by["int8", batch].peak / by["fp32", batch].peak
-                told[f"memory, batch {batch}"] = share
+                values[f"memory, batch {batch}"] = share
                 met = met and share <= 0.4
-        found.append(Bar(what, words, told, met))
+        found.append(Bar(what, words, values, met))
     return found
 
 
-def agreement(given: Given) -> tuple[dict[str, float], bool]:
+def agreement(material: Material) -> tuple[dict[str, float], bool]:
     """SRCC between the 8-bit file's scores and the float32 file's, and of both to humans."""
-    rows = [row for row in given.rows if row.score is not None]
+    rows = [row for row in material.rows if row.score is not None]
     human = [row.score or 0.0 for row in rows]
     full, small = (
-        Scorer(given.file(name))([row.image for row in rows]) for name in ("fp32", "int8")
+        Scorer(material.file(name))([row.image for row in rows]) for name in ("fp32", "int8")
     )
-    told = {
-        "SRCC between them": srcc(small, full),
-        "fp32 to humans": srcc(full, human),
-        "int8 to humans": srcc(small, human),
+    between, before, after = srcc(small, full), srcc(full, human), srcc(small, human)
+    values = {
+        "SRCC between them": between,
+        "fp32 to humans": before,
+        "int8 to humans": after,
     }
-    between, before, after = told.values()
-    return told, between >= 0.995 and before - after <= 0.005
+    return values, between >= 0.995 and before - after <= 0.005
 
 
-def rates(given: Given) -> tuple[dict[str, float], bool]:
-    """Pictures per second, and the share of what decoding and model allow."""
-    pictures = [str(row.image) for row in given.rows[:RATED]]
+def rates(material: Material) -> tuple[dict[str, float], bool]:
+    """Pictures per second, and their share of what decoding and the model allow."""
+    pictures = [str(row.image) for row in material.rows[:RATED]]
     decoding, model, both = alone(
-        measure_rates, given.file(), pictures, given.threads, given.rounds
+        measure_rates, material.file(), pictures, material.threads, material.rounds
     )
     share = both * (decoding + model) / (decoding * model)
-    told = {"pictures/s": both, "decode, d": decoding, "model, m": model, "of d·m/(d+m)": share}
-    return told, both >= 100 and share >= 0.9
+    values = {"pictures/s": both, "decode, d": decoding, "model, m": model, "of d·m/(d+m)": share}
+    return values, both >= 100 and share >= 0.9
 
 
-def image_graph(given: Given) -> tuple[dict[str, float], bool]:
-    """Pictures of many shapes through the graph that resizes and along Pillow's path."""
-    scorer = Scorer(given.file(), threads=1)
-    made = list(cut(given.photographs, TIMED))
+def image_graph(material: Material) -> tuple[dict[str, float], bool]:
+    """Pictures of many shapes, through the graph that resizes and along Pillow's path."""
+    scorer = Scorer(material.file(), threads=1)
+    made = list(cut(material.photographs, TIMED))
     with TemporaryDirectory() as folder:
-        file = Path(folder) / "model_image.onnx"
-        export_image(given.file(), file, made[:1])
+        file = Path(folder) / "image.onnx"
+        export_image(material.file(), file, made[:1])
         joined = open_session(file)
     resized = open_session(pixels_model(scorer.preprocess))
     differences, equal = [], []
-    for rgb in cut(given.photographs, SHAPES):
+    for rgb in cut(material.photographs, SHAPES):
         pixels = resized.run(None, {"image": rgb})[0]
         equal.append(np.array_equal(pixels, scorer.preprocess.pixels(rgb)))
         differences.append(abs(joined.run(["score"], {"image": rgb})[0][0] - scorer(rgb)))
     times = resize_times(made, scorer.preprocess.size)
     ratio = float(np.median(times[:, 2] / times[:, :2].min(axis=1)))
-    told = {
+    values = {
         "pictures with equal pixels": float(np.mean(equal)),
         "largest difference of scores": float(max(differences)),
         "resize, times ONNX Resize": ratio,
     }
-    return told, all(equal) and max(differences) <= 1e-4 and ratio <= 2
+    return values, all(equal) and max(differences) <= 1e-4 and ratio <= 2
 
 
-def browser(given: Given) -> tuple[dict[str, float], bool]:
-    """Photographs in headless Chromium and in Python."""
-    model, some = given.student.model, given.photographs[:BROWSED]
+def browser(material: Material) -> tuple[dict[str, float], bool]:
+    """Scores of photographs in headless Chromium and in Python."""
+    model, some = material.student.model, material.photographs[:VISITED_WITH]
     with TemporaryDirectory() as folder:
         export_web(model, folder)
         with serve(Path(folder)) as address:
-            found = browse(address, some)
-    shown = [path for path in some if path.name in found.scores]
+            page = visit(address, some)
+    shown = [path for path in some if path.name in page.scores]
     if not shown:
-        raise InputError("the browser could read none of the photographs")
-    off = np.abs([found.scores[path.name] for path in shown] - Scorer(model)(shown)).max()
+        raise InputError("The browser could read none of the photographs.")
+    off = np.abs([page.scores[path.name] for path in shown] - Scorer(model)(shown)).max()
     return {"largest difference": float(off), "photographs": len(shown)}, bool(off <= 0.02)
 
 
-def explanations(given: Given) -> tuple[dict[str, float], bool]:
-    """Degraded photographs whose fault is among the first meanings."""
-    scorer = Scorer(given.student.model)
-    pictures = degrade_all(scorer, given.photographs)
+def explanations(material: Material) -> tuple[dict[str, float], bool]:
+    """The share of degraded photographs whose fault is among the first meanings."""
+    scorer = Scorer(material.student.model)
+    pictures = degrade_all(scorer, material.photographs)
     bad = pictures.severity > 0
     share = float(pictures.among_first(*chances_of(scorer, pictures), TOP)[bad].mean())
     return {"share": share, "pictures": int(bad.sum())}, share >= 0.8
 
 
-def memory(given: Given) -> tuple[dict[str, float], bool]:
-    """MiB after the first thousand pictures, and the largest change from there on."""
-    pictures = [str(row.image) for row in given.rows]
-    held = alone(measure_memory, given.file(), pictures, given.count, given.threads)
+def memory(material: Material) -> tuple[dict[str, float], bool]:
+    """MiB after the first thousand pictures, and the largest relative change from there on."""
+    pictures = [str(row.image) for row in material.rows]
+    held = alone(measure_memory, material.file(), pictures, material.count, material.threads)
     if len(held) < 2 or np.isnan(held).any():
-        raise InputError("it takes 2,000 pictures, and Linux, which says what a process holds")
+        raise InputError("It takes 2,000 pictures, and Linux, where a process can see its memory.")
     change = max(abs(each / held[0] - 1) for each in held)
-    told = {"pictures": given.count, "MiB after 1,000": held[0], "largest change": change}
-    return told, change <= 0.05
+    values = {"pictures": material.count, "MiB after 1,000": held[0], "largest change": change}
+    return values, change <= 0.05
 
 
 _NEEDS = {
-    "rows": "give --manifest FILE, with human scores",
-    "photographs": "give --photographs DIR, undegraded",
+    "rows": "Give --manifest FILE, with human scores.",
+    "photographs": "Give --photographs DIR, undegraded.",
 }
-_BARS: tuple[tuple[str, str, str, Callable[[Given], tuple[dict[str, float], bool]]], ...] = (
+_BARS: tuple[tuple[str, str, str, Callable[[Material], tuple[dict[str, float], bool]]], ...] = (
     (
         "int8 against fp32, by human scores",
         "SRCC between them ≥ 0.995, to humans lower by ≤ 0.005",

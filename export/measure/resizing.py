@@ -1,7 +1,7 @@
 """The resize inside `model_image.onnx` against ONNX `Resize`, on pictures of many shapes.
 
-`Resize` gets its best case: a graph that is told the size, with Pillow's filter, that leaves the
-border out as Pillow does, and then crops.
+`Resize` gets its best case: a graph that is given the size, with Pillow's filter, that leaves out
+the border as Pillow does, and then crops.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EDGES = (512, 4000)  # the longer one, in pixels
 
 
 def cut(photographs: Sequence[Path], count: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """uint8 [H, W, 3]: random parts of photographs, their longer edges resized to 512–4000."""
+    """Random parts of photographs, uint8 [H, W, 3], their longer edges resized to 512–4000."""
     rng = np.random.default_rng(seed)
     for number in range(count):
         photograph = Image.fromarray(open_picture(photographs[number % len(photographs)]))
@@ -44,7 +44,7 @@ def cut(photographs: Sequence[Path], count: int, seed: int = 0) -> Iterator[np.n
 
 
 def open_session(model: onnx.ModelProto | Path) -> onnxruntime.InferenceSession:
-    """On one thread, so that processor times can be compared."""
+    """A session with one thread, so that processor times can be compared."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
@@ -53,7 +53,7 @@ def open_session(model: onnx.ModelProto | Path) -> onnxruntime.InferenceSession:
 
 
 def resize_model(kind: int) -> onnx.ModelProto:
-    """ONNX's own `Resize` in a type of numbers: image, sizes [4], begin [2], end [2] → pixels."""
+    """ONNX's own `Resize` in one number type: image, sizes [4], begin [2], end [2] → pixels."""
     graph = Graph("resize")
     planes = graph.Unsqueeze(graph.Transpose(Value(graph, "image"), perm=[2, 0, 1]), [0])
     resized = graph.Resize(
@@ -72,7 +72,7 @@ def resize_model(kind: int) -> onnx.ModelProto:
 
 
 def resize_feed(rgb: np.ndarray, size: int) -> dict[str, np.ndarray]:
-    """`resize_model`'s inputs to make `rgb` [size, size]."""
+    """The inputs of `resize_model` that make `rgb` [size, size]."""
     edges = np.array(rgb.shape[:2])
     whole = size * edges // edges.min()
     begin = np.round((whole - size) / 2).astype(int)
@@ -82,7 +82,8 @@ def resize_feed(rgb: np.ndarray, size: int) -> dict[str, np.ndarray]:
 def resize_times(pictures: Iterable[np.ndarray], size: int, rounds: int = 3) -> np.ndarray:
     """[n, 3]: milliseconds of `Resize` in uint8, in float32, and of rali's own graph.
 
-    Medians of rounds in turns, after one that warms up; of processor time, as others may run.
+    They are medians over rounds in turns, after one to warm up. Processor time is measured, as
+    other programs may run.
     """
     own = open_session(pixels_model(Preprocess(size=size)))
     theirs = [open_session(resize_model(kind)) for kind in (TensorProto.UINT8, TensorProto.FLOAT)]

@@ -1,9 +1,9 @@
-"""How large, how fast and how hungry students are, in each precision, measured in turns.
+"""How large, how fast and how hungry for memory students are, in each precision.
 
-In: students, or names of encoders, which get random weights: they cost the same time. Out: one row
-per student, precision and batch. Every measurement has a process of its own, so that its peak of
-memory is its own; the processes take turns for some rounds, and medians count, because machines
-drift. torch's own float32 ("torch") is measured among them: speeds are given as multiples of it.
+In: students, or names of encoders, which get random weights: they cost the same time. Out: one
+measurement per student, precision and batch. Each runs in a process of its own, so that its peak of
+memory is its own. The processes take turns for some rounds and medians count, because machines
+drift. torch's own float32 ("torch") takes turns with them: speeds are multiples of it.
 """
 
 from __future__ import annotations
@@ -25,27 +25,29 @@ import torch
 from torch import nn
 
 from rali.errors import InputError
-from rali.scoring.model_folder import BUILTIN, WEIGHTS_FILE, find_model
+from rali.runs.progress import Progress, renamed, silent
+from rali.scoring.model_folder import WEIGHTS_FILE, find_model, is_model
 from rali.scoring.speed import measure_file, peak_memory, seconds_per_picture
-from rali.student.encoders import load_encoder
+from rali.student.encoders import family_of, load_encoder
 from rali.student.student import Student, StudentConfig
 
 from ..checked import Gate, compare, degraded_pictures, export_checked
 
 TORCH = "torch"
-Report = Callable[[str, int, int], None]
 GEMM = 2048  # edge of the square matrices whose product is the machine's peak
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """One student in one precision and batch.
 
     Attributes:
         precision: "torch" or one of `rali.scoring.model_folder.PRECISIONS`.
-        megabytes: of the file. seconds: per picture, pixels to score. speedup: times torch's.
-        peak: most memory of the process, MiB.
-        gflop: per picture. gemm_share: of the arithmetic that a large matrix product reaches.
+        megabytes: size of the file. seconds: per picture, pixels to score.
+        speedup: as a multiple of torch's speed.
+        peak: the most memory that the process held, MiB.
+        gflop: arithmetic per picture.
+        gemm_share: its rate as a share of the rate of a large matrix product.
         cosine: the least between an embedding and torch's.
     """
 
@@ -66,10 +68,11 @@ class Subject:
     """A student that is measured.
 
     Attributes:
-        name: what was asked for. model: what `Scorer` takes; of random weights, `folder`.
-        trained: or with random weights. folder: torch's.
-        files: ONNX, by precision. cosines: the least between an embedding of each and torch's.
-        gflop: per picture.
+        name: what was asked for. model: what `Scorer` takes; `folder` where weights are random.
+        trained: false where weights are random. folder: the model folder, for torch.
+        files: ONNX files by precision.
+        cosines: by precision, the least between an embedding and torch's.
+        gflop: arithmetic per picture.
     """
 
     name: str
@@ -85,23 +88,21 @@ def prepare(
     models: Sequence[str],
     folder: Path,
     precisions: Sequence[str],
-    report: Report = lambda name, done, count: None,
+    progress: Progress = silent,
 ) -> list[Subject]:
     """Students in every precision: their own files, or exported ones where they have none.
 
     Args:
-        models: model folders, "builtin", hub ids, or encoders' names as for `load_encoder`.
-        folder: for the files.
-        report: called with (what is done, steps done, steps).
+        models: model folders, "builtin", Hub ids, or encoders' names as for `load_encoder`.
+        folder: where files are written.
 
     Raises:
         InputError: no such model or precision.
     """
-    subjects = []
-    for place, model in enumerate(models):
-        report(f"export {model}", place, len(models))
-        subjects.append(_subject(model, folder / f"{place}", precisions))
-    return subjects
+    return [
+        _subject(model, folder / f"{place}", precisions, renamed(progress, f"export {model}"))
+        for place, model in enumerate(models)
+    ]
 
 
 def bench(
@@ -110,13 +111,9 @@ def bench(
     batches: Sequence[int] = (1, 4),
     rounds: int = 5,
     threads: int,
-    report: Report = lambda name, done, count: None,
-) -> list[Measured]:
-    """Time and memory of every precision and batch, in turns.
-
-    Args:
-        report: called with (what is done, steps done, steps).
-    """
+    progress: Progress = silent,
+) -> list[Measurement]:
+    """Time and memory of every precision and batch, in turns."""
     jobs = [
         (subject, precision, batch)
         for subject in subjects
@@ -127,31 +124,32 @@ def bench(
     peaks = []
     for round_ in range(rounds):
         peaks.append(alone(gemm_rate, threads))
-        for place, (subject, precision, batch) in enumerate(jobs):
-            done = round_ * len(jobs) + place
-            report(f"{subject.name}, {precision}, batch {batch}", done, rounds * len(jobs))
+        for subject, precision, batch in jobs:
+            stage = f"{subject.name}, {precision}, batch {batch}"
+            progress(stage, round_, rounds)
             work = measure_torch if precision == TORCH else measure_file
             file = subject.files.get(precision, subject.folder)
-            told = alone(work, str(file), batch, threads)
-            found.setdefault((subject.name, precision, batch), []).append(told)
+            cost = alone(work, str(file), batch, threads)
+            found.setdefault((subject.name, precision, batch), []).append(cost)
+            progress(stage, round_ + 1, rounds)
     fastest = statistics.median(peaks)
     rows = []
     for subject, precision, batch in jobs:
-        own = found[subject.name, precision, batch]
-        seconds = statistics.median(s for s, _ in own)
-        # Of one round, as the machine's speed changes between them.
+        costs = found[subject.name, precision, batch]
+        seconds = statistics.median(s for s, _ in costs)
+        # Within a round, as the machine's speed changes between rounds.
         base = found[subject.name, TORCH, batch]
-        speedup = statistics.median(b / s for (s, _), (b, _) in zip(own, base, strict=True))
+        speedup = statistics.median(b / s for (s, _), (b, _) in zip(costs, base, strict=True))
         file = subject.files.get(precision, subject.folder / WEIGHTS_FILE)
         rows.append(
-            Measured(
+            Measurement(
                 model=subject.name,
                 precision=precision,
                 batch=batch,
                 megabytes=file.stat().st_size / 1e6,
                 seconds=seconds,
                 speedup=speedup,
-                peak=statistics.median(m for _, m in own),
+                peak=statistics.median(m for _, m in costs),
                 gflop=subject.gflop,
                 gemm_share=subject.gflop / seconds / fastest,
                 cosine=subject.cosines.get(precision, 1.0),
@@ -161,7 +159,7 @@ def bench(
 
 
 def measure_torch(path: str, batch: int, threads: int) -> tuple[float, float]:
-    """As `rali.scoring.speed.measure_file`, of a model folder by torch."""
+    """As `rali.scoring.speed.measure_file`, for a model folder that torch runs."""
     torch.set_num_threads(threads)
     student = Student.from_pretrained(path)
 
@@ -173,7 +171,7 @@ def measure_torch(path: str, batch: int, threads: int) -> tuple[float, float]:
 
 
 def gemm_rate(threads: int) -> float:
-    """GFLOP per second of a large product of matrices in float32."""
+    """GFLOP per second of a large matrix product in float32."""
     torch.set_num_threads(threads)
     one, other = torch.randn(2, GEMM, GEMM)
     torch.mm(one, other)
@@ -186,17 +184,27 @@ def gemm_rate(threads: int) -> float:
 
 
 def gflop(student: Student) -> float:
-    """Arithmetic of one picture's score, a multiplication and an addition counting as two."""
+    """Arithmetic of one picture's score: a multiplication and an addition count as two.
+
+    Counted are matrix products and convolutions, those of attention too.
+    """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     size = student.preprocess.size
-    # What the counter fails at: a parameter that a layer expands, and that wants a gradient.
+    # The counter fails at a parameter that a layer expands and that wants a gradient.
     frozen = copy.deepcopy(student).requires_grad_(False)
+    pixels = torch.zeros(1, 3, size, size, device=student.mean.device)
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # its one kernel would count as nothing
+    # Kernels that fuse attention count as nothing, all of them or, by torch's version, some.
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            frozen(torch.zeros(1, 3, size, size))
+        with (
+            sdpa_kernel(SDPBackend.MATH),
+            FlopCounterMode(display=False) as counter,
+            torch.no_grad(),
+        ):
+            frozen(pixels)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     return counter.get_total_flops() / 1e9
@@ -205,10 +213,10 @@ def gflop(student: Student) -> float:
 def random_student(encoder: str, seed: int = 0) -> Student:
     """A student of an encoder with random weights; no two normalisations are alike.
 
-    Equal ones would be merged on export, and flatter its agreement.
+    Equal ones would be merged on export, which would flatter the agreement.
     """
     torch.manual_seed(seed)
-    loaded = load_encoder(encoder, None if encoder == "nano" else "random", text=False)
+    loaded = load_encoder(encoder, None if family_of(encoder).packaged else "random", text=False)
     for module in loaded.image.modules():
         if isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1, 0.1)
@@ -224,24 +232,27 @@ def random_student(encoder: str, seed: int = 0) -> Student:
     return student.eval()
 
 
-def as_rows(rows: Sequence[Measured]) -> list[dict[str, Any]]:
-    """Rows as plain values, four digits each."""
+def as_rows(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
+    """Measurements as plain values, floats with four digits."""
     return [
         {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in asdict(row).items()}
         for row in rows
     ]
 
 
-def _subject(model: str, folder: Path, precisions: Sequence[str]) -> Subject:
-    known = model == BUILTIN or Path(model).is_dir() or "/" in model
-    student = Student.from_pretrained(model) if known else random_student(model)
+def _subject(
+    model: str, folder: Path, precisions: Sequence[str], progress: Progress = silent
+) -> Subject:
+    trained = is_model(model)
+    student = Student.from_pretrained(model) if trained else random_student(model)
     student.save_pretrained(folder / "model")
     files, cosines = {}, {}
-    pictures = degraded_pictures()[::6]
-    # Scores of random weights are no scores: no layer is worth a search, embeddings tell enough.
-    gate = Gate() if known else Gate(srcc=-1.0, max_difference=math.inf)
-    for precision in precisions:
-        own = _own_file(model, precision) if known else None
+    pictures = degraded_pictures(every=6)
+    # Scores by random weights mean nothing: embeddings are compared, and no layer is searched for.
+    gate = Gate() if trained else Gate(srcc=-1.0, max_difference=math.inf)
+    for done, precision in enumerate(precisions):
+        progress("export", done, len(precisions))
+        own = _own_file(model, precision) if trained else None
         files[precision] = file = own or folder / f"model_{precision}.onnx"
         agreement = (
             compare(student, file, pictures)
@@ -249,8 +260,9 @@ def _subject(model: str, folder: Path, precisions: Sequence[str]) -> Subject:
             else export_checked(student, file, pictures, precision=precision, gate=gate)
         )
         cosines[precision] = agreement.cosine
-    named = model if known else str(folder / "model")
-    return Subject(model, named, known, folder / "model", files, cosines, gflop(student))
+    progress("export", len(precisions), len(precisions))
+    loaded = model if trained else str(folder / "model")
+    return Subject(model, loaded, trained, folder / "model", files, cosines, gflop(student))
 
 
 def _own_file(model: str, precision: str) -> Path | None:
@@ -261,15 +273,15 @@ def _own_file(model: str, precision: str) -> Path | None:
 
 
 def alone(work: Callable[..., Any], *values: Any) -> Any:
-    """What `work` gives in a process of its own.
+    """What `work` returns in a process of its own.
 
     Raises:
-        InputError: the process ended before it gave anything.
+        InputError: the process ended before it returned.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
             return pool.submit(work, *values).result()
         except BrokenProcessPool as error:
             raise InputError(
-                "the process that measured it was killed, for memory perhaps"
+                "The process that measured it was killed, perhaps for lack of memory."
             ) from error

@@ -1,11 +1,11 @@
-/* Why a picture scored as it did: the likeliest phrases of its embedding x, as `rali.explain` has it.
+/* Why a picture has its score: the likeliest phrases for its embedding x, as in `rali.scoring.phrases`.
  *
  *     P(phrase) = softmax(vectors · x + offsets),  P(meaning) = Σ P(its phrases)
  */
 
 /** The table of model.json with its arrays decoded. */
-export function openPhrases(told) {
-  return { ...told, vectors: floats(told.vectors), offsets: floats(told.offsets) };
+export function openPhrases(table) {
+  return { ...table, vectors: floats(table.vectors), offsets: floats(table.offsets) };
 }
 
 /** The `top` likeliest meanings, each by its likeliest phrase: [{phrase, probability}]. */

@@ -1,9 +1,9 @@
 /* Files out of a drop, the folders in it opened: [{path, file}], or {path, error} where one fails.
  *
- * In folders, pictures are told by their names, as `rali score` does; a file that was dropped by
+ * In folders, the suffix decides what is a picture, as in `rali score`; a file that was dropped by
  * itself is kept whatever its name.
  */
-const SUFFIXES = new Set([ // those of rali.pictures
+const SUFFIXES = new Set([ // those of rali.pictures.read
   ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp", ".tif", ".tiff",
   ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif",
   ".hif", ".tga", ".qoi", ".ico",
@@ -15,7 +15,7 @@ export function chosenFiles(files) {
   return [...files].map((file) => ({ path: file.webkitRelativePath || file.name, file }));
 }
 
-/** The transfer of a drop; to be called before the event has ended. */
+/** The files of a drop's `transfer`; call it before the event ends. */
 export async function droppedFiles(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.some((entry) => entry.isDirectory)) return chosenFiles(transfer.files);

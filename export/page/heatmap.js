@@ -1,16 +1,16 @@
-/* Scores of overlapping windows over a picture and their colours, as `rali.heatmap` has them.
+/* Overlapping windows of a picture, and colours for their scores, as `rali.scoring.heatmap`.
  *
- * `told` is what model.json says of it: {squash, share, most, span, colours: [[r, g, b]]}.
+ * `layout` is the `map` of model.json: {squash, share, most, span, colours: [[r, g, b]]}.
  */
 
 /** {tops, lefts, height, width}: where windows begin, and their size in pixels. */
-export function windowsOf(height, width, told) {
+export function windowsOf(height, width, layout) {
   const shorter = Math.min(height, width);
-  const edge = (length) => Math.max(1, Math.floor((told.squash ? length : shorter) / told.share));
+  const edge = (length) => Math.max(1, Math.floor((layout.squash ? length : shorter) / layout.share));
   const [high, wide] = [edge(height), edge(width)];
   return {
-    tops: starts(height, high, told.most),
-    lefts: starts(width, wide, told.most),
+    tops: starts(height, high, layout.most),
+    lefts: starts(width, wide, layout.most),
     height: high,
     width: wide,
   };
@@ -38,8 +38,8 @@ export function boundsOf(scores, { span }) {
 }
 
 /** Colours of a picture of `shape` [height, width] that is drawn as `size` [height, width]. */
-export function colourOver(scores, windows, shape, size, told) {
-  const [low, high] = boundsOf(scores, told);
+export function colourOver(scores, windows, shape, size, layout) {
+  const [low, high] = boundsOf(scores, layout);
   const rows = between(windows.tops, windows.height, shape[0], size[0]);
   const columns = between(windows.lefts, windows.width, shape[1], size[1]);
   const across = windows.lefts.length;
@@ -50,7 +50,7 @@ export function colourOver(scores, windows, shape, size, told) {
       const above = mix(scores[up * across + before], scores[up * across + after], share);
       const below = mix(scores[down * across + before], scores[down * across + after], share);
       const value = (mix(above, below, lower) - low) / (high - low);
-      const [r, g, b] = told.colours[Math.round(value * (told.colours.length - 1))];
+      const [r, g, b] = layout.colours[Math.round(value * (layout.colours.length - 1))];
       image.data[place++] = r;
       image.data[place++] = g;
       image.data[place++] = b;

@@ -1,6 +1,6 @@
-/* A service worker that adds to the page and its workers the headers that a static host leaves out.
+/* A service worker that adds the headers that a static host leaves out to the page and its workers.
  *
- * Other pages in the same folder are none of its business.
+ * It leaves other pages in the same folder alone.
  * COOP and COEP let the page compute on several threads. The policy holds the page's workers, which
  * do not read the one in index.html, to the same rule: connect to this site and to no other.
  */

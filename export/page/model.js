@@ -1,16 +1,16 @@
-/* The graphs: prepare.onnx (image → pixel_values), window.onnx (the same of a part of a picture, as
- * its map wants it) and model.onnx (→ score, embedding).
+/* The graphs: prepare.onnx (image → pixel_values), window.onnx (the same for a part of a picture, as
+ * maps need it) and model.onnx (→ score, embedding).
  */
 
 const HERE = import.meta.url;
 const MOST_THREADS = 8;
 const TOLERANCE = 0.02; // of the check picture's score, between Python and a graphics card
 
-/** Opens the model on WebGPU if that is there and computes what Python does, else on WebAssembly. */
+/** Opens the model on WebGPU if that exists and computes what Python does, else on WebAssembly. */
 export async function openModel(check, { backend, threads }) {
   const several = threads || Math.min(navigator.hardwareConcurrency, MOST_THREADS);
   threads = self.crossOriginIsolated ? several : 1;
-  // Always WebAssembly: Pillow's pixels are sums of whole numbers, which it makes without error.
+  // Always WebAssembly: Pillow's pixels are sums of whole numbers, which it computes exactly.
   const prepare = await openGraph("prepare.onnx", "wasm", threads);
   const window = await openGraph("window.onnx", "wasm", threads);
   const made = (graph, on) => new Model({ prepare, window, graph, backend: on, threads });
@@ -65,12 +65,12 @@ class Model {
     const pixels = ["float32", prepared.data, prepared.dims];
     const { score, embedding } = await this.graph.run({ pixel_values: pixels });
     if (!Number.isFinite(score.data[0])) {
-      throw new Error(`The model gave ${score.data[0]}, which is no score.`);
+      throw new Error(`The model gave ${score.data[0]}, which is not a score.`);
     }
     return { score: score.data[0], embedding: embedding.data };
   }
 
-  /** How far this browser is off on a picture whose score Python has told; kept as `off`. */
+  /** How far this browser is off on a picture whose score by Python is known; kept as `off`. */
   async check({ shape, score }) {
     this.off = Math.abs((await this.run(checkPicture(shape))).score - score);
     return this.off;

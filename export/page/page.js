@@ -1,4 +1,4 @@
-/* The page: takes files, lets the worker score one after the other, and shows what it says. */
+/* The page: takes files, lets the worker score one after the other, and shows the results. */
 import { csv } from "./csv.js";
 import { chosenFiles, droppedFiles } from "./files.js";
 import { addRow, clearTable, fillRow, removeRow, setUpTable, tableResults } from "./table.js";
@@ -7,13 +7,13 @@ import { setUpWhere, showWhere } from "./where.js";
 const find = (name) => document.querySelector(`#${name}`);
 const options = new URLSearchParams(location.search); // ?backend=wasm and ?threads=1, to compare
 const BACKENDS = { webgpu: "WebGPU", wasm: "WebAssembly" };
-const FEW = 5; // so many results are read out one by one, of more only that they are there
+const FEW = 5; // at most this many results are read out one by one
 
 const MOST_WAIT = 5000; // for the service worker, in milliseconds
 
 const queue = []; // {row, source: {path, file} or {path, error}}
-let told; // model.json
-let ask; // (task, given) → what the worker answers
+let description; // of the model, from model.json
+let ask; // (task, given) → the worker's answer
 let running = false;
 let [done, total, failed] = [0, 0, 0]; // since the queue was last empty
 
@@ -36,17 +36,17 @@ async function load() {
 async function loadModel() {
   const answer = await fetch("model.json");
   if (!answer.ok) throw new Error(`model.json: ${answer.status} ${answer.statusText}`);
-  told = await answer.json();
+  description = await answer.json();
   const wanted = { backend: options.get("backend"), threads: Number(options.get("threads")) };
-  return ask("load", { told, wanted });
+  return ask("load", { description, wanted });
 }
 
 function showReady({ backend, threads, off }) {
-  setUpTable({ range: told.score_range, onWhere: showWhere });
-  setUpWhere({ ask, told: told.map });
+  setUpTable({ range: description.score_range, onWhere: showWhere });
+  setUpWhere({ ask, layout: description.map });
   explainColumns();
   const with_ = backend === "wasm" ? ` × ${threads} thread${threads > 1 ? "s" : ""}` : "";
-  find("model").textContent = `Model: ${told.name}, rali ${told.rali_version}.`;
+  find("model").textContent = `Model: ${description.name}, rali ${description.rali_version}.`;
   find("backend").textContent = `Computes with ${BACKENDS[backend]}${with_}.`;
   const warning = ` This browser is off by ${off.toFixed(2)} on the picture it was checked with.`;
   say(`Ready.${off > 0.02 ? warning : ""}`);
@@ -81,11 +81,11 @@ function listen() {
 }
 
 function explainColumns() {
-  find("why-note").hidden = !told.phrases;
-  if (!told.interval) return;
+  find("why-note").hidden = !description.phrases;
+  if (!description.interval) return;
   find("interval-note").hidden = false;
   find("interval-note").textContent =
-    `Below each score: the range in which people's own score lies, in ${100 * told.interval.level} ` +
+    `Below each score: the range in which people's own score lies, in ${100 * description.interval.level} ` +
     `of 100 pictures like those that the model was calibrated on.`;
 }
 
@@ -118,7 +118,7 @@ async function work() {
   done = total = failed = 0;
 }
 
-/** What `rali score` has in a row, and what the table shows beside it. */
+/** The columns of `rali score`, and what else the table shows. */
 async function scored({ path: image, file, error }) {
   if (error !== undefined) return { image, error };
   try {
@@ -131,8 +131,8 @@ async function scored({ path: image, file, error }) {
 }
 
 function around(score) {
-  if (!told.interval) return {};
-  const { radius, score_range } = told.interval;
+  if (!description.interval) return {};
+  const { radius, score_range } = description.interval;
   const [lowest, highest] = score_range;
   return { low: Math.max(lowest, score - radius), high: Math.min(highest, score + radius) };
 }
@@ -154,7 +154,7 @@ function clear() {
 
 async function copy() {
   try {
-    await navigator.clipboard.writeText(csv(tableResults(), told.interval));
+    await navigator.clipboard.writeText(csv(tableResults(), description.interval));
     say("The CSV is copied.");
   } catch {
     say("The browser does not let this page copy; download the CSV instead.");
@@ -163,7 +163,7 @@ async function copy() {
 
 function download() {
   const link = document.createElement("a");
-  const file = new Blob([csv(tableResults(), told.interval)], { type: "text/csv" });
+  const file = new Blob([csv(tableResults(), description.interval)], { type: "text/csv" });
   link.href = URL.createObjectURL(file);
   link.download = "scores.csv";
   link.click();
@@ -193,7 +193,7 @@ function say(text) {
   find("status").textContent = text;
 }
 
-/** `ask(task, given)` puts a task to the worker and resolves to what it answers. */
+/** `ask(task, given)` gives a task to the worker and resolves to its answer. */
 function startWorker() {
   const worker = new Worker("worker.js", { type: "module" });
   const waiting = new Map();
@@ -215,7 +215,7 @@ function startWorker() {
     });
 }
 
-/** Lets isolate.js add the headers that threads need, for which the page is loaded once more. */
+/** Lets isolate.js add the headers that threads need; for that the page is loaded once more. */
 async function isolate() {
   try {
     if (crossOriginIsolated || !navigator.serviceWorker) {

@@ -11,10 +11,10 @@ const KEYS = {
 const LEAST = 0.005; // a probability below it would read "0 %"
 const COMPARE = new Intl.Collator(undefined, { numeric: true }).compare;
 
-const results = new Map(); // of each row, in the order of the table
+const results = new Map(); // by row
 let range, onWhere;
 
-/** `range`: of scores. `onWhere(source)`: called when the map of a picture is asked for. */
+/** `range` of scores; `onWhere(source)` is called to show the map of a picture. */
 export function setUpTable(given) {
   ({ range, onWhere } = given);
   for (const head of heads) head.firstChild.addEventListener("click", () => sortBy(head));
@@ -43,7 +43,7 @@ export function removeRow(row) {
   row.remove();
 }
 
-/** Those there are, in the order of the table. */
+/** The results so far, in the order of the table. */
 export function tableResults() {
   return [...body.rows].map((row) => results.get(row)).filter(Boolean);
 }
@@ -77,9 +77,9 @@ function scoredCells(source, result) {
 
 function failedCells({ image, error }) {
   const thumbnail = element("span", { class: "thumbnail", "aria-hidden": "true" }, ["!"]);
-  const told = cell("error", [element("b", {}, ["No score. "]), error]);
-  told.colSpan = 4;
-  return [pictureCell(image, thumbnail), told];
+  const reasonCell = cell("error", [element("b", {}, ["No score. "]), error]);
+  reasonCell.colSpan = 4;
+  return [pictureCell(image, thumbnail), reasonCell];
 }
 
 function pictureCell(name, thumbnail, size = "") {
@@ -108,7 +108,7 @@ function gauge(score, low = score, high = score) {
   return drawn;
 }
 
-/** Up, then down; what has no score comes last either way. */
+/** Ascending, then descending; pictures without a score come last either way. */
 function sortBy(head) {
   const down = head.getAttribute("aria-sort") === "ascending";
   for (const each of heads) each.removeAttribute("aria-sort");

@@ -1,17 +1,17 @@
-/* Where a picture is good and where bad: the model's scores of overlapping windows, as a map on it. */
+/* Where a picture is good and where bad: scores of overlapping windows, as a map over it. */
 import { boundsOf, colourOver, windowsOf } from "./heatmap.js";
 
 const find = (name) => document.querySelector(`#where${name}`);
 const [dialog, title, said] = [find(""), find("-title"), find("-said")];
 const [picture, map, scale, opacity] = [find("-picture"), find("-map"), find("-scale"), find("-opacity")]; // prettier-ignore
-let ask, told;
-let opening = 0; // counts openings and closings: what began under another number is of no use
+let ask, layout;
+let opening = 0; // counts openings and closings: work begun under another number is outdated
 
-/** `given.ask` puts tasks to the worker; `given.told` is model.json's `map`. */
+/** `given.ask` gives tasks to the worker; `given.layout` is the `map` of model.json. */
 export function setUpWhere(given) {
-  ({ ask, told } = given);
-  const colours = told.colours.flatMap((colour) => [...colour, 255]);
-  paint(scale, new ImageData(new Uint8ClampedArray(colours), told.colours.length));
+  ({ ask, layout } = given);
+  const colours = layout.colours.flatMap((colour) => [...colour, 255]);
+  paint(scale, new ImageData(new Uint8ClampedArray(colours), layout.colours.length));
   find("-close").addEventListener("click", () => dialog.close());
   opacity.addEventListener("input", showOpacity);
   dialog.addEventListener("close", () => {
@@ -28,14 +28,14 @@ export async function showWhere({ path, file }) {
   said.textContent = "Decoding…";
   for (const each of [picture, map]) each.width = each.height = 1;
   find("-legend").hidden = true;
-  opacity.value = told.opacity;
+  opacity.value = layout.opacity;
   showOpacity();
   dialog.showModal();
   try {
     const opened = await ask("open", { file });
     if (own === opening) paint(picture, opened.picture);
     opened.picture.close();
-    const windows = windowsOf(opened.height, opened.width, told);
+    const windows = windowsOf(opened.height, opened.width, layout);
     const scores = await scoresOf(windows, own);
     if (own === opening) showMap(scores, windows, opened);
   } catch (error) {
@@ -58,8 +58,8 @@ async function scoresOf({ tops, lefts, height, width }, own) {
 
 function showMap(scores, windows, { height, width }) {
   const drawn = [picture.height, picture.width];
-  paint(map, colourOver(scores, windows, [height, width], drawn, told));
-  const [from, to] = boundsOf(scores, told);
+  paint(map, colourOver(scores, windows, [height, width], drawn, layout));
+  const [from, to] = boundsOf(scores, layout);
   find("-low").textContent = from.toFixed(1);
   find("-high").textContent = to.toFixed(1);
   find("-legend").hidden = false;
@@ -85,8 +85,8 @@ function placeName(index, { tops, lefts }) {
   return ["at the top", "in the middle", "at the bottom"][down] + [" left", "", " right"][across];
 }
 
-/** The picture turns grey under the colours, which else would mix with its own. */
+/** The picture turns grey under the colours, else they would mix with its own. */
 function showOpacity() {
   map.style.opacity = scale.style.opacity = opacity.value;
-  picture.style.filter = `grayscale(${Math.min(1, opacity.value / told.opacity)})`;
+  picture.style.filter = `grayscale(${Math.min(1, opacity.value / layout.opacity)})`;
 }

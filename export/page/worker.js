@@ -13,9 +13,9 @@ let model, phrases;
 let opened; // the picture that `window` cuts from
 
 const TASKS = {
-  async load({ told, wanted }) {
-    model = await openModel(told.check, wanted);
-    phrases = told.phrases && openPhrases(told.phrases);
+  async load({ description, wanted }) {
+    model = await openModel(description.check, wanted);
+    phrases = description.phrases && openPhrases(description.phrases);
     return { backend: model.backend, threads: model.threads, off: model.off };
   },
 

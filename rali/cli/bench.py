@@ -14,69 +14,78 @@ from typing import Annotated, Any
 import typer
 
 from rali.errors import InputError
+from rali.scoring.model_folder import PRECISIONS
 
 from ._output import check_writable
+
+MEASURED = ("fp32", "int8", "int8-dynamic")  # precisions, where none is given
 
 
 def bench(
     models: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="MODEL...",
-            help="Model folders, hub ids, builtin, or encoders with random weights (ViT-B-32).",
+            metavar="MODEL",
+            help="Model folders, Hub ids, `builtin`, or names of encoders such as ViT-B-32, which "
+            "get random weights.",
             show_default="builtin",
         ),
     ] = None,
     precision: Annotated[
         list[str] | None,
         typer.Option(
-            help="fp32, fp16, int8 or int8-dynamic; repeat for more.",
-            show_default="fp32, int8, int8-dynamic",
+            help=f"Precision of the ONNX file: {', '.join(PRECISIONS)}. Repeat for more.",
+            show_default=", ".join(MEASURED),
         ),
     ] = None,
     batch: Annotated[
         list[int] | None,
-        typer.Option(min=1, help="Pictures per run; repeat for more.", show_default="1, 4"),
+        typer.Option(min=1, help="Pictures per run. Repeat for more.", show_default="1, 4"),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns of every measurement.")] = 5,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Times that each measurement is repeated.")
+    ] = 5,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Cores to use.", show_default="all")
+        int | None, typer.Option(min=1, help="CPU cores to use.", show_default="all")
     ] = None,
     manifest: Annotated[
         Path | None,
-        typer.Option(help="Pictures with human scores: agreement, pictures per second, memory."),
+        typer.Option(
+            help="Pictures with human scores, to measure agreement, pictures per second and memory."
+        ),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="Only this split of the manifest.", show_default="all")
+        str | None, typer.Option(help="Use only this split of the manifest.", show_default="all")
     ] = None,
     photographs: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of undegraded ones that are new to the model: resizing, browser, phrases."
+            help="Folder of undegraded photographs that the model was not trained on, to measure "
+            "resizing, the browser and explanations."
         ),
     ] = None,
     count: Annotated[
-        int, typer.Option(min=2000, help="Pictures that pass while memory is watched.")
+        int, typer.Option(min=2000, help="Pictures to score while memory is watched.")
     ] = 50_000,
     plot: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="PNG of speed against memory to write.")
+        Path | None, typer.Option(dir_okay=False, help="PNG file to write: speed against memory.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON in place of a table.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Measure size, speed and memory, in turns and beside torch's own float32.
+    """Measure size, speed and memory of models, in turns with torch's float32.
 
-    With --manifest and --photographs also the bars that rali's models have to reach.
+    With --manifest and --photographs it also checks the bars that rali's models
+    have to reach.
 
     Example: rali bench builtin ViT-B-32 --plot speed.png
     """
     from rali.evaluation.evaluate import labelled_rows
-    from rali.export.measure.promises import Given, bars
+    from rali.export.measure.promises import Material, bars
     from rali.export.measure.speed import as_rows, prepare
     from rali.export.measure.speed import bench as run
     from rali.pictures.read import find_pictures
-    from rali.report.plots import save_png, tradeoff
+    from rali.report.canvas import save_png
+    from rali.report.plots import tradeoff
     from rali.runs.progress import StageProgress
     from rali.scoring.scorer import available_cores
 
@@ -87,7 +96,7 @@ def bench(
     if photographs is not None and not pictures:
         raise InputError(f"There are no pictures in the folder {photographs}.")
     cores = threads or available_cores()
-    precisions = precision or ("fp32", "int8", "int8-dynamic")
+    precisions = precision or MEASURED
     machine: dict[str, Any] = {
         "machine": platform.machine(),
         "threads": cores,
@@ -98,16 +107,16 @@ def bench(
     with tempfile.TemporaryDirectory() as folder, StageProgress(resumes=False) as progress:
         subjects = prepare(models or ["builtin"], Path(folder), precisions, progress)
         found = run(
-            subjects, batches=batch or (1, 4), rounds=rounds, threads=cores, report=progress
+            subjects, batches=batch or (1, 4), rounds=rounds, threads=cores, progress=progress
         )
         table = as_rows(found)
-        # What was measured is not lost if the rest is stopped.
+        # Printed now, so that a stop later loses nothing.
         typer.echo(", ".join(f"{name} {value}" for name, value in machine.items()), err=as_json)
         shown = _markdown([[*table[0]], *(row.values() for row in table)])
         typer.echo("\n" + shown, err=as_json)
         student = next((each for each in subjects if each.trained), None)
-        given = student and Given(student, rows, pictures, count, cores, rounds)
-        reached = bars(found, given, progress)
+        material = student and Material(student, rows, pictures, count, cores, rounds)
+        reached = bars(found, material, progress)
     if plot:
         points = {
             (row.model, f"{row.precision}, batch {row.batch}"): (1 / row.seconds, row.peak)
@@ -124,8 +133,8 @@ def bench(
             plot,
         )
     if as_json:
-        told = {**machine, "rows": table, "bars": [asdict(bar) for bar in reached]}
-        typer.echo(json.dumps(told, indent=1, ensure_ascii=False))
+        report = {**machine, "rows": table, "bars": [asdict(bar) for bar in reached]}
+        typer.echo(json.dumps(report, indent=1, ensure_ascii=False))
     elif rows or pictures:
         verdict = {True: "met", False: "missed", None: "not measured"}
         lines = [

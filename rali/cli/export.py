@@ -10,84 +10,95 @@ import typer
 
 from rali.errors import InputError
 from rali.files import replace_atomically
-from rali.scoring.model_folder import INTERVAL_FILE, PHRASES_FILE, find_file, onnx_file
+from rali.scoring.model_folder import (
+    INTERVAL_FILE,
+    PHRASES_FILE,
+    PRECISIONS,
+    find_file,
+    image_file,
+    onnx_file,
+)
 
+from ._model import STUDENT_HELP
 from ._teacher import find_rows
 
 
 class Format(StrEnum):
-    """Of the file."""
+    """The format of the exported file."""
 
     onnx = "onnx"
     ort = "ort"
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="Model folder, hub id, or 'builtin'.")],
+    model: Annotated[str, typer.Argument(help=STUDENT_HELP)],
     output: Annotated[
         Path | None,
         typer.Option(
             "--output",
             "-o",
-            help="File to write.",
-            show_default="MODEL/onnx/model.onnx, or model_int8.onnx and so on",
+            help="ONNX file to write.",
+            show_default="MODEL/onnx/model.onnx, model_int8.onnx, …",
         ),
     ] = None,
     precision: Annotated[
         str,
         typer.Option(
-            help="fp32; fp16; int8, calibrated on pictures; or int8-dynamic, run one by one.",
+            help=f"{', '.join(PRECISIONS)}. int8 is calibrated on pictures; int8-dynamic scores "
+            "one picture at a time.",
         ),
     ] = "fp32",
     pictures: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Picture, folder or manifest to compare with torch on, and to calibrate int8 on; "
-            "repeat for more.",
-            show_default="photographs of scikit-image and scikit-learn",
+            help="Picture, folder or manifest for the comparison with torch and for the "
+            "calibration. Repeat for more.",
+            show_default="samples from scikit-learn and scikit-image",
         ),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Keep no file below the gate of its precision.")
+        bool, typer.Option("--strict", help="Keep no file that is below the gate.")
     ] = False,
     fused: Annotated[
         bool,
         typer.Option(
             "--fused/--plain",
-            help="Attention as one node of ONNX Runtime's, or in ONNX's own operators, as OpenVINO "
-            "wants it.",
+            help="Write attention as one node of ONNX Runtime, or in plain ONNX operators, which "
+            "OpenVINO needs.",
         ),
     ] = True,
     format: Annotated[
-        Format, typer.Option("--format", help="onnx, or ort for ONNX Runtime on mobiles.")
+        Format,
+        typer.Option("--format", help="ort also writes a file for ONNX Runtime's mobile builds."),
     ] = Format.onnx,
     image: Annotated[
         bool,
         typer.Option(
             "--image",
-            help="Also write model_image.onnx, which resizes pictures of any size itself.",
+            help="Also write model_image.onnx, which resizes pictures itself.",
         ),
     ] = False,
     web: Annotated[
         Path | None,
         typer.Option(
             file_okay=False,
-            help="Folder to write a page into that scores pictures in the browser, by the ONNX "
-            "file that MODEL has or is; no other file is written.",
+            help="Write only a page that scores pictures in the browser, into this folder, with "
+            "MODEL's ONNX file.",
         ),
     ] = None,
     onnxruntime_web: Annotated[
         Path | None,
         typer.Option(
             exists=True,
-            help="npm's package of that name for --web, as a .tgz or unpacked.",
+            help="The npm package of that name for --web, as .tgz or unpacked.",
             show_default="npm fetches it",
         ),
     ] = None,
 ) -> None:
     """Write a model as one ONNX file and compare its scores with torch's.
 
-    In fewer bits, layers that 8 bits hurt stay in float, and the gate is SRCC 0.995 with torch.
+    The gate for fewer bits than fp32 is SRCC 0.995 with torch, and scores within
+    0.1. To reach it, layers that 8 bits hurt stay in float.
 
     Example: rali export runs/mine/model --precision int8 --pictures photos/
     """
@@ -95,7 +106,7 @@ def export(
         given = {"--output": output, "--pictures": pictures, "--strict": strict, "--image": image}
         given |= {"--plain": not fused, "--format ort": format is Format.ort}
         if without := [name for name, value in given.items() if value]:
-            raise InputError(f"--web writes a page only; leave out {', '.join(without)}.")
+            raise InputError(f"--web writes only a page; leave out {', '.join(without)}.")
         from rali.export.web import export_web
 
         page = export_web(model, web, onnxruntime_web, precision=precision)
@@ -114,7 +125,7 @@ def export(
     if output is None:
         if not Path(model).is_dir():
             raise InputError(
-                f"{model} is not a folder here; say where to write with --output FILE."
+                f"{model} is not a folder here. Give the file to write with --output FILE."
             )
         output = onnx_file(model, precision)
     student = Student.from_pretrained(model)
@@ -127,16 +138,16 @@ def export(
             precision=precision,
             strict=strict,
             fused=fused,
-            report=progress,
+            progress=progress,
         )
     _take_along(model, output)
     typer.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {agreement.words()}")
     if agreement.float_layers:
-        typer.echo(f"left in float: {', '.join(agreement.float_layers)}")
+        typer.echo(f"Left in float: {', '.join(agreement.float_layers)}.")
     if precision != "fp32" and not agreement.passes(Gate()):
         typer.echo(f"rali: {output} is {Gate().words()}; see --strict.", err=True)
     if image:
-        beside = output.with_stem(f"{output.stem}_image")
+        beside = image_file(output)
         difference = export_image(output, beside, compared)
         typer.echo(
             f"{beside}: {beside.stat().st_size / 1e6:.1f} MB, Pillow's pixels, largest difference "
@@ -148,7 +159,7 @@ def export(
 
 
 def _take_along(model: str, output: Path) -> None:
-    """Copy what phrases and intervals come from beside a file outside of the model's folder."""
+    """Copy the files of phrases and intervals beside a file outside the model's folder."""
     for name in (PHRASES_FILE, INTERVAL_FILE):
         own, there = find_file(model, name), find_file(output, name)
         if own and (there is None or own.resolve() != there.resolve()):

@@ -1,4 +1,4 @@
-"""`rali probe`: how a model scores patterns, artefacts, and what was made to please it."""
+"""`rali probe`: how a model scores patterns, artefacts and adversaries."""
 
 from __future__ import annotations
 
@@ -12,44 +12,50 @@ import typer
 
 from rali.errors import InputError, PictureError
 
+from ._model import STUDENT_HELP
 from ._output import check_writable
 
 if TYPE_CHECKING:
-    from rali.rewards.probe import Probed
+    from rali.rewards.probe import Probe
 
 
 def probe(
-    model: Annotated[str, typer.Argument(help="builtin, a model folder or a hub id.")] = "builtin",
+    model: Annotated[str, typer.Argument(help=STUDENT_HELP)] = "builtin",
     photographs: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of good ones that the model was not trained on.",
-            show_default="those that come with scikit-learn and scikit-image",
+            help="Folder of good photographs that the model was not trained on.",
+            show_default="samples from scikit-learn and scikit-image",
         ),
     ] = None,
     caution: Annotated[
-        float, typer.Option(min=0, help="Guard: score minus so many deviations of five crops.")
+        float,
+        typer.Option(min=0, help="Guard: subtract this many standard deviations over five crops."),
     ] = 1.0,
     cutoff: Annotated[
         float | None,
         typer.Option(
             min=0.0,
-            help="Guard: the distance from the bases where the score begins to fall.",
-            show_default="that of real photographs",
+            help="Guard: distance from the bases beyond which the score falls.",
+            show_default="the distance that 99 % of real photographs keep within",
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Of an adversary's ascent.")] = 100,
-    seed: Annotated[int, typer.Option(help="Of noise and text.")] = 0,
-    device: Annotated[str, typer.Option(help="Where it runs, such as cuda.")] = "cpu",
+    steps: Annotated[
+        int, typer.Option(min=1, help="Steps of gradient ascent per adversary.")
+    ] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of the noise and text in patterns.")] = 0,
+    device: Annotated[str, typer.Option(help="Device of the model, such as cpu or cuda.")] = "cpu",
     sheet: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="PNG of a picture of each probe to write.")
+        Path | None,
+        typer.Option(dir_okay=False, help="PNG file to write, with one picture per probe."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Try a reward: patterns, artefacts, mosaics, adversaries; a verdict for each.
+    """Try a reward with patterns, mosaics, artefacts and adversaries.
 
-    The table: mean and highest score of a probe's pictures, the highest with
-    the guards, and what they are compared with. Exits with 1 if a probe fails.
+    The table shows the mean and highest score of each probe's pictures, the
+    highest with guards, the score they are compared with, and a verdict.
+    The exit status is 1 if a probe fails.
 
     Example: rali probe builtin --sheet probes.png
     """
@@ -78,28 +84,28 @@ def probe(
     if len(given) < 2:
         raise InputError(f"{photographs} holds {len(given)} pictures; expected 2 or more.")
     guards = {"caution": caution, "cutoff": "familiar" if cutoff is None else cutoff}
-    found: list[Probed] = []
+    found: list[Probe] = []
     try:
         with StageProgress(resumes=False) as progress:
-            probes = run(reward, given, guards=guards, seed=seed, steps=steps, report=progress)
+            probes = run(reward, given, guards=guards, seed=seed, steps=steps, progress=progress)
             for each in probes:
                 found.append(each)
-    finally:  # what was found before it was stopped, too
+    finally:  # also print what was found before a stop
         if found and sheet:
             contact_sheet(found).save(sheet)
         if found and as_json:
-            told = [
+            rows = [
                 {key: value for key, value in asdict(each).items() if key != "picture"}
                 for each in found
             ]
-            typer.echo(json.dumps({"model": model, "guards": guards, "probes": told}, indent=1))
+            typer.echo(json.dumps({"model": model, "guards": guards, "probes": rows}, indent=1))
         elif found:
             typer.echo(_table(found))
     if any(each.passed is False for each in found):
         raise typer.Exit(1)
 
 
-def _table(found: Sequence[Probed]) -> str:
+def _table(found: Sequence[Probe]) -> str:
     lines = [
         "| probe | | score | highest | guarded | beside | verdict | |",
         "| --- | --- | ---: | ---: | ---: | ---: | --- | --- |",

@@ -1,4 +1,4 @@
-"""Rewards for the trainers of image generators: `RaliReward`, and an adapter for each call."""
+"""Rewards for trainers of image generators: `RaliReward`, and one adapter for each trainer."""
 
 from rali.errors import require
 

@@ -1,10 +1,10 @@
-"""The losses of trainers that go through the reward: AlignProp, DRaFT, ReFL.
+"""Losses for trainers that send gradients through the reward: AlignProp, DRaFT, ReFL.
 
 AlignProp (main.py): `loss_fn = rali_loss(grad_scale=config.grad_scale, device=accelerator.device)`
-in the place of `aesthetic_loss_fn(…)`. ReFL (ReFL.py): `loss_fn = rali_loss(input_range=(0, 1),
-device=self.accelerator.device)`, and after `image = (image / 2 + 0.5).clamp(0, 1)`, which stays,
-`loss = loss_fn(image)[0].mean()` in place of its preprocessing, `score_gard` and `F.relu`. TRL's
-AlignPropTrainer, where a TRL has it: `rali_alignprop()`.
+replaces `aesthetic_loss_fn(…)`. ReFL (ReFL.py): `loss_fn = rali_loss(input_range=(0, 1),
+device=self.accelerator.device)`; keep `image = (image / 2 + 0.5).clamp(0, 1)`, and after it
+`loss = loss_fn(image)[0].mean()` replaces its preprocessing, `score_gard` and `F.relu`. TRL's
+AlignPropTrainer, in versions that have it: `rali_alignprop()`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def rali_loss(
     model: str = "builtin",
     **options: Any,
 ) -> Callable[..., tuple[Tensor, Tensor]]:
-    """A function of decoded pictures [n, 3, H, W], −1 to 1, to (losses [n], rewards [n]).
+    """A function from decoded pictures [n, 3, H, W], −1 to 1, to (losses [n], rewards [n]).
 
-        loss = −grad_scale · reward,     of each picture, as AlignProp averages them itself
+        loss = −grad_scale · reward,     for each picture: AlignProp averages them itself
 
     Args:
-        device, dtype, model, options: as `RaliReward` takes them; `input_range` is (−1, 1), as a
-            diffusion model's decoder gives it, unless said otherwise.
+        device, dtype, model, options: as `RaliReward` takes them; `input_range` is (−1, 1) by
+            default, as a diffusion model's decoder gives it.
     """
     options = {"input_range": (-1.0, 1.0), **options}
     reward = shared_reward(model, device, dtype=dtype, **options)
@@ -46,7 +46,7 @@ def rali_loss(
 def rali_alignprop(
     model: str = "builtin", device: Any = None, **options: Any
 ) -> Callable[..., tuple[Tensor, dict[str, Any]]]:
-    """A function of (pictures [n, 3, H, W] from 0 to 1, prompts, metadata) to (rewards [n], {})."""
+    """A function from (pictures [n, 3, H, W], 0–1, prompts, metadata) to (rewards [n], {})."""
     reward = shared_reward(model, device, **options)
 
     def score(

@@ -1,4 +1,4 @@
-"""The reward of ddpo-pytorch, and of TRL's DDPOTrainer where a TRL has it.
+"""A reward for ddpo-pytorch, and for TRL's DDPOTrainer in versions that have it.
 
 In ddpo_pytorch/rewards.py:
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .no_grad import judge, shared_reward
+from .no_grad import rewards_of, shared_reward
 
 Scored = tuple[np.ndarray, dict[str, Any]]
 
@@ -23,7 +23,7 @@ Scored = tuple[np.ndarray, dict[str, Any]]
 def rali_reward(
     model: str = "builtin", device: Any = None, **options: Any
 ) -> Callable[[Any, Any, Any], Scored]:
-    """A function of (images, prompts, metadata) to (float32 [n], {}).
+    """A function from (images, prompts, metadata) to (float32 [n], {}).
 
     Args:
         model, device, options: as `RaliReward` takes them.
@@ -33,6 +33,6 @@ def rali_reward(
     reward = shared_reward(model, device, **options)
 
     def score(images: Any, prompts: Any, metadata: Any = None) -> Scored:
-        return judge(reward, images).numpy(), {}
+        return rewards_of(reward, images).numpy(), {}
 
     return score

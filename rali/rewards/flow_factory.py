@@ -4,7 +4,7 @@ rewards:
   - name: quality
     reward_model: rali.rewards.flow_factory.QualityRewardModel
     batch_size: 16
-    model: builtin     # these are optional, as `RaliReward` takes them
+    model: builtin     # from here on options of `RaliReward`
     caution: 1.0
     cutoff: familiar
 """
@@ -16,14 +16,14 @@ from typing import Any
 import torch
 from flow_factory.rewards import PointwiseRewardModel, RewardModelOutput
 
-from .no_grad import judge
+from .no_grad import rewards_of
 from .reward import RaliReward
 
 
 class QualityRewardModel(PointwiseRewardModel):
-    """Scores of quality, 1–5; prompts are ignored.
+    """Quality scores, 1–5; prompts are ignored.
 
-    What Flow-Factory does not know of the reward's arguments it puts into `extra_kwargs`.
+    Flow-Factory puts arguments that it does not know into `extra_kwargs`.
     """
 
     required_fields = ("image",)
@@ -38,5 +38,5 @@ class QualityRewardModel(PointwiseRewardModel):
     def __call__(self, image: list[torch.Tensor] | None = None, **_: Any) -> RewardModelOutput:
         """`image`: [3, H, W] each, 0–1 → rewards [n]."""
         return RewardModelOutput(
-            rewards=judge(self.model, [] if image is None else image).to(self.device)
+            rewards=rewards_of(self.model, [] if image is None else image).to(self.device)
         )

@@ -1,4 +1,4 @@
-"""The interface of the image-reward package, to take its model's place.
+"""The interface of the image-reward package, so that rali can replace its model.
 
 from rali.rewards import image_reward as RM      # was: import ImageReward as RM
 model = RM.load("builtin")                       # was: RM.load("ImageReward-v1.0")
@@ -9,28 +9,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from .no_grad import judge, shared_reward
+from .no_grad import rewards_of, shared_reward
 from .reward import RaliReward
 
 
 class QualityReward:
-    """A `RaliReward` that is asked as ImageReward's models are; prompts are ignored."""
+    """A `RaliReward` with the methods of ImageReward's models; prompts are ignored."""
 
     def __init__(self, reward: RaliReward) -> None:
         self.reward = reward
 
     def score(self, prompt: str, image: Any) -> Any:
-        """A float of a path or PIL picture; of a list of them, a list of floats."""
+        """A float for a path or PIL picture; for a list of them, a list of floats."""
         if isinstance(image, list):
             return self.inference_rank(prompt, image)[1]
-        return judge(self.reward, [image]).item()
+        return rewards_of(self.reward, [image]).item()
 
     def inference_rank(self, prompt: str, generations_list: list[Any]) -> Any:
         """(ranks, rewards) of paths or PIL pictures: rank 1 is the best.
 
-        Two lists; of a single picture two numbers, as ImageReward gives them.
+        Two lists, or for a single picture two numbers, as ImageReward returns them.
         """
-        rewards = judge(self.reward, generations_list)
+        rewards = rewards_of(self.reward, generations_list)
         ranks = rewards.argsort(descending=True, stable=True).argsort() + 1
         return ranks.squeeze().tolist(), rewards.squeeze().tolist()
 
@@ -42,10 +42,10 @@ def load(
     med_config: str | None = None,
     **options: Any,
 ) -> QualityReward:
-    """A model by name, folder or hub id.
+    """A model by name, folder or Hub id.
 
     Args:
-        download_root, med_config: ImageReward's own; not used.
+        download_root, med_config: arguments of ImageReward's `load`; ignored.
         options: as `RaliReward` takes them.
     """
     return QualityReward(shared_reward(name, device, **options))

@@ -1,6 +1,6 @@
-"""What trainers hand over, judged: arrays, tensors, PIL pictures and files in, scores out.
+"""Rewards without gradients for whatever trainers hand over: arrays, tensors, PIL pictures, files.
 
-For rewards that need no gradient; `RaliReward` itself is the one that has them.
+`RaliReward` itself gives rewards with gradients.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _loading = Lock()
 
 
 def shared_reward(model: str = "builtin", device: Any = None, **options: Any) -> RaliReward:
-    """One `RaliReward` for all who ask for the same: trainers call plain functions, over and over.
+    """One `RaliReward` for all calls with the same arguments: trainers call plain functions often.
 
     Args:
-        device: by default the process's GPU, where there is one: the one of LOCAL_RANK, for CUDA's
-            current device is another in each thread.
-        options: of `RaliReward`, also as a configuration file has them.
+        device: by default the GPU of LOCAL_RANK where there is a GPU; CUDA's current device differs
+            from thread to thread.
+        options: as `RaliReward` takes them, or as a configuration file holds them.
     """
     if device is None and torch.cuda.is_available():
         rank = int(os.environ.get("LOCAL_RANK", torch.cuda.device_count()))
         current = rank if rank < torch.cuda.device_count() else torch.cuda.current_device()
         device = torch.device("cuda", current)
-    if "input_range" in options:  # a list, of YAML
+    if "input_range" in options:  # YAML has lists only
         options["input_range"] = tuple(options["input_range"])
-    with _loading:  # threads that ask at once would each load one
+    with _loading:  # else threads that call at the same time would each load a model
         return _reward(model, device, **options)
 
 
@@ -49,8 +49,8 @@ def _reward(model: str, device: Any, **options: Any) -> RaliReward:
 
 
 @torch.no_grad()
-def judge(reward: RaliReward, images: Any) -> Tensor:
-    """Rewards [n], float32 on the processor, of what `pictures_of` takes; sizes may differ."""
+def rewards_of(reward: RaliReward, images: Any) -> Tensor:
+    """Rewards [n], float32 on the CPU, for what `pictures_of` takes; sizes may differ."""
     pictures = pictures_of(images, reward.input_range)
     if not pictures:
         return torch.zeros(0)
@@ -66,15 +66,15 @@ def judge(reward: RaliReward, images: Any) -> Tensor:
 
 
 def pictures_of(images: Any, input_range: tuple[float, float] = (0.0, 1.0)) -> list[Tensor]:
-    """Float [3, H, W] in `input_range` of each picture.
+    """Each picture as float [3, H, W] in `input_range`.
 
     Args:
-        images: uint8, or float in `input_range`, [n, H, W, 3] or [n, 3, H, W], a tensor or an
-            array; or several of PIL pictures, files, and such arrays without n.
+        images: a tensor or an array, uint8 or float in `input_range`, [n, H, W, 3] or
+            [n, 3, H, W]; or several pictures, each PIL's, a file, or such an array without n.
 
     Raises:
-        InputError: none of these. PictureError: a file that cannot be read; the
-            message names it.
+        InputError: something else was given.
+        PictureError: a file cannot be read; the message names it.
     """
     if isinstance(images, Tensor | np.ndarray):
         if images.ndim == 3:

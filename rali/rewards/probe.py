@@ -1,7 +1,7 @@
-"""A scorer tried with what is no photograph, with artefacts, and with what was made to please it.
+"""Probes of a reward: patterns that are no photograph, artefacts, and adversaries.
 
-A score that a generator is rewarded with will be looked for everywhere, not only among photographs.
-Each probe makes pictures, has them scored, and says whether the scores are what they should be.
+A generator that is rewarded with a score looks for it everywhere, not only among photographs. Each
+probe makes pictures, scores them, and tells whether the scores are as they should be.
 """
 
 from __future__ import annotations
@@ -19,29 +19,38 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from rali.pictures.degrade import degrade
-from rali.pictures.patterns import artefacts, mosaic, non_photographs, other_patterns, square
+from rali.pictures.patterns import (
+    SIZE,
+    artefacts,
+    mosaic,
+    non_photographs,
+    other_patterns,
+    square,
+)
+from rali.runs.progress import Progress, silent
 
-from . import RaliReward
-from .no_grad import judge, pictures_of
+from .no_grad import pictures_of, rewards_of
+from .reward import RaliReward
 
 GUARDS: dict[str, Any] = {"caution": 1.0, "cutoff": "familiar"}
-STEPS, RATE = 100, 0.01  # of the ascent: Adam's, on values from 0 to 1
+STEPS, RATE = 100, 0.01  # of an adversary's ascent by Adam, on values from 0 to 1
 SMOOTHNESS = 20.0  # weight of the total variation, mean per value, where it is limited
-LEAST_GAIN = 0.1  # of an adversary, for guards to be of use
-REENCODED = 0.25  # how far a score may go with a picture that looks the same
+LEAST_GAIN = 0.1  # guards are tested only against adversaries that gain this much
+REENCODED = 0.25  # how far a score may move between pictures that look the same
 
 
 @dataclass(frozen=True)
-class Probed:
+class Probe:
     """One line of the table.
 
     Attributes:
         group, name: what was tried.
-        score: the mean of its pictures; highest: the highest; guarded: the highest with guards.
-        reference: what it is compared with, without guards.
-        passed: None where there is nothing to pass.
+        score: mean score of the pictures. highest: their highest score.
+        guarded: their highest score with guards.
+        reference: the score that they are compared with, without guards.
+        passed: None where there is no verdict.
         note: what passing means, or more numbers.
-        picture: one of them, uint8 [H, W, 3].
+        picture: one of the pictures, uint8 [H, W, 3].
     """
 
     group: str
@@ -62,34 +71,38 @@ def probe(
     guards: dict[str, Any] | None = None,
     seed: int = 0,
     steps: int = STEPS,
-    report: Callable[[str, int, int], None] = lambda what, done, count: None,
-) -> Iterator[Probed]:
+    size: int = SIZE,
+    progress: Progress = silent,
+) -> Iterator[Probe]:
     """Every probe of a model, one after the other.
 
     Args:
         reward: without guards.
-        photographs: good ones, uint8 [H, W, 3], which the model was not trained on.
-        guards: options of `RaliReward` that an adversary is tried against; GUARDS by default.
-        report: called with (what is tried, probes done, probes).
+        photographs: good ones, uint8 [H, W, 3], that the model was not trained on.
+        guards: options of `RaliReward` that adversaries are tried against; by default `GUARDS`.
+        seed: seed of the noise and text in patterns.
+        steps: steps of an adversary's ascent.
+        size: edge, in pixels, of the pictures that are tried.
     """
-    squares = [square(rgb) for rgb in photographs]
-    own = judge(reward, squares).numpy()
-    median = float(np.median(own))
+    squares = [square(rgb, size) for rgb in photographs]
+    scores = rewards_of(reward, squares).numpy()
+    median = float(np.median(scores))
     guards = dict(guards or GUARDS)
     if guards.get("cutoff") == "familiar" and not reward.student.config.familiar:
         guards["cutoff"] = _farthest(reward, squares)
     guarded = RaliReward(reward.student, reward.input_range, **guards)
-    trial = _Trial(reward, guarded, squares, own, median, seed, steps)
+    trial = _Trial(reward, guarded, squares, scores, median, seed, steps, size)
     given = f"{len(squares)} given"
-    yield _probed(trial, "photographs", given, squares, own, median, None, "their median")
-    for done, (name, run) in enumerate(_GROUPS):
-        report(name, done, len(_GROUPS))
+    yield _probe(trial, "photographs", given, squares, scores, median, None, "their median")
+    for name, run in _GROUPS:
+        progress(name, 0, 1)
         yield from run(trial)
+        progress(name, 1, 1)
 
 
 @torch.no_grad()
 def _farthest(reward: RaliReward, photographs: Sequence[np.ndarray]) -> float:
-    """The distance from the bases that 99 % of these photographs keep within."""
+    """The distance from the bases within which 99 % of these photographs lie."""
     low, high = reward.input_range
     pictures = [low + (high - low) * each[None] for each in pictures_of(photographs)]
     distances = [reward.distance(each.to(reward.mean.device)) for each in pictures]
@@ -98,6 +111,8 @@ def _farthest(reward: RaliReward, photographs: Sequence[np.ndarray]) -> float:
 
 @dataclass(frozen=True)
 class _Trial:
+    """A model, with and without guards, and the photographs it is tried with, already scored."""
+
     reward: RaliReward
     guarded: RaliReward
     photographs: list[np.ndarray]
@@ -105,95 +120,98 @@ class _Trial:
     median: float
     seed: int
     steps: int
+    size: int
 
 
-# --- what is no photograph, and what is laid over one ---------------------------------------------
+# --- patterns that are no photograph, and photographs that were changed --------------------------
 
 
-def _try_non_photographs(trial: _Trial) -> Iterator[Probed]:
-    patterns = non_photographs(trial.seed) | other_patterns(trial.seed)
+def _try_non_photographs(trial: _Trial) -> Iterator[Probe]:
+    patterns = non_photographs(trial.seed, trial.size)
+    patterns |= other_patterns(trial.seed, trial.size)
     for name, pictures in patterns.items():
         yield _below(trial, "no photograph", name, pictures, trial.median, "below the median")
 
 
-def _try_mosaics(trial: _Trial) -> Iterator[Probed]:
+def _try_mosaics(trial: _Trial) -> Iterator[Probe]:
     best = float(trial.scores.max())
     for count in (2, 4, 8):
-        pictures = [mosaic(trial.photographs, count)]
+        pictures = [mosaic(trial.photographs, count, trial.size)]
         note = "no higher than the best of them"
         yield _below(trial, "mosaic", f"{count} × {count} good photographs", pictures, best, note)
 
 
-def _try_artefacts(trial: _Trial) -> Iterator[Probed]:
+def _try_artefacts(trial: _Trial) -> Iterator[Probe]:
     chosen = trial.photographs[:: max(1, len(trial.photographs) // 8)][:8]
-    before = judge(trial.reward, chosen).numpy()
+    before = rewards_of(trial.reward, chosen).numpy()
     made = [artefacts(rgb) for rgb in chosen]
     for name in made[0]:
         pictures = [each[name] for each in made]
-        after = judge(trial.reward, pictures).numpy()
+        after = rewards_of(trial.reward, pictures).numpy()
         share = float((after < before).mean())
-        yield _probed(
+        yield _probe(
             trial, "artefact", f"{name} over good photographs", pictures, after,
             float(before.mean()), share >= 0.9, f"lower in {share:.0%}, wanted 90 %",
         )  # fmt: skip
 
 
-def _try_pairs(trial: _Trial) -> Iterator[Probed]:
+def _try_pairs(trial: _Trial) -> Iterator[Probe]:
     chosen = trial.photographs[:: max(1, len(trial.photographs) // 16)][:16]
-    before = judge(trial.reward, chosen).numpy()
+    larger = trial.size * 3 // 2
+    before = rewards_of(trial.reward, chosen).numpy()
     kinds: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "JPEG, quality 95": lambda rgb: _encoded(rgb, "JPEG", quality=95),
         "WebP, quality 95": lambda rgb: _encoded(rgb, "WEBP", quality=95),
-        "enlarged to 768": lambda rgb: square(rgb, 768),
+        f"enlarged to {larger}": lambda rgb: square(rgb, larger),
     }
     for name, change in kinds.items():
         pictures = [change(rgb) for rgb in chosen]
-        after = judge(trial.reward, pictures).numpy()
+        after = rewards_of(trial.reward, pictures).numpy()
         off = float(np.abs(after - before).mean())
-        yield _probed(
+        yield _probe(
             trial, "looks the same", name, pictures, after, float(before.mean()),
             off <= REENCODED, f"moves by {off:.2f}, at most {REENCODED}",
         )  # fmt: skip
 
 
-def _encoded(rgb: np.ndarray, kind: str, **options: Any) -> np.ndarray:
+def _encoded(rgb: np.ndarray, form: str, **options: Any) -> np.ndarray:
     buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, kind, **options)
+    Image.fromarray(rgb).save(buffer, form, **options)
     return np.asarray(Image.open(buffer).convert("RGB"))
 
 
 def _below(
     trial: _Trial, group: str, name: str, pictures: list[np.ndarray], limit: float, note: str
-) -> Probed:
-    scores = judge(trial.reward, pictures).numpy()
+) -> Probe:
+    scores = rewards_of(trial.reward, pictures).numpy()
     passed = float(scores.max()) < limit
-    return _probed(trial, group, name, pictures, scores, limit, passed, note)
+    return _probe(trial, group, name, pictures, scores, limit, passed, note)
 
 
-def _probed(
+def _probe(
     trial: _Trial, group: str, name: str, pictures: Sequence[np.ndarray], scores: np.ndarray,
     reference: float, passed: bool | None, note: str,
-) -> Probed:  # fmt: skip
-    guarded = judge(trial.guarded, pictures).max().item()
+) -> Probe:  # fmt: skip
+    guarded = rewards_of(trial.guarded, pictures).max().item()
     mean, highest = float(scores.mean()), float(scores.max())
     best = pictures[int(scores.argmax())]
-    return Probed(group, name, mean, highest, guarded, reference, passed, note, best)
+    return Probe(group, name, mean, highest, guarded, reference, passed, note, best)
 
 
-# --- what was made to please it -------------------------------------------------------------------
+# --- adversaries ---------------------------------------------------------------------------------
 
 
 def ascend(
     reward: RaliReward, rgb: np.ndarray, *, steps: int = STEPS, smoothness: float = 0.0
 ) -> tuple[np.ndarray, float, float]:
-    """Climb the reward from a picture: the picture it ends at, and the reward before and after.
+    """Climb the reward from a picture; returns the best picture, and the reward before and after.
 
         max_x  reward(x) − λ · mean |∇x|
 
-    Of the pictures on the way it is the one where this is largest.
+    The best picture is the one on the way where this is largest.
 
     Args:
-        rgb: uint8 [H, W, 3]. smoothness: λ, of the total variation.
+        rgb: uint8 [H, W, 3]. smoothness: λ, the weight of the total variation.
     """
     start = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].to(reward.mean.device) / 255
     picture = start.clone().requires_grad_()
@@ -213,7 +231,7 @@ def ascend(
         with torch.no_grad():
             picture.clamp_(0, 1)
     levels = (best[0].permute(1, 2, 0) * 255).round().to(torch.uint8).cpu().numpy()
-    before, after = judge(reward, [rgb, levels]).tolist()
+    before, after = rewards_of(reward, [rgb, levels]).tolist()
     return levels, before, after
 
 
@@ -222,8 +240,8 @@ def _variation(picture: Tensor) -> Tensor:
     return down.abs().mean() + across.abs().mean()
 
 
-def _try_adversaries(trial: _Trial) -> Iterator[Probed]:
-    noise = non_photographs(trial.seed)["uniform noise"][0]
+def _try_adversaries(trial: _Trial) -> Iterator[Probe]:
+    noise = non_photographs(trial.seed, trial.size)["uniform noise"][0]
     blurred = [degrade(rgb, "blur", 3, seed=trial.seed) for rgb in trial.photographs[:2]]
     starts = (("noise", noise), *(("a blurred photograph", rgb) for rgb in blurred))
     for origin, start in starts:
@@ -234,22 +252,22 @@ def _try_adversaries(trial: _Trial) -> Iterator[Probed]:
             limited = ", total variation limited" if smoothness else ""
             name = f"{trial.steps} steps from {origin}{limited}"
             gain = after - before
-            was, fooled = judge(trial.guarded, [start, free]).tolist()
+            was, fooled = rewards_of(trial.guarded, [start, free]).tolist()
             note = f"gain {gain:+.2f}; the guards see {fooled - was:+.2f}, wanted half or less"
             passed = None if gain < LEAST_GAIN else fooled - was <= gain / 2
-            yield Probed("adversary", name, after, after, fooled, before, passed, note, free)
+            yield Probe("adversary", name, after, after, fooled, before, passed, note, free)
             held, _, climbed = ascend(
                 trial.guarded, start, steps=trial.steps, smoothness=smoothness
             )
-            # In plain scores: to leave the penalty for being far from the bases is no gain.
-            after = judge(trial.reward, [held]).item()
+            # In plain scores: coming back from beyond the cutoff is no gain.
+            after = rewards_of(trial.reward, [held]).item()
             note = f"gain {after - before:+.2f}, of {gain:+.2f} without guards; wanted half or less"
             passed = None if gain < LEAST_GAIN else after - before <= gain / 2
             name = f"{name}, against guards"
-            yield Probed("adversary", name, after, after, climbed, before, passed, note, held)
+            yield Probe("adversary", name, after, after, climbed, before, passed, note, held)
 
 
-_GROUPS: tuple[tuple[str, Callable[[_Trial], Iterator[Probed]]], ...] = (
+_GROUPS: tuple[tuple[str, Callable[[_Trial], Iterator[Probe]]], ...] = (
     ("no photograph", _try_non_photographs),
     ("mosaics", _try_mosaics),
     ("artefacts", _try_artefacts),
@@ -258,20 +276,17 @@ _GROUPS: tuple[tuple[str, Callable[[_Trial], Iterator[Probed]]], ...] = (
 )
 
 
-# --- what comes with it ---------------------------------------------------------------------------
-
-
-def contact_sheet(probed: Sequence[Probed], columns: int = 6) -> Image.Image:
-    """A picture of each probe, with its name and its score."""
+def contact_sheet(probes: Sequence[Probe], columns: int = 6) -> Image.Image:
+    """One picture of each probe, with its name and score."""
     edge, text = 192, 60
-    rows = -(-len(probed) // columns)
+    rows = -(-len(probes) // columns)
     sheet = Image.new("RGB", (columns * (edge + 8), rows * (edge + text)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
-    for n, each in enumerate(probed):
+    for n, each in enumerate(probes):
         left, top = n % columns * (edge + 8) + 4, n // columns * (edge + text)
         sheet.paste(Image.fromarray(square(each.picture, edge)), (left, top + 2))
         score = f"{each.highest:.2f}" + {True: "", False: "  FAILED", None: ""}[each.passed]
-        name = each.name.replace("×", "by")  # which Pillow's font lacks
+        name = each.name.replace("×", "by")  # Pillow's font has no ×
         for line, words in enumerate([*wrap(name, 30)[:2], score]):
             colour = "#b00020" if each.passed is False else "black"
             draw.text((left, top + edge + 4 + 16 * line), words, colour, font)

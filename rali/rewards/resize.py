@@ -2,9 +2,9 @@
 
 Pillow resizes each axis by a weighted sum of pixels. Here the weights are a matrix [S, length] per
 axis, so that a resize with its crop is two matrix products, deterministic in both directions and in
-any floating-point type (TF32, where a program allows it, is a tenth of a level off). Between them
-Pillow rounds to 256 levels, which has no gradient; `rounded` does so, and passes gradients through
-as if it had not.
+any floating-point type (TF32, where a program allows it, is a tenth of a level off). Between the
+products Pillow rounds to 256 levels, which has no gradient; `rounded` does so too, and passes
+gradients through unchanged.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ _RADIUS = {"bicubic": 2.0, "bilinear": 1.0}
 def resize(pictures: Tensor, preprocess: Preprocess, *, rounded: bool = False) -> Tensor:
     """Pictures [batch, 3, H, W], 0–1 → [batch, 3, S, S], 0–1, before normalisation.
 
-    Equals `Preprocess.pixels` to within what rounding to 256 levels takes away.
+    It equals `Preprocess.pixels` but for the rounding to 256 levels.
 
     Args:
-        rounded: to whole levels after each pass, as Pillow does; gradients pass straight through.
+        rounded: round to whole levels after each pass, as Pillow does; gradients pass straight
+            through.
     """
     rows, columns = preprocess.axes(*pictures.shape[-2:])
     down = rows, -2
@@ -34,7 +35,7 @@ def resize(pictures: Tensor, preprocess: Preprocess, *, rounded: bool = False) -
 
 
 def to_levels(pictures: Tensor) -> Tensor:
-    """The nearest of 256 levels, 0–1; gradients pass as if nothing had been rounded."""
+    """The nearest of 256 levels, 0–1; gradients pass straight through."""
     return pictures + ((pictures * 255 + 0.5).floor() / 255 - pictures).detach()
 
 
@@ -42,7 +43,7 @@ def _pass(pictures: Tensor, axis: Axis, dim: int, preprocess: Preprocess, rounde
     """One axis, resized and cropped to S."""
     size = preprocess.size
     whole = axis.begin == 0 and axis.end == axis.length
-    if axis.resized == axis.length and whole:  # nothing to resize, all to crop
+    if axis.resized == axis.length and whole:  # a crop is enough
         return pictures.narrow(dim, axis.offset, size)
     weights = _weights(axis, size, preprocess.interpolation, pictures)
     made = weights @ pictures if dim == -2 else pictures @ weights.T
@@ -51,8 +52,8 @@ def _pass(pictures: Tensor, axis: Axis, dim: int, preprocess: Preprocess, rounde
 
 
 def _weights(axis: Axis, size: int, interpolation: str, like: Tensor) -> Tensor:
-    """[S, length], in `like`'s type and on its device: row i holds what pixel i is a sum of."""
-    # Float64, wherever a device has it: positions of a long picture need more than float32.
+    """[S, length], in `like`'s type and on its device: pixel i is a sum weighted by row i."""
+    # Float64 where the device has it: positions in a long picture need more than float32.
     exact = torch.float32 if like.device.type == "mps" else torch.float64
     scale = (axis.end - axis.begin) / axis.resized
     places = torch.arange(size, device=like.device, dtype=exact) + axis.offset + 0.5

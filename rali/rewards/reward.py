@@ -13,14 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from rali.errors import InputError
+from rali.student.encoders import family_of
 from rali.student.student import Student
 
 from .resize import resize, to_levels
 
 Scaling = Literal["none", "affine", "sigmoid"]
 LOWER = (torch.bfloat16, torch.float16)
-# Of the crops that caution looks at, in 64ths of an edge. They break the alignment with the
-# encoder's patches and blocks, on which a pattern that pleases it depends.
+# Offsets of the crops that caution looks at, in 64ths of an edge. They break the alignment with the
+# encoder's patches and blocks, which a pattern that fools the encoder depends on.
 SHIFTS = ((1, 0.6), (-0.6, 1), (-1, -0.6), (0.6, -1))
 
 
@@ -31,35 +32,35 @@ class RaliReward(nn.Module):
         scores = reward(decoded)          # float32 [batch], 1–5, higher is better
         (-scores.mean()).backward()       # reaches `decoded`
 
-    The score is what `rali score` gives for the picture saved as PNG: it is rounded to 256 levels
-    and resized, cropped and normalised as a file is. Gradients pass through the rounding as if it
-    were not there. The weights are frozen; the module holds no state, so that threads may share it.
-    A score does not depend on the rest of its batch, but for the last digits of float sums.
+    The score is what `rali score` gives for the picture saved as PNG: the picture is rounded to 256
+    levels and resized, cropped and normalised as a file is. Gradients pass straight through the
+    rounding. The weights are frozen; the module holds no state, so threads may share it. A score
+    does not depend on the rest of its batch, except in the last digits of float sums.
 
     Args:
-        model: "builtin", a model folder, or a Hugging Face Hub id.
-        input_range: the values of black and white, (0, 1) or (-1, 1). What lies outside is cut, as
-            in a file, and has no gradient.
-        device: where it runs, and where pictures have to be; by default where a given student is,
-            else the processor.
-        dtype: of the encoder's arithmetic: torch.float32, bfloat16 or float16 (by autocast; what
-            needs float32 keeps it), or float64, to check gradients; or such a name. Resize and
-            bases are float32. Gradients that are small are lost in float16. A cast of the module,
-            or of one that holds it, moves it and leaves its types.
-        scaling: "none" leaves 1–5; "affine" maps the score range to 0–1; "sigmoid" too, with
-            σ(4 (score − middle) / (high − low)), whose ends are 0.12 and 0.88: it flattens where
-            scores are extreme.
-        caution: k ≥ 0 of mean − k · standard deviation over five crops, the usual one and four that
-            are a 64th of an edge off (mirrored at the border): what only one of them likes is not
-            rewarded. Five times the work.
-        cutoff: how far from its bases (`Student.distance`) a picture may be: beyond, the reward
-            falls by the whole score range for each further such distance. "familiar" is the
-            distance that 99 % of real photographs keep within, a number is that distance.
-        rounded: off leaves out the rounding, for a gradient that is exact (the scores then differ
-            from those of files where fine detail is faint).
+        model: "builtin", a model folder, a Hugging Face Hub id, or a `Student`.
+        input_range: the values of black and white, (0, 1) or (-1, 1). Values outside are clipped,
+            as in a file, and have no gradient.
+        device: where it runs and expects pictures; by default the device of a given student, else
+            the CPU.
+        dtype: type of the encoder's arithmetic: torch.float32, bfloat16 or float16 (by autocast,
+            which keeps float32 where it is needed), or float64, to check gradients; or the type's
+            name. Resize and bases are float32. Small gradients are lost in float16. Casting the
+            module, or a module that holds it, moves it and leaves its types.
+        scaling: "none" leaves 1–5. "affine" maps the score range to 0–1. "sigmoid" does so with
+            σ(4 (score − middle) / (high − low)), from 0.12 to 0.88: it is flatter where scores are
+            extreme.
+        caution: k ≥ 0 in mean − k · standard deviation over five crops, the usual one and four that
+            are a 64th of an edge off (mirrored at the border). A pattern that only one crop scores
+            high is not rewarded. It takes five times the work.
+        cutoff: how far from its bases (`Student.distance`) a picture may be. Beyond, the reward
+            falls by the whole score range for each further such distance. Give a distance, or
+            "familiar" for the distance that 99 % of real photographs keep within.
+        rounded: False leaves out the rounding, for exact gradients (scores then differ from those
+            of files where fine detail is faint).
 
     Raises:
-        InputError: an argument is not what it should be, or there is no such model.
+        InputError: an argument is not as described, or there is no such model.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class RaliReward(nn.Module):
         rounded: bool = True,
     ) -> None:
         super().__init__()
-        # A copy: what is frozen, cast and moved here stays as it was for its owner.
+        # A copy, as the caller's student must not be frozen, cast and moved.
         if isinstance(model, Student):
             self.student = copy.deepcopy(model)
         else:
@@ -111,7 +112,7 @@ class RaliReward(nn.Module):
         if device is None:
             device = self.student.mean.device
         super()._apply(lambda tensor: _as_float(tensor, device, dtype)).train(False)
-        if dtype in LOWER and self.student.config.encoder["name"] != "nano":  # it is float32 inside
+        if dtype in LOWER and family_of(self.student.config.encoder["name"]).casts:
             # Else autocast would cast the weights in every pass, and keep that for the gradient.
             for part in self.student.encoder.modules():
                 if isinstance(part, nn.Linear | nn.Conv2d | nn.MultiheadAttention):
@@ -121,30 +122,30 @@ class RaliReward(nn.Module):
     std: Tensor
 
     def train(self, mode: bool = True) -> RaliReward:
-        """Nothing: it judges, also inside a module that is trained."""
+        """Does nothing: a reward is always in evaluation mode, also inside a module that trains."""
         return super().train(False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RaliReward:
-        """Moves, and does not cast: the score would be another, with ties."""
+        """Moves but does not cast: a cast would change scores and make ties."""
         return super()._apply(lambda held: held.to(fn(held.new_empty(0)).device), recurse)
 
     @property
     def score_range(self) -> tuple[float, float]:
-        """Of the scores before scaling, caution and cutoff."""
+        """The range of scores before scaling, caution and cutoff."""
         return self.student.config.score_range
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Float [batch, 3, H, W] in `input_range` → rewards [batch], float32 (float64 in float64).
 
         Raises:
-            InputError: another shape or type, or values that belong to another range.
+            InputError: another shape or type, or values in another range.
         """
         pixels = self._pixels(pictures)
         scores, distances = zip(*(self._score(crop) for crop in self._crops(pixels)), strict=True)
         score = scores[0]
         if self.caution:
             views = torch.stack(scores)
-            spread = (views.var(0) + 1e-8).sqrt()  # has a gradient where all are alike
+            spread = (views.var(0) + 1e-8).sqrt()  # has a gradient where all views are equal
             score = views.mean(0) - self.caution * spread
         low, high = self.score_range
         if self.cutoff is not None:
@@ -157,7 +158,7 @@ class RaliReward(nn.Module):
         return score
 
     def distance(self, pictures: Tensor) -> Tensor:
-        """How far pictures [batch, 3, H, W] are from the bases: [batch]; `cutoff` is one such."""
+        """How far pictures [batch, 3, H, W] are from the bases: [batch], to choose a `cutoff`."""
         return self._score(self._pixels(pictures))[1]
 
     def _pixels(self, pictures: Tensor) -> Tensor:
@@ -180,7 +181,7 @@ class RaliReward(nn.Module):
             return resize(unit, self.preprocess, rounded=self.rounded)
 
     def _crops(self, pixels: Tensor) -> list[Tensor]:
-        """The usual one, and with caution four others."""
+        """The usual crop, and with caution four others."""
         if not self.caution:
             return [pixels]
         size = pixels.shape[-1]
@@ -206,24 +207,24 @@ def _as_float(tensor: Tensor, device: Any, dtype: torch.dtype) -> Tensor:
 
 
 def _mirrored(pixels: Tensor, room: int, dim: int) -> Tensor:
-    """With `room` more at both ends; `F.pad` does so too, but not in the same way twice on CUDA."""
+    """`room` more pixels at both ends. `F.pad` would do, but is not deterministic on CUDA."""
     first = pixels.narrow(dim, 1, room).flip(dim)
     last = pixels.narrow(dim, pixels.shape[dim] - 1 - room, room).flip(dim)
     return torch.cat([first, pixels, last], dim)
 
 
 def _check_range(pictures: Tensor, low: float, high: float) -> None:
-    """Overshoot of a decoder passes; pictures of another range are told apart by far more.
+    """Accepts the overshoot of a decoder; pictures in another range differ by far more.
 
     Raises:
-        InputError: they seem to be 0–255.
+        InputError: the values seem to be 0–255.
     """
     if not pictures.numel():
         return
     least, most = torch.stack(pictures.aminmax()).tolist()
     span = high - low
     if not (math.isfinite(least) and math.isfinite(most)):
-        raise InputError("Pictures hold values that are no numbers, or infinite.")
+        raise InputError("Pictures hold values that are NaN or infinite.")
     if most > high + 9 * span:
         raise InputError(
             f"The pictures' values reach {most:g}, and input_range is ({low:g}, {high:g}): divide "
@@ -231,7 +232,7 @@ def _check_range(pictures: Tensor, low: float, high: float) -> None:
         )
     if least < low - 0.25 * span:
         warnings.warn(
-            f"Pictures have values down to {least:g} below input_range ({low:g}, {high:g}), which "
-            "are cut: is it input_range=(-1, 1)?",
+            f"Pictures have values down to {least:g}, below input_range ({low:g}, {high:g}); they "
+            "are clipped. Did you mean input_range=(-1, 1)?",
             stacklevel=3,
         )

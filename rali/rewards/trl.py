@@ -1,4 +1,4 @@
-"""A reward function for TRL's GRPOTrainer, of policies that make or choose pictures.
+"""A reward function for TRL's GRPOTrainer, for policies that make or choose pictures.
 
 GRPOTrainer(model, reward_funcs=rali_reward("made"), rollout_func=rollout, …)
 
@@ -13,18 +13,18 @@ from typing import Any
 
 from rali.errors import InputError
 
-from .no_grad import judge, shared_reward
+from .no_grad import rewards_of, shared_reward
 
 
 def rali_reward(
     column: str, model: str = "builtin", device: Any = None, **options: Any
 ) -> Callable[..., list[float]]:
-    """A function of (prompts, completions, **columns) to one reward per completion.
+    """A function from (prompts, completions, **columns) to one reward per completion.
 
     Args:
-        column: where a completion's picture is, among what the rollout function returns; a PIL
-            picture, array, tensor or path each. A column of the data set is of the prompt: its
-            pictures are the same for all completions, which are then neither better nor worse.
+        column: which of the lists that the rollout function returns holds the completions'
+            pictures: PIL pictures, arrays, tensors or paths. A column of the data set belongs to
+            the prompt: all its completions would get the same reward, and no advantage.
         model, device, options: as `RaliReward` takes them.
     """
     reward = shared_reward(model, device, **options)
@@ -35,6 +35,6 @@ def rali_reward(
                 f"There is no column {column!r} with pictures; the trainer gives "
                 f"{', '.join(sorted(columns)) or 'none'}. Give rali_reward(NAME)."
             )
-        return judge(reward, columns[column]).tolist()
+        return rewards_of(reward, columns[column]).tolist()
 
     return rali_quality

@@ -1,4 +1,4 @@
-"""The reward function of verl and verl-omni. In the config:
+"""A reward function for verl and verl-omni. In the config:
 
 reward.custom_reward_function.path=pkg://rali.rewards.verl
 reward.custom_reward_function.name=compute_score
@@ -11,9 +11,9 @@ from typing import Any
 
 from rali.errors import InputError
 
-from .no_grad import judge, shared_reward
+from .no_grad import rewards_of, shared_reward
 
-# What verl and verl-omni themselves hand over, for rewards that ask a language model.
+# Arguments that verl and verl-omni add, for rewards that ask a language model.
 OF_TRAINERS = ("reward_router_address", "reward_model_tokenizer", "model_name", "sampling_params")
 
 
@@ -28,20 +28,20 @@ def compute_score(
     device: Any = None,
     **options: Any,
 ) -> float:
-    """The reward of one picture; of several frames, their mean.
+    """The reward of one picture, or the mean reward of several frames.
 
     Args:
-        solution_image: as verl-omni gives it, uint8 or float (0–1), [3, H, W] or [n, 3, H, W]; if
-            not given, `extra_info["image"]`: that, a PIL picture or a path.
+        solution_image: as verl-omni gives it, uint8 or float (0–1), [3, H, W] or [n, 3, H, W]. If
+            it is not given, `extra_info["image"]` is taken: the same, a PIL picture or a path.
         model, device, options: as `RaliReward` takes them, from `reward_kwargs`.
 
     Raises:
-        InputError: no picture. TypeError: an option that there is not.
+        InputError: there is no picture. TypeError: `RaliReward` has no such option.
     """
     image = solution_image if solution_image is not None else (extra_info or {}).get("image")
     if image is None:
         raise InputError(
-            'There is no picture to judge: expected solution_image, or extra_info["image"].'
+            'There is no picture to score: expected solution_image, or extra_info["image"].'
         )
-    asked = {name: value for name, value in options.items() if name not in OF_TRAINERS}
-    return judge(shared_reward(model, device, **asked), image).mean().item()
+    given = {name: value for name, value in options.items() if name not in OF_TRAINERS}
+    return rewards_of(shared_reward(model, device, **given), image).mean().item()

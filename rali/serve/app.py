@@ -1,13 +1,13 @@
-"""The ASGI application: what a request may be, and what it is answered.
+"""The ASGI application: which requests it takes and what it answers.
 
     POST /score    JSON {"images": [BASE64, …]}, multipart files, or one picture as the body
                    → {"model": …, "results": [{"score": 3.87, "error": null}, …]}, in order
     GET  /healthz  {"status": "ok", …}
     GET  /metrics  Prometheus' text format
 
-A picture that cannot be read is a result with its reason; the others are scored. A request that
-cannot be answered is one {"error": "…"} with a status: 400 malformed, 401 wrong token, 408 not
-sent in time, 413 too large, 415 another kind of body, 429 no room now.
+A picture that cannot be read gets a result with the reason; the others are scored. A request that
+cannot be answered gets {"error": "…"} and a status: 400 malformed, 401 wrong token, 408 not sent in
+time, 413 too large, 415 another kind of body, 429 no room now.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ from rali.version import __version__
 from .batcher import Batcher, FullError
 
 PER_REQUEST = 512  # pictures
-JSON_PARTS = 100_000  # values of a JSON body: small ones take far more memory than they are long
+JSON_PARTS = 100_000  # values in a JSON body: small values take far more memory than bytes
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the server takes on.
+    """How much work the server accepts.
 
     Attributes:
-        batch: pictures per batch, at most. wait: seconds to wait for them.
-        queue: pictures accepted and not answered; beyond, a request is refused with 429.
-        body: bytes of a request. memory: bytes of all requests that are being read or answered;
-            beyond, 429.
-        patience: seconds that a client has to send its request.
+        batch: at most this many pictures per batch. wait: seconds to wait for a batch to fill.
+        queue: at most this many pictures wait for an answer; beyond that a request gets 429.
+        body: at most this many bytes per request.
+        memory: at most this many bytes for all requests being read or answered; beyond that 429.
+        patience: seconds in which a client has to send its request.
     """
 
     batch: int = 16
@@ -65,11 +65,12 @@ class Limits:
 def create_app(
     scorer: Scorer, limits: Limits | None = None, *, name: str = "builtin", token: str = ""
 ) -> Starlette:
-    """The application of one model.
+    """The application that serves one model.
 
     Args:
-        name: of the model, as replies say it.
-        token: what every request but /healthz has to bring, as `Authorization: Bearer TOKEN`.
+        name: the model's name in replies.
+        token: every request except /healthz must send `Authorization: Bearer TOKEN`; "" asks for
+            none.
     """
     limits = limits or Limits()
     registry = CollectorRegistry()
@@ -96,8 +97,8 @@ def create_app(
         await batcher.stop()
 
     def check_token(request: Request) -> None:
-        given = request.headers.get("authorization", "")
-        if token and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+        sent = request.headers.get("authorization", "")
+        if token and not hmac.compare_digest(sent.encode(), f"Bearer {token}".encode()):
             raise HTTPException(401, "Expected the header Authorization: Bearer TOKEN.")
 
     async def score(request: Request) -> Response:
@@ -113,25 +114,24 @@ def create_app(
             check_token(request)
             if batcher.pending >= limits.queue:
                 raise FullError(f"{limits.queue} pictures are waiting, and that is the limit")
-            given = await read_pictures(request, limits, take)
-            readable = [each for each in given if isinstance(each, bytes)]
-            results = await _unless_left(request, batcher.score(readable))
-            answers = iter(results)
-            told = []
-            for each in given:
+            received = await read_pictures(request, limits, take)
+            readable = [each for each in received if isinstance(each, bytes)]
+            scored = iter(await _unless_left(request, batcher.score(readable)))
+            results = []
+            for each in received:
                 score, error = None, each if isinstance(each, str) else None
                 if error is None:
-                    result = next(answers)
+                    result = next(scored)
                     score, error = result.score, result.error
                 pictures.labels("unreadable" if score is None else "scored").inc()
-                told.append({"score": score, "error": error})
+                results.append({"score": score, "error": error})
             status = 200
-            return JSONResponse({"model": name, "results": told})
+            return JSONResponse({"model": name, "results": results})
         except HTTPException as error:
             status = error.status_code
             raise
         except ClientDisconnect:
-            status = 499  # as other servers note it; there is nobody to answer
+            status = 499  # as other servers log it; there is nobody to answer
             return Response(status_code=status)
         except FullError as error:
             status = 429
@@ -165,10 +165,10 @@ def create_app(
 
 
 async def _unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` gives; ended where the client leaves before.
+    """The result of `work`, which is cancelled if the client leaves first.
 
     Raises:
-        ClientDisconnect: it has left.
+        ClientDisconnect: the client has left.
     """
 
     async def left() -> None:
@@ -187,29 +187,29 @@ async def _unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 
 class _Room:
-    """Bytes that requests may hold together."""
+    """The bytes that all requests may hold together."""
 
     def __init__(self, most: int) -> None:
         self.most, self.held = most, 0
 
     def take(self, size: int) -> None:
-        """Room for so many more.
+        """Take room for `size` more bytes.
 
         Raises:
-            FullError: there is none.
+            FullError: there is too little room.
         """
         if self.held + size > self.most:
-            raise FullError(f"Requests of {self.held:,} bytes are held, of {self.most:,} at most")
+            raise FullError(f"Other requests hold {self.held:,} bytes of at most {self.most:,}")
         self.held += size
 
 
 async def read_pictures(
     request: Request, limits: Limits, take: Callable[[int], None]
 ) -> list[bytes | str]:
-    """The pictures' bytes, or the reason why one has none.
+    """Each picture's bytes, or the reason why it has none.
 
     Args:
-        take: called with bytes before they are held.
+        take: called with a number of bytes before they are held.
 
     Raises:
         HTTPException: the request as a whole cannot be used. FullError: `take` has no room.
@@ -223,19 +223,19 @@ async def read_pictures(
         reason = f"The request did not arrive within {limits.patience:g} seconds."
         raise HTTPException(408, reason, {"Connection": "close"}) from None
     if kind == "application/json":
-        given: list[bytes | str] = await asyncio.to_thread(_from_json, body, most)
+        received: list[bytes | str] = await asyncio.to_thread(_from_json, body, most)
     elif kind == "multipart/form-data":
-        given = await _files(request, body)
+        received = await _files(request, body)
     elif kind.startswith("image/") or kind == "application/octet-stream":
-        given = [body]
+        received = [body]
     else:
         raise HTTPException(
             415,
             f"Content-Type is {kind or 'missing'}; expected application/json, multipart/form-data "
             "or image/….",
         )
-    _check_count(len(given), most)
-    return given
+    _check_count(len(received), most)
+    return received
 
 
 def _check_count(count: int, most: int) -> None:
@@ -245,7 +245,7 @@ def _check_count(count: int, most: int) -> None:
 
 
 async def _body(request: Request, most: int, take: Callable[[int], None]) -> bytes:
-    """Whole; what is announced is taken room for before it is read."""
+    """The whole body; room for its announced length is taken before it is read."""
     too_large = HTTPException(413, f"The request is larger than {most:,} bytes: send fewer.")
     length = request.headers.get("content-length", "0")
     announced = int(length) if length.isdecimal() else 0
@@ -299,7 +299,7 @@ async def _files(request: Request, body: bytes) -> list[bytes | str]:
         form = await MultiPartParser(
             request.headers, stream(), max_files=PER_REQUEST, max_part_size=len(body)
         ).parse()
-    except (MultiPartException, KeyError) as error:
+    except (MultiPartException, KeyError, ValueError) as error:  # ValueError: older parsers' own
         reason = str(error).rstrip(".")
         raise HTTPException(400, f"The body is not multipart/form-data: {reason}.") from error
     async with _closing(form):

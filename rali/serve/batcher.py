@@ -7,25 +7,25 @@ from collections.abc import Callable, Sequence
 
 from rali.scoring.scorer import Result, Scorer
 
-# While one batch is scored the next is begun, so that no core waits for a last picture; they share
-# the scorer's threads. A server that scores one at a time has one worker.
+# The next batch begins while one is scored, so that no core waits for a last picture. Both share
+# the scorer's threads. A server whose batches are single pictures has one worker.
 IN_FLIGHT = 2
 
 Waiting = tuple[bytes, "asyncio.Future[Result]"]
 
 
 class FullError(Exception):
-    """There is no room for so many pictures now."""
+    """There is no room for these pictures now."""
 
 
 class Batcher:
-    """Scores what `offer` accepts, in order of arrival.
+    """Scores pictures in batches, in order of arrival.
 
     Args:
-        size: pictures per batch, at most.
-        wait: seconds to wait for more once there is one.
-        capacity: pictures accepted and not answered, at most.
-        scored: called with the number of pictures of each batch.
+        size: at most this many pictures per batch.
+        wait: seconds to wait for more pictures once there is one.
+        capacity: at most this many pictures wait for an answer.
+        scored: called with the number of pictures in each batch.
     """
 
     def __init__(
@@ -49,20 +49,20 @@ class Batcher:
         self._workers = [asyncio.create_task(self._work()) for _ in range(count)]
 
     async def stop(self) -> None:
-        """Answer what was accepted, then end."""
+        """Answer the pictures that were accepted, then end."""
         await self._queue.join()
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
 
     async def score(self, pictures: Sequence[bytes]) -> list[Result]:
-        """One result per picture, in order; a picture that cannot be read is one with `error`.
+        """One result per picture, in order; a picture that cannot be read gets `error`.
 
         Raises:
-            FullError: there is no room for all of them; none was accepted.
+            FullError: there is no room for all of them, and none is accepted.
         """
         if self.pending + len(pictures) > self.capacity:
-            raise FullError(f"{self.pending} pictures are waiting, of {self.capacity} at most")
+            raise FullError(f"{self.pending} pictures of at most {self.capacity} are waiting")
         loop = asyncio.get_running_loop()
         futures = []
         for picture in pictures:
@@ -76,13 +76,15 @@ class Batcher:
         while True:
             async with self._collecting:
                 batch = await self._collect()
-            wanted = [each for each in batch if not each[1].cancelled()]  # whose client is there
+            wanted = [
+                each for each in batch if not each[1].cancelled()
+            ]  # the client is still there
             try:
                 results = await asyncio.to_thread(self._score, [picture for picture, _ in wanted])
                 for (_, future), result in zip(wanted, results, strict=True):
                     if not future.done():
                         future.set_result(result)
-            except Exception as error:  # a bug; whoever waits must not wait for ever
+            except Exception as error:  # a bug; nobody must wait for ever
                 for _, future in wanted:
                     if not future.done():
                         future.set_exception(error)
@@ -93,7 +95,7 @@ class Batcher:
             self._scored(len(wanted))
 
     async def _collect(self) -> list[Waiting]:
-        """The next batch: as many as there are, or come within `wait`."""
+        """The next batch: the pictures that are there or come within `wait`, at most `size`."""
         batch = [await self._queue.get()]
         end = asyncio.get_running_loop().time() + self.wait
         try:

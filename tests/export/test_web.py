@@ -85,7 +85,7 @@ def site(model, runtime, tmp_path_factory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def files(photographs, photograph_files, tmp_path_factory) -> list[Path]:
-    """Pictures of several shapes and kinds, and two that are none."""
+    """Pictures of several shapes and kinds, and two files that are no pictures."""
     folder = tmp_path_factory.mktemp("files")
     coffee = Image.fromarray(photographs["coffee"])
     coffee.save(folder / "small.jpg", quality=90)
@@ -196,11 +196,11 @@ def test_pictures_stay_on_the_machine(visit, site) -> None:
     assert all(request.url.startswith((site, "blob:")) for request in visit.requests)
     assert "script-src 'self'" in visit.page.locator("meta[http-equiv]").get_attribute("content")
     elsewhere = "async () => fetch('http://127.0.0.2:9/').then(() => 'sent', (e) => e.message)"
-    told: list[str] = []
-    visit.page.on("console", lambda message: told.append(message.text))
+    messages: list[str] = []
+    visit.page.on("console", lambda message: messages.append(message.text))
     for place in (visit.page, visit.worker()):
         assert place.evaluate(elsewhere) != "sent"
-    assert sum("Content Security Policy" in text for text in told) >= 2
+    assert sum("Content Security Policy" in text for text in messages) >= 2
 
 
 @pytest.mark.slow
@@ -216,8 +216,8 @@ def test_headers_are_added_to_the_pages_own_files_only(visit) -> None:
 @pytest.mark.slow
 def test_it_computes_on_several_threads(visit) -> None:
     assert visit.page.evaluate("() => crossOriginIsolated")
-    told = visit.page.locator("#backend").inner_text()
-    threads = int(re.search(r"WebAssembly × (\d+) thread", told)[1])
+    backend = visit.page.locator("#backend").inner_text()
+    threads = int(re.search(r"WebAssembly × (\d+) thread", backend)[1])
     assert threads >= min(2, os.cpu_count())
 
 
@@ -504,14 +504,14 @@ def test_command_writes_the_page_and_leaves_other_files(
     assert {f"ort/{name}" for name in web.RUNTIME_FILES} <= written
 
 
-def test_what_the_page_lacks_is_a_sentence(tmp_path, monkeypatch) -> None:
+def test_what_the_page_lacks_is_named(tmp_path, monkeypatch) -> None:
     with pytest.raises(InputError, match="no dist/ort"):
         web.export_web("builtin", tmp_path / "site", tmp_path)
     (tmp_path / "bad.tgz").write_bytes(b"no archive")
-    with pytest.raises(InputError, match="is not npm's package"):
+    with pytest.raises(InputError, match="is not the npm package"):
         web.export_web("builtin", tmp_path / "site", tmp_path / "bad.tgz")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match=r"there is no npm here.*--onnxruntime-web FILE\.tgz"):
+    with pytest.raises(InputError, match=r"There is no npm here.*--onnxruntime-web FILE\.tgz"):
         web.export_web("builtin", tmp_path / "site")
     assert not (tmp_path / "site").exists()
 
@@ -531,11 +531,15 @@ def test_intervals_of_a_hub_model_come_along(tmp_path, monkeypatch) -> None:
     import huggingface_hub
 
     held = Path(shutil.copytree(Path(rali.__file__).parent / "builtin", tmp_path / "snapshot"))
-    monkeypatch.setattr(
-        huggingface_hub, "hf_hub_download", lambda hub_id, name, revision: str(held / name)
-    )
-    told = web.describe("owner/name", Scorer("owner/name"))
-    assert told["interval"] == web.describe("builtin", Scorer())["interval"] is not None
+
+    def download(hub_id: str, name: str, revision: str | None) -> str:
+        if not (held / name).is_file():  # as the client does
+            raise huggingface_hub.errors.EntryNotFoundError(f"404: {hub_id} has no {name}.")
+        return str(held / name)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    described = web.describe("owner/name", Scorer("owner/name"))
+    assert described["interval"] == web.describe("builtin", Scorer())["interval"] is not None
     (held / "interval.json").unlink()
     assert web.describe("owner/name", Scorer("owner/name"))["interval"] is None
 

@@ -1,0 +1,64 @@
+"""Rewards without gradients: every form of picture, and one model for all who ask for it."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rali import Scorer
+from rali.errors import InputError, PictureError
+from rali.rewards import RaliReward
+from rali.rewards.no_grad import pictures_of, rewards_of, shared_reward
+from small import as_tensor, photograph
+
+
+def test_every_form_of_picture_gets_the_same_reward(reward, pictures, expected, tmp_path):
+    Image.fromarray(pictures[0]).save(tmp_path / "a.png")
+    floats = as_tensor(*pictures)
+    forms: list[Any] = [
+        pictures,
+        pictures.transpose(0, 3, 1, 2),
+        torch.from_numpy(pictures),
+        floats,
+        floats.half().float(),
+        list(floats),
+        [Image.fromarray(picture) for picture in pictures],
+        [tmp_path / "a.png", *pictures[1:]],
+    ]
+    for form in forms:
+        assert rewards_of(reward, form).numpy() == pytest.approx(expected, abs=0.01)
+    assert rewards_of(reward, []).shape == (0,)
+    centred = RaliReward(input_range=(-1, 1))
+    for form in (floats * 2 - 1, pictures):
+        assert rewards_of(centred, form).numpy() == pytest.approx(expected, abs=0.01)
+    asked = shared_reward(input_range=[-1, 1])  # as YAML has it
+    assert rewards_of(asked, floats * 2 - 1).numpy() == pytest.approx(expected, abs=0.01)
+    mixed = [pictures[0], photograph(90, 70), pictures[1]]
+    assert rewards_of(reward, mixed).numpy() == pytest.approx(Scorer()(mixed), abs=0.005)
+    for wrong in (
+        np.zeros((2, 2)),
+        np.zeros((1, 5, 5, 4), np.uint8),
+        torch.zeros(1, 3, 4, 4).long(),
+    ):
+        with pytest.raises(InputError):
+            pictures_of(wrong)
+    with pytest.raises(PictureError, match=r"b\.png: There is no such file"):
+        rewards_of(reward, [tmp_path / "a.png", tmp_path / "b.png"])
+
+
+def test_threads_that_ask_at_once_share_one_reward():
+    """verl calls from a pool: a model for each thread would not fit a GPU."""
+    together = threading.Barrier(8)
+
+    def ask(_: int) -> RaliReward:
+        together.wait()
+        return shared_reward(caution=0.125)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len({id(given) for given in pool.map(ask, range(8))}) == 1
