@@ -2,9 +2,9 @@
 
     python benchmarks/browser.py --data ../shared/data --onnxruntime-web PACKAGE
 
-The model scores photographs of `pristine` (JPEG, as they are) and of `biq2021` in the
-browser and with `Scorer`. Each backend is a fresh browser; WebGPU runs on the processor
-(SwiftShader), which shows that it computes the same, but not how fast a graphics card is.
+The model scores photographs of `pristine` (JPEG, unchanged) and of `biq2021` in the browser and
+with `Scorer`. Each backend gets a fresh browser. WebGPU runs on the CPU (SwiftShader), which shows
+that it computes the same, but not how fast a graphics card is.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from rali import Scorer
-from rali.export.measure.browser import browse, serve
+from rali.export.measure.browser import serve, visit
 from rali.export.web import RUNTIME, export_web
 from rali.pictures.read import find_pictures
 from rali.version import __version__
 
 EACH = 12  # photographs of each data set
-# What the page is asked for, Chromium's switches, and of how many pictures one is scored.
+# The page's query, Chromium's switches, and a stride: every 6th picture is scored.
 BACKENDS: dict[str, tuple[str, list[str], int]] = {
     "WebAssembly, 1 thread": ("?backend=wasm&threads=1", [], 1),
     "WebAssembly, all threads": ("?backend=wasm", [], 1),
@@ -47,13 +47,13 @@ def main() -> None:
         with serve(Path(folder)) as address:
             for name, (query, switches, every) in BACKENDS.items():
                 some = files[::every]
-                found = browse(address + query, some, switches)
-                version = found.browser
-                off = np.abs([found.scores[path.name] for path in some] - expected[::every])
-                decode, model = np.median(found.milliseconds, axis=0)
-                said = found.backend.removeprefix("Computes with ").rstrip(".")
+                page = visit(address + query, some, switches)
+                version = page.browser
+                off = np.abs([page.scores[path.name] for path in some] - expected[::every])
+                decode, model = np.median(page.milliseconds, axis=0)
+                backend = page.backend.removeprefix("Computes with ").rstrip(".")
                 lines += (
-                    f"| {name} | {said} | {len(some)} | {off.max():.4f} | {off.mean():.4f} | "
+                    f"| {name} | {backend} | {len(some)} | {off.max():.4f} | {off.mean():.4f} | "
                     f"{decode:.0f} | {model:.0f} |\n"
                 )
     text = f"""# The page in a browser
@@ -63,7 +63,7 @@ Chromium {version}, {RUNTIME}, rali {__version__}, built-in model. {len(files)} 
 `pristine` and BIQ2021. Written by `python benchmarks/browser.py`. Other work ran on the machine:
 the times are upper bounds.
 
-| asked for | the page said | pictures | largest difference from Python (bar: ≤ 0.02) | mean | decode (ms, median) | resize and model (ms, median) |
+| asked for | the page computed with | pictures | largest difference from Python (bar: ≤ 0.02) | mean | decode (ms, median) | resize and model (ms, median) |
 | --- | --- | ---: | ---: | ---: | ---: | ---: |
 {lines}"""  # noqa: E501
     Path(__file__).with_suffix(".md").write_text(text, "utf-8")

@@ -2,7 +2,7 @@
 
     python benchmarks/cold_start.py > benchmarks/cold_start.md
 
-Runs a process that only starts and one that scores a photograph in turns, and prints medians.
+Runs an empty process and one that scores a photograph in turns, and prints medians.
 """
 
 from __future__ import annotations

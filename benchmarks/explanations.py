@@ -3,9 +3,9 @@
     python benchmarks/explanations.py --data DIR
 
 Photographs that neither nano nor the table of phrases was trained on, Kodak's and the best of
-scenes of BIQ2021's test split, are degraded in 12 ways × 5 severities; counted is how often the
-fault is among the first three meanings. Half of some is also degraded alone, and must score lower
-in the map. Writes benchmarks/explanations.md.
+scenes of BIQ2021's test split, are degraded in 12 ways × 5 severities. The measure is how often the
+fault is among the first three meanings. Of some photographs one half is degraded alone, and should
+score lower in the map. Writes benchmarks/explanations.md.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import onnxruntime
 from rali import Scorer
 from rali.data.importers import biq2021
 from rali.data.manifest import Row
-from rali.distill.learn_phrases import own_phrases
-from rali.export.measure.explanations import SEED, Degraded, chances_of, degrade_all
+from rali.distill.phrase_list import own_phrases
+from rali.export.measure.explanations import SEED, Versions, chances_of, degrade_all
 from rali.pictures.degrade import DISTORTIONS, degrade
 from rali.student.encoders import load_encoder
 from rali.version import __version__
@@ -36,7 +36,7 @@ BAR = 0.8
 
 
 def best_of_scenes(data: Path) -> list[Path]:
-    """The best photograph of each of the test split's best scenes, by human scores."""
+    """The best photograph of each of the best scenes in the test split, by human scores."""
     scenes: dict[str, Row] = {}
     for row in sorted(biq2021.read(data), key=lambda row: row.score or 0):
         if row.split == "test":
@@ -45,8 +45,8 @@ def best_of_scenes(data: Path) -> list[Path]:
     return [row.image for row in good]
 
 
-def plain_cosine(pictures: Degraded) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines [n, M] with the nearest phrase of each meaning, as the alignment left the texts."""
+def plain_cosine(pictures: Versions) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines [n, M] with the nearest phrase of each meaning, by the texts of the alignment."""
     phrases = own_phrases()
     tower = load_encoder("nano").text
     assert tower is not None
@@ -58,7 +58,7 @@ def plain_cosine(pictures: Degraded) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([cosines[:, own == meaning].max(1) for meaning in meanings], 1), meanings
 
 
-def overview(name: str, pictures: Degraded, chances: np.ndarray, meanings: np.ndarray) -> str:
+def overview(name: str, pictures: Versions, chances: np.ndarray, meanings: np.ndarray) -> str:
     first = pictures.among_first(chances, meanings, 1)
     three = pictures.among_first(chances, meanings, TOP)
     bad = pictures.severity > 0
@@ -72,7 +72,7 @@ def overview(name: str, pictures: Degraded, chances: np.ndarray, meanings: np.nd
     return f"| {name} | " + " | ".join(f"{share:.1%}" for share in shares) + " |"
 
 
-def per_class(pictures: Degraded, chances: np.ndarray, meanings: np.ndarray) -> list[str]:
+def per_class(pictures: Versions, chances: np.ndarray, meanings: np.ndarray) -> list[str]:
     three = pictures.among_first(chances, meanings, TOP)
     bad = pictures.severity > 0
     rows = [(fault, pictures.fault == fault) for fault in DISTORTIONS]
@@ -84,8 +84,8 @@ def per_class(pictures: Degraded, chances: np.ndarray, meanings: np.ndarray) -> 
     return lines
 
 
-def reliability(pictures: Degraded, chances: np.ndarray, meanings: np.ndarray) -> list[str]:
-    """Of the first meanings of degraded pictures: what was promised and what was true."""
+def reliability(pictures: Versions, chances: np.ndarray, meanings: np.ndarray) -> list[str]:
+    """For the first meanings of degraded pictures: promised and true probabilities."""
     bad = pictures.severity > 0
     promised, true = chances.max(1)[bad], pictures.among_first(chances, meanings, 1)[bad]
     fifth = np.minimum((promised * 5).astype(int), 4)
@@ -102,7 +102,7 @@ def reliability(pictures: Degraded, chances: np.ndarray, meanings: np.ndarray) -
 
 
 def maps(scorer: Scorer, photographs: Sequence[Path]) -> list[str]:
-    """How the map's scores change in the half that is degraded, and how often it is the lower."""
+    """How the map's scores change in the degraded half, and how often that half is the lower."""
     lines = [
         "| fault, severity 5 | change in that half | that half lower than the other |",
         "| --- | ---: | ---: |",
@@ -152,16 +152,16 @@ def main() -> None:
             f"{os.cpu_count()} cores, Python {platform.python_version()}, onnxruntime "
             f"{onnxruntime.__version__}, rali {__version__}, seed {SEED}; "
             f"Kodak's {len(photographs)} photographs (768 × 512) and the best of {SCENES} scenes "
-            "of BIQ2021's test split (512 × 512), plain and with 12 faults × 5 severities. None "
-            "was trained on; Kodak's were looked at while the making of the table was chosen. "
-            f"There are {found[1].size} meanings: guessing, the fault is among {TOP} of them in "
-            f"{TOP / found[1].size:.0%}. Plain cosine: with the frozen texts, as the encoder's "
-            "fine-tuning left the images.\n",
+            "of BIQ2021's test split (512 × 512), plain and with 12 faults × 5 severities. No "
+            "model was trained on them; Kodak's were used to choose how the table is made. "
+            f"There are {found[1].size} meanings: a guess has the fault among {TOP} of them in "
+            f"{TOP / found[1].size:.0%}. Plain cosine: images after the encoder's fine-tuning, "
+            "with the frozen texts.\n",
             *table,
-            "\nA slight fault changes a photograph less than another photograph differs from it: "
+            "\nA slight fault changes a photograph less than photographs differ from each other: "
             "darkening of severity 1 takes 5 % from the middle tone, and nothing in the picture "
-            "says that it was lighter. For the same reason a photograph without a fault is often "
-            "said to have a slight one.\n",
+            "shows that it was lighter. For the same reason an explanation often finds a slight "
+            "fault in a photograph without one.\n",
             f"## Kodak: fault among the first {TOP}, by severity\n",
             *per_class(native, *found),
             "\n## Probabilities\n",

@@ -4,8 +4,8 @@
 
 200 pictures of many shapes are cut from the photographs in `--data` and resized, seed 0. Equal
 pixels are counted for both filters, scores compared for the built-in model, and processor times
-taken in turns, on one thread. `Resize` gets its best case: a graph that is told the size, with
-Pillow's filter, that leaves the border out as Pillow does, and then crops; uint8 and float32.
+taken in turns, on one thread. `Resize` gets its best case: a graph that is given the size, with
+Pillow's filter, that leaves out the border as Pillow does, and then crops; uint8 and float32.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from rali.version import __version__
 COUNT = 200
 SIZES = (336, 512)
 RUNS = 3
-BOUNDS = (512, 1000, 2000, 4000)  # the longer one, in pixels
+BOUNDS = (512, 1000, 2000, 4000)  # of the longer edge, in pixels
 
 
 def equal_pixels(made: list[np.ndarray]) -> str:

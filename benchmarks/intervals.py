@@ -1,10 +1,10 @@
-"""Does a calibrated interval hold what it says? The built-in model on BIQ2021.
+"""Does a calibrated interval keep its promise? The built-in model on BIQ2021.
 
     python benchmarks/intervals.py --data DIR
 
-The pictures of `val` and `test`, none of which the model was trained on, are split by scene into
-two halves 200 times; one half calibrates, of the other the share of human scores inside the 90 %
-interval is counted. Writes benchmarks/intervals.md.
+The model was trained on no picture of `val` and `test`. They are split by scene into two halves,
+200 times. One half calibrates; on the other, the share of human scores inside the 90 % interval is
+measured. Writes benchmarks/intervals.md.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     python benchmarks/nano_architectures.py --data DIR [--seconds 100] [--only NAME ...]
 
 Plain regression (squared error plus one minus the correlation), one thread, the same CPU seconds
-for each, on two tasks: people's scores of BIQ2021's photographs (`train`, judged on `val`; `test`
-is not read) and scores of degraded photographs (96 pristine ones, judged on Kodak's 24). Writes
-benchmarks/nano_architectures.md.
+for each, on two tasks: people's scores of BIQ2021's photographs (`train`, evaluated on `val`;
+`test` is not read) and scores of degraded photographs (96 pristine ones, evaluated on Kodak's 24).
+Writes benchmarks/nano_architectures.md.
 """
 
 from __future__ import annotations
@@ -46,31 +46,33 @@ Split = tuple[list[Row], list[Row]]
 
 
 def tasks(data: Path, work: Path) -> dict[str, Split]:
-    """Per task the pictures to train on and those to judge by."""
+    """Per task the pictures to train on and those to evaluate on."""
     rows = [row for row in biq2021.read(data / "biq2021") if row.score is not None]
-    known, kodak = [], []
+    pristine, kodak = [], []
     for path in sorted((data / "pristine").glob("*.jpg")):
-        (kodak if path.name.startswith("kodak") else known).append(path)
+        (kodak if path.name.startswith("kodak") else pristine).append(path)
     return {
         "BIQ2021 val": (
             [row for row in rows if row.split == "train"],
             [row for row in rows if row.split == "val"],
         ),
         "Kodak, degraded": (
-            degrade_folder(known, work / "known", size=768, per_photograph=20),
+            degrade_folder(pristine, work / "pristine", size=768, per_photograph=20),
             degrade_folder(kodak, work / "kodak", size=768, per_photograph=20),
         ),
     }
 
 
-def judge(tower: dict[str, Any], split: Split, seconds: float) -> tuple[int, float, float]:
+def train_and_evaluate(
+    tower: dict[str, Any], split: Split, seconds: float
+) -> tuple[int, float, float]:
     """Steps that the time allowed, SRCC and PLCC."""
     torch.manual_seed(0)
     config = NanoConfig(**tower)
     model = nn.Sequential(NanoImageEncoder(config), nn.Linear(config.embed_dim, 1))
     model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
-    train, unseen = (
+    train, held_out = (
         PictureBatches([row.image for row in rows], nano_preprocess(config), keep=True)
         for rows in split
     )
@@ -91,7 +93,7 @@ def judge(tower: dict[str, Any], split: Split, seconds: float) -> tuple[int, flo
         optimizer.step()
         steps += 1
         spent += time.process_time() - started
-    scores = embed(model, unseen)[:, 0]
+    scores = embed(model, held_out)[:, 0]
     return steps, srcc(scores, truth), plcc(scores, truth)
 
 
@@ -107,7 +109,8 @@ def main() -> None:
         splits = tasks(arguments.data, Path(work))
         for name in arguments.only:
             for task, split in splits.items():
-                steps, rank, linear = judge(TOWERS[name], split, arguments.seconds)
+                tower = TOWERS[name]
+                steps, rank, linear = train_and_evaluate(tower, split, arguments.seconds)
                 lines.append(f"| {name} | {task} | {steps} | {rank:.3f} | {linear:.3f} |")
                 print(lines[-1], flush=True)
     text = (

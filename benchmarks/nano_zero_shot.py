@@ -1,11 +1,11 @@
-"""What nano knows before any distillation: scores read off texts, no picture's score learnt.
+"""What nano knows before any distillation: scores from texts alone, without any picture's score.
 
     python benchmarks/nano_zero_shot.py --data DIR --triplets runs/nano/triplets
 
 The score is the softmax-weighted mean of the scores of 6,000 pretraining texts by cosine with the
 picture (equation 3 with texts for bases). Pictures: 720 degradations of Kodak's 24 photographs,
-which nano never saw, and BIQ2021's `val`; `test` is not read. Also cosines of wordings in the text
-tower. Writes benchmarks/nano_zero_shot.md.
+which nano never saw, and BIQ2021's `val`; `test` is not read. It also compares wordings by their
+cosine in the text tower. Writes benchmarks/nano_zero_shot.md.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--triplets", type=Path, required=True)
-    parser.add_argument("--weights", default="", help="another folder than the packaged weights")
+    parser.add_argument(
+        "--weights", default="", help="a folder of weights; the packaged ones by default"
+    )
     arguments = parser.parse_args()
     encoder = load_encoder("nano", arguments.weights or None)
     assert encoder.text is not None

@@ -4,9 +4,9 @@
     pip install --no-deps --target OPENVINO onnxruntime-openvino
     PYTHONPATH=OPENVINO python benchmarks/openvino.py l/*.onnx
 
-Both providers take turns in one process; medians of the rounds. Speeds are multiples of the first
-file's on ONNX Runtime's own provider. With --image and --photographs the file of `rali export
---image` is also run on both, on pictures of many shapes cut from the photographs.
+Both providers take turns in one process, and medians of the rounds count. Speeds are multiples of
+the first file's on ONNX Runtime's own provider. With --image and --photographs the file of `rali
+export --image` also runs on both, on pictures of many shapes cut from the photographs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SHAPES = 48
 
 
 def resized(model: Path, photographs: Path) -> list[str]:
-    """How scores of the graph that resizes differ between the providers."""
+    """How scores by the graph that resizes differ between the providers."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     own, other = (
@@ -64,7 +64,7 @@ def main() -> None:
         size = scorers[0].preprocess.size
         for batch in (1, 4):
             pixels = np.random.default_rng(0).standard_normal((batch, 3, size, size), np.float32)
-            told = [scorer.run(pixels) for scorer in scorers]
+            outputs = [scorer.run(pixels) for scorer in scorers]
             times: list[list[float]] = [[], []]
             for _ in range(ROUNDS):
                 for scorer, own in zip(scorers, times, strict=True):
@@ -73,7 +73,7 @@ def main() -> None:
                     own.append((time.perf_counter() - start) / batch)
             seconds = [statistics.median(own) for own in times]
             base = base or seconds[0]
-            off = np.abs(told[0][0] - told[1][0]).max()
+            off = np.abs(outputs[0][0] - outputs[1][0]).max()
             cells = " | ".join(f"{each:.3f} | {base / each:.2f}" for each in seconds)
             lines.append(f"| {file.parent.name}/{file.stem} | {batch} | {cells} | {off:.1e} |")
     text = "\n".join(

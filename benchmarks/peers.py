@@ -3,10 +3,10 @@
     pip install pyiqa
     python benchmarks/peers.py --pictures DIR [--rounds 5]
 
-Every measurement has a process of its own, reads files and scores them one by one; models take
-turns, and the median of the rounds counts. Where a metric's released weights cannot be had, random
-ones of the same shape stand in: they cost the same time and say nothing of quality. Writes
-benchmarks/peers.md.
+Every measurement has a process of its own, reads files and scores them one by one. Models take
+turns, and the median of the rounds counts. Where a metric's released weights cannot be downloaded,
+random ones of the same shape replace them: they cost the same time and tell nothing about quality.
+Writes benchmarks/peers.md.
 """
 
 from __future__ import annotations
@@ -106,9 +106,9 @@ def main() -> None:
     for round_ in range(arguments.rounds):
         for name in (*RALI, *PEERS):
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                told = pool.submit(measure, name, pictures, arguments.threads).result()
-            found.setdefault(name, []).append(told)
-            print(f"round {round_ + 1}, {name}: {told[0]:.3f} s, {told[1]:.0f} MiB, {told[2]}")
+                cost = pool.submit(measure, name, pictures, arguments.threads).result()
+            found.setdefault(name, []).append(cost)
+            print(f"round {round_ + 1}, {name}: {cost[0]:.3f} s, {cost[1]:.0f} MiB, {cost[2]}")
     from importlib.metadata import version
 
     from PIL import Image
@@ -125,15 +125,15 @@ def main() -> None:
         "| metric | weights | seconds per picture | times rali's file | peak memory, MiB |",
         "| --- | --- | ---: | ---: | ---: |",
     ]
-    for name, told in found.items():
-        seconds = statistics.median(s for s, _, _ in told)
-        memory = statistics.median(m for _, m, _ in told)
+    for name, costs in found.items():
+        seconds = statistics.median(s for s, _, _ in costs)
+        memory = statistics.median(m for _, m, _ in costs)
         lines.append(
-            f"| {name} | {told[0][2]} | {seconds:.3f} | {seconds / base:.1f} | {memory:.0f} |"
+            f"| {name} | {costs[0][2]} | {seconds:.3f} | {seconds / base:.1f} | {memory:.0f} |"
         )
     lines.append(
-        "\nRandom weights cost the same time; they are there where no network is. Accuracy is not "
-        "compared here.\n"
+        "\nRandom weights cost the same time; they replace what could not be downloaded. Accuracy "
+        "is not compared here.\n"
     )
     text = "\n".join(lines)
     (Path(__file__).parent / "peers.md").write_text(text, "utf-8")

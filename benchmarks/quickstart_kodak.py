@@ -1,9 +1,9 @@
-"""The quickstart's settings on other photographs: how much its number owes to its three.
+"""The quickstart's settings on other photographs: how far its number depends on its own three.
 
     python benchmarks/quickstart_kodak.py --data DIR
 
-Kodak's photographs, which nano never saw: five to distil on, ten to judge by, for each seed drawn
-anew; degraded as the quickstart does it. Writes benchmarks/quickstart_kodak.md.
+Five of Kodak's photographs, which nano never saw, to distil on and ten to evaluate on, drawn anew
+for each seed and degraded as the quickstart does it. Writes benchmarks/quickstart_kodak.md.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main() -> None:
         "# The quickstart's settings on Kodak's photographs\n\n"
         f"`python benchmarks/quickstart_kodak.py --data DIR`: {platform.machine()}, "
         f"{os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}, "
-        f"rali {__version__}. Five photographs to distil on, ten to judge by, 61 versions of "
+        f"rali {__version__}. Five photographs to distil on, ten to evaluate on, 61 versions of "
         "each.\n\n| seed | SRCC | PLCC |\n| --- | ---: | ---: |\n"
     )
     text += "".join(

@@ -3,7 +3,7 @@
     python benchmarks/reward_cost.py        # on a GPU, else on Linux with 24 GB (15 minutes)
     python benchmarks/reward_cost.py --tiny # small shapes, in seconds; nothing is written
 
-Random weights cost what trained ones cost. The student is ViT-L/14-336 (`RaliReward` in bfloat16,
+Random weights cost as much as trained ones. The student is ViT-L/14-336 (`RaliReward` in bfloat16,
 512-pixel pictures); the teacher has Qwen2.5-VL-7B's shape and answers 100 tokens for each of 16
 pictures: a picture's 336-pixel tokens and 150 words of prompt, greedy, with transformers' own
 `generate` and a static cache. RALI reports 3.4 % of the time and 14.7 % of the memory.
@@ -37,7 +37,7 @@ ROUNDS = {"cuda": (5, 3), "cpu": (5, 1)}  # of the reward, of the teacher
 
 
 def student(name: str) -> Student:
-    """With bases, all of them random."""
+    """A student with random weights and bases."""
     encoder = load_encoder(name, "random", text=False)
     config = StudentConfig(
         encoder=encoder.spec,
@@ -54,14 +54,14 @@ def student(name: str) -> Student:
 
 
 class Meter:
-    """Time and memory of what comes after it was made."""
+    """Time and memory of the work since it was created."""
 
     def __init__(self, device: str) -> None:
         self.cuda = device == "cuda"
         self.before = 0.0 if self.cuda else memory()
 
     def measure(self, work: Callable[[], Any], rounds: int) -> tuple[float, float]:
-        """Seconds, the median, and GiB at the peak: weights, activations and whatever else."""
+        """Median seconds, and GiB at the peak: weights, activations and everything else."""
         work()
         if self.cuda:
             torch.cuda.synchronize()
@@ -80,7 +80,7 @@ class Meter:
         return sorted(found)[len(found) // 2], (peak - self.before) / 2**10
 
 
-def judged(reward: RaliReward, pictures: torch.Tensor, gradients: bool) -> None:
+def run_reward(reward: RaliReward, pictures: torch.Tensor, gradients: bool) -> None:
     given = pictures.detach().requires_grad_(gradients)
     with torch.set_grad_enabled(gradients):
         scores = reward(given)
@@ -89,7 +89,7 @@ def judged(reward: RaliReward, pictures: torch.Tensor, gradients: bool) -> None:
 
 
 def teacher(tiny: bool, device: str) -> tuple[Any, dict[str, torch.Tensor]]:
-    """Qwen2.5-VL in the 7B's shape, and one batch for it."""
+    """Qwen2.5-VL in the shape of the 7B, and one batch for it."""
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     config = Qwen2_5_VLConfig()
@@ -102,7 +102,7 @@ def teacher(tiny: bool, device: str) -> tuple[Any, dict[str, torch.Tensor]]:
             {"depth": 2, "hidden_size": 64, "intermediate_size": 64, "num_heads": 4,
              "out_hidden_size": 256, "fullatt_block_indexes": [1]}
         )  # fmt: skip
-    else:  # what the released configuration says and the class's defaults do not
+    else:  # from the released configuration; the class's defaults differ
         config.text_config.update(
             {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
              "num_attention_heads": 28, "num_key_value_heads": 4}
@@ -132,7 +132,7 @@ def teacher(tiny: bool, device: str) -> tuple[Any, dict[str, torch.Tensor]]:
 
 
 def reward_costs(tiny: bool, device: str) -> tuple[list[str], float, float]:
-    """Rows of the table, and seconds and GiB of a batch as large as the teacher's."""
+    """Rows of the table, and seconds and GiB for a batch as large as the teacher's."""
     meter = Meter(device)
     encoder = "nano" if tiny else "ViT-L-14-336-quickgelu"
     reward = RaliReward(student(encoder), device=device, dtype=torch.bfloat16)
@@ -140,10 +140,10 @@ def reward_costs(tiny: bool, device: str) -> tuple[list[str], float, float]:
     rounds, _ = ROUNDS[device]
     rows, beside = [], (float("nan"), float("nan"))
     for gradients in (False, True):
-        # With gradients, a batch of 16 takes a processor minutes.
+        # With gradients, a batch of 16 takes minutes on a CPU.
         for batch in batches[:1] if gradients and device == "cpu" else batches:
             pictures = torch.rand(batch, 3, 512, 512, device=device)
-            taken, held = meter.measure(partial(judged, reward, pictures, gradients), rounds)
+            taken, held = meter.measure(partial(run_reward, reward, pictures, gradients), rounds)
             if batch == TEACHER_BATCH and not gradients:
                 beside = (taken, held)
             rows.append(
@@ -154,7 +154,7 @@ def reward_costs(tiny: bool, device: str) -> tuple[list[str], float, float]:
 
 
 def teacher_costs(tiny: bool, device: str) -> tuple[list[str], float, float]:
-    """The same of the teacher."""
+    """The same for the teacher."""
     meter = Meter(device)
     model, given = teacher(tiny, device)
     parameters = sum(each.numel() for each in model.parameters()) / 1e9
@@ -183,7 +183,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="small shapes, nothing written")
     tiny = parser.parse_args().tiny
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    # A process each, or the memory of one would count as the other's.
+    # A process each, else the memory of one would count as the other's.
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as processes:
         ours = processes.submit(reward_costs, tiny, device)
         theirs = processes.submit(teacher_costs, tiny, device)
@@ -194,9 +194,9 @@ def main() -> None:
     report = (
         "# What the reward costs beside a 7B reasoning teacher\n\n"
         f"Command: `python benchmarks/reward_cost.py`. {machine}, torch {torch.__version__}, "
-        f"transformers {transformers.__version__} (which generates, static cache), rali "
-        f"{__version__}; random weights, bfloat16. Each after one run: medians of "
-        f"{ROUNDS[device][0]}, of the teacher of {ROUNDS[device][1]}.\n\n"
+        f"transformers {transformers.__version__} (`generate`, static cache), rali "
+        f"{__version__}; random weights, bfloat16. After one run to warm up, medians of "
+        f"{ROUNDS[device][0]} runs, for the teacher of {ROUNDS[device][1]}.\n\n"
         "| | batch | pictures/s | seconds | GiB at the peak |\n"
         "| --- | ---: | ---: | ---: | ---: |\n" + "\n".join([*rows, *more]) + "\n\n"
         f"At batch {TEACHER_BATCH} the reward takes {100 * seconds / taken:.1f} % of the teacher's "

@@ -2,8 +2,8 @@
 
     python benchmarks/rewards.py --photographs DIR
 
-200 pictures of many shapes are cut from the photographs, seed 0. The file's score is
-`Student.score`'s, along Pillow's path. Speeds are of 512-pixel pictures on this machine.
+200 pictures of many shapes are cut from the photographs, seed 0. A file's score is that of
+`Student.score`, along Pillow's path. Speeds are for 512-pixel pictures on this machine.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def main() -> None:
         f"Command: `python benchmarks/rewards.py --photographs DIR`, seed 0, model "
         f"{arguments.model}. {platform.machine()}, {torch.get_num_threads()} threads, torch "
         f"{torch.__version__}, rali {__version__}.\n\n"
-        f"Difference to the score of the same picture read from a file, of {COUNT} photographs "
-        f"whose longer edges are 512 to 4,000 pixels and whose aspects reach 12 : 1; their scores "
+        f"Difference from the score of the same picture read from a file, for {COUNT} photographs "
+        f"with longer edges of 512 to 4,000 pixels and aspects up to 12 : 1; their scores "
         f"go from {min(scores):.2f} to {max(scores):.2f}:\n\n{lines}\n"
         f"Batch of {len(pictures)} against one at a time: {apart:.1e} at most. Ties among them: "
         f"{ties}.\n\nPictures per second, 512 pixels, batch 8: {8 / seconds(False):.1f} without "

@@ -3,10 +3,10 @@
     python benchmarks/server.py --photographs DIR --minutes 10
 
 A server process and clients on the same machine, over loopback: 512-pixel PNG crops, one per
-request. First closed loops (as many clients as keep it busy, each waiting for its reply), one
-picture at a time and in batches, then 256 clients, who keep to four times the rate that batches
-managed as far as they get answers. A reply is wrong if its score is not the one of
-`Scorer.score_many` to 1e-4, lost if a request gets neither scores nor a refusal (429).
+request. First closed loops (enough clients to keep it busy, each waiting for its reply), one
+picture at a time and in batches. Then 256 clients, who together send at most four times the rate
+that batches reached. A reply is wrong if its score differs from that of `Scorer.score_many` by more
+than 1e-4, and lost if a request gets neither scores nor a refusal (429).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PICTURES, CLIENTS, FLOODING = 64, 48, 256
 
 @dataclass
 class Load:
-    """What clients saw."""
+    """What all clients measured."""
 
     seconds: list[float] = field(default_factory=list)
     sent: int = 0
@@ -73,7 +73,7 @@ def start(*options: str) -> tuple[subprocess.Popen[str], str]:
 
 
 def held(server: subprocess.Popen[str]) -> float:
-    """MiB of the process."""
+    """MiB that the process holds."""
     status = Path(f"/proc/{server.pid}/status").read_text()
     found = re.search(r"VmRSS:\s*(\d+)", status)
     assert found
@@ -91,11 +91,11 @@ async def ask(
         if reply.status_code == 429:
             load.refused += 1
             return
-        told = float(reply.json()["results"][0]["score"])
-    except Exception:  # whatever came in place of a score
+        received = float(reply.json()["results"][0]["score"])
+    except Exception:  # whatever came instead of a score
         load.lost += 1
         return
-    if abs(told - score) > 1e-4:
+    if abs(received - score) > 1e-4:
         load.wrong += 1
     else:
         load.seconds.append(time.perf_counter() - begin)
@@ -182,8 +182,8 @@ def main() -> None:
         f" {platform.machine()}, {os.cpu_count()} cores for server and clients together, Python "
         f"{platform.python_version()}, rali {__version__}. {PICTURES} crops of photographs, 512 "
         f"pixels, PNG of {size:.0f} KiB; {CLIENTS} clients, then {FLOODING} who send four times "
-        "what batches managed, with `--queue 64`. Every score is compared with the offline one. "
-        "Memory: the server's, every second; medians of the four quarters of the time.\n\n"
+        "the rate of batches, with `--queue 64`. Every score is compared with the offline one. "
+        "Memory is the server's, every second, as medians of the four quarters of the time.\n\n"
         "| | sent/s | answered | pictures/s | p50, ms | p99, ms | refused (429) | wrong | lost | "
         "MiB | at most |\n|" + " --- |" + " ---: |" * 10 + "\n" + "\n".join(lines) + "\n"
     )

@@ -2,8 +2,9 @@
 
     python benchmarks/vit_l.py > benchmarks/vit_l.md
 
-Align (two steps), PCA, bases, fit, save, load, export, score; wall seconds per stage and the
-process's peak memory. It shows that the real size works on a small machine, not how good it gets.
+Align (two steps), PCA, bases, fit, save, load, export, score, with seconds of wall time per stage
+and the process's peak memory. It shows that the real size works on a small machine, not how good
+the model gets.
 """
 
 from __future__ import annotations

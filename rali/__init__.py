@@ -1,4 +1,4 @@
-"""rali: image quality scores from 1 to 5, distilled from a reasoning judge.
+"""rali: image quality scores from 1 to 5, distilled from a reasoning teacher.
 
 `Scorer` needs numpy, Pillow and onnxruntime only. `Student`, `RaliReward` and `Metric` need the
 `distill` extra. Everything here is imported when it is first asked for, so `import rali` imports

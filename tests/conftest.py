@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
+
+if TYPE_CHECKING:
+    from small import SmallRun
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +54,39 @@ def photograph_files(photographs, tmp_path_factory) -> list[Path]:
         paths.append(folder / f"{name}.png")
         Image.fromarray(rgb).save(paths[-1])
     return paths
+
+
+@pytest.fixture(scope="session")
+def small_run(photograph_files, tmp_path_factory) -> SmallRun:
+    """The one distillation that tests share: 18 degraded pictures of three contents to train on."""
+    from rali.data.degraded import degrade_folder
+    from rali.data.reference_rationales import build_reference_triplets
+    from rali.data.triplets import read_triplets
+    from rali.distill.align import AlignConfig
+    from rali.distill.bases import BasesConfig
+    from rali.distill.fit import FitConfig
+    from rali.distill.pipeline import DistillConfig, distill
+    from small import SmallRun, small_encoder
+
+    folder = tmp_path_factory.mktemp("degraded")
+    rows = degrade_folder(
+        photograph_files, folder, distortions=("blur", "noise"), severities=(1, 3, 5), size=96
+    )
+    contents = sorted({row.content for row in rows})
+    splits = dict(zip(contents, ["train", "train", "train", "val", "test"], strict=True))
+    rows = [dataclasses.replace(row, split=splits[row.content]) for row in rows]
+    build_reference_triplets(rows, folder / "triplets", count=3, workers=1)
+    triplets = read_triplets(folder / "triplets")
+    config = DistillConfig(
+        encoder="nano",
+        align=AlignConfig(epochs=3, batch_size=12, micro_batch=12, lr=1e-3),
+        bases=BasesConfig(count=20),
+        fit=FitConfig(steps=50),
+    )
+    run = tmp_path_factory.mktemp("run")
+    student = distill(config, rows, triplets, run, encoder=small_encoder())
+    assert student is not None
+    return SmallRun(config, rows, triplets, run, student)
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from . import (
     figure,
     probe,
     quickstart,
+    recipes,
     score,
     serve,
     sweep,
@@ -34,10 +35,10 @@ from . import (
 
 app = typer.Typer(
     name="rali",
-    help="Image quality scores from 1 to 5, distilled from a reasoning judge.",
+    help="Image quality scores from 1 to 5, distilled from a reasoning teacher.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # joins the lines of a paragraph
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -64,6 +65,7 @@ app.command("distill")(distill.distill)
 app.command("export")(export.export)
 app.command("probe")(probe.probe)
 app.command("quickstart")(quickstart.quickstart)
+app.command("recipes")(recipes.recipes)
 app.command("serve")(serve.serve)
 app.command("sweep")(sweep.sweep)
 app.add_typer(convert.app, name="convert")
