@@ -29,7 +29,7 @@ def test_faults_are_one_sentence_and_exit_2(monkeypatch, capsys, tmp_path):
     manifest = tmp_path / "manifest.csv"
     manifest.write_text("image,score,split\na.jpg,3,test\n")
     assert rali(monkeypatch, "distill", manifest, "--encoder", "nano", "-o", tmp_path / "r") == 2
-    assert "no picture to train on" in capsys.readouterr().err
+    assert "No picture to train on" in capsys.readouterr().err
     assert (
         rali(monkeypatch, "distill", manifest, "-o", tmp_path / "r", "--set", "align.epoch=1") == 2
     )

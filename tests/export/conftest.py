@@ -27,7 +27,8 @@ def export_once(tmp_path_factory) -> Callable[..., Path]:
             exported[key] = export_onnx(
                 student, tmp_path_factory.mktemp("exported") / "model.onnx", fused=fused
             )
-        return shutil.copyfile(exported[key], path)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.copyfile(exported[key], path))
 
     return export
 

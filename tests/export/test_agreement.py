@@ -11,14 +11,14 @@ import pytest
 
 from rali import Scorer, Student
 from rali.errors import InputError
-from rali.export import compare, export_checked, export_onnx
+from rali.export import compare, export_checked
 from rali.scoring.model_folder import onnx_file
 
 
 @pytest.fixture(scope="module")
-def exported(small_run, tmp_path_factory) -> tuple[Student, Path]:
+def exported(small_run, export_once, tmp_path_factory) -> tuple[Student, Path]:
     model = tmp_path_factory.mktemp("model")
-    return small_run.student, export_onnx(small_run.student, onnx_file(model))
+    return small_run.student, export_once(small_run.student, onnx_file(model))
 
 
 def test_onnx_agrees_with_torch_on_non_square_pictures(exported, photographs):

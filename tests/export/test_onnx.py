@@ -46,7 +46,7 @@ def test_attention_is_one_node_and_gives_the_same(
 
 
 def test_plain_attention_is_of_onnxs_own_operators(export_once, photographs, tmp_path):
-    student = tower_student("timm")
+    student = tower_student("open_clip")
     file = export_once(student, tmp_path / "model.onnx", fused=False)
     assert {node.domain for node in onnx.load(str(file)).graph.node} <= {"", "ai.onnx"}
     assert compare(student, file, list(photographs.values())).max_difference < 1e-4

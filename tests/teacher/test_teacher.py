@@ -163,7 +163,7 @@ def test_a_killed_training_ends_the_same(trained, degraded, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     saved = tmp_path / "run" / "checkpoints" / "checkpoint-2" / "trainer_state.json"
-    for _ in range(600):
+    for _ in range(3000):
         if saved.is_file() or process.poll() is not None:
             break
         time.sleep(0.2)
@@ -335,7 +335,7 @@ def test_a_killed_harvest_ends_with_the_same_triplets(engine, degraded, tmp_path
         "--model", "nano", "--seeds", "3", "--batch-size", "4", "--max-tokens", "200", "-o",
     ]  # fmt: skip
     process = subprocess.Popen([*command, str(tmp_path / "killed")], stderr=subprocess.DEVNULL)
-    for _ in range(600):
+    for _ in range(3000):
         if list((tmp_path / "killed").glob("*.parquet")) or process.poll() is not None:
             break
         time.sleep(0.1)
