@@ -1,6 +1,6 @@
 """The page of `rali export --web` in headless Chromium against Python: browser.md.
 
-    python benchmarks/browser.py --data ../shared/data --onnxruntime-web PACKAGE
+    python benchmarks/browser.py --data DIR --onnxruntime-web PACKAGE
 
 The model scores photographs of `pristine` (JPEG, unchanged) and of `biq2021` in the browser and
 with `Scorer`. Each backend gets a fresh browser. WebGPU runs on the CPU (SwiftShader), which shows

@@ -1,6 +1,6 @@
 """The resize inside `model_image.onnx` against Pillow's and ONNX `Resize`: image_graph.md.
 
-    python benchmarks/image_graph.py --data ../shared/data/pristine
+    python benchmarks/image_graph.py --data DIR       (a folder of photographs)
 
 200 pictures of many shapes are cut from the photographs in `--data` and resized, seed 0. Equal
 pixels are counted for both filters, scores compared for the built-in model, and processor times
@@ -68,7 +68,7 @@ def speed(made: list[np.ndarray]) -> tuple[str, np.ndarray]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/pristine"))
+    parser.add_argument("--data", type=Path, required=True)
     made = list(cut(find_pictures([parser.parse_args().data]), COUNT))
     scorer = Scorer(threads=1)
     with tempfile.TemporaryDirectory() as folder:

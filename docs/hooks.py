@@ -34,7 +34,13 @@ def on_config(config: Any) -> Any:
     single = [uri for uri in pages if uri.count("/") == 1]
     sweeps = [uri for uri in pages if uri.count("/") > 1]
     config.nav.append(
-        {"Benchmarks": ["benchmarks/README.md", *single, {"The papers' tables": sweeps}]}
+        {
+            "Benchmarks": [
+                {"Overview": "benchmarks/README.md"},
+                *single,
+                {"The papers' tables": sweeps},
+            ]
+        }
     )
     return config
 

@@ -212,7 +212,8 @@ def last_checkpoint(folder: Path) -> str | None:
     steps = {}
     for path in folder.glob("checkpoint-*"):
         try:
-            steps[json.loads((path / "trainer_state.json").read_text())["global_step"]] = path
+            state = json.loads((path / "trainer_state.json").read_text("utf-8"))
+            steps[state["global_step"]] = path
         except (OSError, ValueError, KeyError):
             continue
     return str(steps[max(steps)]) if steps else None

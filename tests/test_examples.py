@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -142,9 +144,24 @@ def test_remote_reward(monkeypatch: pytest.MonkeyPatch) -> None:
         server.kill()
 
 
+@pytest.fixture
+def run_rlhf(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Runs a program of examples/rlhf in this process, which has imported torch."""
+    folder = EXAMPLES / "rlhf"
+    monkeypatch.syspath_prepend(str(folder))
+
+    def run(name: str, *arguments: str | Path) -> None:
+        monkeypatch.setattr(sys, "argv", list(map(str, (folder / name, *arguments))))
+        runpy.run_path(str(folder / name), run_name="__main__")
+
+    yield run
+    for module in folder.glob("*.py"):
+        sys.modules.pop(module.stem, None)
+
+
 @pytest.mark.slow
-def test_rlhf(photograph_files: list[Path], tmp_path: Path) -> None:
-    """Pretraining, which goes on where it was stopped, and both trainings, a few steps each."""
+def test_rlhf(photograph_files: list[Path], tmp_path: Path, run_rlhf, capsys) -> None:
+    """Pretraining, which the same command resumes, and both trainings, a few steps each."""
     photographs = tmp_path / "photographs"
     photographs.mkdir()
     for path in photograph_files:
@@ -159,16 +176,26 @@ def test_rlhf(photograph_files: list[Path], tmp_path: Path) -> None:
         ("backprop.py", generator, "-o", tmp_path / "backprop", "--batch", "2", *common),
         ("policy_gradient.py", generator, "-o", tmp_path / "policy", *few, *common),
         ("backprop.py", trained, "-o", tmp_path / "free", "--no-guards", *common),
-        ("repeat.py", "policy_gradient.py", generator, "-o", tmp_path, "--runs", "2", *common),
+        # The first of the runs that are repeated is there already.
+        ("policy_gradient.py", generator, "-o", tmp_path / "seed-0", "--seed", "0", *few, *common),
+        (
+            "repeat.py",
+            "policy_gradient.py",
+            generator,
+            "-o",
+            tmp_path,
+            "--runs",
+            "2",
+            *few,
+            *common,
+        ),
     )
-    for name, *arguments in programs:
-        command = [sys.executable, str(EXAMPLES / "rlhf" / name), *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    for program in programs:
+        run_rlhf(*program)
     for run_ in ("backprop", "policy", "free"):
-        told = json.loads((tmp_path / run_ / "result.json").read_text())
-        assert told["before"].keys() == told["after"].keys() >= {"score", "Fréchet distance"}
-        assert 1 <= told["after"]["score"] <= 5
+        result = json.loads((tmp_path / run_ / "result.json").read_text())
+        assert result["before"].keys() == result["after"].keys() >= {"score", "Fréchet distance"}
+        assert 1 <= result["after"]["score"] <= 5
         with Image.open(tmp_path / run_ / "samples.png") as sheet:
             assert sheet.size == (12 * 128, 2 * (2 * 128 + 20))
     assert "| reward |" in (tmp_path / "repeat.md").read_text()
@@ -179,26 +206,23 @@ def test_rlhf(photograph_files: list[Path], tmp_path: Path) -> None:
     )
     assert free["score"] == pytest.approx(free["reward"])  # no guards
     assert free["score"] == pytest.approx(after["score"], abs=1e-4)
-    again = [sys.executable, str(EXAMPLES / "rlhf" / "repeat.py"), *map(str, programs[-1][1:])]
-    other = subprocess.run([*again, "--rate", "1"], capture_output=True, text=True)
-    assert other.returncode == 2 and "take another --output" in other.stderr
+    with pytest.raises(SystemExit) as stop:
+        run_rlhf(*programs[-1], "--rate", "1")
+    assert stop.value.code == 2 and "take another --output" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_rlhf_of_a_stable_diffusion(photograph_files: list[Path], tmp_path: Path) -> None:
+def test_rlhf_of_a_stable_diffusion(photograph_files: list[Path], tmp_path: Path, run_rlhf) -> None:
     """A pipeline of Stable Diffusion's class: its LoRA weights are trained, by both programs."""
     pipeline = tmp_path / "pipeline"
     _save_stable_diffusion(pipeline)
     real = photograph_files[0].parent
     common = ("--real", real, "--steps", "3", "--updates", "1", "--seeds", "2", "--prompt", "a b")
     for name, *few in (("backprop.py", "--batch", "1"), ("policy_gradient.py", "--groups", "1")):
-        program = [sys.executable, EXAMPLES / "rlhf" / name, pipeline, "-o", tmp_path / name]
-        command = [*map(str, (*program, *few, *common))]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        told = json.loads((tmp_path / name / "result.json").read_text())
-        assert told["before"]["score"] != told["after"]["score"]  # LoRA was trained
-        assert told["before"]["Fréchet distance"] < 1e4  # of few photographs, too
+        run_rlhf(name, pipeline, "-o", tmp_path / name, *few, *common)
+        result = json.loads((tmp_path / name / "result.json").read_text())
+        assert result["before"]["score"] != result["after"]["score"]  # LoRA was trained
+        assert result["before"]["Fréchet distance"] < 1e4  # of few photographs, too
         assert (tmp_path / name / "generator" / "pytorch_lora_weights.safetensors").is_file()
 
 

@@ -35,7 +35,8 @@ from . import (
 
 app = typer.Typer(
     name="rali",
-    help="Image quality scores from 1 to 5, distilled from a reasoning teacher.",
+    help="Image quality scores from 1 to 5, distilled from a reasoning teacher.\n\n"
+    "Example: rali score photos/ --recursive --explain",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # joins the lines of a paragraph

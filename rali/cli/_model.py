@@ -28,13 +28,11 @@ def predictor(model: str, batch_size: int = 8, prompt: str | None = None) -> str
         prompt: the prompt by which a teacher is asked for a score; None takes VisualQuality-R1's.
 
     Returns:
-        A predictor; what a `rali.Scorer` or a student loads stays the word that it is.
+        A teacher as a predictor; any other word as it is, for `find_predictor`.
 
     Raises:
-        InputError: a CSV file without predictions, a metric that pyiqa does not have, or a prompt
-            for something that is not a teacher.
+        InputError: a prompt for something that is not a teacher.
     """
-    from rali.evaluation.predictors import CsvPredictor, PyiqaMetric
     from rali.teacher.predictor import TeacherPredictor, is_teacher
 
     kind, _, name = model.partition(":")
@@ -46,8 +44,4 @@ def predictor(model: str, batch_size: int = 8, prompt: str | None = None) -> str
         )
     if prompt is not None:
         raise InputError(f"--prompt is for a teacher, which {model} is not.")
-    if kind == "pyiqa" and name:
-        return PyiqaMetric(name)
-    if model.lower().endswith(".csv"):
-        return CsvPredictor(model)
     return model

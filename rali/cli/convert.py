@@ -12,7 +12,8 @@ from rali.errors import InputError
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Convert released checkpoints. Nothing but their arrays is ever loaded.",
+    help="Convert released checkpoints. Nothing but their arrays is ever loaded.\n\n"
+    "Example: rali convert official-rali RALI/ -o model/",
 )
 
 

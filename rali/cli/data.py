@@ -16,7 +16,8 @@ from ._manifest import Output, print_summary, write_rows
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Make, split and check manifests, degrade photographs, write reference rationales.",
+    help="Make, split and check manifests, degrade photographs, write reference rationales.\n\n"
+    "Example: rali data check manifest.csv",
 )
 app.add_typer(data_import.app, name="import")
 

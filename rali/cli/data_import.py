@@ -111,7 +111,8 @@ class _WithReleases(TyperGroup):
 app = typer.Typer(
     cls=_WithReleases,
     no_args_is_help=True,
-    help="Turn a data set into a manifest (.csv or .parquet) with scores from 1 to 5.",
+    help="Turn a data set into a manifest (.csv or .parquet) with scores from 1 to 5.\n\n"
+    "Example: rali data import koniq10k koniq10k/ -o koniq.csv",
 )
 
 

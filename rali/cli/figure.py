@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from rali.data.manifest import Row
     from rali.student.student import Student
 
-app = typer.Typer(no_args_is_help=True, help="Draw the papers' figures for any model.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Draw the papers' figures for any model.\n\n"
+    "Example: rali figure calibration builtin manifest.csv -o calibration.png",
+)
 
 Output = Annotated[
     Path,
@@ -100,16 +104,13 @@ def efficiency(
 def measure(model: str, pictures: Sequence[Path], batch_size: int) -> tuple[float, float]:
     """Seconds per picture, after one picture to warm up, and the process's peak in MiB.
 
-    A student runs in ONNX Runtime on the CPU. For a model on a GPU the peak is what torch allocated
-    there.
+    An exported student runs in ONNX Runtime on the CPU. For a model on a GPU the peak is what torch
+    allocated there.
     """
+    from rali.evaluation.predictors import find_predictor
     from rali.scoring.speed import peak_memory
 
-    chosen = predictor(model, batch_size)
-    if isinstance(chosen, str):
-        from rali.scoring.scorer import Scorer
-
-        chosen = Scorer(chosen, batch_size=batch_size)
+    chosen = find_predictor(predictor(model, batch_size), batch_size)
     list(chosen.score_many(list(pictures[:1])))
     start = time.perf_counter()
     results = list(chosen.score_many(list(pictures)))

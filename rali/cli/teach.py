@@ -30,7 +30,8 @@ from ._teacher import (
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Train a reasoning teacher (GRPO, RL2R, RACT), harvest its rationales, or ask it.",
+    help="Train a reasoning teacher (GRPO, RL2R, RACT), harvest its rationales, or ask it.\n\n"
+    "Example: rali teach score photo.jpg",
 )
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="DIR", help="Run folder, which gets the teacher.")
@@ -170,7 +171,7 @@ def harvest(
     min_pixels: MinPixels = None,
     max_pixels: MaxPixels = None,
     attempts: Annotated[
-        int, typer.Option(min=1, help="How often a text that cannot be parsed is drawn at most.")
+        int, typer.Option(min=1, help="At most this many tries for a text that cannot be parsed.")
     ] = 4,
     batch_size: BatchSize = 32,
     engine_set: EngineSet = None,

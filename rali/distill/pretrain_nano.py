@@ -139,7 +139,7 @@ def pretrain(
         }
         file = folder / f"{name}.safetensors"
         replace_atomically(file, lambda path, state=state: save_file(state, path))  # type: ignore[misc]
-    (folder / "config.json").write_text(json.dumps(config.nano.to_dict(), indent=1) + "\n")
+    (folder / "config.json").write_text(json.dumps(config.nano.to_dict(), indent=1) + "\n", "utf-8")
     checkpoint_file.unlink(missing_ok=True)
     return folder
 

@@ -60,20 +60,26 @@ def evaluate(
     predictions = scores | _substitutes(failures, len(pictures), unscored)
     evaluation = replace(
         evaluate_predictions(predictions, rows, split=split),
-        model=str(model) if isinstance(model, str | Path) else type(model).__name__,
+        model=str(_name_of(model) or type(model).__name__),
         unscored=None if not failures or unscored is None else Unscored(len(failures), unscored),
         interval=_coverage(model, rows, predictions),
     )
     return evaluation, predictions
 
 
+def _name_of(model: str | Path | Predictor) -> str | Path | None:
+    """What was given, or what a `Scorer` was loaded from; None for any other predictor."""
+    return model if isinstance(model, str | Path) else getattr(model, "model", None)
+
+
 def _coverage(
     model: str | Path | Predictor, rows: Sequence[Row], predictions: Mapping[Path, float]
 ) -> Coverage | None:
     """The share of human scores inside the model's interval; None where it was not calibrated."""
-    if not isinstance(model, str | Path) or not find_file(model, INTERVAL_FILE, local=True):
+    name = _name_of(model)
+    if name is None or not find_file(name, INTERVAL_FILE, local=True):
         return None
-    interval = read_interval(model)
+    interval = read_interval(name)
     inside: dict[str, list[bool]] = {}
     for row in rows:
         if row.score is not None:

@@ -49,15 +49,21 @@ def find_predictor(model: str | Path | Predictor, batch_size: int = 8) -> Predic
     """The predictor that `model` means.
 
     Args:
-        model: "builtin", a model folder, an ONNX file, a Hub id, or a predictor, which is returned
-            as it is. A model folder without an ONNX file runs in torch.
+        model: "builtin", a model folder, an ONNX file, a Hub id, a CSV file of predictions,
+            "pyiqa:METRIC", or a predictor, which is returned as it is. A model folder without an
+            ONNX file runs in torch.
         batch_size: pictures per forward pass.
 
     Raises:
-        InputError: there is no such model.
+        InputError: there is no such model or metric, or the CSV file holds no predictions.
     """
     if not isinstance(model, str | Path):
         return model
+    kind, _, metric = str(model).partition(":")
+    if kind == "pyiqa" and metric:
+        return PyiqaMetric(metric)
+    if str(model).lower().endswith(".csv"):
+        return CsvPredictor(model)
     if is_unexported(model):
         from rali.student.student import Student
 
@@ -122,13 +128,16 @@ class CsvPredictor:
                 raise InputError(
                     f"{path}, row {line}, column {column!r}: {text!r} is not a number."
                 ) from None
-            self._by_path[resolve_path(image, self.path.parent)] = value
+            place = resolve_path(image, self.path.parent)
+            if self._by_path.setdefault(place, value) != value:
+                raise InputError(f"{path}, row {line}: {image} has another prediction above.")
             name = Path(image).name
             self._by_name[name] = None if name in self._by_name else value  # not unique
 
     def score_many(self, sources: Sequence[Path]) -> Iterator[Result]:
         for source in sources:
-            value = self._by_path.get(source, self._by_name.get(source.name))
+            place = resolve_path(str(source), Path())
+            value = self._by_path.get(place, self._by_name.get(place.name))
             yield Result(source, value, None if value is not None else f"not in {self.path}")
 
 

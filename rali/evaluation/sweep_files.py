@@ -28,7 +28,7 @@ def missing_files(jobs: Sequence[Job], data: Path) -> dict[Path, list[str]]:
     Raises:
         InputError: a command's --config is neither a file nor a recipe.
     """
-    commands = [(job.case, words) for job in jobs for words in job.commands]
+    commands = [(job.case, _split(words)) for job in jobs for words in job.commands]
     written = {path for _, words in commands for path in _values(words, "-o", "--output")}
     found: dict[Path, list[str]] = {}
     for case, words in commands:
@@ -40,6 +40,15 @@ def missing_files(jobs: Sequence[Job], data: Path) -> dict[Path, list[str]]:
             if case not in cases:
                 cases.append(case)
     return found
+
+
+def _split(words: Sequence[str]) -> list[str]:
+    """A command's words, with `--option=VALUE` as two of them."""
+    return [
+        part
+        for word in words
+        for part in (word.split("=", 1) if word.startswith("--") and "=" in word else [word])
+    ]
 
 
 def _values(words: Sequence[str], *options: str) -> list[str]:

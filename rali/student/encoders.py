@@ -162,7 +162,7 @@ def _load_nano(name: str, pretrained: str | None, text: bool) -> Encoder:
     folder = None if pretrained in (None, RANDOM) else Path(str(pretrained))
     config = NanoConfig()
     if folder is not None:
-        config = NanoConfig.from_dict(json.loads((folder / "config.json").read_text()))
+        config = NanoConfig.from_dict(json.loads((folder / "config.json").read_text("utf-8")))
     image, tower = NanoImageEncoder(config), NanoTextEncoder(config)
     if folder is not None:
         for module, file in ((image, "image"), (tower, "text")):

@@ -15,7 +15,7 @@ from rali.data.manifest import Row, write_manifest
 from rali.errors import InputError
 from rali.evaluation import predictors
 from rali.evaluation.evaluate import evaluate
-from rali.evaluation.predictors import CsvPredictor, StudentPredictor
+from rali.evaluation.predictors import CsvPredictor, StudentPredictor, find_predictor
 from rali.teacher.predictor import is_teacher
 
 
@@ -49,7 +49,8 @@ def test_a_predictor_and_the_name_of_its_model_give_the_same(photograph_files, t
     by_name, scores = evaluate("builtin", [tmp_path / "manifest.csv"])
     by_object, same = evaluate(Scorer(), [tmp_path / "manifest.csv"])
     assert np.allclose(list(scores.values()), list(same.values()), atol=1e-5)
-    assert (by_name.model, by_object.model) == ("builtin", "Scorer")
+    assert by_name.model == by_object.model == "builtin"
+    assert by_name.interval == by_object.interval is not None
     assert by_name.datasets["d"].values["srcc"] == by_object.datasets["d"].values["srcc"]
 
 
@@ -68,7 +69,13 @@ def test_predictions_by_path_and_by_name(tmp_path):
 def test_a_csv_without_predictions_is_refused(text, expected, tmp_path):
     (tmp_path / "scores.csv").write_text(text)
     with pytest.raises(InputError, match=expected):
-        predictor(str(tmp_path / "scores.csv"))
+        find_predictor(tmp_path / "scores.csv")
+
+
+def test_two_predictions_of_one_picture_are_refused(tmp_path):
+    (tmp_path / "scores.csv").write_text("image,predicted\nx.png,3.5\n./x.png,2\n")
+    with pytest.raises(InputError, match=r"row 3.*another prediction"):
+        CsvPredictor(tmp_path / "scores.csv")
 
 
 def test_a_teacher_is_told_from_a_student(tmp_path):
@@ -89,4 +96,4 @@ def test_pyiqa_that_is_not_there_is_a_sentence():
         import pyiqa  # noqa: F401
     except ImportError:
         with pytest.raises(InputError, match="pip install pyiqa"):
-            predictor("pyiqa:musiq")
+            find_predictor("pyiqa:musiq")
