@@ -75,7 +75,7 @@ class TeacherPredictor:
         from .ask import score
 
         for start in range(0, len(sources), self.batch_size):
-            some = sources[start : start + self.batch_size]
+            some = [Path(source) for source in sources[start : start + self.batch_size]]
             for found in score(
                 self.engine, some, self.prompt, samples=self.samples, sampling=self.sampling
             ):

@@ -30,7 +30,7 @@ from rali.pictures.degrade import (
 )
 from rali.pictures.preprocess import shrink
 from rali.pictures.read import open_picture
-from rali.runs.folder import claim
+from rali.runs.folder import claim, read_claim
 from rali.runs.progress import Progress, silent
 
 from .manifest import Row
@@ -128,7 +128,7 @@ def degrade_folder(
 def _claim(output: Path, sources: Mapping[str, Path], size: int | None, seed: int) -> None:
     """Note in the folder what each picture is made from; refuse it if that was something else."""
     stamp = output / STAMP
-    if not stamp.is_file() and any(output.glob("*__null__0.png")):
+    if not read_claim(stamp) and any(output.glob("*__null__0.png")):
         raise InputError(
             f"{output} holds degradations, but no {STAMP} that says of what. Give another folder, "
             "or delete it."

@@ -140,12 +140,9 @@ def claim(
         write: False only compares.
 
     Raises:
-        InputError: a noted value differs. The note stays as it was.
+        InputError: a noted value differs, or the note is damaged. The note stays as it was.
     """
-    in_yaml = stamp.suffix == ".yaml"
-    noted: dict[str, Any] = {}
-    if stamp.is_file():
-        noted = read_yaml(stamp) if in_yaml else json.loads(stamp.read_text("utf-8"))
+    noted = read_claim(stamp)
     shared = [name for name in values if name in noted and name not in free]
     other = {name: noted[name] for name in shared if not same(noted[name], values[name])}
     if other:
@@ -153,10 +150,29 @@ def claim(
     if not write:
         return
     now = {**noted, **values} if grows else dict(values)
-    if in_yaml:
-        write_yaml(now, stamp)
-    else:
-        write_json(now, stamp)
+    (write_yaml if stamp.suffix == ".yaml" else write_json)(now, stamp)
+
+
+def read_claim(stamp: Path) -> dict[str, Any]:
+    """What `claim` noted; nothing where there is no note.
+
+    Raises:
+        InputError: the note is damaged.
+    """
+    if not stamp.is_file():
+        return {}
+    if stamp.suffix == ".yaml":
+        return read_yaml(stamp)
+    try:
+        noted = json.loads(stamp.read_text("utf-8"))
+    except ValueError:
+        noted = None
+    if not isinstance(noted, dict):
+        raise InputError(
+            f"{stamp} is damaged, so what {stamp.parent} holds is not known. Give another folder, "
+            "or delete it."
+        )
+    return noted
 
 
 def write_json(values: Any, path: Path) -> None:

@@ -88,7 +88,7 @@ def test_folder_resumes_where_it_stopped(photograph_files: list[Path], tmp_path:
     assert lost.read_bytes() == contents[lost]
 
 
-@pytest.mark.parametrize("change", ["photograph", "size", "seed", "no stamp"])
+@pytest.mark.parametrize("change", ["photograph", "size", "seed", "no stamp", "empty stamp"])
 def test_folder_made_in_another_way_is_refused(
     change: str, photograph_files: list[Path], tmp_path: Path
 ) -> None:
@@ -101,6 +101,8 @@ def test_folder_made_in_another_way_is_refused(
         shutil.copy(photograph_files[1], source)
     elif change == "no stamp":
         (folder / "degraded.json").unlink()
+    elif change == "empty stamp":
+        (folder / "degraded.json").write_text("{}")
     else:
         kinds[change] += 1
     with pytest.raises(InputError, match="Give another folder"):

@@ -63,3 +63,11 @@ def test_a_growing_note_keeps_the_names_of_earlier_calls(tmp_path):
     assert json.loads((tmp_path / "stamp.json").read_text()) == {"a": 1, "b": 1}
     claim(tmp_path / "stamp.json", {"a": 1}, str)
     assert json.loads((tmp_path / "stamp.json").read_text()) == {"a": 1}
+
+
+@pytest.mark.parametrize("text", ["{", "", "[]"])
+def test_a_damaged_note_is_refused_and_stays(text, tmp_path):
+    (tmp_path / "made.json").write_text(text)
+    with pytest.raises(InputError, match=r"made\.json is damaged.*another folder"):
+        claim(tmp_path / "made.json", {"seed": 1}, lambda other: f"{other} differs")
+    assert (tmp_path / "made.json").read_text() == text
