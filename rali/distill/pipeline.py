@@ -194,8 +194,9 @@ def distill(
     photographs = embeddings if held_out is None else held_out[undegraded or slice(None)]
     distances = student.distance(torch.from_numpy(photographs))
     student.config.familiar = float(distances.quantile(0.99))
-    # An earlier export is of another student, and would be used for scoring.
-    onnx_file(run.folder / "model").unlink(missing_ok=True)
+    # Earlier exports, in whatever precision, are of another student and would be used for scoring.
+    for old in onnx_file(run.folder / "model").parent.glob("model*"):
+        old.unlink()
     (run.folder / "model" / INTERVAL_FILE).unlink(missing_ok=True)
     student.save_pretrained(run.folder / "model")
     if encoder.text is not None:

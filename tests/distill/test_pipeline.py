@@ -19,7 +19,7 @@ from rali.distill.pipeline import DistillConfig, distill
 from rali.errors import InputError
 from rali.export import compare, export_onnx
 from rali.runs.config import from_dict, with_overrides
-from rali.scoring.model_folder import onnx_file
+from rali.scoring.model_folder import PRECISIONS, image_file, onnx_file
 from small import SmallRun, small_encoder
 
 
@@ -91,11 +91,13 @@ def test_every_ablation_switch_runs(switch, small_run, tmp_path, photographs):
 
 def test_a_new_student_removes_the_old_export(small_run, tmp_path):
     run = small_run.copy_to(tmp_path / "run")
-    old = onnx_file(run / "model")
-    old.parent.mkdir(parents=True)
-    old.write_bytes(b"of another student")
+    exports = [onnx_file(run / "model", precision) for precision in PRECISIONS]
+    exports += [image_file(exports[0]), exports[0].with_suffix(".ort")]
+    exports[0].parent.mkdir(parents=True)
+    for old in exports:
+        old.write_bytes(b"of another student")
     again(small_run, small_run.config, run)
-    assert not old.exists()
+    assert [old for old in exports if old.exists()] == []
 
 
 def test_replaced_pictures_are_noticed(small_run, tmp_path):
