@@ -50,6 +50,7 @@ def test_best_of_each_folder(photograph_files: list[Path], tmp_path: Path) -> No
     assert "broken.jpg" in done.stderr
 
 
+@pytest.mark.slow
 def test_score_your_embeddings(photograph_files: list[Path], tmp_path: Path) -> None:
     rows = degrade_folder(
         photograph_files, tmp_path, distortions=("blur", "compression"), severities=(1, 3, 5)

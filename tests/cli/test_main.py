@@ -16,6 +16,7 @@ def rali(monkeypatch, *arguments: object) -> int:
     return int(stop.value.code or 0)
 
 
+@pytest.mark.slow
 def test_export_builtin_checks_itself(monkeypatch, capsys, tmp_path):
     assert rali(monkeypatch, "export", "builtin", "-o", tmp_path / "model.onnx") == 0
     assert "largest difference from torch" in capsys.readouterr().out

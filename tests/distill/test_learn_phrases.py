@@ -85,6 +85,7 @@ def test_the_best_photograph_of_each_content_is_taken():
     assert best_photographs(rows, 9) == [Path("e"), Path("b"), Path("c")]
 
 
+@pytest.mark.slow
 def test_a_distillation_leaves_a_table_that_explains_its_model(photograph_files, tmp_path):
     config = DistillConfig(
         encoder="nano",

@@ -44,6 +44,7 @@ def test_settings_that_cannot_work_are_refused(values, message):
         plan_batch(**settings)
 
 
+@pytest.mark.slow
 def test_a_7b_teacher_fits_where_the_recipes_say(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     name = "Qwen/Qwen2.5-VL-7B-Instruct"
