@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parent.parent
@@ -23,6 +24,7 @@ CARD, CARD_PAGE = "rali/builtin/README.md", "model-card.md"
 EXAMPLES, SWEEPS = "examples/README.md", "recipes/sweeps/README.md"
 
 
+@event_priority(100)  # before mkdocstrings lists what lies in build/docs
 def on_config(config: Any) -> Any:
     """Lay the packages out, and put the pages of benchmarks/ into the navigation."""
     shutil.rmtree(SOURCES, ignore_errors=True)
