@@ -1,4 +1,4 @@
-"""`Preprocess.pixels` as an ONNX graph: Pillow's resize and the centre crop, bit for bit.
+"""`Preprocess.pixels` as an ONNX graph: Pillow's resize, the crop or the mirroring, bit for bit.
 
 Pillow resizes along one axis, rounds to uint8, then resizes along the other. A value is a weighted
 sum of the pixels under a filter that widens with the scale. The weights are computed in double
@@ -45,10 +45,13 @@ def resize(graph: Graph, preprocess: Preprocess) -> Value:
     image, size = Value(graph, IMAGE.name), preprocess.size
     shape = graph.Shape(image).to(TensorProto.DOUBLE)
     height, width = graph.Gather(shape, 0), graph.Gather(shape, 1)
-    shorter = graph.Min(height, width)
-    squash = preprocess.resize_mode == "squash"
-    rows = _axis(graph, preprocess, height, height if squash else shorter)
-    columns = _axis(graph, preprocess, width, width if squash else shorter)
+    shorter, longer = graph.Min(height, width), graph.Max(height, width)
+
+    def axis(length: Value) -> _Axis:
+        to_size = {"shortest": shorter, "squash": length, "mirror": longer}
+        return _axis(graph, preprocess, length, to_size[preprocess.resize_mode])
+
+    rows, columns = axis(height), axis(width)
     down_first = graph.And(
         graph.Greater(rows.shrinks_by, 0.0),
         graph.Greater(rows.shrinks_by, columns.shrinks_by * 2.0),
@@ -100,14 +103,18 @@ class _Axis:
     digits: Value
 
 
-def _axis(graph: Graph, preprocess: Preprocess, length: Value, shorter: Value) -> _Axis:
-    """The axis of `length` that is scaled as `shorter` is to S; both are float64 scalars."""
-    size = float(preprocess.size)
-    resized = graph.Floor(length * size / shorter)
-    offset = graph.Round((resized - size) / 2.0)
+def _axis(graph: Graph, preprocess: Preprocess, length: Value, unit: Value) -> _Axis:
+    """The axis of `length` that is scaled as `unit` is to S; both are float64 scalars."""
+    size, mirrored = float(preprocess.size), preprocess.resize_mode == "mirror"
+    if mirrored:
+        resized = graph.Max(graph.Floor(length * size / unit + 0.5), 1.0)
+        offset = graph.Identity(0.0)
+    else:
+        resized = graph.Floor(length * size / unit)
+        offset = graph.Round((resized - size) / 2.0)
     # Pillow is asked for `output` pixels of the source from `box_begin` to `box_end`, which it
     # holds in float32; those from `first` on are kept.
-    boxed = graph.GreaterOrEqual(length, shorter * float(LONG))
+    boxed = graph.GreaterOrEqual(length, unit * float(LONG))
     output, first = graph.Where(boxed, size, resized), graph.Where(boxed, 0.0, offset)
     box_begin = graph.Where(boxed, offset * length / resized, 0.0).to(TensorProto.FLOAT)
     box_end = graph.Where(boxed, (offset + size) * length / resized, length).to(TensorProto.FLOAT)
@@ -118,11 +125,14 @@ def _axis(graph: Graph, preprocess: Preprocess, length: Value, shorter: Value) -
     widened = graph.Max(scale, 1.0)
     support = widened * radius
     block = max(n for n in range(1, BLOCK + 1) if preprocess.size % n == 0)
-    positions = np.arange(size).reshape(-1, block, 1) + 0.5
-    centers = (first + positions) * scale + box_begin.to(TensorProto.DOUBLE)
+    kept = first + np.arange(size).reshape(-1, block, 1)
+    if mirrored:
+        kept = graph.Mod(kept, resized * 2.0, fmod=1)
+        kept = graph.Min(kept, resized * 2.0 - 1.0 - kept)
+    centers = (kept + 0.5) * scale + box_begin.to(TensorProto.DOUBLE)
     low = graph.Max(graph.Floor(centers - support + 0.5), 0.0)
     high = graph.Min(graph.Floor(centers + support + 0.5), length)
-    starts, ends = (graph.Gather(*each, axis=1) for each in ((low, [0]), (high, [block - 1])))
+    starts, ends = graph.ReduceMin(low, [1]), graph.ReduceMax(high, [1])
     taps = starts + graph.Range(0.0, graph.ReduceMax(ends - starts, keepdims=0), 1.0)
     distances = graph.Abs((taps - centers + 0.5) * graph.Div(1.0, widened))
     inside = graph.And(graph.GreaterOrEqual(taps, low), graph.Less(taps, high))
@@ -131,7 +141,10 @@ def _axis(graph: Graph, preprocess: Preprocess, length: Value, shorter: Value) -
     weights = weights / totals * float(1 << PRECISION_BITS)
     weights = (weights + graph.Sign(weights) * 0.5).to(TensorProto.INT32)
 
-    changes = graph.Not(graph.Equal(resized, length))
+    same = graph.Equal(resized, length)
+    if mirrored:  # what is shorter than S is filled, even if it keeps its size
+        same = graph.And(same, graph.Equal(length, size))
+    changes = graph.Not(same)
     begin = graph.Where(changes, graph.ReduceMin(low, keepdims=0), offset)
     end = graph.Where(changes, graph.ReduceMax(high, keepdims=0), offset + size)
     taps = graph.Squeeze(graph.Min(taps, end - 1.0) - begin, [1])

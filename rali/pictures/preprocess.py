@@ -19,7 +19,7 @@ from PIL import Image
 from rali.errors import InputError
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-_RESIZE_MODES = ("shortest", "squash")
+_RESIZE_MODES = ("shortest", "squash", "mirror")
 # From this aspect ratio on, only what the centre crop keeps is resized: 3×10000 would otherwise
 # pass through 336×1120000. Below it, the whole picture is, exactly as torchvision does.
 LONG = 8
@@ -48,8 +48,10 @@ class Preprocess:
     """How a picture becomes an encoder's input.
 
     `shortest` resizes the shorter edge to `size` and crops the centre (torchvision's `Resize` +
-    `CenterCrop`); `squash` resizes to `size` × `size`, whatever the aspect ratio. Both use
-    Pillow's antialiased filter. `mean` and `std` are on the 0–1 scale; the defaults are CLIP's.
+    `CenterCrop`); `squash` resizes to `size` × `size`, whatever the aspect ratio; `mirror` resizes
+    the longer edge to `size` and fills the square with mirror images, so that the whole picture
+    counts and keeps its shape. All use Pillow's antialiased filter. `mean` and `std` are on the 0–1
+    scale; the defaults are CLIP's.
 
     Beyond an aspect ratio of 8, `shortest` resizes only the region of the source that the crop
     keeps: the same filter on the same pixels, so memory stays bounded. The filter's two passes may
@@ -63,7 +65,7 @@ class Preprocess:
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    resize_mode: Literal["shortest", "squash"] = "shortest"
+    resize_mode: Literal["shortest", "squash", "mirror"] = "shortest"
 
     def __post_init__(self) -> None:
         if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
@@ -119,17 +121,19 @@ class Preprocess:
             )
         image = Image.fromarray(np.ascontiguousarray(rgb))
         rows, columns = self.axes(*rgb.shape[:2])
-        image = self._resize(image, rows, columns)
-        if image.size != (self.size, self.size):
-            left, top = columns.offset, rows.offset
-            image = image.crop((left, top, left + self.size, top + self.size))
-        return np.asarray(image)
+        pixels = np.asarray(self._resize(image, rows, columns))
+        if pixels.shape[:2] != (self.size, self.size):
+            pixels = pixels[rows.kept(self.size)][:, columns.kept(self.size)]
+        return pixels
 
     def axes(self, height: int, width: int) -> tuple[Axis, Axis]:
         """How the rows and the columns of a picture become S each."""
-        shorter = min(height, width)
+        shorter, longer = min(height, width), max(height, width)
 
         def axis(length: int) -> Axis:
+            if self.resize_mode == "mirror":
+                resized = max(1, int(self.size * length / longer + 0.5))
+                return Axis(length, 0.0, float(length), resized, 0)
             if self.resize_mode == "squash" or length == shorter:
                 return Axis(length, 0.0, float(length), self.size, 0)
             # torchvision truncates the longer edge and rounds the crop's corner half to even.
@@ -188,6 +192,14 @@ class Axis:
     end: float
     resized: int
     offset: int
+
+    def kept(self, size: int) -> np.ndarray:
+        """Which of the `resized` pixels become the `size` that are kept: int64 [size].
+
+        Where there are fewer, they are mirrored at both ends, as often as it takes.
+        """
+        places = (np.arange(size) + self.offset) % (2 * self.resized)
+        return np.minimum(places, 2 * self.resized - 1 - places)
 
 
 def rows_first(rows: Axis, columns: Axis) -> bool:

@@ -40,23 +40,23 @@ def to_levels(pictures: Tensor) -> Tensor:
 
 
 def _pass(pictures: Tensor, axis: Axis, dim: int, preprocess: Preprocess, rounded: bool) -> Tensor:
-    """One axis, resized and cropped to S."""
-    size = preprocess.size
+    """One axis, resized, then cropped or mirrored to S."""
+    kept = torch.from_numpy(axis.kept(preprocess.size)).to(pictures.device)
     whole = axis.begin == 0 and axis.end == axis.length
-    if axis.resized == axis.length and whole:  # a crop is enough
-        return pictures.narrow(dim, axis.offset, size)
-    weights = _weights(axis, size, preprocess.interpolation, pictures)
+    if axis.resized == axis.length and whole:
+        return pictures.index_select(dim, kept)
+    weights = _weights(axis, kept, preprocess.interpolation, pictures)
     made = weights @ pictures if dim == -2 else pictures @ weights.T
     made = made.clamp(0, 1)
     return to_levels(made) if rounded else made
 
 
-def _weights(axis: Axis, size: int, interpolation: str, like: Tensor) -> Tensor:
+def _weights(axis: Axis, kept: Tensor, interpolation: str, like: Tensor) -> Tensor:
     """[S, length], in `like`'s type and on its device: pixel i is a sum weighted by row i."""
     # Float64 where the device has it: positions in a long picture need more than float32.
     exact = torch.float32 if like.device.type == "mps" else torch.float64
     scale = (axis.end - axis.begin) / axis.resized
-    places = torch.arange(size, device=like.device, dtype=exact) + axis.offset + 0.5
+    places = kept.to(exact) + 0.5
     pixels = torch.arange(axis.length, device=like.device, dtype=exact) + 0.5
     distances = (pixels - (places * scale + axis.begin)[:, None]).abs() / max(scale, 1.0)
     near = distances.clamp(max=_RADIUS[interpolation])

@@ -40,7 +40,7 @@ def shapes(size: int) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-@pytest.mark.parametrize("mode", ["shortest", "squash"])
+@pytest.mark.parametrize("mode", ["shortest", "squash", "mirror"])
 @pytest.mark.parametrize("size", [1, 37, 96])  # 37 is a prime: blocks of one position
 def test_pixels_are_pillows(size: int, mode: str, interpolation: str) -> None:
     preprocess = Preprocess(size=size, resize_mode=mode, interpolation=interpolation)  # type: ignore[arg-type]

@@ -151,3 +151,15 @@ def test_passes_come_in_the_order_of_todays_pillow(size: tuple[int, int]) -> Non
     direct = Image.fromarray(noise).resize((64, 64), Image.Resampling.BICUBIC)
     squashed = Preprocess(size=64, resize_mode="squash").pixels(noise)
     np.testing.assert_array_equal(squashed, np.asarray(direct))
+
+
+@pytest.mark.parametrize("shape", [(40, 64), (64, 20), (7, 90), (64, 64), (3, 3)])
+def test_mirror_keeps_the_whole_picture_and_its_shape(shape: tuple[int, int]) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
+    size = 64
+    pixels = Preprocess(size=size, resize_mode="mirror").pixels(rgb)
+    height, width = (max(1, round(size * edge / max(shape))) for edge in shape)
+    resized = Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC)
+    rest = ((0, size - height), (0, size - width), (0, 0))
+    expected = np.pad(np.asarray(resized), rest, "symmetric")
+    np.testing.assert_array_equal(pixels, expected)

@@ -10,7 +10,7 @@ from rali.rewards.resize import resize
 from small import SHAPES, as_tensor, photograph
 
 
-@pytest.mark.parametrize("mode", ["shortest", "squash"])
+@pytest.mark.parametrize("mode", ["shortest", "squash", "mirror"])
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 def test_the_tensor_path_resizes_as_pillow_does(mode, interpolation):
     preprocess = Preprocess(size=96, interpolation=interpolation, resize_mode=mode)
