@@ -76,19 +76,29 @@ def split_manifest(
 
 @app.command("check")
 def check(
-    manifest: Manifest,
+    manifest: Annotated[
+        list[Path], typer.Argument(metavar="MANIFEST...", help="Manifests: .csv or .parquet.")
+    ],
     files: Annotated[bool, typer.Option(help="Check that the pictures are there.")] = True,
+    twins: Annotated[
+        bool,
+        typer.Option(help="Read the pictures, and look for near-identical ones across splits."),
+    ] = True,
 ) -> None:
-    """Check a manifest and print what it holds.
+    """Check manifests together and print what they hold.
 
-    The exit code is 1 if pictures are missing and 2 if the manifest is invalid.
+    Several manifests are checked as one: a picture of one may be the twin of another's. The exit
+    code is 1 if pictures are missing or near-identical ones lie in different splits, and 2 if a
+    manifest is invalid.
 
     Example: rali data check manifest.csv
     """
     from rali.data.manifest import read_manifest
     from rali.data.tables import first_few
+    from rali.data.twins import find_twins
+    from rali.runs.progress import StageProgress
 
-    rows = read_manifest(manifest)
+    rows = [row for path in manifest for row in read_manifest(path)]
     print_summary(rows)
     missing = [row.image for row in rows if files and not row.image.is_file()]
     if missing:
@@ -96,6 +106,23 @@ def check(
             f"{len(missing)} of {len(rows)} pictures are missing: {first_few(missing)}.", err=True
         )
         raise typer.Exit(1)
+    if not (files and twins and len({row.split for row in rows if row.split}) > 1):
+        return
+    with StageProgress() as progress:
+        found = find_twins(rows, progress=progress)
+    for twin in found:
+        typer.echo(
+            f"{twin.held_out.image} ({twin.held_out.split}) is near-identical to "
+            f"{twin.seen.image} ({twin.seen.split}), {twin.correlation:.3f}"
+        )
+    if found:
+        typer.echo(
+            f"{len(found)} held-out pictures have a near-identical one in an earlier split: a "
+            "test on them flatters. Leave the others of these pairs out of the training.",
+            err=True,
+        )
+        raise typer.Exit(1)
+    typer.echo("No near-identical pictures in different splits.")
 
 
 @app.command("degrade")
