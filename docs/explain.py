@@ -36,24 +36,22 @@ def main() -> None:
 
 def _row(scorer: Scorer, rgb: np.ndarray, title: str) -> Image.Image:
     """The photograph, its score with the three likeliest phrases, and its map."""
-    picture, drawn = (_to_width(each) for each in (Image.fromarray(rgb), scorer.map(rgb).overlay()))
-    row = Image.new("RGB", (2 * WIDTH + TEXT + 2 * GAP, drawn.height), "white")
-    row.paste(picture, (0, 0))
-    row.paste(drawn, (WIDTH + GAP, 0))
+    drawn = scorer.map(rgb).overlay()  # the photograph beside its map
+    width = 2 * WIDTH + GAP
+    drawn = drawn.resize(
+        (width, round(drawn.height * width / drawn.width)), Image.Resampling.LANCZOS
+    )
+    row = Image.new("RGB", (width + TEXT + GAP, drawn.height), "white")
+    row.paste(drawn, (0, 0))
     pen = ImageDraw.Draw(row)
     large, small = ImageFont.load_default(size=26), ImageFont.load_default(size=17)
-    left = 2 * (WIDTH + GAP)
+    left = width + GAP
     pen.text((left, 0), title, PALE, small)
     pen.text((left, LINE - 4), f"{scorer(rgb):.2f} of 5", INK, large)
     for line, reason in enumerate(scorer.explain(rgb)):
         pen.text((left, (line + 2.6) * LINE), f"{reason.probability:.0%}", PALE, small)
         pen.text((left + 52, (line + 2.6) * LINE), reason.phrase, INK, small)
     return row
-
-
-def _to_width(picture: Image.Image) -> Image.Image:
-    size = (WIDTH, round(picture.height * WIDTH / picture.width))
-    return picture.resize(size, Image.Resampling.LANCZOS)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ Runtime's own build for browsers.
 from __future__ import annotations
 
 import base64
-import dataclasses
 import json
 import shutil
 import subprocess
@@ -26,7 +25,7 @@ from onnx import ModelProto, TensorProto, external_data_helper, helper
 from rali.errors import InputError
 from rali.files import replace_atomically
 from rali.pictures.preprocess import Preprocess
-from rali.scoring.heatmap import COLOUR_SHARE, MOST, SHARE, SPAN, colour_scale
+from rali.scoring.heatmap import COLOUR_SHARE, ENDS, MOST, SHARE, colour_scale, window_preprocess
 from rali.scoring.intervals import read_interval
 from rali.scoring.model_folder import INTERVAL_FILE, PHRASES_FILE, find_file
 from rali.scoring.scorer import Scorer
@@ -94,9 +93,9 @@ def window_model(preprocess: Preprocess) -> ModelProto:
 
     The output is the window as `rali.scoring.heatmap.windows` gives it.
     """
-    graph, size = Graph("window"), -(-preprocess.size // SHARE)
-    normalise(graph, dataclasses.replace(preprocess, size=size, resize_mode="squash"))
-    places = np.pad(np.arange(size), (0, preprocess.size - size), "symmetric")
+    graph, small = Graph("window"), window_preprocess(preprocess)
+    normalise(graph, small)
+    places = np.pad(np.arange(small.size), (0, preprocess.size - small.size), "symmetric")
     down = graph.Gather(Value(graph, "pixel_values"), places, axis=2)
     graph.node("Gather", down, places, output="mirrored", axis=3)
     return _model(graph, "mirrored", preprocess.size)
@@ -116,7 +115,7 @@ def describe(model: str | Path, scorer: Scorer) -> dict[str, Any]:
         "score_range": scorer.score_range,
         "interval": _interval(model, scorer),
         "phrases": _phrases(model, scorer),
-        "map": _map(scorer.preprocess),
+        "map": _map(scorer.preprocess, scorer.score_range),
         "check": {"shape": CHECK_SHAPE, "score": scorer(check_picture())},
     }
 
@@ -155,13 +154,14 @@ def _phrases(model: str | Path, scorer: Scorer) -> dict[str, Any] | None:
     }
 
 
-def _map(preprocess: Preprocess) -> dict[str, Any]:
+def _map(preprocess: Preprocess, score_range: tuple[float, float]) -> dict[str, Any]:
     """How `rali.scoring.heatmap` lays windows over a picture and colours their scores."""
     return {
-        "squash": preprocess.resize_mode == "squash",
+        "mode": preprocess.resize_mode,
         "share": SHARE,
         "most": MOST,
-        "span": SPAN,
+        "range": score_range,
+        "ends": ENDS,
         "opacity": COLOUR_SHARE,
         "colours": colour_scale(np.linspace(0, 1, 256)).tolist(),
     }

@@ -1,12 +1,12 @@
 /* Overlapping windows of a picture, and colours for their scores, as `rali.scoring.heatmap`.
  *
- * `layout` is the `map` of model.json: {squash, share, most, span, colours: [[r, g, b]]}.
+ * `layout` is the `map` of model.json: {mode, share, most, range, colours: [[r, g, b]]}.
  */
 
 /** {tops, lefts, height, width}: where windows begin, and their size in pixels. */
 export function windowsOf(height, width, layout) {
-  const shorter = Math.min(height, width);
-  const edge = (length) => Math.max(1, Math.floor((layout.squash ? length : shorter) / layout.share));
+  const seen = { shortest: Math.min(height, width), mirror: Math.max(height, width) }[layout.mode];
+  const edge = (length) => Math.min(length, Math.max(1, Math.floor((seen ?? length) / layout.share)));
   const [high, wide] = [edge(height), edge(width)];
   return {
     tops: starts(height, high, layout.most),
@@ -30,16 +30,9 @@ function roundHalfToEven(value) {
   return rounded - value === 0.5 && rounded % 2 ? rounded - 1 : rounded;
 }
 
-/** The scores at both ends of the colours. */
-export function boundsOf(scores, { span }) {
-  const [low, high] = [Math.min(...scores), Math.max(...scores)];
-  const slack = Math.max(0, span - (high - low)) / 2;
-  return [low - slack, high + slack];
-}
-
 /** Colours of a picture of `shape` [height, width] that is drawn as `size` [height, width]. */
 export function colourOver(scores, windows, shape, size, layout) {
-  const [low, high] = boundsOf(scores, layout);
+  const [low, high] = layout.range;
   const rows = between(windows.tops, windows.height, shape[0], size[0]);
   const columns = between(windows.lefts, windows.width, shape[1], size[1]);
   const across = windows.lefts.length;

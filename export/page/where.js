@@ -1,5 +1,5 @@
 /* Where a picture is good and where bad: scores of overlapping windows, as a map over it. */
-import { boundsOf, colourOver, windowsOf } from "./heatmap.js";
+import { colourOver, windowsOf } from "./heatmap.js";
 
 const find = (name) => document.querySelector(`#where${name}`);
 const [dialog, title, said] = [find(""), find("-title"), find("-said")];
@@ -59,9 +59,8 @@ async function scoresOf({ tops, lefts, height, width }, own) {
 function showMap(scores, windows, { height, width }) {
   const drawn = [picture.height, picture.width];
   paint(map, colourOver(scores, windows, [height, width], drawn, layout));
-  const [from, to] = boundsOf(scores, layout);
-  find("-low").textContent = from.toFixed(1);
-  find("-high").textContent = to.toFixed(1);
+  find("-low").textContent = `${layout.range[0]} (${layout.ends[0]})`;
+  find("-high").textContent = `${layout.range[1]} (${layout.ends[1]})`;
   find("-legend").hidden = false;
   const [low, high] = [Math.min(...scores), Math.max(...scores)];
   const at = (score) => placeName(scores.indexOf(score), windows);

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -19,9 +20,10 @@ from rali.pictures.preprocess import Preprocess
 
 SHARE = 3  # a window's edge is 1/SHARE of the part that the model sees; the step is half an edge
 MOST = 24  # windows along an edge at most; without a limit a panorama would take minutes
-SPAN = 1.0  # score points that the colours span at least, so that noise stays pale
-LONGEST = 1024  # pixels of a drawing's longer edge at most
-COLOUR_SHARE = 0.6
+LONGEST = 1024  # pixels of the longer edge of a drawn picture at most
+COLOUR_SHARE = 0.5
+GAP = 8  # pixels between the picture and its map
+ENDS = ("bad", "excellent")  # words of the lowest and the highest score
 
 
 @dataclass(frozen=True)
@@ -33,31 +35,36 @@ class Heatmap:
         centres: the windows' centres in pixels, ascending: [rows] from the top, [cols] from the
             left.
         picture: uint8 [H, W, 3].
+        score_range: the lowest and the highest score that the model gives.
     """
 
     scores: np.ndarray
     centres: tuple[np.ndarray, np.ndarray]
     picture: np.ndarray
+    score_range: tuple[float, float] = (1.0, 5.0)
 
     def overlay(self) -> Image.Image:
-        """The picture in grey under the scores' colours, above a legend.
+        """The picture, beside it in grey under the scores' colours, above a legend.
 
-        Dark blue is the lowest score and yellow the highest. Lightness rises evenly from one to the
-        other, and hue goes from blue to yellow only, which colour-blind readers see as well.
+        Dark blue is the lowest score that the model gives and yellow the highest, the same for all
+        pictures. Lightness rises evenly from one to the other, and hue goes from blue to yellow
+        only, which colour-blind readers see as well.
         """
         height, width = self.picture.shape[:2]
         factor = min(1.0, LONGEST / max(height, width))
         size = (max(1, round(width * factor)), max(1, round(height * factor)))
-        grey = np.asarray(Image.fromarray(self.picture).convert("L").resize(size), np.float64)
-        low, high = _bounds(self.scores)
+        plain = Image.fromarray(self.picture).resize(size, Image.Resampling.LANCZOS)
+        grey = np.asarray(plain.convert("L"), np.float64)
+        low, high = self.score_range
         down = _between(self.centres[0], (np.arange(size[1]) + 0.5) * height / size[1])
         right = _between(self.centres[1], (np.arange(size[0]) + 0.5) * width / size[0])
         values = down @ self.scores @ right.T
         colours = colour_scale((values - low) / (high - low))
         mixed = _mix(grey, colours)
-        legend = _legend(size[0], low, high)
-        drawn = Image.new("RGB", (size[0], size[1] + legend.height))
-        drawn.paste(Image.fromarray(mixed), (0, 0))
+        legend = _legend(2 * size[0] + GAP, low, high)
+        drawn = Image.new("RGB", (legend.width, size[1] + legend.height), "white")
+        drawn.paste(plain, (0, 0))
+        drawn.paste(Image.fromarray(mixed), (size[0] + GAP, 0))
         drawn.paste(legend, (0, size[1]))
         return drawn
 
@@ -74,12 +81,14 @@ def windows(
         The centres, and an iterator over the model's inputs, float32 [3, S, S] each.
     """
     height, width = rgb.shape[:2]
-    squash = preprocess.resize_mode == "squash"
-    shorter = min(height, width)
-    high = max(1, (height if squash else shorter) // SHARE)
-    wide = max(1, (width if squash else shorter) // SHARE)
+    mode = preprocess.resize_mode
+    seen = {"shortest": min, "mirror": max}.get(mode)  # the edge that the model sees as S pixels
+    high, wide = (
+        min(edge, max(1, (seen(height, width) if seen else edge) // SHARE))
+        for edge in (height, width)
+    )
     tops, lefts = _starts(height, high), _starts(width, wide)
-    small = dataclasses.replace(preprocess, size=-(-preprocess.size // SHARE), resize_mode="squash")
+    small = window_preprocess(preprocess)
 
     def each() -> Iterator[np.ndarray]:
         rest = preprocess.size - small.size
@@ -89,6 +98,12 @@ def windows(
                 yield np.pad(window, ((0, 0), (0, rest), (0, rest)), "symmetric")
 
     return (tops + high / 2, lefts + wide / 2), each()
+
+
+def window_preprocess(preprocess: Preprocess) -> Preprocess:
+    """How a window becomes the pixels that are then mirrored until they fill the input."""
+    mode: Literal["mirror", "squash"] = "mirror" if preprocess.resize_mode == "mirror" else "squash"
+    return dataclasses.replace(preprocess, size=-(-preprocess.size // SHARE), resize_mode=mode)
 
 
 def _starts(length: int, edge: int) -> np.ndarray:
@@ -130,12 +145,6 @@ def colour_scale(values: np.ndarray) -> np.ndarray:
     return np.rint(255 * gamma).astype(np.uint8)
 
 
-def _bounds(scores: np.ndarray) -> tuple[float, float]:
-    low, high = float(scores.min()), float(scores.max())
-    slack = max(0.0, SPAN - (high - low)) / 2
-    return low - slack, high + slack
-
-
 def _mix(grey: np.ndarray, colours: np.ndarray) -> np.ndarray:
     return np.rint((1 - COLOUR_SHARE) * grey[..., None] + COLOUR_SHARE * colours).astype(np.uint8)
 
@@ -149,9 +158,10 @@ def _legend(width: int, low: float, high: float) -> Image.Image:
     scale = colour_scale(np.tile(np.linspace(0, 1, length), (bar, 1)))
     legend.paste(Image.fromarray(_mix(np.full((bar, length), 128.0), scale)), (margin, gap))
     pen = ImageDraw.Draw(legend)
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0) if width >= 240 else (0.0, 1.0):
+    ends = {0.0: f"{low:g} {ENDS[0]}", 1.0: f"{high:g} {ENDS[1]}"}
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0) if width >= 320 else (0.0, 1.0):
         place = margin + share * (length - 1)
-        pen.text(
-            (place, bar + 2 * gap), f"{low + share * (high - low):.1f}", "black", font, anchor="ma"
-        )
+        anchor = {0.0: "la", 1.0: "ra"}.get(share, "ma")
+        text = ends.get(share, f"{low + share * (high - low):g}")
+        pen.text((place, bar + 2 * gap), text, "black", font, anchor=anchor)
     return legend

@@ -235,7 +235,7 @@ class Scorer:
         while batch := list(islice(inputs, self.batch_size)):
             scores += self.run(np.stack(batch))[0].tolist()
         grid = np.array(scores).reshape(len(centres[0]), len(centres[1]))
-        return Heatmap(grid, centres, rgb)
+        return Heatmap(grid, centres, rgb, self.score_range)
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:

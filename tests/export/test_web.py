@@ -267,16 +267,15 @@ def test_where_is_scorer_map(visit) -> None:
     )
     colours = np.array(shown[2:]).reshape(*shown[:2], 4)[..., :3]
     grey = np.asarray(Image.fromarray(expected.picture).convert("L"), np.float64)[..., None]
-    drawn = np.asarray(expected.overlay())[: len(colours)]
-    np.testing.assert_allclose(0.4 * grey + 0.6 * colours, drawn, atol=4)
-    low, high = (dialog.locator(f"#where-{end}").inner_text() for end in ("low", "high"))
-    middle = (expected.scores.min() + expected.scores.max()) / 2
-    assert float(high) - float(low) >= 0.9 and float(low) < middle < float(high)
+    drawn = np.asarray(expected.overlay())[: len(colours), -colours.shape[1] :]
+    np.testing.assert_allclose(0.5 * grey + 0.5 * colours, drawn, atol=4)
+    ends = [dialog.locator(f"#where-{end}").inner_text() for end in ("low", "high")]
+    assert ends == ["1 (bad)", "5 (excellent)"]
     visit.page.keyboard.press("Escape")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["shortest", "squash"])
+@pytest.mark.parametrize("mode", ["shortest", "squash", "mirror"])
 def test_windows_lie_where_scorer_map_has_them(visit, mode) -> None:
     shapes = [(1, 1), (2, 2), (3, 100), (40, 320), (171, 100), (340, 512), (683, 1024), (4000, 6)]
     shapes += np.random.default_rng(0).integers(1, 3000, (200, 2)).tolist()
@@ -286,7 +285,7 @@ def test_windows_lie_where_scorer_map_has_them(visit, mode) -> None:
             const { windowsOf } = await import("./heatmap.js");
             return shapes.map((shape) => windowsOf(...shape, told));
         }""",
-        [shapes, web._map(preprocess)],
+        [shapes, web._map(preprocess, (1.0, 5.0))],
     )
     for shape, each in zip(shapes, found, strict=True):
         (down, across), _ = windows(np.empty((*shape, 3), np.uint8), preprocess)
@@ -544,7 +543,7 @@ def test_intervals_of_a_hub_model_come_along(tmp_path, monkeypatch) -> None:
     assert web.describe("owner/name", Scorer("owner/name"))["interval"] is None
 
 
-@pytest.mark.parametrize("mode", ["shortest", "squash"])
+@pytest.mark.parametrize("mode", ["shortest", "squash", "mirror"])
 def test_window_model_is_the_heatmaps(photographs, mode) -> None:
     import onnxruntime
 
@@ -553,8 +552,9 @@ def test_window_model_is_the_heatmaps(photographs, mode) -> None:
     model = web.window_model(preprocess).SerializeToString()
     session = onnxruntime.InferenceSession(model)
     (tops, lefts), expected = windows(rgb, preprocess)
-    shorter = min(rgb.shape[:2])
-    high, wide = (edge // 3 if mode == "squash" else shorter // 3 for edge in rgb.shape[:2])
+    edges = rgb.shape[:2]
+    seen = {"shortest": [min(edges)] * 2, "mirror": [max(edges)] * 2, "squash": edges}[mode]
+    high, wide = (min(edge, each // 3) for edge, each in zip(edges, seen, strict=True))
     top, left = int(tops[0] - high / 2), int(lefts[0] - wide / 2)
     (found,) = session.run(None, {"image": rgb[top : top + high, left : left + wide]})
     np.testing.assert_allclose(found[0], next(expected), atol=1e-6)

@@ -27,7 +27,7 @@ def test_windows_overlap_by_half_and_are_mirrored_until_they_fill_the_input():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 2000), (2, 2)])
-@pytest.mark.parametrize("mode", ["shortest", "squash"])
+@pytest.mark.parametrize("mode", ["shortest", "squash", "mirror"])
 def test_odd_pictures_have_maps(shape, mode, tmp_path):
     model = write_model(tmp_path / "model.onnx", resize_mode=mode)
     found = Scorer(model).map(np.full((*shape, 3), 255, np.uint8))
@@ -47,10 +47,18 @@ def test_an_overlay_shows_each_score_where_its_window_is():
     centres = (np.array([20.0, 60.0]), np.array([30.0, 150.0]))
     scores = np.array([[1.0, 5.0], [3.0, 3.0]])
     drawn = Heatmap(scores, centres, np.full((80, 180, 3), 128, np.uint8)).overlay()
-    grey, pixels = 0.4 * 128, np.asarray(drawn).astype(float)
+    grey, pixels = 0.5 * 128, np.asarray(drawn).astype(float)
+    assert (pixels[:80, :180] == 128).all(), "the picture itself stands to the left"
     for (row, column), value in (((20, 30), 0.0), ((20, 150), 1.0), ((60, 90), 0.5)):
-        expected = grey + 0.6 * colour_scale(np.array(value))
-        np.testing.assert_allclose(pixels[row, column], expected, atol=4)
+        expected = grey + 0.5 * colour_scale(np.array(value))
+        np.testing.assert_allclose(pixels[row, 188 + column], expected, atol=4)
+
+
+def test_all_maps_have_one_scale():
+    centres = (np.array([20.0]), np.array([30.0]))
+    drawn = Heatmap(np.array([[3.0]]), centres, np.full((40, 60, 3), 128, np.uint8)).overlay()
+    expected = 64 + 0.5 * colour_scale(np.array(0.5))
+    np.testing.assert_allclose(np.asarray(drawn)[20, 68 + 30], expected, atol=4)
 
 
 def test_a_map_is_lower_where_the_picture_was_degraded(photographs):
