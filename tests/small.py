@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from rali.pictures.preprocess import Preprocess
-from rali.student.encoders import Encoder, TextTower, nano_preprocess
-from rali.student.nano import NanoConfig, NanoImageEncoder, NanoTextEncoder
+from rali.student.nano import NanoConfig
+from rali.student.nano_text import NanoTextEncoder, TextConfig
+from rali.student.towers import Encoder, TextTower
+from rali.student.trunk import TrunkConfig, TrunkEncoder
 
 if TYPE_CHECKING:
     from rali.data.manifest import Row
@@ -22,28 +24,29 @@ if TYPE_CHECKING:
     from rali.student.student import Student
 
 SMALL = NanoConfig(
-    size=64,
-    embed_dim=24,
-    widths=(4, 8, 8),
-    shrink=2,
-    spectra=(("luma", 1, 8, 8), ("chroma", 2, 4, 4)),
-    spectrum_width=8,
-    text_width=16,
-    text_heads=2,
-    text_layers=1,
-    buckets=256,
+    image=TrunkConfig(
+        "test_efficientnet",
+        embed_dim=24,
+        stages=(0, 1),
+        shrink=2,
+        spectra=(("luma", 1, 8, 8), ("chroma", 2, 4, 4)),
+        spectrum_width=8,
+        head_width=16,
+    ),
+    text=TextConfig(embed_dim=24, width=16, heads=2, layers=1, buckets=256),
+    preprocess=Preprocess(size=64, mean=(0.5,) * 3, std=(0.25,) * 3, resize_mode="mirror"),
 )
 
 
 def small_encoder(seed: int = 0) -> Encoder:
     torch.manual_seed(seed)
-    text = NanoTextEncoder(SMALL)
+    text = NanoTextEncoder(SMALL.text)
     return Encoder(
-        spec={"name": "nano", "config": SMALL.to_dict()},
-        image=NanoImageEncoder(SMALL).eval(),
+        spec={"name": "nano", "config": SMALL.image.to_dict()},
+        image=TrunkEncoder(SMALL.image).eval(),
         text=TextTower(text, text.tokenize, text.is_truncated),
-        preprocess=nano_preprocess(SMALL),
-        dim=SMALL.embed_dim,
+        preprocess=SMALL.preprocess,
+        dim=SMALL.image.embed_dim,
     )
 
 
@@ -65,6 +68,8 @@ class SmallRun:
 class Pixels:
     """Six fixed pictures with the surface of PictureBatches."""
 
+    preprocess = Preprocess(size=8, mean=(0.5,) * 3, std=(0.25,) * 3)
+
     def __init__(self, count: int = 6) -> None:
         self.data = torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
@@ -74,7 +79,7 @@ class Pixels:
     def name(self, index: int) -> str:
         return f"picture {index}"
 
-    def pixels(self, indices, *, flip=False):
+    def pixels(self, indices, *, flip=False, crop=1.0, draw=None):
         batch = self.data[torch.as_tensor(np.asarray(indices))]
         mirrored = torch.as_tensor(np.broadcast_to(flip, len(batch)).copy())
         return torch.where(mirrored[:, None, None, None], batch.flip(3), batch)

@@ -30,14 +30,16 @@ def distill(
     encoder: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="'nano' or a name of open_clip's; it overrides the config's."
+            metavar="NAME",
+            help="'nano', 'timm/NAME', or a name of open_clip's; it overrides the config's.",
         ),
     ] = None,
     pretrained: Annotated[
         str | None,
         typer.Option(
             metavar="WEIGHTS",
-            help="The encoder's weights: a tag of open_clip's, a file, a nano folder, or 'random'.",
+            help="The encoder's weights: a tag of open_clip's, a file, a Python package, a nano "
+            "folder, or 'random'.",
         ),
     ] = None,
     set_: Annotated[

@@ -100,12 +100,13 @@ def probe(
             ]
             typer.echo(json.dumps({"model": model, "guards": guards, "probes": rows}, indent=1))
         elif found:
-            typer.echo(_table(found))
+            typer.echo(table(found))
     if any(each.passed is False for each in found):
         raise typer.Exit(1)
 
 
-def _table(found: Sequence[Probe]) -> str:
+def table(found: Sequence[Probe]) -> str:
+    """Markdown, a line per probe."""
     lines = [
         "| probe | | score | highest | guarded | beside | verdict | |",
         "| --- | --- | ---: | ---: | ---: | ---: | --- | --- |",

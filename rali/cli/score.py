@@ -150,7 +150,7 @@ def score(
                 # Names that are not valid UTF-8 must not stop the report.
                 name = os.fsencode(result.source).decode("utf-8", "replace")
                 between = () if bounds is None else bounds(number)
-                why = ("; ".join(f"{r.meaning} {r.probability:.0%} ({r.phrase})" for r in reasons),)
+                why = ("; ".join(f"{r.phrase} ({r.probability:.0%})" for r in reasons),)
                 rows.append((name, number, *between, *(why if explain else ()), result.error))
                 if draw and number is not None:
                     draw(result.source)

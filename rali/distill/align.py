@@ -21,7 +21,7 @@ from rali.runs.config import check_numbers
 from rali.runs.progress import Progress, silent
 
 from .batches import PictureBatches
-from .optim import Checkpoint, check_normalised, cosine_schedule, decay_groups
+from .optim import Checkpoint, check_normalised, cosine_schedule, rate_groups
 
 
 @dataclass
@@ -42,7 +42,10 @@ class AlignConfig:
         warmup: share of the steps in which the rate rises linearly; then a cosine to zero.
         weight_decay: weight decay of AdamW.
         temperature: start of the learned contrastive temperature.
+        trunk_rate: factor on the rate of a pretrained trunk under a new head (timm's and nano's).
         flip: mirror half of the pictures.
+        crop: share of each edge that a step sees, at a random place, without resizing; below 1
+            only for encoders that take pixels of any size, as nano does.
         precision: autocast type on a GPU: `bf16`, `fp16` or `fp32`.
     """
 
@@ -56,14 +59,16 @@ class AlignConfig:
     warmup: float = 0.05
     weight_decay: float = 0.05
     temperature: float = 0.07
+    trunk_rate: float = 0.1
     flip: bool = True
+    crop: float = 1.0
     precision: str = "bf16"
 
     def __post_init__(self) -> None:
         check_numbers(
             "align.", self, positive=("temperature",),
             epochs=0, batch_size=2, micro_batch=1, texts_per_picture=1, seeds_used=0, lr=0,
-            warmup=0, weight_decay=0,
+            warmup=0, weight_decay=0, trunk_rate=0, crop=0,
         )  # fmt: skip
         if self.precision not in ("bf16", "fp16", "fp32"):
             raise InputError(f"align.precision is {self.precision!r}; expected bf16, fp16 or fp32.")
@@ -177,7 +182,10 @@ def align(
     encoder.to(device).to(memory_format=torch.channels_last)
     scale = LogitScale(config.temperature).to(device)
     optimizer = torch.optim.AdamW(
-        decay_groups([*encoder.named_parameters(), *scale.named_parameters()], config.weight_decay),
+        [
+            *rate_groups(encoder, config.weight_decay, config.lr, config.trunk_rate),
+            {"params": list(scale.parameters()), "weight_decay": 0.0, "peak": config.lr},
+        ],
         lr=config.lr,
         betas=(0.9, 0.98),
     )
@@ -199,7 +207,7 @@ def align(
         chosen = draw.choice(len(pictures), batch * world, replace=False)
         mine = chosen[accelerator.process_index :: world]
         flip = config.flip & (draw.random(len(mine)) < 0.5)
-        pixels = pictures.pixels(mine, flip=flip).to(device)
+        pixels = pictures.pixels(mine, flip=flip, crop=config.crop, draw=draw).to(device)
         drawn = [
             texts[i][
                 draw.choice(len(texts[i]), min(config.texts_per_picture, len(texts[i])), False)
@@ -216,7 +224,7 @@ def align(
             scale.log.grad = accelerator.reduce(scale.log.grad, "mean")
         accelerator.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = config.lr * cosine_schedule(step, steps, config.warmup)
+            group["lr"] = group["peak"] * cosine_schedule(step, steps, config.warmup)
         optimizer.step()
         optimizer.zero_grad()
         scale.clamp()

@@ -87,19 +87,41 @@ class PictureBatches:
         return pixels
 
     def pixels(
-        self, indices: Sequence[int] | np.ndarray, *, flip: bool | np.ndarray = False
+        self,
+        indices: Sequence[int] | np.ndarray,
+        *,
+        flip: bool | np.ndarray = False,
+        crop: float = 1.0,
+        draw: np.random.Generator | None = None,
     ) -> Tensor:
         """Normalised pixels [len(indices), 3, S, S], float32, channels last in memory.
 
-        `flip` mirrors all of them, or those where an array [len(indices)] of bool says so.
+        Args:
+            flip: mirrors all of them, or those where an array [len(indices)] of bool says so.
+            crop: below 1, a window of this share of S, rounded down to a multiple of 16, is cut out
+                of each at a random place, without resizing: new content, the same quality.
+            draw: chooses the places.
         """
         stack = np.stack(list(self._pool.map(self._read, indices)))
+        if crop < 1 and draw is not None:
+            stack = _windows(stack, max(16, int(self.preprocess.size * crop) // 16 * 16), draw)
         mirrored = np.broadcast_to(flip, len(stack))
         stack[mirrored] = stack[mirrored, :, ::-1]
         batch = torch.from_numpy(stack).permute(0, 3, 1, 2).float()  # channels last as it is
         mean = torch.tensor(self.preprocess.mean).view(3, 1, 1)
         std = torch.tensor(self.preprocess.std).view(3, 1, 1)
         return batch.sub_(255 * mean).div_(255 * std)  # in place: these are the largest tensors
+
+
+def _windows(stack: np.ndarray, edge: int, draw: np.random.Generator) -> np.ndarray:
+    """One window [edge, edge, 3] of each picture of [n, S, S, 3], at a random place."""
+    corners = draw.integers(0, stack.shape[1] - edge + 1, (len(stack), 2))
+    return np.stack(
+        [
+            picture[top : top + edge, left : left + edge]
+            for picture, (top, left) in zip(stack, corners, strict=True)
+        ]
+    )
 
 
 def in_order(pictures: PictureBatches, batch_size: int, *, flip: bool = False) -> Iterator[Tensor]:

@@ -4,7 +4,7 @@ In: the final image encoder, the frozen text tower, photographs and the teacher'
 `rali.scoring.phrases.Phrases`. The alignment has put images beside texts, but it never saw the
 faults that the training pictures do not have, and the fit of the encoder to scores has moved it
 since. So one linear map is aligned once more, from the images to the frozen texts, with
-photographs that are degraded in known ways:
+photographs that are degraded, or in focus in one place alone, in known ways:
 
     P(phrase) = softmax((W x + b) · phrase)
     loss = −log Σ P(phrases that are true of the picture) + weight_decay · |W|²
@@ -27,14 +27,16 @@ from torch import Tensor, nn
 
 from rali.data.manifest import Row
 from rali.pictures.degrade import DISTORTIONS, KINDS, degraded_versions
+from rali.pictures.focus import focus
 from rali.pictures.preprocess import Preprocess, shrink
 from rali.pictures.read import open_picture
 from rali.runs.config import check_numbers
 from rali.runs.progress import Progress, silent
 from rali.scoring.phrases import Phrases
-from rali.student.encoders import TextTower, embed_batches
+from rali.student.encoders import embed_batches
+from rali.student.towers import TextTower
 
-from .phrase_list import NONE, Phrase, own_phrases, teachers_phrases
+from .phrase_list import FOCUS, NONE, Phrase, own_phrases, teachers_phrases
 
 # With less, good photographs are blamed; with more, slight faults are forgiven.
 NONE_WEIGHT = 3.0
@@ -128,18 +130,25 @@ def build_phrases(
 def _degraded(
     image: nn.Module, preprocess: Preprocess, path: Path, number: int, count: int, seed: int
 ) -> list[Example]:
-    """One photograph plain and in `count` kinds of degradation, drawn without repetition."""
+    """One photograph plain, in each state of focus, and in `count` degradations, all different."""
     full = open_picture(path)
     draw = np.random.default_rng((seed, zlib.crc32(path.name.encode())))
     chosen = draw.choice(len(KINDS), min(count, len(KINDS)), replace=False)
     states: list[tuple[str, int]] = []
     pixels: list[Tensor] = []
+
+    def resized(rgb: np.ndarray) -> np.ndarray:
+        return shrink(rgb, shorter=int(preprocess.size * draw.uniform(2 / 3, 3 / 2)))
+
+    for state in FOCUS:
+        states.append((state, 0))
+        pixels.append(torch.from_numpy(preprocess(focus(resized(full), state, draw))))
     for name, severity, picture in degraded_versions(
         full,
         [(NONE, 0), *(KINDS[place] for place in sorted(chosen))],
         seed=lambda *_: int(draw.integers(2**31)),
         # Flaws lie in pixels, and are not the same where the encoder shrinks or enlarges them.
-        prepare=lambda rgb: shrink(rgb, shorter=int(preprocess.size * draw.uniform(2 / 3, 3 / 2))),
+        prepare=resized,
     ):
         states.append((name, severity))
         pixels.append(torch.from_numpy(preprocess(picture)))

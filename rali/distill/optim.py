@@ -38,6 +38,23 @@ def decay_groups(
     ]
 
 
+def rate_groups(
+    encoder: nn.Module, weight_decay: float, lr: float, trunk_rate: float
+) -> list[dict[str, Any]]:
+    """`decay_groups` of an encoder; a pretrained trunk under a new head learns more slowly.
+
+    Each group carries its peak rate as `peak`: `lr`, times `trunk_rate` for what is in the
+    encoder's `trunk`, where it has one.
+    """
+    named = list(encoder.named_parameters())
+    inside = [pair for pair in named if pair[0].startswith("trunk.")]
+    outside = [pair for pair in named if not pair[0].startswith("trunk.")]
+    groups = []
+    for some, peak in ((outside, lr), (inside, lr * trunk_rate)):
+        groups += [group | {"lr": peak, "peak": peak} for group in decay_groups(some, weight_decay)]
+    return [group for group in groups if group["params"]]
+
+
 def check_normalised(model: nn.Module, batch: int, settings: str) -> None:
     """Refuse batches of one for a model that normalises over the batch.
 

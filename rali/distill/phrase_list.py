@@ -14,7 +14,7 @@ from torch import nn
 
 from rali.data.rationale_text import EFFECTS
 from rali.pictures.degrade import DISTORTIONS, SEVERITY_NAMES
-from rali.student.encoders import TextTower
+from rali.student.towers import TextTower
 
 NONE, GOOD = "null", "good"  # the name of no distortion, and its meaning
 # Meaning → a sentence with a gap, and the phrases that fill it.
@@ -41,6 +41,13 @@ SERIOUS = 4  # the severity of `FAULTS`
 NAMED: dict[str, tuple[str, tuple[str, ...]]] = {
     "composition": ("The picture has {}.", ("a balanced composition", "an awkward composition")),
 }
+# What can be said of the subject: pictures in these states are made (`rali.pictures.focus`).
+FOCUS = {
+    "depth of field": "the subject is sharp, the background out of focus",
+    "missed focus": "the subject is out of focus, the background sharp",
+}
+# What is shown of the effects where the phrase would blame people's choice.
+SHOWN = {("saturate weaken", 5): ("black and white", "black and white, without colour")}
 NEAR = 0.9  # cosine from which a sentence of the teacher's says what a phrase says
 LONGEST = 80  # characters of such a sentence
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
@@ -54,7 +61,8 @@ class Phrase:
     """A phrase of the table.
 
     Attributes:
-        text: what is shown. meaning: a distortion, "good" or a name of `NAMED`.
+        text: what is shown.
+        meaning: a distortion, "good", a name of `FOCUS` or a name of `NAMED`.
         sentence: what is embedded.
         severity: 1–5, or 0 where the phrase names none.
     """
@@ -76,10 +84,14 @@ def own_phrases(rationales: Sequence[str] = ()) -> list[Phrase]:
     found = []
     for meaning in DISTORTIONS:
         for severity, how in enumerate(SEVERITY_NAMES):
-            for effect in EFFECTS[meaning] if severity else ():
+            for number, effect in enumerate(EFFECTS[meaning] if severity else ()):
                 text = effect.format(how=how)
                 sentence = f"The main problem is {text}."
-                found.append(Phrase(text.removeprefix("a "), meaning, sentence, severity))
+                chosen = SHOWN.get((meaning, severity))
+                shown = chosen[number] if chosen else text.removeprefix("a ")
+                found.append(Phrase(shown, meaning, sentence, severity))
+    for state, text in FOCUS.items():
+        found.append(Phrase(text, state, f"{text[:1].upper()}{text[1:]}."))
     words = set(_WORD.findall(" ".join(rationales).lower()))
     named = {meaning: phrases for meaning, phrases in NAMED.items() if meaning in words}
     others = [

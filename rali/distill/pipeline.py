@@ -23,8 +23,9 @@ from rali.runs.config import write_yaml
 from rali.runs.folder import RunFolder
 from rali.runs.progress import Progress, silent
 from rali.scoring.model_folder import INTERVAL_FILE, onnx_file
-from rali.student.encoders import Encoder, load_encoder
+from rali.student.encoders import load_encoder
 from rali.student.student import Student, StudentConfig
+from rali.student.towers import Encoder
 from rali.version import __version__
 
 from .align import AlignConfig
@@ -43,7 +44,7 @@ class DistillConfig:
     """Everything that decides what `rali distill` makes.
 
     Attributes:
-        encoder: `nano` or a name of open_clip's.
+        encoder: `nano`, `timm/NAME`, or a name of open_clip's.
         pretrained: the encoder's weights: an open_clip tag, a weights file, a folder of nano's,
             `random`, or empty for the default.
         seed: seed of every random choice.
@@ -112,6 +113,7 @@ def distill(
     train, val = training_rows(rows)
     if state.is_main_process:
         write_yaml(asdict(config), run.folder / "config.yaml")
+    torch.manual_seed(config.seed)  # a new head over a trunk is random
     encoder = encoder or load_encoder(config.encoder, config.pretrained or None)
     pictures = PictureBatches(
         [row.image for row in train], encoder.preprocess, keep=config.keep_pixels
@@ -185,7 +187,10 @@ def distill(
     student.basis_scores.copy_(torch.from_numpy(fitted.basis_scores))
     student.requires_grad_(False)
     if config.finetune.epochs > 0:
-        finetune_stage(run, student, train_set, val_set, config.finetune, config.seed, progress)
+        datasets = [train[place].dataset for place in places]
+        finetune_stage(
+            run, student, train_set, val_set, datasets, config.finetune, config.seed, progress
+        )
         count = len(train_set[0])
         some = train_set[0].take(range(0, count, count // 1000 + 1))
         embeddings = embed(student.encoder, val_set[0] if val else some)

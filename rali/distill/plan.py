@@ -56,7 +56,8 @@ def plan(
     if config.fit.enabled:
         steps.append(f"at most {config.fit.steps:,} to fit, of {config.fit.batch_size} embeddings")
     if config.finetune.epochs > 0:
-        batch, _, tuned = config.finetune.plan(scored)
+        seen = config.finetune.per_pass([row.dataset for row in train if row.score is not None])
+        batch, _, tuned = config.finetune.plan(sum(seen.values()))
         steps.append(f"{tuned:,} to fine-tune, of {batch} pictures")
     sentences.append(f"Steps: {'; '.join(steps) or 'none'}.")
     return "\n".join(

@@ -1,7 +1,7 @@
-"""Pretrain nano's two towers from scratch on degraded photographs and reference rationales.
+"""Pretrain nano's two towers on degraded photographs and reference rationales.
 
-In: pictures with several texts each. Out: a folder with both towers, from which every nano
-distillation starts, as a ViT-L's starts from CLIP's weights.
+In: pictures with several texts each, and a trunk's weights. Out: a folder with both towers, from
+which a nano distillation starts, as a ViT-L's starts from CLIP's weights.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,10 @@ from torch import Tensor, nn
 from rali.errors import InputError
 from rali.files import replace_atomically
 from rali.runs.progress import Progress, silent
-from rali.student.encoders import nano_preprocess
-from rali.student.nano import NanoConfig, NanoImageEncoder, NanoTextEncoder
+from rali.student.nano import NanoConfig
+from rali.student.nano_text import NanoTextEncoder
+from rali.student.trunk import TrunkEncoder
+from rali.student.trunk_weights import find_trunk_weights, trunk_weights
 
 from .align import LogitScale, multi_positive_infonce
 from .batches import PictureBatches
@@ -42,6 +45,7 @@ class PretrainConfig:
         lr: peak learning rate of AdamW. warmup: share of the steps. weight_decay: AdamW's.
         seed: seed of weights and batches.
         nano: the architecture.
+        trunk: a file or a Python package with the trunk's weights; empty for random ones.
     """
 
     epochs: float = 6.0
@@ -53,6 +57,7 @@ class PretrainConfig:
     weight_decay: float = 0.05
     seed: int = 0
     nano: NanoConfig = field(default_factory=NanoConfig)
+    trunk: str = ""
 
 
 def pretrain(
@@ -89,7 +94,12 @@ def pretrain(
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    image, text = NanoImageEncoder(config.nano), NanoTextEncoder(config.nano)
+    architecture = config.nano.image
+    state = None
+    if config.trunk:
+        file = find_trunk_weights(architecture.trunk, config.trunk)
+        state = trunk_weights(architecture.trunk, file)
+    image, text = TrunkEncoder(architecture, state), NanoTextEncoder(config.nano.text)
     image.to(device).to(memory_format=torch.channels_last).train()
     text.to(device).train()
     scale = LogitScale(0.07).to(device)
@@ -100,7 +110,7 @@ def pretrain(
         lr=config.lr,
         betas=(0.9, 0.98),
     )
-    batches = PictureBatches(pictures, nano_preprocess(config.nano), keep=True)
+    batches = PictureBatches(pictures, config.nano.preprocess, keep=True)
     steps = max(1, round(config.epochs * len(pictures) / config.batch_size))
     checkpoint_file = folder / "pretrain.pt"
     checkpoint = Checkpoint(checkpoint_file, str(config), optimizer=optimizer, **modules)
@@ -137,8 +147,7 @@ def pretrain(
             key: (value.half() if value.is_floating_point() else value).cpu().contiguous()
             for key, value in modules[name].state_dict().items()
         }
-        file = folder / f"{name}.safetensors"
-        replace_atomically(file, lambda path, state=state: save_file(state, path))  # type: ignore[misc]
+        replace_atomically(folder / f"{name}.safetensors", partial(save_file, state))
     (folder / "config.json").write_text(json.dumps(config.nano.to_dict(), indent=1) + "\n", "utf-8")
     checkpoint_file.unlink(missing_ok=True)
     return folder

@@ -23,8 +23,8 @@ from rali.runs.folder import RunFolder, file_marks, fingerprint
 from rali.runs.progress import Progress, silent
 from rali.scoring.model_folder import PHRASES_FILE
 from rali.scoring.phrases import write_phrases
-from rali.student.encoders import Encoder, TextTower
 from rali.student.student import Student, weights_sha256
+from rali.student.towers import Encoder, TextTower
 
 from .align import AlignConfig, align
 from .batches import PictureBatches, embed
@@ -163,11 +163,16 @@ def finetune_stage(
     student: Student,
     train: ScoredPictures,
     val: ScoredPictures,
+    datasets: Sequence[str],
     config: FinetuneConfig,
     seed: int,
     progress: Progress = silent,
 ) -> None:
-    """Fine-tune the student in place, or load the result of an earlier call."""
+    """Fine-tune the student in place, or load the result of an earlier call.
+
+    Args:
+        datasets: of each picture of `train` its data set.
+    """
     from safetensors.torch import load_file
 
     data = [
@@ -175,7 +180,7 @@ def finetune_stage(
         for pictures, scores in (train, val)
         if pictures
     ]
-    mark = fingerprint(data, weights_sha256(student), asdict(config), seed)
+    mark = fingerprint(data, datasets, weights_sha256(student), asdict(config), seed)
     file = run.folder / "finetuned.safetensors"
     if run.done("finetune", mark) and file.is_file():
         student.load_state_dict(load_file(file))
@@ -186,6 +191,7 @@ def finetune_stage(
             student,
             *train,
             config,
+            datasets=datasets,
             validation=val if val[0] else None,
             seed=seed,
             checkpoint=checkpoint,

@@ -31,8 +31,8 @@ class Reason:
 
     Attributes:
         phrase: the likeliest of its meaning, such as "serious blurring of the whole frame".
-        meaning: one of `rali.pictures.degrade.DISTORTIONS`, "good", or "composition" if the
-            teacher mentioned it.
+        meaning: one of `rali.pictures.degrade.DISTORTIONS`, "good", "depth of field", "missed
+            focus", or "composition" if the teacher mentioned it.
         probability: 0–1, that this meaning is the right one of all.
     """
 

@@ -38,6 +38,7 @@ from rali.scoring.model_folder import (
 from rali.version import __version__
 
 from .encoders import embed_batches, image_tower
+from .storage import Storage, pack, unpack
 
 
 @dataclass
@@ -185,12 +186,15 @@ class Student(nn.Module):
         batches = map(pixels, range(0, len(pictures), batch_size))
         return embed_batches(self.encoder, batches, len(pictures), progress)
 
-    def save_pretrained(self, folder: str | Path, *, name: str = "", half: bool = False) -> Path:
+    def save_pretrained(
+        self, folder: str | Path, *, name: str = "", storage: Storage = "float32"
+    ) -> Path:
         """Write `config.json`, `model.safetensors` and the card; returns the folder.
 
         Args:
             name: the model's name on the card, which the card's examples load.
-            half: store the weights as float16.
+            storage: how the weights are stored: `float32`, `float16`, or `int8` (the encoder's
+                kernels and matrices as whole numbers, the rest in float16).
         """
         from safetensors.torch import save_file
 
@@ -198,13 +202,7 @@ class Student(nn.Module):
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        state = {
-            key: (value.half() if half and value.is_floating_point() else value)
-            .detach()
-            .cpu()
-            .contiguous()
-            for key, value in self.state_dict().items()
-        }
+        state = pack(self.state_dict(), storage)
         replace_atomically(
             folder / WEIGHTS_FILE, lambda path: save_file(state, path, metadata={"format": "pt"})
         )
@@ -232,10 +230,7 @@ class Student(nn.Module):
             raise InputError(f"{config_file} is not JSON: {error}.") from error
         student = cls(StudentConfig.from_dict(values, str(config_file)))
         try:
-            state = load_file(folder / WEIGHTS_FILE)
-            student.load_state_dict(
-                {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-            )
+            student.load_state_dict(unpack(load_file(folder / WEIGHTS_FILE)))
         except (SafetensorError, RuntimeError) as error:
             raise InputError(
                 f"{folder / WEIGHTS_FILE} does not fit {CONFIG_FILE}: {error}"

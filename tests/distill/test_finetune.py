@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
 
-from rali.distill.finetune import FinetuneConfig, finetune
+from rali.distill.finetune import FinetuneConfig, _order, finetune
 from rali.errors import InputError
 from rali.student.student import Student, StudentConfig
 from small import Pixels, tower
@@ -97,3 +98,37 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, saved_every_step):
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
     with pytest.raises(InputError, match=r"finetune\.pt is damaged"):
         finetune(student(), Pixels(), SCORES, CONFIG, checkpoint=checkpoint)
+
+
+def test_a_pass_sees_the_share_of_each_data_set_that_was_asked_for():
+    config = FinetuneConfig(epochs=1, share={"made": 0.5})
+    of = np.array(["people"] * 3 + ["made"] * 8)
+    per_pass = config.per_pass(of.tolist())
+    assert per_pass == {"people": 3, "made": 4}
+    draw = np.random.default_rng(0)
+    passes = [_order(of, per_pass, draw) for _ in range(20)]
+    assert all(sorted(of[order]) == ["made"] * 4 + ["people"] * 3 for order in passes)
+    assert set(np.concatenate(passes)) == set(range(11)), "another half in each pass"
+    with pytest.raises(InputError, match="names the data set 'mode'; the labelled pictures are of"):
+        FinetuneConfig(share={"mode": 0.5}).per_pass(of.tolist())
+    with pytest.raises(InputError, match=r"finetune.share.made is 1.5"):
+        FinetuneConfig(share={"made": 1.5})
+
+
+def test_climbed_and_averaged_weights_resume_as_they_were(tmp_path, saved_every_step):
+    config = dataclasses.replace(
+        CONFIG, loss="absolute", average=0.9, climbed=0.5, climb_radius=2.0
+    )
+    through = finetune(student(), Pixels(), SCORES, config)
+
+    def stop(stage: str, done: int, total: int, loss: float | None = None) -> None:
+        if done == 7:
+            raise KeyboardInterrupt
+
+    checkpoint = tmp_path / "finetune.pt"
+    with pytest.raises(KeyboardInterrupt):
+        finetune(student(), Pixels(), SCORES, config, checkpoint=checkpoint, progress=stop)
+    torch.manual_seed(99)  # what else was drawn in between does not matter
+    resumed = finetune(student(), Pixels(), SCORES, config, checkpoint=checkpoint)
+    for name, value in through.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name

@@ -43,7 +43,7 @@ def test_pretraining_learns_resumes_and_loads(photograph_files, tmp_path, saved_
     for name, value in weights.items():
         torch.testing.assert_close(value, same[name])
     encoder = load_encoder("nano", str(folder))
-    assert encoder.dim == SMALL.embed_dim and encoder.text is not None
+    assert encoder.dim == SMALL.image.embed_dim and encoder.text is not None
     assert encoder.text.encode(["a", ""]).isfinite().all()
 
 

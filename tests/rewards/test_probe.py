@@ -76,6 +76,8 @@ def test_ascent_climbs_and_a_limit_keeps_it_smoother(photographs):
         return float(np.abs(np.diff(rgb.astype(float), axis=0)).mean())
 
     assert variation(smooth) < variation(free)
+    near, _, climbed = ascend(reward, start, steps=6, radius=4 / 255)
+    assert np.abs(near.astype(int) - start).max() <= 4 and before < climbed <= after
 
 
 def test_the_builtin_model_scores_the_patterns_it_was_taught_below_photographs(photographs):
@@ -95,7 +97,7 @@ def test_the_command_reports_each_probe_and_fails_if_one_does(small_model, tmp_p
     assert done.exit_code == (1 if failed else 0), done.output
     assert Counter(each["group"] for each in probes) == {
         "photographs": 1, "no photograph": 11, "mosaic": 3, "artefact": 4, "looks the same": 3,
-        "adversary": 12,
+        "adversary": 16,
     }  # fmt: skip
     for each in probes:
         if each["group"] == "no photograph":

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from rali import Scorer
+from rali.distill.phrase_list import FOCUS
 from rali.errors import InputError
 from rali.pictures.degrade import DISTORTIONS, degrade
 from rali.scoring.model_folder import PHRASES_FILE
@@ -114,7 +115,7 @@ def test_explanations_and_maps_need_no_torch():
 
 
 def test_the_built_in_table_fits_its_model_and_is_small():
-    assert set(Scorer().phrases.meanings) == {*DISTORTIONS, "good"}
+    assert set(Scorer().phrases.meanings) == {*DISTORTIONS, *FOCUS, "good"}
     assert (files("rali") / "builtin" / PHRASES_FILE).stat().st_size < 300_000
 
 

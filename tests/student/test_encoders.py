@@ -7,13 +7,12 @@ import torch
 
 from rali.errors import InputError
 from rali.student.encoders import (
-    _default_weights,
-    _is_cut,
     family_of,
     find_pretrained,
     image_tower,
     load_encoder,
 )
+from rali.student.from_open_clip import _default_weights, _is_cut
 from small import SMALL, small_encoder
 
 
@@ -64,15 +63,15 @@ def test_an_image_tower_is_rebuilt_from_its_spec():
     encoder = small_encoder()
     rebuilt = image_tower(encoder.spec)
     rebuilt.load_state_dict(encoder.image.state_dict())
-    pixels = torch.randn(2, 3, SMALL.size, SMALL.size)
+    pixels = torch.randn(2, 3, 64, 64)
     assert torch.equal(rebuilt.eval()(pixels), encoder.image(pixels))
 
 
 def test_texts_longer_than_the_context_are_cut():
     tower = small_encoder().text
     assert tower is not None
-    assert not tower.is_truncated("a " * SMALL.context)
-    assert tower.is_truncated("a " * (SMALL.context + 1))
+    assert not tower.is_truncated("a " * SMALL.text.context)
+    assert tower.is_truncated("a " * (SMALL.text.context + 1))
     open_clip = pytest.importorskip("open_clip")
     tokenizer = open_clip.get_tokenizer("RN50")  # 77 tokens, of which two mark start and end
     assert not _is_cut(tokenizer, 77, "a " * 75)

@@ -1,0 +1,58 @@
+"""Weights in fewer bytes: a state dict of float32 in, one in 8 bits or float16 out, and back.
+
+In 8 bits each output channel of a matrix or kernel is a scale times whole numbers from −127 to 127.
+What is stored is what every reader gets: the ONNX file of a student that was loaded from 8 bits has
+the same weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Storage = Literal["float32", "float16", "int8"]
+SCALE = "/scale"  # behind a tensor's name: its scales
+LARGE = 1024  # values; smaller tensors are stored in float16
+
+
+def pack(state: Mapping[str, Tensor], storage: Storage) -> dict[str, Tensor]:
+    """The tensors as they are stored; `unpack` returns them to float32.
+
+    Args:
+        storage: `int8` rounds matrices and kernels of the encoder; the rest is in float16.
+    """
+    packed: dict[str, Tensor] = {}
+    for name, value in state.items():
+        value = value.detach().cpu().contiguous()
+        if storage == "float32" or not value.is_floating_point():
+            packed[name] = value
+        elif storage == "int8" and value.ndim >= 2 and value.numel() >= LARGE:
+            packed[name], packed[name + SCALE] = to_8_bits(value)
+        else:
+            packed[name] = value.half()
+    return packed
+
+
+def unpack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Stored tensors in float32, where they are not whole numbers by themselves."""
+    found = {}
+    for name, value in state.items():
+        if name.endswith(SCALE):
+            continue
+        scale = state.get(name + SCALE)
+        if scale is not None:
+            found[name] = value.float() * scale.view(-1, *[1] * (value.ndim - 1))
+        else:
+            found[name] = value.float() if value.is_floating_point() else value
+    return found
+
+
+def to_8_bits(value: Tensor) -> tuple[Tensor, Tensor]:
+    """Whole numbers, int8 in the shape of `value`, and the scale of each output channel [n]."""
+    by_channel = value.reshape(len(value), -1)
+    scale = by_channel.abs().amax(1).clamp_min(1e-12) / 127
+    whole = (by_channel / scale[:, None]).round().clamp(-127, 127).to(torch.int8)
+    return whole.reshape(value.shape).contiguous(), scale.float()

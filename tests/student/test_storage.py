@@ -1,0 +1,74 @@
+"""Weights in fewer bytes: how much is lost, what is kept, and that ONNX files lose nothing more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from rali.export.compact import compact
+from rali.student.storage import pack, unpack
+
+
+@pytest.fixture
+def state() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return {
+        "matrix": torch.randn(40, 64) * torch.logspace(-3, 2, 40)[:, None],
+        "kernel": torch.randn(32, 8, 3, 3),
+        "bias": torch.randn(40),
+        "steps": torch.tensor(7),
+    }
+
+
+def test_eight_bits_lose_half_a_step_of_each_channel_at_most(state: dict[str, torch.Tensor]):
+    packed = pack(state, "int8")
+    assert packed["matrix"].dtype == torch.int8 and packed["bias"].dtype == torch.float16
+    found = unpack(packed)
+    assert set(found) == set(state) and found["steps"] == 7
+    for name in ("matrix", "kernel"):
+        flat = state[name].flatten(1)
+        step = flat.abs().amax(1) / 127
+        assert ((found[name].flatten(1) - flat).abs().amax(1) <= 0.501 * step).all()
+    torch.testing.assert_close(found["bias"], state["bias"], rtol=1e-3, atol=1e-3)
+    again = unpack(pack(found, "int8"))
+    assert all(torch.allclose(again[name], found[name], rtol=1e-6) for name in found)
+
+
+def test_an_onnx_file_of_such_weights_shrinks_and_computes_the_same(
+    state: dict[str, torch.Tensor], tmp_path: Path
+):
+    stored = unpack(pack(state, "int8"))
+    weights = {"matrix": stored["matrix"].T.contiguous(), "kernel": stored["kernel"]}
+    nodes = [
+        helper.make_node("MatMul", ["x", "matrix"], ["y"]),
+        helper.make_node("Conv", ["picture", "kernel"], ["z"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "two layers",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, 64]),
+         helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1, 8, 9, 9])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [3, 40]),
+         helper.make_tensor_value_info("z", TensorProto.FLOAT, [1, 32, 7, 7])],
+        [numpy_helper.from_array(value.numpy(), name) for name, value in weights.items()],
+    )  # fmt: skip
+    file = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), file)
+    draw = np.random.default_rng(0)
+    given = {"x": draw.standard_normal((3, 64)), "picture": draw.standard_normal((1, 8, 9, 9))}
+    given = {name: values.astype(np.float32) for name, values in given.items()}
+
+    def outputs() -> list[np.ndarray]:
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        return session.run(None, given)
+
+    before, size = outputs(), file.stat().st_size
+    compact(file)
+    assert file.stat().st_size < 0.4 * size
+    for one, other in zip(before, outputs(), strict=True):
+        assert np.array_equal(one, other)
