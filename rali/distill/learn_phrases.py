@@ -38,8 +38,9 @@ from rali.student.towers import TextTower
 
 from .phrase_list import FOCUS, NONE, Phrase, own_phrases, teachers_phrases
 
-# With less, good photographs are blamed; with more, slight faults are forgiven.
-NONE_WEIGHT = 3.0
+# As much as all faults together, as most photographs have none. With less, good photographs are
+# blamed; with more, slight faults are forgiven.
+NONE_WEIGHT = float(len(DISTORTIONS))
 FOLDS = 4  # of the photographs, to calibrate the temperature
 BATCH = 16  # pictures per pass of the encoder
 
