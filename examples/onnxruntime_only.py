@@ -7,11 +7,14 @@ The model itself resizes, crops and normalises: it takes uint8 RGB of any height
 reads more kinds of files: transparency, 16 bits, colour profiles, HEIC.
 """
 
+import os
 import sys
 
 import numpy as np
-import onnxruntime
 from PIL import Image, ImageOps
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # after the import it is too late
+import onnxruntime
 
 
 def main(model: str, pictures: list[str]) -> None:

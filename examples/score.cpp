@@ -12,6 +12,7 @@
 
 #include <array>
 #include <cstdint>
+#include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <stdexcept>
@@ -57,6 +58,9 @@ int main(int count, char** words) {
     return 2;
   }
   int failed = 0;
+#ifndef _WIN32
+  setenv("ORT_DISABLE_TELEMETRY", "1", 0);  // from 1.32 on, ONNX Runtime reports to its makers
+#endif
   try {
     Ort::Env environment(ORT_LOGGING_LEVEL_ERROR, "rali");
     Ort::Session session(environment, words[1], Ort::SessionOptions());

@@ -3,10 +3,15 @@
 `Scorer` needs numpy, Pillow and onnxruntime only. `Student`, `RaliReward` and `Metric` need the
 `distill` extra. Everything here is imported when it is first asked for, so `import rali` imports
 neither torch nor onnxruntime.
+
+From version 1.32 on, onnxruntime reports to its makers which models are run: it queues what it
+would send in the user's cache folder and looks up a host. Importing rali before onnxruntime
+switches that off, unless `ORT_DISABLE_TELEMETRY` is set already.
 """
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +33,8 @@ __all__ = [
     "Student",
     "__version__",
 ]
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
 
 _HOMES = {
     "InputError": "rali.errors",

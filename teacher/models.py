@@ -78,7 +78,9 @@ def load_processor(
     """
     transformers = require("transformers", "teach")
     try:
-        processor = transformers.AutoProcessor.from_pretrained(teacher_place(model))
+        processor = transformers.AutoProcessor.from_pretrained(
+            teacher_place(model), trust_remote_code=False
+        )
         size = dict(processor.image_processor.size)
         size["shortest_edge"], size["longest_edge"]  # in pixels, as in Qwen2.5-VL
     except (OSError, ValueError, AttributeError, KeyError) as error:
@@ -118,7 +120,9 @@ def load_teacher(
     processor = load_processor(model, min_pixels=min_pixels, max_pixels=max_pixels)
     try:
         loaded = transformers.AutoModelForImageTextToText.from_pretrained(
-            teacher_place(model), dtype=dtype if dtype == "auto" else getattr(torch, dtype)
+            teacher_place(model),
+            dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+            trust_remote_code=False,
         )
     except (OSError, ValueError) as error:
         raise InputError(f"{model} cannot be loaded as a teacher: {error}") from error

@@ -195,9 +195,23 @@ def train_to(output: Path, trainer: Any) -> Path:
         if adapter:
             _merge(trainer, output / "adapter", partial)
         trainer.processing_class.save_pretrained(partial)
+        _tidy(partial)
+        _tidy(output / "adapter")
         partial.rename(output / "model")
     trainer.accelerator.wait_for_everyone()
     return output / "model"
+
+
+def _tidy(folder: Path) -> None:
+    """Remove the trainer's pickle from a folder to be handed on, and let others read the weights.
+
+    `training_args.bin` is of no use to whoever loads the model; safetensors' files are the user's
+    alone.
+    """
+    (folder / "training_args.bin").unlink(missing_ok=True)
+    for file in folder.glob("*.safetensors"):
+        like = next(folder.glob("*.json"), file)
+        file.chmod(like.stat().st_mode)
 
 
 def _sharded(trainer: Any) -> bool:

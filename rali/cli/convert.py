@@ -64,9 +64,10 @@ def clip(
     Example: rali convert clip model.safetensors -o open_clip.safetensors
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
     from rali.student.clip_names import to_hugging_face, to_open_clip
+    from rali.student.storage import write_tensors
 
     try:
         state = load_file(source)
@@ -75,5 +76,5 @@ def clip(
     found = to_open_clip(state) if to is Names.open_clip else to_hugging_face(state)
     if not found:
         raise InputError(f"{source} holds no weights of a CLIP that {to.value} has names for.")
-    save_file({name: value.contiguous() for name, value in found.items()}, output)
+    write_tensors({name: value.contiguous() for name, value in found.items()}, output)
     typer.echo(f"{output}: {len(found)} of {len(state)} tensors.")

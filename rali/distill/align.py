@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from rali.runs.config import check_numbers
 from rali.runs.progress import Progress, silent
 
 from .batches import PictureBatches
-from .optim import Checkpoint, check_normalised, cosine_schedule, rate_groups
+from .optim import Checkpoint, Passes, check_normalised, cosine_schedule, rate_groups
 
 
 @dataclass
@@ -194,18 +195,15 @@ def align(
     # Parts of nearly the same size: one left over would have no batch to be normalised in.
     parts = -(-batch // config.micro_batch)
     check_normalised(encoder, batch // parts, "align.batch_size and align.micro_batch")
-    keeper = Checkpoint(
-        checkpoint,
-        f"align {config} {seed} {steps}",
-        encoder=encoder,
-        scale=scale,
-        optimizer=optimizer,
-    )
+    parts_kept: dict[str, Any] = {"encoder": encoder, "scale": scale, "optimizer": optimizer}
+    if accelerator.scaler is not None:
+        parts_kept["scaler"] = accelerator.scaler  # of fp16's gradients
+    keeper = Checkpoint(checkpoint, f"align {config} {seed} {steps}", **parts_kept)
+    passes = Passes(len(pictures), batch * world, seed)
     step = keeper.resume()
     while step < steps:
         draw = np.random.default_rng((seed, step))  # the same batches after a resume
-        chosen = draw.choice(len(pictures), batch * world, replace=False)
-        mine = chosen[accelerator.process_index :: world]
+        mine = passes.at(step)[accelerator.process_index :: world]
         flip = config.flip & (draw.random(len(mine)) < 0.5)
         pixels = pictures.pixels(mine, flip=flip, crop=config.crop, draw=draw).to(device)
         drawn = [

@@ -38,8 +38,12 @@ class BasesConfig:
 
 
 def bucket_of(scores: np.ndarray, buckets: int, low: float = 1.0, high: float = 5.0) -> np.ndarray:
-    """Index [n] of each score's bucket: N equal parts of [low, high], the top one closed."""
-    index = np.floor((np.asarray(scores, float) - low) / (high - low) * buckets).astype(int)
+    """Index [n] of each score's bucket: N equal parts of [low, high], the top one closed.
+
+    A score on an edge, up to rounding, belongs to the upper bucket.
+    """
+    place = (np.asarray(scores, float) - low) / (high - low) * buckets
+    index = np.floor(place + 1e-9).astype(int)
     return np.clip(index, 0, buckets - 1)
 
 

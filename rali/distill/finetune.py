@@ -101,10 +101,9 @@ class FinetuneConfig:
         return {name: max(1, round(self.share.get(name, 1) * n)) for name, n in found.items()}
 
     def plan(self, pictures: int) -> tuple[int, int, int]:
-        """Pictures per step, steps per epoch, and steps."""
-        batch = min(self.batch_size, pictures)
-        per_epoch = max(1, pictures // batch)
-        return batch, per_epoch, max(1, round(self.epochs * per_epoch))
+        """Pictures per step (of some steps one fewer), steps per epoch, and steps."""
+        per_epoch = -(-pictures // self.batch_size)
+        return -(-pictures // per_epoch), per_epoch, max(1, round(self.epochs * per_epoch))
 
 
 def finetune(
@@ -144,8 +143,9 @@ def finetune(
     loss_of = LOSSES[config.loss]
     of = np.array(datasets or [""] * len(pictures))
     per_pass = config.per_pass(of.tolist())
-    batch, per_epoch, steps = config.plan(sum(per_pass.values()))
-    check_normalised(student.encoder, batch, "finetune.batch_size")
+    seen = sum(per_pass.values())
+    _, per_epoch, steps = config.plan(seen)
+    check_normalised(student.encoder, seen // per_epoch, "finetune.batch_size")
     best = _Best()
     keeper = Checkpoint(
         checkpoint,
@@ -161,11 +161,11 @@ def finetune(
     for step in range(start, steps):
         epoch, place = divmod(step, per_epoch)
         order = _order(of, per_pass, np.random.default_rng((seed, epoch)))
-        chosen = order[place * batch : (place + 1) * batch]
+        chosen = np.array_split(order, per_epoch)[place]  # all of them, in nearly equal parts
         draw = np.random.default_rng((seed, step, 1))
-        flip = draw.random(batch) < 0.5
+        flip = draw.random(len(chosen)) < 0.5
         pixels = pictures.pixels(chosen, flip=flip, crop=config.crop, draw=draw).to(device)
-        if count := round(config.climbed * batch):
+        if count := round(config.climbed * len(chosen)):
             reach = torch.from_numpy(draw.uniform(1 / 6, 1, count)) * config.climb_radius / 255
             reach = reach / min(pictures.preprocess.std)
             student.eval()  # as it will be climbed

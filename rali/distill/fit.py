@@ -29,7 +29,9 @@ class FitConfig:
         temperature: temperature τ of the softmax; 1 is equation 3 as printed.
         learn_temperature: fit the temperature too.
         learn_projection: fit the components of the PCA too.
-        lr: learning rate of Adam (paper: 3e-2).
+        lr: learning rate of Adam for the basis scores and the temperature (paper: 3e-2).
+        vector_lr: rate for the basis vectors, of unit length, and the components; 0 is `lr`/√M for
+            M dimensions, as their numbers are that much smaller (paper: 3e-2).
         steps: gradient steps at most. batch_size: pictures per step.
         patience: validation checks without a better loss after which the fit stops; there are
             about a hundred in all.
@@ -40,13 +42,21 @@ class FitConfig:
     learn_temperature: bool = False
     learn_projection: bool = False
     lr: float = 3e-2
+    vector_lr: float = 0.0
     steps: int = 1500
     batch_size: int = 256
     patience: int = 15
 
     def __post_init__(self) -> None:
         check_numbers(
-            "fit.", self, positive=("temperature",), lr=0, steps=0, batch_size=1, patience=0
+            "fit.",
+            self,
+            positive=("temperature",),
+            lr=0,
+            vector_lr=0,
+            steps=0,
+            batch_size=1,
+            patience=0,
         )
 
 
@@ -123,9 +133,10 @@ def fit_scores(
             parameter.requires_grad_(True)
         groups = [{"params": [p]} for p in parameters]
         for group, parameter in zip(groups, parameters, strict=True):
-            # 3e-2 is meant for the scores; unit vectors and projections live on smaller scales.
-            small = parameter is vectors or parameter is matrix
-            group["lr"] = config.lr / parameter.shape[1] ** 0.5 if small else config.lr  # type: ignore[assignment]
+            rate = config.lr
+            if parameter is vectors or parameter is matrix:
+                rate = config.vector_lr or config.lr / parameter.shape[1] ** 0.5
+            group["lr"] = rate  # type: ignore[assignment]
         optimizer = torch.optim.Adam(groups)
         generator = torch.Generator().manual_seed(seed)
         check_every = max(1, config.steps // 100)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -71,6 +72,42 @@ def check_normalised(model: nn.Module, batch: int, settings: str) -> None:
         )
 
 
+class Passes:
+    """Pictures by passes: each pass is one permutation of them all, cut into steps of one size.
+
+    A step may take the end of one pass and the start of the next, which then begins with pictures
+    that are not in that end: no picture is in a step twice. The order depends on the seed alone, so
+    a loop may resume at any step.
+
+    Args:
+        count: pictures. size: pictures per step, at most `count`.
+    """
+
+    def __init__(self, count: int, size: int, seed: int) -> None:
+        self.count, self.size, self.seed = count, size, seed
+        self._orders: dict[int, np.ndarray] = {}
+
+    def at(self, step: int) -> np.ndarray:
+        """The places [size] of the pictures of a step."""
+        number, place = divmod(step * self.size, self.count)
+        found = self._order(number)[place : place + self.size]
+        rest = self.size - len(found)
+        return np.concatenate([found, self._order(number + 1)[:rest]]) if rest else found
+
+    def _order(self, number: int) -> np.ndarray:
+        """The pass of this number, from 0; two of them are kept."""
+        if number < min(self._orders, default=0):
+            self._orders = {}
+        for each in range(max(self._orders, default=-1) + 1, number + 1):
+            order = np.random.default_rng((self.seed, each)).permutation(self.count)
+            if taken := each * self.count % self.size:  # by the last step of the pass before
+                before = self._orders[each - 1][-taken:]
+                fresh = order[~np.isin(order, before)][: self.size - taken]
+                order = np.concatenate([fresh, order[~np.isin(order, fresh)]])
+            self._orders = {each - 1: self._orders.get(each - 1, order), each: order}
+        return self._orders[number]
+
+
 class Stateful(Protocol):
     """What a checkpoint can hold: a module, an optimizer."""
 
@@ -79,14 +116,14 @@ class Stateful(Protocol):
 
 
 class Checkpoint:
-    """The parts of a training loop in one file, with the step and the random state.
+    """The parts of a training loop in one file, with the step and the random states.
 
     Whoever has saved the loop's result deletes the file.
 
     Args:
         path: the file, or None to keep nothing.
         mark: identifies the run; the file of another run is refused.
-        parts: modules and optimizers by name.
+        parts: modules, optimizers and gradient scalers by name.
     """
 
     def __init__(self, path: Path | None, mark: str, **parts: Stateful) -> None:
@@ -115,6 +152,8 @@ class Checkpoint:
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
         torch.set_rng_state(state["rng"])
+        if torch.cuda.is_available() and state.get("cuda_rng"):
+            torch.cuda.set_rng_state_all(state["cuda_rng"])
         return state["step"]
 
     def save(self, step: int) -> None:
@@ -123,5 +162,7 @@ class Checkpoint:
             return
         state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
         state |= {"step": step, "mark": self.mark, "rng": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            state["cuda_rng"] = torch.cuda.get_rng_state_all()
         replace_atomically(self.path, lambda path: torch.save(state, path))
         self._saved = time.monotonic()

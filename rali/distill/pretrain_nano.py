@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from rali.errors import InputError
-from rali.files import replace_atomically
 from rali.runs.progress import Progress, silent
 from rali.student.nano import NanoConfig
 from rali.student.nano_text import NanoTextEncoder
+from rali.student.storage import write_tensors
 from rali.student.trunk import TrunkEncoder
 from rali.student.trunk_weights import find_trunk_weights, trunk_weights
 
@@ -80,8 +79,6 @@ def pretrain(
     Raises:
         InputError: fewer pictures than a batch, or a picture without a text.
     """
-    from safetensors.torch import save_file
-
     if len(pictures) < config.batch_size or not len(pictures) == len(texts) == len(contents):
         raise InputError(
             f"Pretraining needs at least one batch of {config.batch_size} pictures with texts and "
@@ -111,16 +108,16 @@ def pretrain(
         betas=(0.9, 0.98),
     )
     batches = PictureBatches(pictures, config.nano.preprocess, keep=True)
-    steps = max(1, round(config.epochs * len(pictures) / config.batch_size))
+    per_epoch = -(-len(pictures) // config.batch_size)
+    steps = max(1, round(config.epochs * per_epoch))
     checkpoint_file = folder / "pretrain.pt"
     checkpoint = Checkpoint(checkpoint_file, str(config), optimizer=optimizer, **modules)
     step = checkpoint.resume()
-    per_epoch = len(pictures) // config.batch_size
     while step < steps:
         draw = np.random.default_rng((config.seed, step, 1))
         epoch, place = divmod(step, per_epoch)
         order = _grouped(contents, config.siblings, np.random.default_rng((config.seed, epoch)))
-        chosen = order[place * config.batch_size : (place + 1) * config.batch_size]
+        chosen = np.array_split(order, per_epoch)[place]  # all of them, in nearly equal parts
         pixels = batches.pixels(chosen, flip=draw.random(len(chosen)) < 0.5).to(device)
         drawn = [texts[i][int(draw.integers(len(texts[i])))] for i in chosen.tolist()]
         drawn = [
@@ -147,7 +144,7 @@ def pretrain(
             key: (value.half() if value.is_floating_point() else value).cpu().contiguous()
             for key, value in modules[name].state_dict().items()
         }
-        replace_atomically(folder / f"{name}.safetensors", partial(save_file, state))
+        write_tensors(state, folder / f"{name}.safetensors")
     (folder / "config.json").write_text(json.dumps(config.nano.to_dict(), indent=1) + "\n", "utf-8")
     checkpoint_file.unlink(missing_ok=True)
     return folder

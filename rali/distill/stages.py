@@ -1,12 +1,13 @@
 """The stages of a distillation that take long, each leaving its result in the run folder.
 
-A result is used again if its fingerprint, of everything it depends on, is that of this run;
-otherwise the stage resumes from its checkpoint, where it has one.
+A result is used again if its mark, a fingerprint of everything it depends on, is that of this run;
+otherwise the stage resumes from its checkpoint, where it has one. The mark is inside the file: a
+note beside it could be of another run's file after a kill between the two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from torch import Tensor
 from rali.data.manifest import Row
 from rali.data.triplets import Triplet
 from rali.errors import InputError
-from rali.files import image_sha256, replace_atomically
+from rali.files import image_sha256
 from rali.runs.folder import RunFolder, file_marks, fingerprint
 from rali.runs.progress import Progress, silent
 from rali.scoring.model_folder import PHRASES_FILE
 from rali.scoring.phrases import write_phrases
+from rali.student.storage import write_tensors
 from rali.student.student import Student, weights_sha256
 from rali.student.towers import Encoder, TextTower
 
@@ -30,6 +32,8 @@ from .align import AlignConfig, align
 from .batches import PictureBatches, embed
 from .finetune import FinetuneConfig, finetune
 from .learn_phrases import PhrasesConfig, best_photographs, build_phrases
+
+MARK = "made_from"  # in the metadata of a stage's file
 
 ScoredPictures = tuple[PictureBatches, np.ndarray]
 """Pictures and their scores [n], 1–5."""
@@ -86,7 +90,6 @@ def align_stage(
 ) -> dict[str, Any]:
     """Align the encoder in place, or load the result of an earlier call; returns card entries."""
     from accelerate import PartialState
-    from safetensors.torch import load_file
 
     if not config.enabled:
         return {"rationales": 0}
@@ -107,8 +110,8 @@ def align_stage(
         "truncated_texts": round(truncated, 4),
     }
     aligned_file = run.folder / "aligned.safetensors"
-    if run.done("align", mark) and aligned_file.is_file():
-        encoder.image.load_state_dict(load_file(aligned_file))
+    if (kept := _kept(aligned_file, mark)) is not None:
+        encoder.image.load_state_dict(kept)
         return facts
     checkpoint = run.folder / f"align-{mark}.pt"
     # Pictures with the same bytes are one picture.
@@ -132,7 +135,7 @@ def align_stage(
         return facts
     with run.timed("align", mark):
         work()
-        _save(aligned_file, encoder.image.state_dict())
+        _keep(aligned_file, mark, encoder.image.state_dict())
     checkpoint.unlink(missing_ok=True)
     return facts
 
@@ -141,19 +144,17 @@ def _embed_texts(
     run: RunFolder, encoder: Encoder, chosen: Sequence[Sequence[Triplet]], progress: Progress
 ) -> tuple[list[Tensor], float]:
     """The embeddings [n_i, D] of each picture's texts, and the share of texts that are cut."""
-    from safetensors.torch import load_file
-
     if encoder.text is None:
         raise InputError("The alignment needs the encoder's text tower; it was loaded without.")
     texts = [triplet.reasoning for of_row in chosen for triplet in of_row]
     mark = fingerprint(texts, weights_sha256(encoder.text.model))
     file = run.folder / "texts.safetensors"
-    if not (run.done("texts", mark) and file.is_file()):
+    if (stored := _kept(file, mark)) is None:
         with run.timed("texts", mark):
-            embeddings = encoder.text.encode(texts, progress=progress)
+            embeddings = encoder.text.encode(texts, progress=progress).cpu()
             truncated = torch.tensor([encoder.text.is_truncated(text) for text in texts])
-            _save(file, {"embeddings": embeddings, "truncated": truncated})
-    stored = load_file(file)
+            stored = {"embeddings": embeddings, "truncated": truncated}
+            _keep(file, mark, stored)
     counts = [len(of_row) for of_row in chosen]
     return list(stored["embeddings"].split(counts)), stored["truncated"].float().mean().item()
 
@@ -173,8 +174,6 @@ def finetune_stage(
     Args:
         datasets: of each picture of `train` its data set.
     """
-    from safetensors.torch import load_file
-
     data = [
         (file_marks(pictures.paths), scores.tolist())
         for pictures, scores in (train, val)
@@ -182,8 +181,8 @@ def finetune_stage(
     ]
     mark = fingerprint(data, datasets, weights_sha256(student), asdict(config), seed)
     file = run.folder / "finetuned.safetensors"
-    if run.done("finetune", mark) and file.is_file():
-        student.load_state_dict(load_file(file))
+    if (kept := _kept(file, mark)) is not None:
+        student.load_state_dict(kept)
         return
     checkpoint = run.folder / f"finetune-{mark}.pt"
     with run.timed("finetune", mark):
@@ -197,7 +196,7 @@ def finetune_stage(
             checkpoint=checkpoint,
             progress=logged(run, progress),
         )
-        _save(file, student.state_dict())
+        _keep(file, mark, student.state_dict())
     checkpoint.unlink(missing_ok=True)
 
 
@@ -219,6 +218,7 @@ def phrases_stage(
     file = run.folder / "model" / PHRASES_FILE
     if run.done("phrases", mark) and file.is_file():
         return
+    run.forget("phrases")
     file.unlink(missing_ok=True)  # another student's
     with run.timed("phrases", mark):
         phrases = build_phrases(
@@ -248,8 +248,8 @@ def embed_stage(
         encoder.preprocess.to_dict(),
         weights_sha256(encoder.image),
     )
-    cache = run.folder / "embeddings.npz"
-    if not (run.done("embed", mark) and cache.is_file()):
+    file = run.folder / "embeddings.safetensors"
+    if (stored := _kept(file, mark)) is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         total = sum(len(pictures) for pictures, _ in jobs)
         arrays: list[np.ndarray] = []
@@ -259,14 +259,9 @@ def embed_stage(
                 arrays.append(
                     embed(encoder.image, pictures, flip=flip, device=device, progress=on_batch)
                 )
-
-            def write(path: Path) -> None:
-                with path.open("wb") as file:
-                    np.savez(file, *arrays)
-
-            replace_atomically(cache, write)
-    stored = np.load(cache)
-    return [stored[f"arr_{index}"] for index in range(len(jobs))]
+            stored = {str(job): torch.from_numpy(array) for job, array in enumerate(arrays)}
+            _keep(file, mark, stored)
+    return [stored[str(job)].numpy() for job in range(len(jobs))]
 
 
 def _within(progress: Progress, before: int, total: int) -> Progress:
@@ -274,8 +269,23 @@ def _within(progress: Progress, before: int, total: int) -> Progress:
     return lambda stage, done, _, loss=None: progress(stage, before + done, total, loss)
 
 
-def _save(path: Path, state: dict[str, Tensor]) -> None:
-    from safetensors.torch import save_file
-
+def _keep(path: Path, mark: str, state: Mapping[str, Tensor]) -> None:
+    """Write a stage's result with its mark inside."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    replace_atomically(path, lambda target: save_file(tensors, target))
+    write_tensors(tensors, path, {MARK: mark})
+
+
+def _kept(path: Path, mark: str) -> dict[str, Tensor] | None:
+    """The result that a stage left, if it has this mark."""
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            if (file.metadata() or {}).get(MARK) != mark:
+                return None
+        return load_file(path)
+    except SafetensorError:  # damaged: it is made again
+        return None

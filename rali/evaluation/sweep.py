@@ -159,6 +159,7 @@ def run_sweep(jobs: Sequence[Job], parallel: int = 1, *, progress: Progress = si
             return
         with locks[job.run]:
             job.out.mkdir(parents=True, exist_ok=True)
+            (job.out / DONE).unlink(missing_ok=True)  # first, or a kill leaves it beside another's
             job.result.unlink(missing_ok=True)  # it may be of other settings
             with (job.out / LOG).open("ab") as log:
                 for words in job.commands:

@@ -35,6 +35,12 @@ class RunFolder:
         entry = self._read().get(stage, {})
         return entry.get("fingerprint") == fingerprint and entry.get("done", False)
 
+    def forget(self, stage: str) -> None:
+        """Take a stage's note away, before the file that it speaks of is replaced."""
+        stages = self._read()
+        if stages.pop(stage, None) is not None:
+            write_json(stages, self._stages)
+
     def seconds(self) -> dict[str, float]:
         """Seconds per stage, summed over all tries that were not killed outright."""
         return {stage: entry["seconds"] for stage, entry in self._read().items()}

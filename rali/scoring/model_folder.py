@@ -7,6 +7,7 @@ a Hub id. This rule and every file name of the model folder are written here and
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ CARD_FILE = "README.md"
 INTERVAL_FILE = "interval.json"
 PHRASES_FILE = "phrases.npz"
 ONNX_FOLDER = "onnx"
+WEIGHTS_SHA256 = "weights_sha256"  # in CONFIG_FILE and in an ONNX file's metadata
 BUILTIN = "builtin"
 _BUILTIN_FOLDER = Path(__file__).parents[1] / BUILTIN
 
@@ -147,6 +149,32 @@ def onnx_file(folder: str | Path, precision: str = "fp32") -> Path:
 def image_file(onnx: Path) -> Path:
     """Where `rali export --image` writes the ONNX file that takes pictures of any size."""
     return onnx.with_stem(f"{onnx.stem}_image")
+
+
+def check_weights(onnx: Path, digest: str) -> None:
+    """Refuse an ONNX file in a model folder whose weights are not the folder's.
+
+    Args:
+        onnx: the file; outside of a model folder it is its own model.
+        digest: the `weights_sha256` of its metadata.
+
+    Raises:
+        InputError: it was exported from other weights.
+    """
+    config = onnx.parent.parent / CONFIG_FILE
+    if onnx.parent.name != ONNX_FOLDER or not config.is_file():
+        return
+    try:
+        wanted = json.loads(config.read_text("utf-8")).get(WEIGHTS_SHA256)
+    except (OSError, ValueError, AttributeError):  # scoring needs no config.json
+        return
+    if wanted and digest and wanted != digest:
+        folder = onnx.parent.parent
+        more = [name for name, of in PRECISIONS.items() if of.file == onnx.name and name != "fp32"]
+        raise InputError(
+            f"{onnx} was exported from other weights than those of {folder}. Type: rali export "
+            f"{folder}{''.join(f' --precision {name}' for name in more)}"
+        )
 
 
 def _folder(model: str | Path) -> Path | None:

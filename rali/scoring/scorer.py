@@ -23,7 +23,7 @@ import numpy as np
 from rali.errors import InputError, PictureError
 from rali.pictures.read import MAX_PIXELS, Source, find_pictures, open_picture
 
-from .model_folder import find_model
+from .model_folder import WEIGHTS_SHA256, check_weights, find_model
 from .session import Provider, open_session, read_metadata, read_preprocess
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class Scorer:
         # Not every accelerator's sessions may be run by two threads at once.
         self._turn: AbstractContextManager[Any] = nullcontext() if on_processor else Lock()
         self.metadata: dict[str, Any] = read_metadata(self._session, self.path)
+        check_weights(self.path, str(self.metadata.get(WEIGHTS_SHA256, "")))
         self._own = local()
         self.preprocess = read_preprocess(self.metadata)
         low, high = self.metadata["score_range"]

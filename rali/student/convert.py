@@ -1,14 +1,13 @@
 """Convert the authors' released RALI to a model folder.
 
 In: a folder with `ckpt.pt`, `pca.pkl`, `basis.npz` and `best/` (a Hugging Face CLIP), of which
-nothing but arrays is ever loaded: a pickle that asks for anything else is refused and named before
-it runs. Out: a student with the same scores.
+nothing but arrays is ever made: a pickle that asks for anything else is refused, and what it asks
+for is named. Out: a student with the same scores.
 """
 
 from __future__ import annotations
 
 import json
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,9 @@ from rali.pictures.preprocess import Preprocess
 
 from .clip_names import to_open_clip
 from .encoders import image_tower
+from .pickled import PickleRefusedError, array, read_pca
 from .student import Student, StudentConfig
+from .tensors_only import read_checkpoint
 
 # ViT-L/14 at 336 pixels with OpenAI's preprocessing, for releases without `best/`.
 VIT_L = {
@@ -30,19 +31,7 @@ VIT_L = {
     "intermediate_size": 4096, "patch_size": 14, "image_size": 336, "hidden_act": "quick_gelu",
 }  # fmt: skip
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-# Everything that a pickle of numpy arrays and a scikit-learn PCA asks for.
-_ADMITTED = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy.core.numeric", "_frombuffer"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("_codecs", "encode"),
-}
-_PCA = {("sklearn.decomposition._pca", "PCA"), ("sklearn.decomposition.pca", "PCA")}
+MOST_BYTES = 2**28  # of pca.pkl and of basis.npz
 
 
 def convert_official_rali(source: str | Path, output: str | Path) -> Student:
@@ -54,37 +43,48 @@ def convert_official_rali(source: str | Path, output: str | Path) -> Student:
     source = Path(source)
     if not source.is_dir():
         raise InputError(f"There is no folder {source}.")
-    weights = _checkpoint(source / "ckpt.pt")
-    scorer = {
-        key.removeprefix("scorer."): value.float()
+    weights = read_checkpoint(_there(source / "ckpt.pt"))
+    scorer = _numbers(source) | {
+        key.removeprefix("scorer.").removeprefix("pca_"): value.float()
         for key, value in weights.items()
         if key.startswith("scorer.")
     }
-    missing = {"pca_components", "prototypes", "proto_scores", "logit_scale"} - set(scorer)
+    missing = {"components", "prototypes", "proto_scores", "logit_scale"} - set(scorer)
     if missing:
-        raise InputError(f"{source / 'ckpt.pt'} lacks scorer.{', scorer.'.join(sorted(missing))}.")
-    pca, basis = _pca(source / "pca.pkl"), _basis(source / "basis.npz")
-    components, vectors = scorer["pca_components"], scorer["prototypes"]
-    mean = torch.from_numpy(np.asarray(pca["mean_"], dtype=np.float32))
+        names = [f"scorer.{'pca_' * (name == 'components')}{name}" for name in sorted(missing)]
+        raise InputError(f"{source / 'ckpt.pt'} lacks {', '.join(names)}.")
+    mean, components, vectors = scorer["mean"], scorer["components"], scorer["prototypes"]
     if components.shape[1:] != mean.shape or vectors.shape[1:] != components.shape[:1]:
         raise InputError(
             f"{source}: the PCA is {tuple(components.shape)} with a mean of {tuple(mean.shape)}, "
             f"the bases are {tuple(vectors.shape)}; they do not fit together."
         )
-    for name, wanted in (("pca_scale", len(mean)), ("proto_scores", len(vectors))):
+    sizes = {"scale": len(mean), "proto_scores": len(vectors), "logit_scale": 1}
+    for name, wanted in sizes.items():
         if name in scorer and scorer[name].numel() != wanted:
             raise InputError(
-                f"{source / 'ckpt.pt'}: scorer.{name} has {scorer[name].numel()} numbers; "
-                f"expected {wanted}."
+                f"{source}: the scorer's {name} has {scorer[name].numel()} numbers; expected "
+                f"{wanted}."
             )
-    if basis["vectors"].shape != tuple(vectors.shape):
+    broken = [name for name, value in scorer.items() if not value.isfinite().all()]
+    if broken or scorer["logit_scale"].item() <= 0:
         raise InputError(
-            f"{source / 'basis.npz'} holds {basis['vectors'].shape} vectors, ckpt.pt "
-            f"{tuple(vectors.shape)}; they come from different trainings."
+            f"{source}: the scorer's {broken[0] if broken else 'logit_scale'} is not of finite "
+            "numbers, or not above 0."
+        )
+    if (held := _vectors_shape(source)) != tuple(vectors.shape):
+        raise InputError(
+            f"{source / 'basis.npz'} holds {held} vectors, ckpt.pt {tuple(vectors.shape)}; they "
+            "come from different trainings."
         )
     vision, preprocess = _clip_folder(source / "best")
-    spec = _spec(vision, components.shape[1])
-    encoder = image_tower(spec)
+    spec = _spec(vision, components.shape[1], source / "best")
+    try:
+        encoder = image_tower(spec)
+    except Exception as error:  # torch raises many types for sizes that do not fit together
+        raise InputError(
+            f"No encoder has the sizes that {source / 'best'} names: {error}."
+        ) from error
     _load_encoder(encoder, weights, source / "ckpt.pt")
     student = Student(
         StudentConfig(
@@ -100,7 +100,7 @@ def convert_official_rali(source: str | Path, output: str | Path) -> Student:
     )
     with torch.no_grad():
         student.mean.copy_(mean)
-        student.scale.copy_(scorer.get("pca_scale", torch.ones_like(mean)).reshape(-1).abs())
+        student.scale.copy_(scorer.get("scale", torch.ones_like(mean)).reshape(-1).abs())
         student.components.copy_(components)
         student.basis_vectors.copy_(vectors)
         student.basis_scores.copy_(scorer["proto_scores"].reshape(-1))
@@ -108,66 +108,47 @@ def convert_official_rali(source: str | Path, output: str | Path) -> Student:
     return student.eval()
 
 
-def _checkpoint(path: Path) -> dict[str, Tensor]:
-    """The state dict of `ckpt.pt`; tensors only."""
+def _there(path: Path) -> Path:
     if not path.is_file():
         raise InputError(f"There is no {path}; give the folder of RALI's release.")
+    return path
+
+
+def _numbers(source: Path) -> dict[str, Tensor]:
+    """The PCA's `mean` and, where it has variances, `scale` [D], float32."""
+    path = _there(source / "pca.pkl")
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"{path} is refused: it holds more than tensors, or is not a checkpoint ({reason})."
-        ) from error
-    state = found.get("state_dict", found) if isinstance(found, dict) else None
-    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
-        raise InputError(f"{path} holds no state_dict of tensors.")
-    return state
-
-
-class _State:
-    """Takes the place of scikit-learn's PCA: it holds the attributes and does nothing."""
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-
-
-class _ArraysOnly(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _PCA:
-            return _State
-        if (module, name) in _ADMITTED:
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-
-
-def _pca(path: Path) -> dict[str, Any]:
-    """The attributes of a pickled PCA; only `mean_` is used."""
-    if not path.is_file():
-        raise InputError(f"There is no {path}; the PCA's mean is only there.")
-    try:
-        with path.open("rb") as file:
-            found = _ArraysOnly(file).load()
-    except Exception as error:  # a broken pickle raises whatever it leads to
+        if path.stat().st_size > MOST_BYTES:
+            raise PickleRefusedError(f"it is larger than {MOST_BYTES >> 20} MiB")
+        state = read_pca(path.read_bytes())
+        found = {name: array(state[name]) for name in ("mean_", "var_") if name in state}
+    except (PickleRefusedError, OSError) as error:
         raise InputError(
             f"{path} is refused: nothing but a pickle of numpy arrays and scikit-learn's PCA is "
-            f"read ({error})."
+            f"read, and {error}."
         ) from error
-    state = found if isinstance(found, dict) else vars(found) if isinstance(found, _State) else {}
-    mean = state.get("mean_")
-    if not isinstance(mean, np.ndarray) or mean.ndim != 1 or mean.dtype.kind != "f":
+    if any(value.ndim != 1 or value.dtype.kind != "f" for value in found.values()):
+        found = {}
+    if "mean_" not in found:
         raise InputError(f"{path} holds no PCA with a mean_ of numbers.")
-    return state
+    numbers = {"mean": torch.from_numpy(found["mean_"].astype(np.float32))}
+    if "var_" in found:  # an IncrementalPCA's; the release divides by the square root
+        scale = np.sqrt(found["var_"].astype(np.float64))
+        scale[~(scale >= 1e-10)] = 1
+        numbers["scale"] = torch.from_numpy(scale.astype(np.float32))
+    return numbers
 
 
-def _basis(path: Path) -> dict[str, np.ndarray]:
-    """The arrays `vectors` and `scores`; pickled objects are never loaded."""
-    if not path.is_file():
-        raise InputError(f"There is no {path}; give the folder of RALI's release.")
+def _vectors_shape(source: Path) -> tuple[int, ...]:
+    """The shape of the array `vectors`; pickled objects are never loaded."""
+    path = _there(source / "basis.npz")
     try:
+        with zipfile.ZipFile(path) as packed:
+            if sum(entry.file_size for entry in packed.infolist()) > MOST_BYTES:
+                raise ValueError(f"it is larger than {MOST_BYTES >> 20} MiB")
         with np.load(path, allow_pickle=False) as file:
-            return {name: np.asarray(file[name]) for name in ("vectors", "scores")}
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+            return {name: file[name].shape for name in ("vectors", "scores")}["vectors"]
+    except Exception as error:  # a broken archive raises whatever it leads to
         raise InputError(
             f"{path} is refused: it must hold the arrays vectors and scores and no objects "
             f"({error})."
@@ -192,20 +173,23 @@ def _clip_folder(folder: Path) -> tuple[dict[str, Any], Preprocess]:
     return vision, preprocess
 
 
-def _spec(vision: dict[str, Any], width: int) -> dict[str, Any]:
-    return {
-        "name": "clip",
-        "embed_dim": width,
-        "quick_gelu": vision["hidden_act"] == "quick_gelu",
-        "vision_cfg": {
-            "image_size": vision["image_size"],
-            "patch_size": vision["patch_size"],
-            "width": vision["hidden_size"],
-            "layers": vision["num_hidden_layers"],
-            "head_width": vision["hidden_size"] // vision["num_attention_heads"],
-            "mlp_ratio": vision["intermediate_size"] / vision["hidden_size"],
-        },
-    }
+def _spec(vision: dict[str, Any], width: int, folder: Path) -> dict[str, Any]:
+    try:
+        return {
+            "name": "clip",
+            "embed_dim": width,
+            "quick_gelu": vision["hidden_act"] == "quick_gelu",
+            "vision_cfg": {
+                "image_size": int(vision["image_size"]),
+                "patch_size": int(vision["patch_size"]),
+                "width": int(vision["hidden_size"]),
+                "layers": int(vision["num_hidden_layers"]),
+                "head_width": vision["hidden_size"] // vision["num_attention_heads"],
+                "mlp_ratio": vision["intermediate_size"] / vision["hidden_size"],
+            },
+        }
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise InputError(f"{folder} is not a Hugging Face CLIP folder: {error}.") from error
 
 
 def _load_encoder(encoder: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> None:

@@ -13,6 +13,7 @@ from rali.errors import InputError, require
 from rali.pictures.preprocess import Preprocess
 
 from .towers import RANDOM, Encoder, TextTower
+from .trunk import check_timm_name
 
 
 def find_open_clip(name: str, pretrained: str | None) -> str | None:
@@ -87,16 +88,26 @@ def _is_cut(tokenizer: Any, context: int, text: str) -> bool:
 
 def rebuild_open_clip(spec: dict[str, Any]) -> nn.Module:
     open_clip = require("open_clip", "distill")
+    if spec["name"] not in open_clip.list_models():  # such as hf-hub:… and local-dir:…
+        raise InputError(
+            f"The model's config.json names the encoder {spec['name']!r}, which open_clip does not "
+            "know. A place on the Hub or on this machine is not followed from there."
+        )
     return _plain(open_clip.create_model(spec["name"], pretrained=None).visual)
 
 
 def rebuild_clip(spec: dict[str, Any]) -> nn.Module:
     """A CLIP of any size, as `rali convert official-rali` writes it; the text tower is a stub."""
     open_clip = require("open_clip", "distill")
+    vision = spec["vision_cfg"]
+    if trunk := vision.get("timm_model_name"):
+        check_timm_name(trunk)
+    if vision.get("timm_model_pretrained"):
+        raise InputError(
+            "The model's config.json wants pretrained weights of timm's; a model brings its own."
+        )
     stub = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
-    return open_clip.CLIP(
-        spec["embed_dim"], spec["vision_cfg"], stub, quick_gelu=spec["quick_gelu"]
-    ).visual
+    return open_clip.CLIP(spec["embed_dim"], vision, stub, quick_gelu=spec["quick_gelu"]).visual
 
 
 def _plain(visual: Any) -> Any:

@@ -8,10 +8,13 @@ the same weights.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+from rali.files import replace_atomically
 
 Storage = Literal["float32", "float16", "int8"]
 SCALE = "/scale"  # behind a tensor's name: its scales
@@ -34,6 +37,24 @@ def pack(state: Mapping[str, Tensor], storage: Storage) -> dict[str, Tensor]:
         else:
             packed[name] = value.half()
     return packed
+
+
+def write_tensors(
+    tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a `.safetensors` file, whole or not at all, that others may read as any new file.
+
+    safetensors itself lets nobody but the user read what it writes.
+    """
+    from safetensors.torch import save_file
+
+    def write(target: Path) -> None:
+        target.touch()
+        mode = target.stat().st_mode
+        save_file(dict(tensors), target, metadata=dict(metadata or {}) or None)
+        target.chmod(mode)
+
+    replace_atomically(path, write)
 
 
 def unpack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

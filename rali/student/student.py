@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rali.errors import InputError
-from rali.files import replace_atomically
 from rali.pictures.preprocess import Preprocess
 from rali.pictures.read import open_picture
 from rali.report.evaluation import Evaluation
@@ -31,6 +30,7 @@ from rali.scoring.model_folder import (
     INTERVAL_FILE,
     PHRASES_FILE,
     WEIGHTS_FILE,
+    WEIGHTS_SHA256,
     find_file,
     find_weights,
     onnx_file,
@@ -38,7 +38,7 @@ from rali.scoring.model_folder import (
 from rali.version import __version__
 
 from .encoders import embed_batches, image_tower
-from .storage import Storage, pack, unpack
+from .storage import Storage, pack, unpack, write_tensors
 
 
 @dataclass
@@ -196,17 +196,14 @@ class Student(nn.Module):
             storage: how the weights are stored: `float32`, `float16`, or `int8` (the encoder's
                 kernels and matrices as whole numbers, the rest in float16).
         """
-        from safetensors.torch import save_file
-
         from .card import model_card
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         state = pack(self.state_dict(), storage)
-        replace_atomically(
-            folder / WEIGHTS_FILE, lambda path: save_file(state, path, metadata={"format": "pt"})
-        )
-        config = self.config.to_dict()
+        digest = sha256_of(state if storage == "float32" else unpack(state))
+        write_tensors(state, folder / WEIGHTS_FILE, {"format": "pt", WEIGHTS_SHA256: digest})
+        config = self.config.to_dict() | {WEIGHTS_SHA256: digest}
         (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
         card = model_card(config, self.config.evaluation, self.config.training, name=name)
         (folder / CARD_FILE).write_text(card, "utf-8")
@@ -219,7 +216,7 @@ class Student(nn.Module):
         Raises:
             InputError: there is no such model, or its files are not those of a rali student.
         """
-        from safetensors import SafetensorError
+        from safetensors import SafetensorError, safe_open
         from safetensors.torch import load_file
 
         folder = find_weights(model, revision=revision)
@@ -230,6 +227,13 @@ class Student(nn.Module):
             raise InputError(f"{config_file} is not JSON: {error}.") from error
         student = cls(StudentConfig.from_dict(values, str(config_file)))
         try:
+            with safe_open(folder / WEIGHTS_FILE, "pt") as file:
+                written, noted = (file.metadata() or {}), values.get(WEIGHTS_SHA256)
+            if noted and written.get(WEIGHTS_SHA256, noted) != noted:
+                raise InputError(
+                    f"{folder / WEIGHTS_FILE} and {config_file} are of two students: writing one "
+                    "of them was stopped. Write the folder again, as with the same `rali distill`."
+                )
             student.load_state_dict(unpack(load_file(folder / WEIGHTS_FILE)))
         except (SafetensorError, RuntimeError) as error:
             raise InputError(
@@ -251,9 +255,20 @@ class Student(nn.Module):
             repo_id: owner/name; the repository is created where it does not exist.
             onnx: the file that `rali export` wrote, which `Scorer(repo_id)` loads. The interval of
                 `rali calibrate` and the table of phrases are uploaded from its model folder.
+
+        Raises:
+            InputError: `onnx` is of another student.
         """
         from huggingface_hub import HfApi
 
+        from rali.scoring.scorer import Scorer
+
+        exported = Scorer(onnx).metadata.get(WEIGHTS_SHA256)
+        if exported and exported != weights_sha256(self):
+            raise InputError(
+                f"{onnx} was exported from other weights than this student's. Type: rali export "
+                "MODEL_FOLDER, and give that file."
+            )
         api = HfApi(token=token)
         api.create_repo(repo_id, private=private, exist_ok=True)
         with tempfile.TemporaryDirectory() as temporary:
@@ -269,8 +284,13 @@ class Student(nn.Module):
 
 def weights_sha256(module: nn.Module) -> str:
     """SHA-256 of all weights and buffers with their names."""
+    return sha256_of(module.state_dict())
+
+
+def sha256_of(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of all tensors with their names."""
     digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
+    for name, value in sorted(state.items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -115,9 +115,26 @@ class TrunkEncoder(nn.Module):
         return found
 
 
+def check_timm_name(name: str) -> None:
+    """Refuse a trunk that is not one of timm's own architectures, such as `hf-hub:…`.
+
+    A model's `config.json` names its trunk, and timm would follow such a name to the Hub.
+
+    Raises:
+        InputError: timm has no such architecture.
+    """
+    timm = require("timm", "distill")
+    if name.partition(".")[0] not in timm.list_models() or ":" in name or "/" in name:
+        raise InputError(
+            f"timm has no trunk called {name!r}. A place on the Hub or on this machine is not "
+            "followed from a model's config.json."
+        )
+
+
 def _trunk(config: TrunkConfig) -> tuple[nn.Module, list[int]]:
     """The trunk, and the widths of what is pooled of it."""
     timm = require("timm", "distill")
+    check_timm_name(config.trunk)
     try:
         if config.stages:
             trunk = timm.create_model(config.trunk, features_only=True, out_indices=config.stages)

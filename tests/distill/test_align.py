@@ -8,16 +8,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from rali.distill.align import AlignConfig, align, multi_positive_infonce
-from rali.distill.optim import cosine_schedule
+from rali.distill.optim import Checkpoint, Passes, cosine_schedule
 from rali.errors import InputError
 from small import Pixels, tower
 
+GPU = torch.cuda.is_available()
 HERE = Path(__file__).parent
 
 
@@ -129,6 +131,61 @@ def test_resume_gives_the_same_weights(tmp_path, saved_every_step):
     assert steps[0] == 7, "it resumes from the last saved step, not from the beginning"
     for a, b in zip(through.parameters(), resumed.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("count, size", [(10, 3), (100, 64), (7, 7), (5, 4), (1000, 64)])
+def test_each_pass_sees_every_picture_once_and_a_step_none_twice(count, size):
+    passes = Passes(count, size, seed=3)
+    steps = [passes.at(step) for step in range(4 * count)]
+    assert all(len(set(step.tolist())) == size for step in steps)
+    seen = np.concatenate(steps)
+    for start in range(0, count * 3 * size, count):
+        assert sorted(seen[start : start + count]) == list(range(count))
+    assert len({tuple(seen[start : start + count]) for start in range(0, 3 * count, count)}) > 1
+    for step in (2 * count, 1, count):  # in any order, as after a resume
+        assert np.array_equal(Passes(count, size, seed=3).at(step), steps[step])
+        assert np.array_equal(passes.at(step), steps[step])
+
+
+def test_one_epoch_sees_every_picture():
+    class Watched(Pixels):
+        def pixels(self, indices, **more):
+            seen.extend(np.asarray(indices).tolist())
+            return super().pixels(indices, **more)
+
+    for batch_size in (2, 3, 4, 5):
+        seen: list[int] = []
+        config = AlignConfig(epochs=2, batch_size=batch_size)
+        align(tower(), Watched(30), texts(30), config)
+        assert {seen[:30].count(place) for place in range(30)} == {1}
+
+
+def test_a_checkpoint_holds_the_gradient_scaler_and_the_random_states(tmp_path, saved_every_step):
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    keeper = Checkpoint(tmp_path / "c.pt", "mark", scaler=scaler)
+    keeper.save(1)
+    drawn, on_gpu = torch.rand(3), torch.rand(3, device="cuda") if GPU else None
+    other = torch.amp.GradScaler("cpu")
+    assert Checkpoint(tmp_path / "c.pt", "mark", scaler=other).resume() == 1
+    assert other.get_scale() == 8.0
+    assert torch.equal(torch.rand(3), drawn)
+    if on_gpu is not None:
+        assert torch.equal(torch.rand(3, device="cuda"), on_gpu)
+
+
+@pytest.mark.skipif(not GPU, reason="autocast in half precision is used on a GPU alone")
+def test_a_resumed_alignment_in_fp16_keeps_its_scale(tmp_path, saved_every_step):
+    config = AlignConfig(epochs=6, batch_size=4, precision="fp16")
+
+    def stop(stage: str, done: int, total: int, loss: float | None = None) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config, checkpoint=tmp_path / "align.pt", progress=stop)
+    state = torch.load(tmp_path / "align.pt", weights_only=True)
+    assert state["scaler"]["scale"] > 0 and state["cuda_rng"]
+    run(config, checkpoint=tmp_path / "align.pt")
 
 
 def test_a_picture_without_rationales_is_named():

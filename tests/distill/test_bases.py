@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -13,12 +14,31 @@ from hypothesis import strategies as st
 from rali.distill.bases import BasesConfig, allocate, bucket_of, find_bases, kmeans
 from rali.distill.compress import CompressConfig, fit_projection
 from rali.distill.fit import FitConfig, fit_scores
+from rali.distill.pipeline import DistillConfig
 from rali.errors import InputError
+from rali.recipes import find_recipe
+from rali.runs.config import from_dict, read_yaml
 from rali.student.student import score_from_bases
 
 
 def test_buckets_cover_the_range_with_the_top_closed():
     assert bucket_of(np.array([1, 1.99, 2, 4.99, 5]), 4).tolist() == [0, 0, 1, 3, 3]
+
+
+@pytest.mark.parametrize("buckets", [240, 90, 7, 1000])
+@pytest.mark.parametrize("low, high", [(1, 5), (0, 100), (0, 1)])
+def test_a_score_on_an_edge_is_in_the_upper_bucket(buckets, low, high):
+    """The edges are worked out in fractions; floats of them lie on either side."""
+    edges = [low + Fraction(n * (high - low), buckets) for n in range(buckets)]
+    scores = np.array([float(edge) for edge in edges])
+    assert bucket_of(scores, buckets, low, high).tolist() == [*range(buckets)]
+    middles = scores + (high - low) / buckets / 2
+    assert bucket_of(middles, buckets, low, high).tolist() == [*range(buckets)]
+
+
+def test_a_score_below_an_edge_is_in_the_lower_bucket():
+    scores = np.array([1 + 4 / 240, 1 + 4 / 240 - 1e-6, 5.0])
+    assert bucket_of(scores, 240).tolist() == [1, 0, 239]
 
 
 def test_allocation_by_largest_remainder():
@@ -152,6 +172,25 @@ def test_fit_lowers_the_error_and_stays_in_range():
     assert fitted.basis_scores.min() >= 1 and fitted.basis_scores.max() <= 5
     off = fit_scores(points, scores, vectors, values, eye, FitConfig(enabled=False))
     assert error(off.basis_vectors, off.basis_scores) == pytest.approx(error(vectors, values))
+
+
+def test_the_rate_of_the_vectors_can_be_set():
+    draw = np.random.default_rng(0)
+    points, vectors = draw.normal(size=(40, 16)), draw.normal(size=(4, 16))
+    scores, values = np.linspace(1, 5, 40), np.array([1.0, 2, 4, 5])
+    start = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    def moved(**settings) -> float:
+        """The largest step of a vector's number; Adam's first is the rate."""
+        config = FitConfig(steps=1, **settings)
+        fitted = fit_scores(points, scores, vectors, values, np.eye(16), config)
+        assert np.abs(fitted.basis_scores - values)[1:3].max() == pytest.approx(3e-2, rel=1e-3)
+        return float(np.abs(fitted.basis_vectors - start).max())
+
+    assert moved() == pytest.approx(3e-2 / 4, rel=1e-3)
+    assert moved(vector_lr=3e-2) == pytest.approx(3e-2, rel=1e-3)
+    paper = from_dict(DistillConfig, read_yaml(find_recipe("rali"))).fit
+    assert (paper.lr, paper.vector_lr) == (3e-2, 3e-2)
 
 
 def test_validation_keeps_the_best_check():

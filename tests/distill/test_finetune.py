@@ -56,6 +56,19 @@ def test_the_weights_with_the_least_validation_error_are_kept():
     assert error(tuned, *opposite) < errors[-1]
 
 
+@pytest.mark.parametrize("batch_size", [2, 3, 4, 5, 6])
+def test_one_epoch_sees_every_picture(batch_size):
+    class Watched(Pixels):
+        def pixels(self, indices, **more):
+            seen.extend(np.asarray(indices).tolist())
+            return super().pixels(indices, **more)
+
+    seen: list[int] = []
+    config = FinetuneConfig(epochs=2, batch_size=batch_size, climbed=0.5)
+    finetune(student(), Watched(7), np.linspace(1, 5, 7), config)
+    assert sorted(seen[:7]) == sorted(seen[7:]) == list(range(7))
+
+
 def test_resume_gives_the_same_weights(tmp_path, saved_every_step):
     held_out = Pixels(), SCORES
     through = finetune(student(), Pixels(), SCORES, CONFIG, validation=held_out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -15,11 +16,14 @@ from rali import Student
 from rali.distill.align import AlignConfig
 from rali.distill.finetune import FinetuneConfig
 from rali.distill.fit import FitConfig
+from rali.distill.learn_phrases import PhrasesConfig
 from rali.distill.pipeline import DistillConfig, distill
 from rali.errors import InputError
 from rali.export import compare, export_onnx
 from rali.runs.config import from_dict, with_overrides
-from rali.scoring.model_folder import PRECISIONS, image_file, onnx_file
+from rali.runs.folder import write_json
+from rali.scoring.model_folder import PHRASES_FILE, PRECISIONS, image_file, onnx_file
+from rali.student.student import weights_sha256
 from small import SmallRun, small_encoder
 
 
@@ -98,6 +102,67 @@ def test_a_new_student_removes_the_old_export(small_run, tmp_path):
         old.write_bytes(b"of another student")
     again(small_run, small_run.config, run)
     assert [old for old in exports if old.exists()] == []
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture(scope="module")
+def tuned_run(small_run, tmp_path_factory) -> SmallRun:
+    """A finished run in which every stage has left a file."""
+    config = dataclasses.replace(
+        small_run.config,
+        finetune=FinetuneConfig(epochs=1, batch_size=12),
+        phrases=PhrasesConfig(photographs=4, pictures=48),
+    )
+    rows = [dataclasses.replace(row, content="") for row in small_run.rows]
+    folder = small_run.copy_to(tmp_path_factory.mktemp("tuned") / "run")
+    run = dataclasses.replace(small_run, config=config, rows=rows, folder=folder)
+    return dataclasses.replace(run, student=again(run, config, folder)[1])
+
+
+@pytest.mark.parametrize("stage", ["texts", "align", "embed", "finetune", "phrases"])
+def test_a_kill_before_a_stage_is_noted_leaves_nothing_to_another_setting(
+    stage, tuned_run, tmp_path, monkeypatch
+):
+    """Settings A to the end, B killed between a stage's file and its note, and A again."""
+    config, before = tuned_run.config, tuned_run.folder
+    folder = tuned_run.copy_to(tmp_path / "run")
+    noted = json.loads((folder / "stages.json").read_text())
+
+    def write_or_die(values, path):
+        entry = values.get(stage, noted[stage])
+        if path.name == "stages.json" and entry["done"] and entry != noted[stage]:
+            raise Killed
+        write_json(values, path)
+
+    changed = dataclasses.replace(
+        config,
+        align=dataclasses.replace(config.align, lr=0.01),
+        finetune=dataclasses.replace(config.finetune, lr=0.01),
+    )
+    shorter = [dataclasses.replace(t, reasoning=t.reasoning[:40]) for t in tuned_run.triplets]
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("rali.runs.folder.write_json", write_or_die)
+        distill(changed, tuned_run.rows, shorter, folder, encoder=small_encoder())
+    _, student = again(tuned_run, config, folder)
+    wanted = tuned_run.student.state_dict()
+    for name, value in student.state_dict().items():
+        assert torch.allclose(value, wanted[name], atol=1e-3), name  # B moves them by 0.01
+    found, expected = (np.load(place / "model" / PHRASES_FILE) for place in (folder, before))
+    assert found["texts"].tolist() == expected["texts"].tolist()
+    assert str(found["weights_sha256"]) == weights_sha256(student)
+
+
+def test_a_stage_whose_file_is_damaged_is_done_again(small_run, tmp_path):
+    run = small_run.copy_to(tmp_path / "run")
+    for name in ("aligned", "embeddings"):
+        file = run / f"{name}.safetensors"
+        file.write_bytes(file.read_bytes()[:500])
+    stages, student = again(small_run, small_run.config, run)
+    assert {"align", "embed"} <= stages
+    assert torch.allclose(student.mean, small_run.student.mean, atol=1e-5)
 
 
 def test_replaced_pictures_are_noticed(small_run, tmp_path):

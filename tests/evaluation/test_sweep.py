@@ -310,6 +310,21 @@ def test_an_old_result_does_not_stand_for_a_new_one(quick):
     assert "left no" in str(run(quick).exception)
 
 
+def test_a_kill_after_another_settings_result_leaves_nothing_to_the_first(quick):
+    """Settings A to the end, B killed between its result and its note, and A again."""
+    assert run(quick).exit_code == 0
+    first, out = quick.read_text(), quick.parent / "out" / "cases" / "right-one-seed0"
+    wanted = {path.name: path.read_text() for path in out.glob("*.json")}
+    values = yaml.safe_load(first)
+    values["cases"]["Right one"]["name"] = "backwards"
+    values["commands"].append("evaluate -o {out}")  # fails, after B's result was written
+    quick.write_text(yaml.safe_dump(values, sort_keys=False))
+    assert run(quick).exit_code != 0
+    quick.write_text(first)
+    assert run(quick).exit_code == 0
+    assert {path.name: path.read_text() for path in out.glob("*.json")} == wanted
+
+
 @both_ways
 def test_a_stopped_sweep_leaves_no_process_and_meanwhile_no_other_gets_in(kind, request):
     sweep = request.getfixturevalue(kind)

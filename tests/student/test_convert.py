@@ -106,6 +106,25 @@ def test_scores_equal_an_independent_forward_pass(clip, release, tmp_path):
     assert student.config.temperature == pytest.approx(0.07)
 
 
+@pytest.mark.parametrize("kind", ["PCA", "IncrementalPCA"])
+@pytest.mark.parametrize("library", ["pickle", "joblib"])
+def test_either_pca_by_either_library_gives_the_same_scores(kind, library, clip, release, tmp_path):
+    import joblib
+    from sklearn import decomposition
+
+    points = np.random.default_rng(1).normal(size=(60, WIDTH)) * np.linspace(1, 3, WIDTH)
+    pca = getattr(decomposition, kind)(DIM).fit(points)
+    state = torch.load(release / "ckpt.pt", weights_only=True)
+    del state["state_dict"]["scorer.pca_scale"]  # an IncrementalPCA has the variances itself
+    torch.save(state, release / "ckpt.pt")
+    with (release / "pca.pkl").open("wb") as file:
+        (joblib if library == "joblib" else pickle).dump(pca, file)
+    student = convert_official_rali(release, tmp_path / "model")
+    assert torch.equal(student.mean, torch.from_numpy(pca.mean_).float())
+    wanted = points.std(0) if kind == "IncrementalPCA" else np.ones(WIDTH)
+    assert student.scale.numpy() == pytest.approx(wanted, rel=1e-5)
+
+
 def test_a_converted_model_is_exported_and_scores_files(release, tmp_path, photograph_files):
     model = tmp_path / "model"
     runner = CliRunner()
@@ -167,6 +186,19 @@ def test_a_missing_or_broken_file_is_named(place, release):
     (release / place).unlink()
     with pytest.raises(InputError, match=place):
         convert_official_rali(release, release / "model")
+
+
+def test_numbers_that_no_score_can_come_from_are_refused(release):
+    intact = torch.load(release / "ckpt.pt", weights_only=True)
+    for name, value in (
+        ("pca_components", torch.full((DIM, WIDTH), torch.nan)),
+        ("logit_scale", torch.tensor(0.0)),
+        ("logit_scale", torch.ones(3)),
+    ):
+        broken = {"state_dict": intact["state_dict"] | {f"scorer.{name}": value}}
+        torch.save(broken, release / "ckpt.pt")
+        with pytest.raises(InputError, match=name.removeprefix("pca_")):
+            convert_official_rali(release, release / "model")
 
 
 def test_parts_of_different_trainings_are_refused(release):

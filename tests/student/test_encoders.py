@@ -52,6 +52,32 @@ def test_packaged_nano_loads_and_its_text_tower_tells_faults_apart():
     assert min(blur @ blurring, noise @ grain) > max(blur @ noise, blurring @ grain) + 0.2
 
 
+HUB = ("hf-hub:somebody/model", "local-dir:/tmp/model", "hf_hub:somebody/model", "somebody/model")
+
+
+@pytest.mark.parametrize("place", HUB)
+@pytest.mark.parametrize("kind", ["open_clip", "timm", "nano", "clip", "clip's pretrained"])
+def test_a_models_config_is_not_followed_to_the_hub(kind, place, monkeypatch):
+    import huggingface_hub
+
+    def asked(*_, **__):
+        raise AssertionError("the Hub was asked")
+
+    for name in ("hf_hub_download", "snapshot_download"):
+        monkeypatch.setattr(huggingface_hub, name, asked)
+    trunk = {"trunk": place, "embed_dim": 8}
+    vision = {"timm_model_name": place, "timm_model_pretrained": False, "image_size": 64}
+    if kind == "clip's pretrained":
+        vision |= {"timm_model_name": "test_vit", "timm_model_pretrained": True}
+    spec = {
+        "open_clip": {"name": place, "pretrained": None},
+        "timm": {"name": "timm/x", "config": trunk},
+        "nano": {"name": "nano", "config": trunk},
+    }.get(kind, {"name": "clip", "embed_dim": 8, "quick_gelu": False, "vision_cfg": vision})
+    with pytest.raises(InputError, match=r"config\.json"):
+        image_tower(spec)
+
+
 def test_the_table_of_families():
     assert family_of("nano").packaged and not family_of("nano").casts
     assert family_of("ViT-L-14") is family_of("RN50") and family_of("RN50").casts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.torch import load_file
 
 from rali.export.compact import compact
-from rali.student.storage import pack, unpack
+from rali.student.storage import pack, unpack, write_tensors
 
 
 @pytest.fixture
@@ -24,6 +26,19 @@ def state() -> dict[str, torch.Tensor]:
         "bias": torch.randn(40),
         "steps": torch.tensor(7),
     }
+
+
+def test_weights_may_be_read_by_whoever_may_read_a_new_file(state, tmp_path):
+    before = os.umask(0o022)
+    try:
+        write_tensors(state, tmp_path / "model.safetensors", {"format": "pt"})
+        (tmp_path / "other").touch()
+    finally:
+        os.umask(before)
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("model.safetensors", "other")]
+    assert modes == [0o644, 0o644]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "other"]
+    assert torch.equal(load_file(tmp_path / "model.safetensors")["kernel"], state["kernel"])
 
 
 def test_eight_bits_lose_half_a_step_of_each_channel_at_most(state: dict[str, torch.Tensor]):

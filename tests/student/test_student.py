@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from rali import Student
+from rali import Scorer, Student
 from rali.errors import InputError
+from rali.export import export_onnx
+from rali.scoring.model_folder import onnx_file
+from rali.student.student import weights_sha256
 
 
 def test_distill_leaves_a_model_that_loads_and_scores_alike(small_run, photographs):
@@ -40,6 +44,45 @@ def test_damaged_weights_are_a_sentence(small_run, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(InputError, match="does not fit"):
         Student.from_pretrained(tmp_path)
+
+
+def test_weights_and_config_of_two_students_are_refused(small_run, tmp_path):
+    """A kill between the two files leaves the weights of one with the temperature of another."""
+    model = tmp_path / "model"
+    shutil.copytree(small_run.folder / "model", model)
+    other = Student.from_pretrained(model)
+    other.basis_scores.add_(0.01)
+    other.save_pretrained(tmp_path / "other")
+    for storage in ("float32", "float16", "int8"):
+        other.save_pretrained(tmp_path / "other", storage=storage)
+        again = Student.from_pretrained(tmp_path / "other")
+        noted = json.loads((tmp_path / "other" / "config.json").read_text())["weights_sha256"]
+        assert noted == weights_sha256(again)
+    shutil.copy(tmp_path / "other" / "model.safetensors", model)
+    with pytest.raises(InputError, match="are of two students"):
+        Student.from_pretrained(model)
+
+
+def test_an_onnx_file_of_other_weights_is_refused(small_run, tmp_path):
+    model = small_run.student.save_pretrained(tmp_path / "model")
+    export_onnx(small_run.student, model / "onnx" / "model.onnx")
+    for precision in ("int8", "fp16"):  # its name is all that is looked at here
+        shutil.copy(model / "onnx" / "model.onnx", onnx_file(model, precision))
+    Scorer(model, precision="int8")
+    changed = Student.from_pretrained(model)
+    changed.basis_scores.mul_(0.9)
+    changed.save_pretrained(model)
+    for precision in ("fp32", "int8", "fp16"):
+        wanted = "" if precision == "fp32" else f" --precision {precision}"
+        for given in (model, onnx_file(model, precision)):
+            with pytest.raises(InputError, match=f"other weights.*Type: rali export.*{wanted}$"):
+                Scorer(given, precision=precision)
+    moved = tmp_path / "elsewhere" / "model.onnx"
+    moved.parent.mkdir()
+    shutil.copy(onnx_file(model), moved)
+    Scorer(moved)  # a file by itself is its own model
+    with pytest.raises(InputError, match="exported from other weights than this student's"):
+        changed.push_to_hub("me/student", onnx=moved)
 
 
 def test_embeddings_are_those_that_are_scored_and_do_not_depend_on_the_batch(

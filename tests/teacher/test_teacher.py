@@ -141,6 +141,9 @@ def test_a_training_leaves_a_teacher_its_curves_and_its_texts(trained, degraded)
         for a, b in zip(before.state_dict().values(), after.state_dict().values(), strict=True)
     ]
     assert any(moved)
+    handed_on = list((trained / "model").iterdir())
+    assert not {file.suffix for file in handed_on} & {".bin", ".pt", ".pth", ".pkl"}
+    assert len({file.stat().st_mode for file in handed_on}) == 1, "as readable as any new file"
     panels = training_curves(RunFolder(trained).metrics())
     assert {"reward", "KL divergence from the start", "spread of a picture's scores",
             "validation SRCC", "validation spread"} <= set(panels)  # fmt: skip
@@ -247,6 +250,7 @@ def test_an_adapter_and_a_frozen_tower_learn_the_rest_only(degraded, tmp_path):
 
     settings = config(manifest, vision=False, epochs=0.16, lora=LoraConfig(rank=4), lr=1e-2)
     train(settings, tmp_path / "lora")
+    assert not list((tmp_path / "lora" / "adapter").glob("*.bin"))
     start, adapted = load_teacher("nano")[0], load_teacher(str(tmp_path / "lora" / "model"))[0]
     moved = {
         name
