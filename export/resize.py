@@ -58,9 +58,7 @@ def resize(graph: Graph, preprocess: Preprocess) -> Value:
     less = [
         length - _edge(graph, preprocess, length, unit(length)).output for length in (height, width)
     ]
-    down_first = graph.And(
-        graph.Greater(less[0], 0.0), graph.Greater(less[0], less[1] * 2.0)
-    )
+    down_first = graph.And(graph.Greater(less[0], 0.0), graph.Greater(less[0], less[1] * 2.0))
     first = graph.Where(down_first, height, width)
     second = graph.Where(down_first, width, height)
     one, other = (_axis(graph, preprocess, length, unit(length)) for length in (first, second))

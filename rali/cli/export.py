@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from rali.errors import InputError
-from rali.files import replace_atomically
 from rali.scoring.model_folder import (
     INTERVAL_FILE,
     PHRASES_FILE,
@@ -120,7 +120,7 @@ def export(
     from rali.export import export_checked, export_image, export_ort
     from rali.export.checked import Gate
     from rali.runs.progress import StageProgress
-    from rali.student.student import Student
+    from rali.student.student import Student, weights_sha256
 
     if output is None:
         if not Path(model).is_dir():
@@ -140,7 +140,7 @@ def export(
             fused=fused,
             progress=progress,
         )
-    _take_along(model, output)
+    _take_along(model, output, weights_sha256(student))
     typer.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {agreement.words()}")
     if agreement.float_layers:
         typer.echo(f"Left in float: {', '.join(agreement.float_layers)}.")
@@ -158,11 +158,16 @@ def export(
             typer.echo(f"{export_ort(file)}")
 
 
-def _take_along(model: str, output: Path) -> None:
-    """Copy the files of phrases and intervals beside a file outside the model's folder."""
-    for name in (PHRASES_FILE, INTERVAL_FILE):
+def _take_along(model: str, output: Path, weights: str) -> None:
+    """Write phrases and interval beside a file outside the model's folder, with their owner."""
+    from rali.scoring.intervals import read_interval, write_interval
+    from rali.scoring.phrases import read_phrases, write_phrases
+
+    for name, read, write in (
+        (PHRASES_FILE, read_phrases, write_phrases),
+        (INTERVAL_FILE, read_interval, write_interval),
+    ):
         own, there = find_file(model, name), find_file(output, name)
         if own and (there is None or own.resolve() != there.resolve()):
-            target = output.parent / own.name
-            replace_atomically(target, lambda path, own=own: path.write_bytes(own.read_bytes()))  # type: ignore[misc]
-            typer.echo(target)
+            held: Any = replace(read(model, weights), weights_sha256=weights)
+            typer.echo(write(held, output))

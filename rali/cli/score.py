@@ -133,7 +133,7 @@ def score(
         hint = "" if recursive else " (--recursive also looks into their folders)"
         raise InputError(f"There are no pictures in {', '.join(map(str, paths))}{hint}.")
     scorer = Scorer(model, precision=precision, batch_size=batch_size)
-    bounds = _bounds(model, interval)
+    bounds = _bounds(scorer, interval)
     more = (() if bounds is None else ("low", "high")) + (("why",) if explain else ())
     columns = (*COLUMNS[:2], *more, COLUMNS[2])
     draw = None if maps is None else _drawing(scorer, maps)
@@ -172,14 +172,12 @@ Row = tuple[str | float | None, ...]  # as the columns say
 
 
 def _bounds(
-    model: str, level: float | None
+    scorer: Scorer, level: float | None
 ) -> Callable[[float | None], tuple[float | None, float | None]] | None:
     """A function from a score to the lowest and highest human score; None without a level."""
     if level is None:
         return None
-    from rali.scoring.intervals import read_interval
-
-    calibrated = read_interval(model)
+    calibrated = scorer.interval
     calibrated.radius(level)  # refuses a wrong level before the first picture
 
     def around(score: float | None) -> tuple[float | None, float | None]:

@@ -82,6 +82,12 @@ class StudentPredictor:
     def __init__(self, student: Student, batch_size: int = 8) -> None:
         self.student, self.batch_size = student, batch_size
 
+    @property
+    def weights_sha256(self) -> str:
+        from rali.student.student import weights_sha256
+
+        return weights_sha256(self.student)
+
     def score_many(self, sources: Sequence[Path]) -> Iterator[Result]:
         for start in range(0, len(sources), self.batch_size):
             batch = sources[start : start + self.batch_size]

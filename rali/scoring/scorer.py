@@ -28,6 +28,7 @@ from .session import Provider, open_session, read_metadata, read_preprocess
 
 if TYPE_CHECKING:
     from .heatmap import Heatmap
+    from .intervals import Interval
     from .phrases import Phrases, Reason
 
 
@@ -93,6 +94,7 @@ class Scorer:
         self.metadata: dict[str, Any] = read_metadata(self._session, self.path)
         self._own = local()
         self.preprocess = read_preprocess(self.metadata)
+        self.weights_sha256 = str(self.metadata.get("weights_sha256", ""))
         low, high = self.metadata["score_range"]
         self.score_range: tuple[float, float] = (float(low), float(high))
 
@@ -210,14 +212,18 @@ class Scorer:
         """
         from .phrases import read_phrases
 
-        found = read_phrases(self.model)
-        weights = self.metadata.get("weights_sha256", "")
-        if found.weights_sha256 and weights and found.weights_sha256 != weights:
-            raise InputError(
-                f"The phrases of {self.model} are another model's. Type: rali distill MANIFEST -o "
-                "RUN, as when the model was made, and take both files from RUN/model."
-            )
-        return found
+        return read_phrases(self.model, self.weights_sha256)
+
+    @cached_property
+    def interval(self) -> Interval:
+        """The model's calibrated interval: `scorer.interval.around(score, 0.9)`.
+
+        Raises:
+            InputError: the model has none, or another model's.
+        """
+        from .intervals import read_interval
+
+        return read_interval(self.model, self.weights_sha256)
 
     def map(self, picture: Source) -> Heatmap:
         """Where a picture is good and where it is bad: scores of overlapping windows.

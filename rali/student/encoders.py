@@ -1,8 +1,8 @@
 """Encoders by name: an image tower, a text tower and the preprocess that travels with them.
 
 `nano` is this project's own (weights in the package), `timm/NAME` is any trunk of timm's under a
-head into a text tower's space, and every other name is `open_clip`'s, in each of its spellings. What differs from family to
-family is in one table, `FAMILIES`.
+head into a text tower's space, and every other name is `open_clip`'s, in each of its spellings.
+What differs from family to family is in one table, `FAMILIES`.
 """
 
 from __future__ import annotations

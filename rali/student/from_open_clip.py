@@ -93,7 +93,11 @@ def load_open_clip(name: str, pretrained: str | None, text: bool) -> Encoder:
         tower = TextTower(model, tokenizer, partial(_is_cut, tokenizer, model.context_length))
     return Encoder(
         # What an address holds may change or vanish: a student's folder describes its own tower.
-        spec={"name": name, "pretrained": pretrained, **(_image_part(described) if address else {})},
+        spec={
+            "name": name,
+            "pretrained": pretrained,
+            **(_image_part(described) if address else {}),
+        },
         image=image,
         text=tower,
         preprocess=preprocess,

@@ -137,5 +137,5 @@ def test_command(monkeypatch, capsys, tmp_path, photograph_files) -> None:
     assert not stop.value.code
     assert "m_image.onnx: " in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {
-        "m.onnx", "m_image.onnx", "phrases.npz", "interval.json",
+        "m.onnx", "m_image.onnx", "m.phrases.npz", "m.interval.json",
     }  # fmt: skip

@@ -117,7 +117,13 @@ def _local_dir(folder, weights: bool = True):
     described = {
         "embed_dim": 16,
         "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
-        "text_cfg": {"context_length": 8, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
+        "text_cfg": {
+            "context_length": 8,
+            "vocab_size": 49408,
+            "width": 64,
+            "heads": 1,
+            "layers": 1,
+        },
     }
     pixels = {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bilinear"}
     folder.mkdir()
