@@ -7,6 +7,7 @@ neither torch nor onnxruntime.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from rali.scoring.scorer import Scorer
     from rali.student.pyiqa_metric import Metric
     from rali.student.student import Student
+
+# onnxruntime reads it when it is imported. Its telemetry looks up a host, and has a thread without
+# which a forked process cannot end.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "InputError",

@@ -91,13 +91,11 @@ def load_open_clip(name: str, pretrained: str | None, text: bool) -> Encoder:
     tower = None
     if tokenizer is not None:
         tower = TextTower(model, tokenizer, partial(_is_cut, tokenizer, model.context_length))
+    spec = {"name": name, "pretrained": pretrained}
+    if address:  # what lies there may change or vanish: a student describes its tower itself
+        spec |= _image_part(described)
     return Encoder(
-        # What an address holds may change or vanish: a student's folder describes its own tower.
-        spec={
-            "name": name,
-            "pretrained": pretrained,
-            **(_image_part(described) if address else {}),
-        },
+        spec=spec,
         image=image,
         text=tower,
         preprocess=preprocess,

@@ -104,9 +104,10 @@ def _check_agreement(timm: Any, trunk: str) -> None:
         traits = settings.mean, settings.std, settings.interpolation, settings.input_size
         kinds.setdefault(traits, name)
     if len(kinds) > 1:
+        names = list(kinds.values())
         raise InputError(
-            f"Weights of {trunk} differ in how pictures are prepared: {' unlike '.join(kinds.values())}. "
-            f"Say which of them the file holds, as in --encoder {PREFIX}{next(iter(kinds.values()))} "
+            f"Weights of {trunk} differ in how pictures are prepared: {' unlike '.join(names)}. "
+            f"Say which of them the file holds, as in --encoder {PREFIX}{names[0]} "
             "--pretrained FILE."
         )
 
