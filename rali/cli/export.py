@@ -42,12 +42,23 @@ def export(
         ),
     ] = None,
     precision: Annotated[
-        str,
+        str | None,
         typer.Option(
             help=f"{', '.join(PRECISIONS)}. int8 is calibrated on pictures; int8-dynamic scores "
             "one picture at a time.",
+            show_default="fp32, or what --for wants",
         ),
-    ] = "fp32",
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="NAME",
+            help="Write what an execution provider wants (attention, batch, zero points, bits): "
+            "openvino, tensorrt, coreml, qnn or nnapi.",
+            show_default="ONNX Runtime's own",
+        ),
+    ] = None,
     pictures: Annotated[
         list[Path] | None,
         typer.Option(
@@ -104,12 +115,12 @@ def export(
     """
     if web is not None:
         given = {"--output": output, "--pictures": pictures, "--strict": strict, "--image": image}
-        given |= {"--plain": not fused, "--format ort": format is Format.ort}
+        given |= {"--plain": not fused, "--format ort": format is Format.ort, "--for": target}
         if without := [name for name, value in given.items() if value]:
             raise InputError(f"--web writes only a page; leave out {', '.join(without)}.")
         from rali.export.web import export_web
 
-        page = export_web(model, web, onnxruntime_web, precision=precision)
+        page = export_web(model, web, onnxruntime_web, precision=precision or "fp32")
         typer.echo(f"{page}: to see it, type: python -m http.server --directory {web}")
         return
 
@@ -119,9 +130,14 @@ def export(
         raise InputError(f"--output is the ONNX file; with --format ort, {output} comes beside it.")
     from rali.export import export_checked, export_image, export_ort
     from rali.export.checked import Gate
+    from rali.export.profiles import Profile, find_profile
     from rali.runs.progress import StageProgress
     from rali.student.student import Student, weights_sha256
 
+    profile = Profile(fused=fused)
+    if target is not None:
+        profile, precision = find_profile(target, precision)
+    precision = precision or "fp32"
     if output is None:
         if not Path(model).is_dir():
             raise InputError(
@@ -137,7 +153,9 @@ def export(
             compared,
             precision=precision,
             strict=strict,
-            fused=fused,
+            fused=profile.fused and fused,
+            batch=profile.batch,
+            symmetric=profile.symmetric,
             progress=progress,
         )
     _take_along(model, output, weights_sha256(student))
