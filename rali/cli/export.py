@@ -114,7 +114,12 @@ def export(
     Example: rali export runs/mine/model --precision int8 --pictures photos/
     """
     if web is not None:
-        given = {"--output": output, "--pictures": pictures, "--strict": strict, "--image": image}
+        given: dict[str, Any] = {
+            "--output": output,
+            "--pictures": pictures,
+            "--strict": strict,
+            "--image": image,
+        }
         given |= {"--plain": not fused, "--format ort": format is Format.ort, "--for": target}
         if without := [name for name, value in given.items() if value]:
             raise InputError(f"--web writes only a page; leave out {', '.join(without)}.")

@@ -91,8 +91,9 @@ def _pretended(name: str) -> tuple[nn.Module, AbstractContextManager[Any]]:
     """The image tower, and the mode in which it runs."""
     if family_of(name) is not OPEN_CLIP:  # small, and not all of their operators can pretend
         encoder = load_encoder(name, RANDOM, text=False)
-        encoder.image.image_size = encoder.preprocess.size  # as open_clip's have it
-        return encoder.image.train(), nullcontext()
+        image: Any = encoder.image.train()
+        image.image_size = encoder.preprocess.size  # as open_clip's have it
+        return image, nullcontext()
     mode = FakeTensorMode()
     with mode:
         return OPEN_CLIP.rebuild({"name": name}).train(), mode
