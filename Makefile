@@ -9,7 +9,7 @@ DATA ?=
 # Each core runs tests of its own, with one thread each; a file's tests stay together.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test test-fast test-vllm test-verl lint docs builtin clean
+.PHONY: quickstart test test-fast test-vllm test-verl test-openvino lint docs builtin clean
 
 quickstart: $(READY)
 	$(BIN)/rali quickstart $(PICTURES)
@@ -78,6 +78,17 @@ $(VERL)/.ready: $(READY)
 	PYTHONPATH="$(VERL)" $(BIN)/python -c 'import verl.trainer.ppo.reward, verl.experimental.reward_loop.reward_manager.naive'
 	touch $(VERL)/.ready
 
+# OpenVINO's provider comes in an ONNX Runtime of its own, which goes before ours on the path.
+OPENVINO := .openvino
+
+test-openvino: $(OPENVINO)/.ready
+	RALI_DATA="$(DATA)" PYTHONPATH="$(OPENVINO)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/export/test_openvino.py
+
+$(OPENVINO)/.ready: $(READY)
+	rm -rf $(OPENVINO)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(OPENVINO) 'onnxruntime-openvino>=1.24'
+	touch $(OPENVINO)/.ready
+
 # The install is repeated only when pyproject.toml changes.
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rali needs Python 3.11 or newer; type: make PYTHON=python3.11 $(MAKECMDGOALS)")'
@@ -86,4 +97,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) $(VLLM) $(VERL) $(DOCS) build dist *.egg-info
+	rm -rf $(VENV) $(VLLM) $(VERL) $(OPENVINO) $(DOCS) build dist *.egg-info

@@ -5,8 +5,7 @@
     PYTHONPATH=OPENVINO python benchmarks/openvino.py l/*.onnx
 
 Both providers take turns in one process, and medians of the rounds count. Speeds are multiples of
-the first file's on ONNX Runtime's own provider. With --image and --photographs the file of `rali
-export --image` also runs on both, on pictures of many shapes cut from the photographs.
+the first file's on ONNX Runtime's own provider.
 """
 
 from __future__ import annotations
@@ -22,41 +21,16 @@ import numpy as np
 import onnxruntime
 
 from rali import Scorer
-from rali.export.measure.resizing import cut
-from rali.pictures.read import find_pictures
 from rali.version import __version__
 
 PROVIDERS = ("CPUExecutionProvider", "OpenVINOExecutionProvider")
 ROUNDS = 5
-SHAPES = 48
-
-
-def resized(model: Path, photographs: Path) -> list[str]:
-    """How scores by the graph that resizes differ between the providers."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    own, other = (
-        onnxruntime.InferenceSession(str(model), options, providers=[name]) for name in PROVIDERS
-    )
-    off = []
-    for rgb in cut(find_pictures([photographs]), SHAPES):
-        scores = [session.run(["score"], {"image": rgb})[0][0] for session in (own, other)]
-        off.append(abs(scores[0] - scores[1]))
-    return [
-        f"`{model.name}`, {SHAPES} pictures of many shapes: scores differ by {np.median(off):.1e} "
-        f"in the median and {max(off):.2f} at most; {np.mean(np.array(off) > 1e-4):.0%} by more "
-        "than 1e-4.",
-        "",
-    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", type=Path, nargs="+")
-    parser.add_argument("--image", type=Path)
-    parser.add_argument("--photographs", type=Path)
-    arguments = parser.parse_args()
-    files = arguments.files
+    files = parser.parse_args().files
     cores = os.cpu_count() or 1
     lines, base = [], 0.0
     for file in files:
@@ -87,7 +61,6 @@ def main() -> None:
             "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
             *lines,
             "",
-            *([] if arguments.image is None else resized(arguments.image, arguments.photographs)),
         ]
     )
     Path(__file__).with_suffix(".md").write_text(text, "utf-8")

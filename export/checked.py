@@ -29,7 +29,7 @@ from rali.scoring.scorer import Scorer
 from rali.student.student import Student
 
 from .onnx import export_onnx, move_into
-from .quantize import WRITERS, worst_first
+from .quantize import WRITERS, quantize_static, worst_first
 
 TOLERANCE = 1e-4
 CALIBRATION = 64  # pictures at most
@@ -94,6 +94,8 @@ def export_checked(
     gate: Gate | None = None,
     strict: bool = False,
     fused: bool = True,
+    batch: int | None = None,
+    symmetric: bool = False,
     progress: Progress = silent,
 ) -> Agreement:
     """Export the student and compare; the file takes its place only if the scores agree.
@@ -108,6 +110,9 @@ def export_checked(
             `sample_photographs` in fp32, and otherwise `degraded_pictures`.
         precision: one of `rali.scoring.model_folder.PRECISIONS`.
         fused: attention as one node; see `export_onnx`.
+        batch: pictures per run, where a provider wants a fixed number; `Scorer` then runs them one
+            by one.
+        symmetric: 8-bit integers without zero points.
 
     Raises:
         InputError: in fp32 the scores differ by more than `TOLERANCE`; with `strict` they are
@@ -130,6 +135,8 @@ def export_checked(
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
         progress("export", 0, 1)
         file = export_onnx(student, Path(folder) / path.name, fused=fused)
+        if batch is not None:
+            _fix_batch(file, batch)
         progress("export", 1, 1)
         if precision == "fp32":
             agreement = compare(student, file, compared)
@@ -144,12 +151,16 @@ def export_checked(
             file.parent.mkdir()
             pixels = [student.preprocess(open_picture(each)) for each in calibration[:CALIBRATION]]
             check = partial(_compare, _by_torch(student, compared), pictures=compared)
-            agreement = _in_fewer_bits(full, file, precision, pixels, check, gate, progress)
+            write = WRITERS[precision]
+            if symmetric and calibrated:
+                write = partial(quantize_static, symmetric=True)
+            note = partial(_note, file, precision, batch)
+            agreement = _in_fewer_bits(full, file, write, note, pixels, check, gate, progress)
             if strict and not agreement.passes(gate):
                 raise InputError(
                     f"{precision} is {gate.words()} and was not kept: {agreement.words()}."
                 )
-        _note(file, precision, agreement)
+        _note(file, precision, batch, agreement)
         move_into(file, path.parent)
     return agreement
 
@@ -157,7 +168,8 @@ def export_checked(
 def _in_fewer_bits(
     full: Path,
     file: Path,
-    precision: str,
+    write: Callable[[Path, Path, Sequence[np.ndarray], Sequence[str]], None],
+    note: Callable[[], None],
     pixels: Sequence[np.ndarray],
     check: Callable[[Path], Agreement],
     gate: Gate,
@@ -166,18 +178,18 @@ def _in_fewer_bits(
     """Write `file`; while a calibrated one is below the gate, leave more of its layers in float.
 
     Args:
-        full: the float32 file.
+        full: the float32 file. write: as in `WRITERS`. note: notes in the file how it is run.
         pixels: float32 [3, S, S] each, to calibrate on; none where nothing is calibrated.
         check: compares a file with torch.
     """
     layers: list[str] = []
     kept = 0
     while True:
-        progress(f"to {precision}", 0, 1)
-        WRITERS[precision](full, file, pixels, layers[:kept])
-        _note(file, precision)  # the scorer reads whether it is run picture by picture
+        progress("to fewer bits", 0, 1)
+        write(full, file, pixels, layers[:kept])
+        note()  # the scorer reads whether it is run picture by picture
         agreement = replace(check(file), float_layers=tuple(layers[:kept]))
-        progress(f"to {precision}", 1, 1)
+        progress("to fewer bits", 1, 1)
         if not pixels or agreement.passes(gate):
             return agreement
         layers = layers or worst_first(full, pixels, progress)
@@ -186,13 +198,25 @@ def _in_fewer_bits(
             return agreement
 
 
-def _note(file: Path, precision: str, agreement: Agreement | None = None) -> None:
+def _fix_batch(file: Path, batch: int) -> None:
+    """Every run is of this many pictures, in place."""
+    import onnx
+    from onnxruntime.tools.onnx_model_utils import make_dim_param_fixed
+
+    model = onnx.load(str(file), load_external_data=False)
+    make_dim_param_fixed(model.graph, "batch", batch)
+    onnx.save(model, str(file))
+
+
+def _note(
+    file: Path, precision: str, batch: int | None, agreement: Agreement | None = None
+) -> None:
     """Write into the file how it was made and how well it agrees."""
     import onnx
 
     values: dict[str, Any] = {
         "precision": precision,
-        "one_by_one": find_precision(precision).one_by_one,
+        "one_by_one": find_precision(precision).one_by_one or batch == 1,
     }
     if agreement is not None:
         values["agreement"] = {

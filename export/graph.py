@@ -69,19 +69,6 @@ class Graph:
             raise AttributeError(operator)
         return lambda *inputs, **attributes: self.node(operator, *inputs, **attributes)
 
-    def choose(
-        self, kind: int, condition: Value, then: Callable[[], Value], otherwise: Callable[[], Value]
-    ) -> Value:
-        """The value, of type `kind`, that `then` or `otherwise` returns; only its nodes are run."""
-        branches = {}
-        around = self.nodes
-        for name, build in (("then_branch", then), ("else_branch", otherwise)):
-            self.nodes = []
-            result = helper.make_tensor_value_info(build().name, kind, None)
-            branches[name] = helper.make_graph(self.nodes, name, [], [result])
-        self.nodes = around
-        return self.If(condition, **branches)
-
     def model(
         self, inputs: Sequence[ValueInfoProto], outputs: Sequence[ValueInfoProto], opset: int
     ) -> ModelProto:

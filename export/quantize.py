@@ -67,16 +67,22 @@ def quantize_dynamic(source: Path, target: Path) -> None:
 
 
 def quantize_static(
-    source: Path, target: Path, pixels: Sequence[np.ndarray], keep: Sequence[str] = ()
+    source: Path,
+    target: Path,
+    pixels: Sequence[np.ndarray],
+    keep: Sequence[str] = (),
+    *,
+    symmetric: bool = False,
 ) -> None:
     """Matrix products and convolutions in 8 bits (QDQ), weights per channel.
 
     Args:
         pixels: float32 [3, S, S] each; they set the ranges of activations.
         keep: nodes that stay in float.
+        symmetric: activations have no zero points either, as TensorRT wants it.
     """
     with _folded(source) as folded:
-        _quantize_folded(folded, target, pixels, keep=keep)
+        _quantize_folded(folded, target, pixels, keep=keep, symmetric=symmetric)
 
 
 # How each precision is written: from the float32 file, to a file, calibrated on pixels, with some
@@ -95,9 +101,12 @@ def _quantize_folded(
     *,
     keep: Sequence[str] = (),
     only: Sequence[str] = (),
+    symmetric: bool = False,
 ) -> None:
     """As `quantize_static`; where `only` is given, all other nodes stay in float."""
     from onnxruntime import quantization
+
+    kinds = quantization.QuantType
 
     class Reader(quantization.CalibrationDataReader):
         def __init__(self) -> None:
@@ -114,12 +123,15 @@ def _quantize_folded(
         quant_format=quantization.QuantFormat.QDQ,
         op_types_to_quantize=list(QUANTIZED),
         per_channel=True,
-        activation_type=quantization.QuantType.QUInt8,
-        weight_type=quantization.QuantType.QInt8,
+        activation_type=kinds.QInt8 if symmetric else kinds.QUInt8,
+        weight_type=kinds.QInt8,
         nodes_to_quantize=list(only),
         nodes_to_exclude=[*_scoring(folded), *keep],
         # Products feed LayerNorm, GELU and sums, which are in float.
-        extra_options={"OpTypesToExcludeOutputQuantization": list(DYNAMIC)},
+        extra_options={
+            "OpTypesToExcludeOutputQuantization": list(DYNAMIC),
+            "ActivationSymmetric": symmetric,
+        },
     )
 
 

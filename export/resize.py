@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
@@ -41,45 +42,78 @@ def pixels_model(preprocess: Preprocess) -> ModelProto:
 
 
 def resize(graph: Graph, preprocess: Preprocess) -> Value:
-    """Append the nodes that make uint8 [S, S, 3] from the input `image`, uint8 [H, W, 3]."""
+    """Append the nodes that make uint8 [S, S, 3] from the input `image`, uint8 [H, W, 3].
+
+    Which axis comes first depends on the picture. There is no `If`, which OpenVINO gets wrong: the
+    picture is turned where its columns come first, and both axes always pass.
+    """
     image, size = Value(graph, IMAGE.name), preprocess.size
     shape = graph.Shape(image).to(TensorProto.DOUBLE)
     height, width = graph.Gather(shape, 0), graph.Gather(shape, 1)
     shorter, longer = graph.Min(height, width), graph.Max(height, width)
 
-    def axis(length: Value) -> _Axis:
-        to_size = {"shortest": shorter, "squash": length, "mirror": longer}
-        return _axis(graph, preprocess, length, to_size[preprocess.resize_mode])
+    def unit(length: Value) -> Value:
+        return {"shortest": shorter, "squash": length, "mirror": longer}[preprocess.resize_mode]
 
-    rows, columns = axis(height), axis(width)
-    down_first = graph.And(
-        graph.Greater(rows.shrinks_by, 0.0),
-        graph.Greater(rows.shrinks_by, columns.shrinks_by * 2.0),
+    less = [
+        length - _edge(graph, preprocess, length, unit(length)).output for length in (height, width)
+    ]
+    down_first = graph.And(graph.Greater(less[0], 0.0), graph.Greater(less[0], less[1] * 2.0))
+    first = graph.Where(down_first, height, width)
+    second = graph.Where(down_first, width, height)
+    one, other = (_axis(graph, preprocess, length, unit(length)) for length in (first, second))
+
+    begin, end = (
+        graph.Where(down_first, graph.Concat(a, b, axis=0), graph.Concat(b, a, axis=0))
+        for a, b in ((one.begin, other.begin), (one.end, other.end))
     )
+    picture = graph.Slice(image, begin, end, [0, 1])
 
-    def crop() -> Value:
-        begin = graph.Concat(rows.begin, columns.begin, axis=0)
-        end = graph.Concat(rows.end, columns.end, axis=0)
-        return graph.Slice(image, begin, end, [0, 1])
+    def turned(pixels: Value, lines: Any) -> Value:
+        """The transpose of a matrix of this many lines; of a single line, the same in order."""
+        return graph.Transpose(
+            graph.Reshape(pixels, graph.Concat(lines, [-1], axis=0)), perm=[1, 0]
+        )
 
-    def down(pixels: Value) -> Value:  # [h, w, 3] → [S, w, 3]
-        resized = _pass(graph, rows, graph.Reshape(pixels, [0, -1]))
-        return graph.Reshape(resized, [size, -1, 3])
+    # Rows first: [h, 3w] → [S, 3w] → [w, 3S] → [S, 3S], which is [w, 3, h]. Columns first the
+    # picture is turned before, instead of after: [w, 3h] → [S, 3h] → [h, 3S] → [S, 3S].
+    lines = graph.Where(down_first, np.array([1]), graph.Slice(graph.Shape(picture), [0], [1]))
+    by_first = graph.Concat(one.end - one.begin, [-1], axis=0)
+    by_second = graph.Concat(other.end - other.begin, [-1], axis=0)
+    pixels = _pass(graph, one, graph.Reshape(turned(picture, lines), by_first))
+    columns = graph.Where(down_first, np.array([size]), np.array([size * 3]))
+    pixels = _pass(graph, other, graph.Reshape(turned(pixels, columns), by_second))
+    lines = graph.Where(down_first, np.array([size * 3]), np.array([1]))
+    return graph.Reshape(turned(pixels, lines), [size, size, 3])
 
-    def across(pixels: Value) -> Value:  # [h, w, 3] → [h, S, 3], by way of [w, 3h]
-        turned = graph.Transpose(graph.Reshape(pixels, [0, -1]), perm=[1, 0])
-        by_column = graph.Concat(columns.end - columns.begin, [-1], axis=0)
-        resized = _pass(graph, columns, graph.Reshape(turned, by_column))
-        turned = graph.Transpose(graph.Reshape(resized, [size * 3, -1]), perm=[1, 0])
-        return graph.Reshape(turned, [0, size, 3])
 
-    def step(condition: Value, then: Callable[[], Value], otherwise: Callable[[], Value]) -> Value:
-        return graph.choose(TensorProto.UINT8, condition, then, otherwise)
+@dataclass(frozen=True)
+class _Edge:
+    """How long one edge becomes, all float64 scalars (`boxed` bool).
 
-    first = step(down_first, lambda: down(crop()), crop)
-    second = step(columns.changes, lambda: across(first), lambda: graph.Identity(first))
-    down_last = graph.And(rows.changes, graph.Not(down_first))
-    return step(down_last, lambda: down(second), lambda: graph.Identity(second))
+    Attributes:
+        resized: its length afterwards. offset: the first of the S pixels that the crop keeps.
+        boxed: whether only the part that the crop keeps is resized.
+        output: the pixels that Pillow is asked for.
+    """
+
+    resized: Value
+    offset: Value
+    boxed: Value
+    output: Value
+
+
+def _edge(graph: Graph, preprocess: Preprocess, length: Value, unit: Value) -> _Edge:
+    """The edge of `length` that is scaled as `unit` is to S; both are float64 scalars."""
+    size = float(preprocess.size)
+    if preprocess.resize_mode == "mirror":
+        resized = graph.Max(graph.Floor(length * size / unit + 0.5), 1.0)
+        offset = graph.Identity(0.0)
+    else:
+        resized = graph.Floor(length * size / unit)
+        offset = graph.Round((resized - size) / 2.0)
+    boxed = graph.GreaterOrEqual(length, unit * float(LONG))
+    return _Edge(resized, offset, boxed, graph.Where(boxed, size, resized))
 
 
 @dataclass(frozen=True)
@@ -87,16 +121,12 @@ class _Axis:
     """How one axis becomes S pixels.
 
     Attributes:
-        shrinks_by: pixels, float64; negative where the axis grows.
-        changes: bool; false where cropping is enough.
         begin, end: the part of the source that is needed, int64 [1].
         taps: for each block of positions the pixels in its window, counted from `begin`,
             int64 [blocks, taps].
         digits: the weights of these pixels, highest digits first, uint8 [blocks, 3 × block, taps].
     """
 
-    shrinks_by: Value
-    changes: Value
     begin: Value
     end: Value
     taps: Value
@@ -105,20 +135,15 @@ class _Axis:
 
 def _axis(graph: Graph, preprocess: Preprocess, length: Value, unit: Value) -> _Axis:
     """The axis of `length` that is scaled as `unit` is to S; both are float64 scalars."""
-    size, mirrored = float(preprocess.size), preprocess.resize_mode == "mirror"
-    if mirrored:
-        resized = graph.Max(graph.Floor(length * size / unit + 0.5), 1.0)
-        offset = graph.Identity(0.0)
-    else:
-        resized = graph.Floor(length * size / unit)
-        offset = graph.Round((resized - size) / 2.0)
+    size, edge = float(preprocess.size), _edge(graph, preprocess, length, unit)
+    resized, offset = edge.resized, edge.offset
     # Pillow is asked for `output` pixels of the source from `box_begin` to `box_end`, which it
     # holds in float32; those from `first` on are kept.
-    boxed = graph.GreaterOrEqual(length, unit * float(LONG))
-    output, first = graph.Where(boxed, size, resized), graph.Where(boxed, 0.0, offset)
-    box_begin = graph.Where(boxed, offset * length / resized, 0.0).to(TensorProto.FLOAT)
-    box_end = graph.Where(boxed, (offset + size) * length / resized, length).to(TensorProto.FLOAT)
-    scale = (box_end - box_begin).to(TensorProto.DOUBLE) / output
+    first = graph.Where(edge.boxed, 0.0, offset)
+    box_begin = graph.Where(edge.boxed, offset * length / resized, 0.0).to(TensorProto.FLOAT)
+    box_end = graph.Where(edge.boxed, (offset + size) * length / resized, length)
+    box_end = box_end.to(TensorProto.FLOAT)
+    scale = (box_end - box_begin).to(TensorProto.DOUBLE) / edge.output
 
     # Float64 throughout, and each operation in the order in which Pillow does it.
     radius, values = _FILTERS[preprocess.interpolation]
@@ -126,7 +151,7 @@ def _axis(graph: Graph, preprocess: Preprocess, length: Value, unit: Value) -> _
     support = widened * radius
     block = max(n for n in range(1, BLOCK + 1) if preprocess.size % n == 0)
     kept = first + np.arange(size).reshape(-1, block, 1)
-    if mirrored:
+    if preprocess.resize_mode == "mirror":
         kept = graph.Mod(kept, resized * 2.0, fmod=1)
         kept = graph.Min(kept, resized * 2.0 - 1.0 - kept)
     centers = (kept + 0.5) * scale + box_begin.to(TensorProto.DOUBLE)
@@ -141,16 +166,9 @@ def _axis(graph: Graph, preprocess: Preprocess, length: Value, unit: Value) -> _
     weights = weights / totals * float(1 << PRECISION_BITS)
     weights = (weights + graph.Sign(weights) * 0.5).to(TensorProto.INT32)
 
-    same = graph.Equal(resized, length)
-    if mirrored:  # what is shorter than S is filled, even if it keeps its size
-        same = graph.And(same, graph.Equal(length, size))
-    changes = graph.Not(same)
-    begin = graph.Where(changes, graph.ReduceMin(low, keepdims=0), offset)
-    end = graph.Where(changes, graph.ReduceMax(high, keepdims=0), offset + size)
+    begin, end = graph.ReduceMin(low, keepdims=0), graph.ReduceMax(high, keepdims=0)
     taps = graph.Squeeze(graph.Min(taps, end - 1.0) - begin, [1])
     return _Axis(
-        shrinks_by=length - output,
-        changes=changes,
         begin=graph.Unsqueeze(begin.to(TensorProto.INT64), [0]),
         end=graph.Unsqueeze(end.to(TensorProto.INT64), [0]),
         taps=taps.to(TensorProto.INT64),
@@ -175,7 +193,8 @@ def _pass(graph: Graph, axis: _Axis, pixels: Value) -> Value:
     high, middle, low = (graph.Gather(sums, digit, axis=1) for digit in range(3))
     total = (high * np.int32(BASE) + middle) * np.int32(BASE) + low
     total = total + np.int32(1 << (PRECISION_BITS - 1))  # to round, not to truncate
-    total = graph.Clip(total, np.int32(0), np.int32((256 << PRECISION_BITS) - 1))
+    # Providers that shift in float32 round the last levels of 255 up to 256, which wraps to black.
+    total = graph.Clip(total, np.int32(0), np.int32(255 << PRECISION_BITS))
     bits = np.uint32(PRECISION_BITS)
     levels = graph.BitShift(total.to(TensorProto.UINT32), bits, direction="RIGHT")
     return levels.to(TensorProto.UINT8)

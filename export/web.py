@@ -26,7 +26,6 @@ from rali.errors import InputError
 from rali.files import replace_atomically
 from rali.pictures.preprocess import Preprocess
 from rali.scoring.heatmap import COLOUR_SHARE, ENDS, MOST, SHARE, colour_scale, window_preprocess
-from rali.scoring.intervals import read_interval
 from rali.scoring.model_folder import INTERVAL_FILE, PHRASES_FILE, find_file
 from rali.scoring.scorer import Scorer
 from rali.version import __version__
@@ -132,7 +131,7 @@ def check_picture() -> np.ndarray:
 def _interval(model: str | Path, scorer: Scorer) -> dict[str, Any] | None:
     if find_file(model, INTERVAL_FILE) is None:
         return None
-    interval = read_interval(model)
+    interval = scorer.interval
     return {
         "level": LEVEL,
         "radius": interval.radius(LEVEL),

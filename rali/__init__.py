@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from rali.student.pyiqa_metric import Metric
     from rali.student.student import Student
 
+# onnxruntime reads it when it is imported. Its telemetry also has a thread without which a forked
+# process cannot end.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 __all__ = [
     "InputError",
     "Metric",
@@ -33,8 +37,6 @@ __all__ = [
     "Student",
     "__version__",
 ]
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
 
 _HOMES = {
     "InputError": "rali.errors",

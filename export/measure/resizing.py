@@ -43,13 +43,15 @@ def cut(photographs: Sequence[Path], count: int, seed: int = 0) -> Iterator[np.n
         yield np.asarray(photograph.resize(size, Image.Resampling.LANCZOS, box))
 
 
-def open_session(model: onnx.ModelProto | Path) -> onnxruntime.InferenceSession:
+def open_session(
+    model: onnx.ModelProto | Path, provider: str = "CPUExecutionProvider"
+) -> onnxruntime.InferenceSession:
     """A session with one thread, so that processor times can be compared."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     source = str(model) if isinstance(model, Path) else model.SerializeToString()
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(source, options, providers=[provider])
 
 
 def resize_model(kind: int) -> onnx.ModelProto:
@@ -100,3 +102,20 @@ def resize_times(pictures: Iterable[np.ndarray], size: int, rounds: int = 3) -> 
                     own_times.append(1e3 * (time.process_time() - started))
         rows.append([float(np.median(times)) for times in taken])
     return np.array(rows)
+
+
+def between_providers(
+    model: onnx.ModelProto | Path, output: str, pictures: Iterable[np.ndarray], other: str
+) -> list[float]:
+    """How far a graph's output differs between ONNX Runtime's own provider and another, [n].
+
+    Args:
+        model: takes `image`, as `pixels_model` and `rali export --image` do.
+        other: the other provider, such as "OpenVINOExecutionProvider".
+    """
+    sessions = [open_session(model), open_session(model, other)]
+    differences = []
+    for rgb in pictures:
+        own, others = (each.run([output], {"image": rgb})[0].astype(float) for each in sessions)
+        differences.append(float(np.abs(own - others).max()))
+    return differences

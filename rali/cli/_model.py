@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from rali.errors import InputError
 
@@ -17,31 +19,63 @@ PREDICTOR_HELP = (
     "`builtin`, a model folder, an ONNX file or a Hub id; a teacher's folder or `teacher:NAME`; a "
     "CSV file of predictions (columns image and predicted); or `pyiqa:METRIC`."
 )
+Provider = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Execution provider of ONNX Runtime, such as CUDAExecutionProvider (from "
+        "onnxruntime-gpu).",
+        show_default="CPUExecutionProvider",
+    ),
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="CPU cores to use.", show_default="all")
+]
 
 
-def predictor(model: str, batch_size: int = 8, prompt: str | None = None) -> str | Predictor:
+def predictor(
+    model: str,
+    batch_size: int = 8,
+    prompt: str | None = None,
+    provider: str | None = None,
+    threads: int | None = None,
+) -> str | Predictor:
     """What `model`, as typed, means to `rali.evaluation.evaluate`.
 
     Args:
         model: as `PREDICTOR_HELP` says.
-        batch_size: for a teacher, texts generated side by side.
+        batch_size: for a teacher, texts generated side by side; else pictures per forward pass.
         prompt: the prompt by which a teacher is asked for a score; None takes VisualQuality-R1's.
+        provider, threads: where and on how many cores ONNX Runtime runs.
 
     Returns:
-        A teacher as a predictor; any other word as it is, for `find_predictor`.
+        A teacher as a predictor, and with a provider or threads a `Scorer`; any other word as it
+        is, for `find_predictor`.
 
     Raises:
-        InputError: a prompt for something that is not a teacher.
+        InputError: a prompt for something that is not a teacher, or a provider or threads for
+            something that has no ONNX file.
     """
+    from rali.evaluation.predictors import has_onnx
+    from rali.scoring.scorer import Scorer
     from rali.teacher.predictor import TeacherPredictor, is_teacher
 
     kind, _, name = model.partition(":")
     named = kind == "teacher" and name
-    if named or is_teacher(Path(model)):
+    teaches = named or is_teacher(Path(model))
+    if (provider or threads) and (teaches or not has_onnx(model)):
+        raise InputError(
+            f"--provider and --threads are ONNX Runtime's, and {model} has no ONNX file. For a "
+            "model folder, type: rali export MODEL_FOLDER"
+        )
+    if teaches:
         teacher = name if named else model
         return TeacherPredictor(
             teacher, prompt=prompt or "visualquality-r1/score", batch_size=batch_size
         )
     if prompt is not None:
         raise InputError(f"--prompt is for a teacher, which {model} is not.")
+    if provider or threads:
+        providers = [provider] if provider else None
+        return Scorer(model, batch_size=batch_size, providers=providers, threads=threads)
     return model

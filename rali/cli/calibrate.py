@@ -37,6 +37,7 @@ def calibrate(
     Example: rali calibrate runs/mine/model manifest.csv --split val
     """
     from rali.evaluation.evaluate import labelled_rows, predict
+    from rali.evaluation.predictors import find_predictor
     from rali.scoring.intervals import calibrate as run
     from rali.scoring.intervals import write_interval
 
@@ -45,11 +46,13 @@ def calibrate(
     rows = [row for row in labelled_rows(manifests, split=split) if row.score is not None]
     pictures = [row.image for row in rows]
     with scoring_bar() as progress:
-        scores = predict(model, pictures, batch_size=batch_size, progress=progress)
+        predictor = find_predictor(model, batch_size)
+        scores = predict(predictor, pictures, batch_size=batch_size, progress=progress)
     interval = run(
         [scores[row.image] for row in rows],
         [float(row.score or 0) for row in rows],
         source=f"{', '.join(path.name for path in manifests)}, {split}",
+        weights_sha256=getattr(predictor, "weights_sha256", ""),
     )
     path = write_interval(interval, model)
     widths = ", ".join(f"{level:.0%} ±{interval.radius(level):.2f}" for level in LEVELS)

@@ -31,7 +31,8 @@ def distill(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="'nano', 'timm/NAME', or a name of open_clip's; it overrides the config's.",
+            help="'nano', 'timm/NAME', or a name of open_clip's, as NAME, NAME:TAG, "
+            "hf-hub:OWNER/MODEL or local-dir:FOLDER; it overrides the config's.",
         ),
     ] = None,
     pretrained: Annotated[
@@ -85,6 +86,7 @@ def distill(
     from rali.runs.config import describe, from_dict, read_yaml, with_overrides
     from rali.runs.folder import RunFolder, alone_in
     from rali.runs.progress import StageProgress
+    from rali.student.encoders import find_pretrained
 
     values = read_yaml(config) if config else {}
     for name, value in (("encoder", encoder), ("pretrained", pretrained)):
@@ -100,6 +102,8 @@ def distill(
         typer.echo(f"{describe(settings)}\n\n{planned}")
         return
     train, _ = training_rows(rows)
+    weights = find_pretrained(settings.encoder, settings.pretrained or None)
+    typer.echo(f"encoder: {settings.encoder}, weights {weights or 'random'}", err=True)
     with alone_in(output), StageProgress() as progress:
         if texts is None:
             asked = {"count": count, "seed": settings.seed}

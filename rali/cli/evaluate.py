@@ -16,7 +16,7 @@ from rali.errors import InputError
 
 from ._bar import scoring_bar
 from ._labelled import BatchSize, Manifests, Split
-from ._model import PREDICTOR_HELP, predictor
+from ._model import PREDICTOR_HELP, Provider, Threads, predictor
 
 if TYPE_CHECKING:
     from rali.data.manifest import Row
@@ -79,6 +79,8 @@ def evaluate(
             show_default="stop and name the pictures",
         ),
     ] = None,
+    provider: Provider = None,
+    threads: Threads = None,
 ) -> None:
     """Compare a model's scores with people's: SRCC, PLCC, KRCC and RMSE with 95 % intervals.
 
@@ -102,7 +104,7 @@ def evaluate(
         raise InputError(
             "A suite uses the test split if there is one, else all rows; leave out --split."
         )
-    chosen = predictor(model, batch_size, prompt)
+    chosen = predictor(model, batch_size, prompt, provider, threads)
     if suite is not None:
         form = "json" if as_json else form
         _suite(suite, form, model, chosen, manifests, output, batch_size, unscored)

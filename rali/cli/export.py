@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from rali.errors import InputError
-from rali.files import replace_atomically
 from rali.scoring.model_folder import (
     INTERVAL_FILE,
     PHRASES_FILE,
@@ -42,12 +42,23 @@ def export(
         ),
     ] = None,
     precision: Annotated[
-        str,
+        str | None,
         typer.Option(
             help=f"{', '.join(PRECISIONS)}. int8 is calibrated on pictures; int8-dynamic scores "
             "one picture at a time.",
+            show_default="fp32, or what --for wants",
         ),
-    ] = "fp32",
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="NAME",
+            help="Write what an execution provider wants (attention, batch, zero points, bits): "
+            "openvino, tensorrt, coreml, qnn or nnapi.",
+            show_default="ONNX Runtime's own",
+        ),
+    ] = None,
     pictures: Annotated[
         list[Path] | None,
         typer.Option(
@@ -103,13 +114,18 @@ def export(
     Example: rali export runs/mine/model --precision int8 --pictures photos/
     """
     if web is not None:
-        given = {"--output": output, "--pictures": pictures, "--strict": strict, "--image": image}
-        given |= {"--plain": not fused, "--format ort": format is Format.ort}
+        given: dict[str, Any] = {
+            "--output": output,
+            "--pictures": pictures,
+            "--strict": strict,
+            "--image": image,
+        }
+        given |= {"--plain": not fused, "--format ort": format is Format.ort, "--for": target}
         if without := [name for name, value in given.items() if value]:
             raise InputError(f"--web writes only a page; leave out {', '.join(without)}.")
         from rali.export.web import export_web
 
-        page = export_web(model, web, onnxruntime_web, precision=precision)
+        page = export_web(model, web, onnxruntime_web, precision=precision or "fp32")
         typer.echo(f"{page}: to see it, type: python -m http.server --directory {web}")
         return
 
@@ -119,9 +135,14 @@ def export(
         raise InputError(f"--output is the ONNX file; with --format ort, {output} comes beside it.")
     from rali.export import export_checked, export_image, export_ort
     from rali.export.checked import Gate
+    from rali.export.profiles import Profile, find_profile
     from rali.runs.progress import StageProgress
-    from rali.student.student import Student
+    from rali.student.student import Student, weights_sha256
 
+    profile = Profile(fused=fused)
+    if target is not None:
+        profile, precision = find_profile(target, precision)
+    precision = precision or "fp32"
     if output is None:
         if not Path(model).is_dir():
             raise InputError(
@@ -137,10 +158,12 @@ def export(
             compared,
             precision=precision,
             strict=strict,
-            fused=fused,
+            fused=profile.fused and fused,
+            batch=profile.batch,
+            symmetric=profile.symmetric,
             progress=progress,
         )
-    _take_along(model, output)
+    _take_along(model, output, weights_sha256(student))
     typer.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {agreement.words()}")
     if agreement.float_layers:
         typer.echo(f"Left in float: {', '.join(agreement.float_layers)}.")
@@ -158,11 +181,16 @@ def export(
             typer.echo(f"{export_ort(file)}")
 
 
-def _take_along(model: str, output: Path) -> None:
-    """Copy the files of phrases and intervals beside a file outside the model's folder."""
-    for name in (PHRASES_FILE, INTERVAL_FILE):
+def _take_along(model: str, output: Path, weights: str) -> None:
+    """Write phrases and interval beside a file outside the model's folder, with their owner."""
+    from rali.scoring.intervals import read_interval, write_interval
+    from rali.scoring.phrases import read_phrases, write_phrases
+
+    for name, read, write in (
+        (PHRASES_FILE, read_phrases, write_phrases),
+        (INTERVAL_FILE, read_interval, write_interval),
+    ):
         own, there = find_file(model, name), find_file(output, name)
         if own and (there is None or own.resolve() != there.resolve()):
-            target = output.parent / own.name
-            replace_atomically(target, lambda path, own=own: path.write_bytes(own.read_bytes()))  # type: ignore[misc]
-            typer.echo(target)
+            held: Any = replace(read(model, weights), weights_sha256=weights)
+            typer.echo(write(held, output))

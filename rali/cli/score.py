@@ -18,7 +18,7 @@ from rali.files import replace_atomically
 from rali.scoring.model_folder import PRECISIONS
 
 from ._bar import scoring_bar
-from ._model import SCORER_HELP
+from ._model import SCORER_HELP, Provider, Threads
 from ._output import check_writable, csv_text
 
 if TYPE_CHECKING:
@@ -109,8 +109,15 @@ def score(
     ] = "fp32",
     batch_size: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Pictures per run of the model.", show_default="1"),
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Pictures per run of the model.",
+            show_default="1; 8 with --provider",
+        ),
     ] = None,
+    provider: Provider = None,
+    threads: Threads = None,
 ) -> None:
     """Score the quality of pictures from 1 (bad) to 5 (excellent).
 
@@ -132,8 +139,14 @@ def score(
     if not pictures:
         hint = "" if recursive else " (--recursive also looks into their folders)"
         raise InputError(f"There are no pictures in {', '.join(map(str, paths))}{hint}.")
-    scorer = Scorer(model, precision=precision, batch_size=batch_size)
-    bounds = _bounds(model, interval)
+    scorer = Scorer(
+        model,
+        precision=precision,
+        batch_size=batch_size,
+        providers=[provider] if provider else None,
+        threads=threads,
+    )
+    bounds = _bounds(scorer, interval)
     more = (() if bounds is None else ("low", "high")) + (("why",) if explain else ())
     columns = (*COLUMNS[:2], *more, COLUMNS[2])
     draw = None if maps is None else _drawing(scorer, maps)
@@ -172,14 +185,12 @@ Row = tuple[str | float | None, ...]  # as the columns say
 
 
 def _bounds(
-    model: str, level: float | None
+    scorer: Scorer, level: float | None
 ) -> Callable[[float | None], tuple[float | None, float | None]] | None:
     """A function from a score to the lowest and highest human score; None without a level."""
     if level is None:
         return None
-    from rali.scoring.intervals import read_interval
-
-    calibrated = read_interval(model)
+    calibrated = scorer.interval
     calibrated.radius(level)  # refuses a wrong level before the first picture
 
     def around(score: float | None) -> tuple[float | None, float | None]:

@@ -36,6 +36,9 @@ class AlignConfig:
         batch_size: pictures compared with each other, per process.
         micro_batch: pictures whose activations are held at once; fewer save memory and give the
             same gradient (but batch normalisation sees micro-batches).
+        grad_checkpointing: keep less of each block and compute it again for the gradient, in
+            encoders of open_clip's without batch normalisation: the same result in a third more
+            time. At a micro_batch of 64, ViT-L/14-336 needs 10 GiB instead of 57.
         texts_per_picture: rationales drawn per picture and step; all of them are positives.
         seeds_used: rationales per picture that may be drawn; 0 means all, 1 is Table 4's "no seed
             augmentation".
@@ -54,6 +57,7 @@ class AlignConfig:
     epochs: float = 10.0
     batch_size: int = 64
     micro_batch: int = 64
+    grad_checkpointing: bool = True
     texts_per_picture: int = 2
     seeds_used: int = 0
     lr: float = 1e-5
@@ -180,6 +184,7 @@ def align(
     device, world = accelerator.device, accelerator.num_processes
     torch.manual_seed(seed + accelerator.process_index)
     encoder.requires_grad_(True).train()
+    set_checkpointing(encoder, config.grad_checkpointing)
     encoder.to(device).to(memory_format=torch.channels_last)
     scale = LogitScale(config.temperature).to(device)
     optimizer = torch.optim.AdamW(
@@ -232,8 +237,22 @@ def align(
             if step < steps:
                 keeper.save(step)
     accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # autocast ends with the training
+    set_checkpointing(encoder, False)
     accelerator.free_memory()  # or it would keep the optimizer's moments alive
     return encoder.eval()
+
+
+def set_checkpointing(encoder: nn.Module, enable: bool) -> bool:
+    """Switch gradient checkpointing of an encoder that has it; returns whether it is on.
+
+    Batch normalisation, which would count a batch twice, is left as it is.
+    """
+    switch = getattr(encoder, "set_grad_checkpointing", None)
+    normalised = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in encoder.modules())
+    if switch is None or normalised:
+        return False
+    switch(enable)
+    return enable
 
 
 def _backward(

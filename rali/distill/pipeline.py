@@ -44,7 +44,8 @@ class DistillConfig:
     """Everything that decides what `rali distill` makes.
 
     Attributes:
-        encoder: `nano`, `timm/NAME`, or a name of open_clip's.
+        encoder: `nano`, `timm/NAME`, or a name of open_clip's (`NAME`, `NAME:TAG`,
+            `hf-hub:OWNER/MODEL`, `local-dir:FOLDER`).
         pretrained: the encoder's weights: an open_clip tag, a weights file, a folder of nano's,
             `random`, or empty for the default.
         seed: seed of every random choice.

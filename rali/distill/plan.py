@@ -13,6 +13,7 @@ from rali.data.triplets import Triplet
 from rali.errors import InputError
 from rali.student.encoders import find_pretrained
 
+from .memory import memory_words
 from .pipeline import DistillConfig, training_rows
 from .stages import rationales_of
 
@@ -49,10 +50,11 @@ def plan(
         f"Encoder: {config.encoder}, weights {weights or 'random'}.",
         f"Rationales: {_rationales(config, train, triplets, count)}.",
     ]
-    steps = []
+    steps, memory = [], ""
     if config.align.enabled and len(train) > 1:
         batch, aligned = config.align.plan(len(train))
         steps.append(f"{aligned:,} to align, of {batch} pictures")
+        memory = memory_words(config.encoder, config.align, batch)
     if config.fit.enabled:
         steps.append(f"at most {config.fit.steps:,} to fit, of {config.fit.batch_size} embeddings")
     if config.finetune.epochs > 0:
@@ -60,6 +62,7 @@ def plan(
         batch, _, tuned = config.finetune.plan(sum(seen.values()))
         steps.append(f"{tuned:,} to fine-tune, of {batch} pictures")
     sentences.append(f"Steps: {'; '.join(steps) or 'none'}.")
+    sentences += [memory] if memory else []
     return "\n".join(
         textwrap.fill(sentence, 79, subsequent_indent="    ") for sentence in sentences
     )

@@ -19,7 +19,7 @@ from rali.data.manifest import Row, read_manifest, select
 from rali.errors import InputError
 from rali.report.evaluation import Coverage, Evaluation, Statistics, Unscored
 from rali.runs.progress import Progress, silent
-from rali.scoring.intervals import read_interval
+from rali.scoring.intervals import Interval, read_interval
 from rali.scoring.model_folder import INTERVAL_FILE, find_file
 
 from .predictors import Predictor, find_predictor
@@ -56,13 +56,15 @@ def evaluate(
     """
     rows = labelled_rows(manifests, split=split)
     pictures = list(dict.fromkeys(row.image for row in rows if row.score is not None))
-    scores, failures = _attempt(find_predictor(model, batch_size), pictures, progress)
+    predictor = find_predictor(model, batch_size)
+    interval = _interval_of(model, predictor)
+    scores, failures = _attempt(predictor, pictures, progress)
     predictions = scores | _substitutes(failures, len(pictures), unscored)
     evaluation = replace(
         evaluate_predictions(predictions, rows, split=split),
         model=str(_name_of(model) or type(model).__name__),
         unscored=None if not failures or unscored is None else Unscored(len(failures), unscored),
-        interval=_coverage(model, rows, predictions),
+        interval=None if interval is None else _coverage(interval, rows, predictions),
     )
     return evaluation, predictions
 
@@ -72,14 +74,18 @@ def _name_of(model: str | Path | Predictor) -> str | Path | None:
     return model if isinstance(model, str | Path) else getattr(model, "model", None)
 
 
-def _coverage(
-    model: str | Path | Predictor, rows: Sequence[Row], predictions: Mapping[Path, float]
-) -> Coverage | None:
-    """The share of human scores inside the model's interval; None where it was not calibrated."""
-    name = _name_of(model)
-    if name is None or not find_file(name, INTERVAL_FILE, local=True):
+def _interval_of(model: str | Path | Predictor, predictor: Predictor) -> Interval | None:
+    """The model's calibrated interval; None where there is none, or nothing that has weights."""
+    name, weights = _name_of(model), getattr(predictor, "weights_sha256", None)
+    if name is None or weights is None or not find_file(name, INTERVAL_FILE, local=True):
         return None
-    interval = read_interval(name)
+    return read_interval(name, weights)
+
+
+def _coverage(
+    interval: Interval, rows: Sequence[Row], predictions: Mapping[Path, float]
+) -> Coverage:
+    """The share of human scores inside the model's interval."""
     inside: dict[str, list[bool]] = {}
     for row in rows:
         if row.score is not None:

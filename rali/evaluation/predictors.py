@@ -51,7 +51,7 @@ def find_predictor(model: str | Path | Predictor, batch_size: int = 8) -> Predic
     Args:
         model: "builtin", a model folder, an ONNX file, a Hub id, a CSV file of predictions,
             "pyiqa:METRIC", or a predictor, which is returned as it is. A model folder without an
-            ONNX file runs in torch.
+            ONNX file runs in torch, on a GPU where there is one.
         batch_size: pictures per forward pass.
 
     Raises:
@@ -59,16 +59,29 @@ def find_predictor(model: str | Path | Predictor, batch_size: int = 8) -> Predic
     """
     if not isinstance(model, str | Path):
         return model
-    kind, _, metric = str(model).partition(":")
-    if kind == "pyiqa" and metric:
-        return PyiqaMetric(metric)
+    if _is_pyiqa(model):
+        return PyiqaMetric(str(model).partition(":")[2])
     if str(model).lower().endswith(".csv"):
         return CsvPredictor(model)
     if is_unexported(model):
+        import torch
+
         from rali.student.student import Student
 
-        return StudentPredictor(Student.from_pretrained(model), batch_size)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return StudentPredictor(Student.from_pretrained(model).to(device), batch_size)
     return Scorer(model, batch_size=batch_size)
+
+
+def has_onnx(model: str | Path) -> bool:
+    """Whether `find_predictor` would make a `Scorer` of this."""
+    file = str(model).lower().endswith(".csv")
+    return not (file or _is_pyiqa(model) or is_unexported(model))
+
+
+def _is_pyiqa(model: str | Path) -> bool:
+    kind, _, metric = str(model).partition(":")
+    return kind == "pyiqa" and bool(metric)
 
 
 class StudentPredictor:
@@ -81,6 +94,12 @@ class StudentPredictor:
 
     def __init__(self, student: Student, batch_size: int = 8) -> None:
         self.student, self.batch_size = student, batch_size
+
+    @property
+    def weights_sha256(self) -> str:
+        from rali.student.student import weights_sha256
+
+        return weights_sha256(self.student)
 
     def score_many(self, sources: Sequence[Path]) -> Iterator[Result]:
         for start in range(0, len(sources), self.batch_size):

@@ -7,7 +7,6 @@ probe makes pictures, scores them, and tells whether the scores are as they shou
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from textwrap import wrap
@@ -16,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
 from rali.pictures.degrade import degrade
 from rali.pictures.patterns import (
@@ -29,15 +27,17 @@ from rali.pictures.patterns import (
 )
 from rali.runs.progress import Progress, silent
 
-from .no_grad import pictures_of, rewards_of
+from .gradients import STEPS, ascend, field_of_view
+from .no_grad import rewards_of
+from .pictures import pictures_of
 from .reward import RaliReward
 
 GUARDS: dict[str, Any] = {"caution": 1.0, "cutoff": "familiar"}
-STEPS, RATE = 100, 0.01  # of an adversary's ascent by Adam, on values from 0 to 1
 SMOOTHNESS = 20.0  # weight of the total variation, mean per value, where it is limited
 LEAST_GAIN = 0.1  # guards are tested only against adversaries that gain this much
 REENCODED = 0.1  # how far a score may move between pictures that look the same
 LOWERED = 0.95  # share of good photographs whose score an artefact has to lower
+WIDE = 9 / 16  # the shorter edge of the pictures that the field of view is measured on
 RADII = {4: 0.5, 8: 0.7}  # largest change of a value, in 255ths, and the gain that it may bring
 GUARDED_GAIN = 0.3  # the gain that the guards may see of such a change
 
@@ -158,6 +158,29 @@ def _try_artefacts(trial: _Trial) -> Iterator[Probe]:
         )  # fmt: skip
 
 
+def _try_field_of_view(trial: _Trial) -> Iterator[Probe]:
+    """Noise in the outer sixths of wide and tall pictures, which a middle square would not see."""
+    chosen = trial.photographs[:: max(1, len(trial.photographs) // 8)][:8]
+    noise = non_photographs(trial.seed, trial.size)["uniform noise"][0]
+    high, side = round(trial.size * WIDE), trial.size // 6
+    for name, turned in (("16:9, noise at both sides", False), ("9:16, noise at both ends", True)):
+        wide = [rgb[(trial.size - high) // 2 :][:high] for rgb in chosen]
+        noisy = [rgb.copy() for rgb in wide]
+        for rgb in noisy:
+            rgb[:, :side], rgb[:, -side:] = noise[:high, :side], noise[:high, -side:]
+        if turned:
+            wide, noisy = ([each.transpose(1, 0, 2) for each in some] for some in (wide, noisy))
+        before = rewards_of(trial.reward, wide).numpy()
+        after = rewards_of(trial.reward, noisy).numpy()
+        share = float((after < before).mean())
+        seen = min(field_of_view(reward, wide[0]) for reward in (trial.reward, trial.guarded))
+        yield _probe(
+            trial, "field of view", name, noisy, after, float(before.mean()),
+            seen == 1,
+            f"gradients in {seen:.0%} of the longer edge, wanted 100%; lower in {share:.0%}",
+        )  # fmt: skip
+
+
 def _try_pairs(trial: _Trial) -> Iterator[Probe]:
     chosen = trial.photographs[:: max(1, len(trial.photographs) // 16)][:16]
     larger = trial.size * 3 // 2
@@ -202,51 +225,6 @@ def _probe(
 
 
 # --- adversaries ---------------------------------------------------------------------------------
-
-
-def ascend(
-    reward: RaliReward,
-    rgb: np.ndarray,
-    *,
-    steps: int = STEPS,
-    smoothness: float = 0.0,
-    radius: float = 1.0,
-) -> tuple[np.ndarray, float, float]:
-    """Climb the reward from a picture; returns the best picture, and the reward before and after.
-
-        max_x  reward(x) − λ · mean |∇x|,   |x − x₀| ≤ radius
-
-    The best picture is the one on the way where this is largest.
-
-    Args:
-        rgb: uint8 [H, W, 3]. smoothness: λ, the weight of the total variation.
-        radius: largest change of a value, of values from 0 to 1.
-    """
-    start = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].to(reward.mean.device) / 255
-    picture = start.clone().requires_grad_()
-    optimizer = torch.optim.Adam([picture], lr=RATE)
-    low, high = reward.input_range
-    best, least = start, math.inf
-    for step in range(steps + 1):
-        optimizer.zero_grad()
-        rewards = reward(low + (high - low) * picture)
-        loss = smoothness * _variation(picture) - rewards.sum()
-        if loss < least:
-            best, least = picture.detach().clone(), loss.item()
-        if step == steps:
-            break
-        loss.backward()
-        optimizer.step()
-        with torch.no_grad():
-            picture.clamp_(0, 1).clamp_(start - radius, start + radius)
-    levels = (best[0].permute(1, 2, 0) * 255).round().to(torch.uint8).cpu().numpy()
-    before, after = rewards_of(reward, [rgb, levels]).tolist()
-    return levels, before, after
-
-
-def _variation(picture: Tensor) -> Tensor:
-    down, across = picture.diff(dim=-2), picture.diff(dim=-1)
-    return down.abs().mean() + across.abs().mean()
 
 
 def _try_adversaries(trial: _Trial) -> Iterator[Probe]:
@@ -304,6 +282,7 @@ _GROUPS: tuple[tuple[str, Callable[[_Trial], Iterator[Probe]]], ...] = (
     ("no photograph", _try_non_photographs),
     ("mosaics", _try_mosaics),
     ("artefacts", _try_artefacts),
+    ("field of view", _try_field_of_view),
     ("pairs", _try_pairs),
     ("adversaries", _try_adversaries),
 )

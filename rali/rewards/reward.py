@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,10 +16,12 @@ from rali.errors import InputError
 from rali.student.encoders import family_of
 from rali.student.student import Student
 
+from .pictures import pictures_of
 from .resize import resize, to_levels
 
 Scaling = Literal["none", "affine", "sigmoid"]
 LOWER = (torch.bfloat16, torch.float16)
+BATCH = 32  # pictures per forward pass, of those that are not a batch yet
 # Offsets of the crops that caution looks at, in 64ths of an edge. They break the alignment with the
 # encoder's patches and blocks, which a pattern that fools the encoder depends on.
 SHIFTS = ((1, 0.6), (-0.6, 1), (-1, -0.6), (0.6, -1))
@@ -31,6 +33,7 @@ class RaliReward(nn.Module):
         reward = RaliReward("builtin", input_range=(-1, 1), device="cuda", dtype=torch.bfloat16)
         scores = reward(decoded)          # float32 [batch], 1–5, higher is better
         (-scores.mean()).backward()       # reaches `decoded`
+        reward(["a.png", pil_picture])    # without gradients: whatever `pictures_of` reads
 
     The score is what `rali score` gives for the picture saved as PNG: the picture is rounded to 256
     levels and resized, cropped and normalised as a file is. Gradients pass straight through the
@@ -134,12 +137,20 @@ class RaliReward(nn.Module):
         """The range of scores before scaling, caution and cutoff."""
         return self.student.config.score_range
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, pictures: Any, prompts: Any = None) -> Tensor:
         """Float [batch, 3, H, W] in `input_range` → rewards [batch], float32 (float64 in float64).
+
+        Args:
+            pictures: such a tensor, or whatever else `pictures_of` reads: files, PIL pictures,
+                arrays, lists of them, of one size or many.
+            prompts: ignored, as a score is of quality alone; many trainers give them.
 
         Raises:
             InputError: another shape or type, or values in another range.
+            PictureError: a file cannot be read; the message names it.
         """
+        if not isinstance(pictures, Tensor):
+            return self.score_each(pictures_of(pictures, self.input_range))
         pixels = self._pixels(pictures)
         scores, distances = zip(*(self._score(crop) for crop in self._crops(pixels)), strict=True)
         score = scores[0]
@@ -156,6 +167,19 @@ class RaliReward(nn.Module):
         if self.scaling == "sigmoid":
             return torch.sigmoid(4 * (score - (low + high) / 2) / (high - low))
         return score
+
+    def score_each(self, pictures: Sequence[Tensor]) -> Tensor:
+        """Rewards [n] of float pictures [3, H, W] in `input_range`, of one size or many."""
+        by_size: dict[torch.Size, list[int]] = {}
+        for place, picture in enumerate(pictures):
+            by_size.setdefault(picture.shape, []).append(place)
+        rewards, order = [self.mean.new_empty(0)], []
+        for places in by_size.values():
+            for some in (places[start : start + BATCH] for start in range(0, len(places), BATCH)):
+                batch = torch.stack([pictures[place].to(self.mean.device) for place in some])
+                rewards.append(self(batch))
+                order += some
+        return torch.cat(rewards)[torch.tensor(order, dtype=torch.long).argsort()]
 
     def distance(self, pictures: Tensor) -> Tensor:
         """How far pictures [batch, 3, H, W] are from the bases: [batch], to choose a `cutoff`."""

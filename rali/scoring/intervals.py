@@ -16,7 +16,7 @@ from pathlib import Path
 from rali.errors import InputError
 from rali.files import replace_atomically
 
-from .model_folder import INTERVAL_FILE, find_file
+from .model_folder import INTERVAL_FILE, check_owner, find_file, side_file
 
 SMALLEST = 20
 
@@ -29,11 +29,13 @@ class Interval:
         errors: |score − human score| of each calibration picture, ascending.
         score_range: intervals are cut to it.
         source: the manifest and split that the errors come from.
+        weights_sha256: identifies the student whose errors they are.
     """
 
     errors: tuple[float, ...]
     score_range: tuple[float, float] = (1.0, 5.0)
     source: str = ""
+    weights_sha256: str = ""
 
     def radius(self, level: float) -> float:
         """The ⌈(n + 1) · level⌉-th smallest error: half the interval's width before it is cut.
@@ -60,7 +62,7 @@ class Interval:
 
 def calibrate(
     predicted: Sequence[float], mos: Sequence[float],
-    score_range: tuple[float, float] = (1.0, 5.0), source: str = "",
+    score_range: tuple[float, float] = (1.0, 5.0), source: str = "", weights_sha256: str = "",
 ) -> Interval:  # fmt: skip
     """The interval of a model, from its scores [n] and human scores [n] of n pictures.
 
@@ -73,14 +75,15 @@ def calibrate(
             f"each; got {len(predicted)} and {len(mos)}."
         )
     errors = sorted(abs(p - m) for p, m in zip(predicted, mos, strict=True))
-    return Interval(tuple(errors), score_range, source)
+    return Interval(tuple(errors), score_range, source, weights_sha256)
 
 
-def write_interval(interval: Interval, folder: str | Path) -> Path:
-    """Write it into a model folder; returns the file."""
-    path = Path(folder) / INTERVAL_FILE
+def write_interval(interval: Interval, model: str | Path) -> Path:
+    """Write it into a model folder or beside an ONNX file; returns the file."""
+    path = side_file(model, INTERVAL_FILE)
     values = {
         "source": interval.source,
+        "weights_sha256": interval.weights_sha256,
         "score_range": list(interval.score_range),
         "errors": [round(error, 5) for error in interval.errors],
     }
@@ -88,14 +91,16 @@ def write_interval(interval: Interval, folder: str | Path) -> Path:
     return path
 
 
-def read_interval(model: str | Path) -> Interval:
+def read_interval(model: str | Path, weights_sha256: str = "") -> Interval:
     """A model's interval.
 
     Args:
         model: "builtin", a model folder, an ONNX file or a Hub id.
+        weights_sha256: the model's own, by which another model's interval is refused.
 
     Raises:
-        InputError: the model has none, or `rali calibrate` did not write the file.
+        InputError: the model has none, it is another model's, or `rali calibrate` did not write
+            the file.
     """
     path = find_file(model, INTERVAL_FILE)
     if path is None:
@@ -107,6 +112,9 @@ def read_interval(model: str | Path) -> Interval:
         values = json.loads(path.read_text("utf-8"))
         low, high = values["score_range"]
         errors = tuple(sorted(float(error) for error in values["errors"]))
-        return Interval(errors, (float(low), float(high)), str(values.get("source", "")))
+        owner = str(values.get("weights_sha256", ""))
+        interval = Interval(errors, (float(low), float(high)), str(values.get("source", "")), owner)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a file of `rali calibrate`: {error}.") from error
+    check_owner(path, owner, model, weights_sha256)
+    return interval

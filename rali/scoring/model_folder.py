@@ -107,17 +107,18 @@ def find_weights(model: str | Path, *, revision: str | None = None) -> Path:
 def find_file(model: str | Path, name: str, *, local: bool = False) -> Path | None:
     """A file beside a model's weights, such as `PHRASES_FILE`; None if the model has none.
 
-    It lies in the model folder, or beside the ONNX file where `rali export --output` put it. Of
-    two, the one nearer to what `model` names is taken.
+    It lies in the model folder, or beside the ONNX file where `rali export --output` put it
+    (`side_file`). Of several, the one nearest to what `model` names is taken.
 
     Args:
         local: download nothing from the Hub.
     """
     if (folder := _folder(model)) is not None:
-        places = [folder, folder / ONNX_FOLDER]
+        places = [folder / name, folder / ONNX_FOLDER / name]
     elif Path(model).is_file():
         beside = Path(model).parent
-        places = [beside, beside.parent] if beside.name == ONNX_FOLDER else [beside]
+        places = [side_file(model, name), beside / name]
+        places += [beside.parent / name] if beside.name == ONNX_FOLDER else []
     elif _is_remote(model) and not local:
         try:
             return download(str(model), name)
@@ -125,7 +126,36 @@ def find_file(model: str | Path, name: str, *, local: bool = False) -> Path | No
             return None
     else:
         places = []
-    return next((place / name for place in places if (place / name).is_file()), None)
+    return next((place for place in places if place.is_file()), None)
+
+
+def side_file(model: str | Path, name: str) -> Path:
+    """Where a file such as `PHRASES_FILE` is written: into a model folder, or beside an ONNX file.
+
+    There it bears the ONNX file's name, as models may share a folder: `a.onnx`, `a.phrases.npz`.
+    """
+    path = Path(model)
+    return path.with_name(f"{path.stem}.{name}") if path.suffix == ".onnx" else path / name
+
+
+def check_owner(path: Path, owner: str, model: str | Path, weights: str) -> None:
+    """Refuse a file beside a model's weights that is another model's.
+
+    Args:
+        path: the file. owner: SHA-256 of the weights that it was made for, as it says; may be "".
+        model: as it was named, to whose weights, of SHA-256 `weights`, it is to belong.
+
+    Raises:
+        InputError: it is another model's, or lies beside a single ONNX file and does not say whose.
+    """
+    alone = Path(model).is_file() and Path(model).parent.name != ONNX_FOLDER
+    if not weights or owner == weights or (not owner and not alone):
+        return
+    raise InputError(
+        f"{path} is {'another model' if owner else 'nobody knows which model'}'s, not that of "
+        f"{model}. Type: rali export MODEL_FOLDER -o FILE.onnx, which takes MODEL_FOLDER's own "
+        "along, or rali calibrate MODEL_FOLDER MANIFEST for a new interval."
+    )
 
 
 def is_model(name: str) -> bool:

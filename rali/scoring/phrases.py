@@ -22,7 +22,7 @@ import numpy as np
 from rali.errors import InputError
 from rali.files import replace_atomically
 
-from .model_folder import PHRASES_FILE, find_file
+from .model_folder import PHRASES_FILE, check_owner, find_file, side_file
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ class Phrases:
         return [Reason(self.texts[nearest[m]], m, total[m]) for m in ranked[:top]]
 
 
-def write_phrases(phrases: Phrases, folder: str | Path) -> Path:
-    """Write the table into a model folder; returns the file."""
-    path = Path(folder) / PHRASES_FILE
+def write_phrases(phrases: Phrases, model: str | Path) -> Path:
+    """Write the table into a model folder or beside an ONNX file; returns the file."""
+    path = side_file(model, PHRASES_FILE)
 
     def write(target: Path) -> None:
         with target.open("wb") as file:
@@ -107,14 +107,16 @@ def write_phrases(phrases: Phrases, folder: str | Path) -> Path:
     return path
 
 
-def read_phrases(model: str | Path) -> Phrases:
+def read_phrases(model: str | Path, weights_sha256: str = "") -> Phrases:
     """A model's table of phrases.
 
     Args:
         model: "builtin", a model folder, an ONNX file or a Hub id.
+        weights_sha256: the model's own, by which another model's table is refused.
 
     Raises:
-        InputError: the model has none, or `rali distill` did not write the file.
+        InputError: the model has none, it is another model's, or `rali distill` did not write the
+            file.
     """
     path = find_file(model, PHRASES_FILE)
     if path is None:
@@ -142,6 +144,7 @@ def read_phrases(model: str | Path) -> Phrases:
     ) as error:
         raise InputError(f"{path} is not a table of phrases of `rali distill`: {error}.") from error
     _check(phrases, path)
+    check_owner(path, phrases.weights_sha256, model, weights_sha256)
     return phrases
 
 

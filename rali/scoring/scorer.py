@@ -9,13 +9,11 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
-from threading import Lock, local
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -23,11 +21,12 @@ import numpy as np
 from rali.errors import InputError, PictureError
 from rali.pictures.read import MAX_PIXELS, Source, find_pictures, open_picture
 
-from .model_folder import WEIGHTS_SHA256, check_weights, find_model
-from .session import Provider, open_session, read_metadata, read_preprocess
+from .model_folder import BUILTIN, WEIGHTS_SHA256, check_weights, find_model
+from .session import Engine, Provider, open_session, read_metadata, read_preprocess
 
 if TYPE_CHECKING:
     from .heatmap import Heatmap
+    from .intervals import Interval
     from .phrases import Phrases, Reason
 
 
@@ -48,6 +47,8 @@ class Scorer:
         Scorer()("photos/")                    # {"photos/a.jpg": 3.87, …}
         Scorer("runs/quickstart/model")(array) # uint8 [H, W, 3]
 
+    It may be used by several threads, after a fork, and in processes that it is pickled to.
+
     Args:
         model: "builtin" (comes with rali), a model folder, an `.onnx` file that `rali export`
             wrote, or a Hugging Face Hub id ("owner/name"; `HF_HUB_OFFLINE` is honoured).
@@ -61,7 +62,7 @@ class Scorer:
         max_pixels: a file that announces more is not decoded.
 
     Raises:
-        InputError: there is no such model, or rali did not write it.
+        InputError: there is no such model, rali did not write it, or a provider cannot be started.
     """
 
     def __init__(
@@ -82,20 +83,32 @@ class Scorer:
             if value is not None and value < 1:
                 raise InputError(f"{name} must be 1 or more, got {value}.")
         self.model = model
+        here = model != BUILTIN and Path(model).exists()  # found from other folders too
+        self._source = str(Path(model).resolve()) if here else model
+        self._options: dict[str, Any] = {
+            "precision": precision,
+            "batch_size": batch_size,
+            "providers": providers,
+            "threads": threads,
+            "max_pixels": max_pixels,
+        }
         self.path = find_model(model, precision)
         self.threads = threads or available_cores()
         self.max_pixels = max_pixels
-        self._session = open_session(self.path, providers, self.threads)
-        on_processor = self._session.get_providers()[0] == "CPUExecutionProvider"
-        self.batch_size = batch_size or (1 if on_processor else 8)
-        # Not every accelerator's sessions may be run by two threads at once.
-        self._turn: AbstractContextManager[Any] = nullcontext() if on_processor else Lock()
-        self.metadata: dict[str, Any] = read_metadata(self._session, self.path)
-        check_weights(self.path, str(self.metadata.get(WEIGHTS_SHA256, "")))
-        self._own = local()
+        self._engine = Engine(
+            partial(open_session, self.path, providers, self.threads), self.threads
+        )
+        self.batch_size = batch_size or (1 if self._engine.on_processor else 8)
+        self.metadata: dict[str, Any] = read_metadata(self._engine.here().session, self.path)
         self.preprocess = read_preprocess(self.metadata)
+        self.weights_sha256 = str(self.metadata.get(WEIGHTS_SHA256, ""))
+        check_weights(self.path, self.weights_sha256)
         low, high = self.metadata["score_range"]
         self.score_range: tuple[float, float] = (float(low), float(high))
+
+    def __reduce__(self) -> Any:
+        """A pickle holds no weights: who reads it opens the model, which must be there."""
+        return partial(Scorer, self._source, **self._options), ()
 
     @overload
     def __call__(self, pictures: list[Any] | tuple[Any, ...]) -> np.ndarray: ...
@@ -156,9 +169,10 @@ class Scorer:
             pixels: as `preprocess` returns them.
         """
         parts = np.split(pixels, len(pixels)) if self.metadata.get("one_by_one") else [pixels]
-        with self._turn:
+        held = self._engine.here()
+        with held.turn:
             outputs = [
-                self._session.run(["score", "embedding"], {"pixel_values": part}) for part in parts
+                held.session.run(["score", "embedding"], {"pixel_values": part}) for part in parts
             ]
         scores, embeddings = zip(*outputs, strict=True)
         return np.concatenate(scores), np.concatenate(embeddings)
@@ -169,10 +183,11 @@ class Scorer:
         Memory that is allocated for each picture is mapped page by page while the other threads
         wait, which costs a third of the pictures per second.
         """
-        if not hasattr(self._own, "pixels"):
+        own = self._engine.here().own
+        if not hasattr(own, "pixels"):
             size = self.preprocess.size
-            self._own.pixels = np.empty((self.batch_size, 3, size, size), np.float32)
-        return self._own.pixels
+            own.pixels = np.empty((self.batch_size, 3, size, size), np.float32)
+        return own.pixels
 
     def explain(self, picture: Source, top: int = 3) -> list[Reason]:
         """Why a picture scores as it does: the likeliest phrases about it, the likeliest first.
@@ -211,14 +226,18 @@ class Scorer:
         """
         from .phrases import read_phrases
 
-        found = read_phrases(self.model)
-        weights = self.metadata.get("weights_sha256", "")
-        if found.weights_sha256 and weights and found.weights_sha256 != weights:
-            raise InputError(
-                f"The phrases of {self.model} are another model's. Type: rali distill MANIFEST -o "
-                "RUN, as when the model was made, and take both files from RUN/model."
-            )
-        return found
+        return read_phrases(self.model, self.weights_sha256)
+
+    @cached_property
+    def interval(self) -> Interval:
+        """The model's calibrated interval: `scorer.interval.around(score, 0.9)`.
+
+        Raises:
+            InputError: the model has none, or another model's.
+        """
+        from .intervals import read_interval
+
+        return read_interval(self.model, self.weights_sha256)
 
     def map(self, picture: Source) -> Heatmap:
         """Where a picture is good and where it is bad: scores of overlapping windows.
@@ -238,11 +257,6 @@ class Scorer:
         grid = np.array(scores).reshape(len(centres[0]), len(centres[1]))
         return Heatmap(grid, centres, rgb, self.score_range)
 
-    @cached_property
-    def _pool(self) -> ThreadPoolExecutor:
-        """Threads that are kept, with their buffers; concurrent calls share the cores."""
-        return ThreadPoolExecutor(self.threads, thread_name_prefix="rali")
-
     def _all(self, sources: Iterable[Any]) -> np.ndarray:
         scores: list[float] = []
         for index, result in enumerate(self.score_many(sources)):
@@ -252,14 +266,15 @@ class Scorer:
         return np.array(scores, dtype=np.float64)
 
     def _width(self) -> int:
-        return int(next(o.shape[1] for o in self._session.get_outputs() if o.name == "embedding"))
+        outputs = self._engine.here().session.get_outputs()
+        return int(next(each.shape[1] for each in outputs if each.name == "embedding"))
 
     def _run(self, sources: Iterable[Any]) -> Iterator[tuple[Any, Any, str | None]]:
         """(source, (score, embedding [D]) or None, error or None), in order."""
         if isinstance(sources, Sequence | np.ndarray) and len(sources) == 1:
             yield from self._batch([sources[0]])
             return
-        remaining = iter(sources)
+        remaining, pool = iter(sources), self._engine.here().pool
         waiting: deque[Future[list[tuple[Any, Any, str | None]]]] = deque()
         try:
             while True:
@@ -267,7 +282,7 @@ class Scorer:
                     batch = list(islice(remaining, self.batch_size))
                     if not batch:
                         break
-                    waiting.append(self._pool.submit(self._batch, batch))
+                    waiting.append(pool.submit(self._batch, batch))
                 if not waiting:
                     return
                 yield from waiting.popleft().result()

@@ -1,11 +1,20 @@
-"""An ONNX file in, onnxruntime's session and the model's metadata out, checked to be rali's."""
+"""An ONNX file in, onnxruntime's session and the model's metadata out, checked to be rali's.
+
+Sessions have threads, which `fork` does not copy: `Engine` opens another in each process.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import io
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from threading import Lock, local
 from typing import Any
 
 from rali.errors import InputError
@@ -21,7 +30,7 @@ def open_session(path: Path, providers: Sequence[Provider] | None, threads: int)
     """An `onnxruntime.InferenceSession`; without `providers`, on the processor.
 
     Raises:
-        InputError: onnxruntime lacks a provider, or the file cannot be loaded.
+        InputError: onnxruntime lacks a provider or cannot start it, or the file cannot be loaded.
     """
     import onnxruntime
 
@@ -32,6 +41,9 @@ def open_session(path: Path, providers: Sequence[Provider] | None, threads: int)
         raise InputError(
             f"onnxruntime here has no {', '.join(missing)}; it has {', '.join(known)}."
         )
+    if {"CUDAExecutionProvider", "TensorrtExecutionProvider"} & set(names):
+        with redirect_stdout(io.StringIO()):  # what is not there is told below, where it matters
+            getattr(onnxruntime, "preload_dlls", lambda: None)()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
@@ -41,9 +53,84 @@ def open_session(path: Path, providers: Sequence[Provider] | None, threads: int)
     # batch 4, and no faster.
     options.enable_mem_pattern = False
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=chosen)
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=chosen, enable_fallback=0
+        )
     except Exception as error:  # onnxruntime's own exceptions derive from Exception only
-        raise InputError(f"{path} cannot be loaded as an ONNX model: {error}") from error
+        on = "" if names == ["CPUExecutionProvider"] else f" on {', '.join(names)}"
+        raise InputError(
+            f"{path} cannot be loaded as an ONNX model{on}: {str(error).strip()}"
+        ) from error
+    if missing := [name for name in names if name not in session.get_providers()]:
+        raise InputError(
+            f"onnxruntime could not start {missing[0]}: {_why(missing[0])}. Without it the scores "
+            "would come from the processor; leave the provider out for that."
+        )
+    return session
+
+
+def _why(provider: str) -> str:
+    """Why onnxruntime could not load a provider's library, as the system tells it."""
+    from onnxruntime import capi
+
+    stem = f"onnxruntime_providers_{provider.removesuffix('ExecutionProvider').lower()}"
+    for file in (Path(folder) / f"{kind}" for folder in capi.__path__ for kind in _LIBRARIES):
+        library = file.with_name(file.name.format(stem))
+        if library.is_file():
+            try:
+                ctypes.CDLL(str(library))
+            except OSError as error:
+                return str(error)
+    return "its library was not loaded, or there is no such device here"
+
+
+_LIBRARIES = ("lib{}.so", "{}.dll", "lib{}.dylib")
+
+
+@dataclass
+class _Held:
+    """What belongs to one process: a session, threads with their buffers, and a lock."""
+
+    session: Any
+    pool: ThreadPoolExecutor
+    turn: AbstractContextManager[Any]
+    own: local = field(default_factory=local)
+    process: int = field(default_factory=os.getpid)
+
+
+class Engine:
+    """A session and the threads that use it, anew in each process that was forked.
+
+    Args:
+        open: opens the session. threads: of the pool.
+    """
+
+    def __init__(self, open: Callable[[], Any], threads: int) -> None:
+        self._open, self._threads = open, threads
+        self._held = self._make()
+
+    def here(self) -> _Held:
+        """What belongs to this process."""
+        if self._held.process != os.getpid():
+            # To free the other process's session would be to wait for its threads for ever.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._held.session))
+            self._held = self._make()
+        return self._held
+
+    @property
+    def on_processor(self) -> bool:
+        return bool(self._held.session.get_providers()[0] == "CPUExecutionProvider")
+
+    def _make(self) -> _Held:
+        session = self._open()
+        on_processor = session.get_providers()[0] == "CPUExecutionProvider"
+        return _Held(
+            session,
+            # Threads are kept, with their buffers; concurrent calls share the cores.
+            ThreadPoolExecutor(self._threads, thread_name_prefix="rali"),
+            # Not every accelerator's sessions may be run by two threads at once.
+            nullcontext() if on_processor else Lock(),
+        )
 
 
 def read_metadata(session: Any, path: Path) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """Encoders by name: an image tower, a text tower and the preprocess that travels with them.
 
 `nano` is this project's own (weights in the package), `timm/NAME` is any trunk of timm's under a
-head into a text tower's space, and every other name is `open_clip`'s. What differs from family to
-family is in one table, `FAMILIES`.
+head into a text tower's space, and every other name is `open_clip`'s, in each of its spellings.
+What differs from family to family is in one table, `FAMILIES`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from rali.runs.progress import Progress, silent
 
-from .from_open_clip import find_open_clip, load_open_clip, rebuild_clip, rebuild_open_clip
+from .from_open_clip import find_open_clip, load_open_clip, rebuild_open_clip
 from .from_timm import find_timm, load_timm, rebuild_trunk
 from .nano import find_nano, load_nano
 from .towers import Encoder
@@ -28,12 +28,13 @@ def load_encoder(name: str = NANO, pretrained: str | None = None, *, text: bool 
     """Build an encoder with its pretrained weights.
 
     Args:
-        name: `nano`, `timm/NAME` or `timm/NAME:STAGES`, or any name in `open_clip.list_models()`.
+        name: `nano`, `timm/NAME` or `timm/NAME:STAGES`, any name in `open_clip.list_models()`, with
+            a tag or without (`ViT-B-32:openai`), `hf-hub:OWNER/MODEL` or `local-dir:FOLDER`.
         pretrained: `random`, a weights file, or what the family knows: a tag of open_clip's
             (`openai`, `webli`, …) or of timm's, a Python package that holds a trunk's weights, for
             nano a folder written by `rali.distill.pretrain_nano`. Default: the packaged weights
-            for nano; timm's own; for others the tag `openai` where open_clip has it, else its
-            first.
+            for nano; timm's own; for others the tag in the name, else the tag `openai` where it
+            fits, else one of the largest trainings.
         text: load the text tower too.
 
     Raises:
@@ -104,7 +105,7 @@ FAMILIES = {
         find_nano, load_nano, rebuild_trunk, packaged=True, casts=False, any_size=True
     ),
     "timm": EncoderFamily(find_timm, load_timm, rebuild_trunk),
-    "clip": replace(OPEN_CLIP, rebuild=rebuild_clip),  # converted, under no name of open_clip's
+    "clip": OPEN_CLIP,  # converted, under no name of open_clip's
 }
 
 

@@ -39,7 +39,9 @@ def find_timm(name: str, pretrained: str | None) -> str | None:
     if pretrained == RANDOM:
         return RANDOM
     if pretrained is not None:
-        return find_trunk_weights(trunk, pretrained)
+        file = find_trunk_weights(trunk, pretrained)
+        _check_agreement(timm, trunk)
+        return file
     settings = timm.get_pretrained_cfg(trunk)
     if settings is None or not settings.has_weights:
         return None
@@ -86,6 +88,28 @@ def _parts(name: str) -> tuple[str, tuple[int, ...]]:
             f"in {PREFIX}{trunk}:1,2,3."
         )
     return trunk, tuple(int(stage) for stage in listed.split(",")) if colon else ()
+
+
+def _check_agreement(timm: Any, trunk: str) -> None:
+    """A file's preprocessing is timm's default for its trunk, which must then be that of all tags.
+
+    Raises:
+        InputError: the tags disagree and none is named.
+    """
+    if "." in trunk:
+        return
+    kinds: dict[tuple[Any, ...], str] = {}
+    for name in timm.list_pretrained(f"{trunk}.*"):
+        settings = timm.get_pretrained_cfg(name)
+        traits = settings.mean, settings.std, settings.interpolation, settings.input_size
+        kinds.setdefault(traits, name)
+    if len(kinds) > 1:
+        names = list(kinds.values())
+        raise InputError(
+            f"Weights of {trunk} differ in how pictures are prepared: {' unlike '.join(names)}. "
+            f"Say which of them the file holds, as in --encoder {PREFIX}{names[0]} "
+            "--pretrained FILE."
+        )
 
 
 def _settings(timm: Any, trunk: str) -> Any:

@@ -240,3 +240,12 @@ def test_reasons_maps_and_intervals(photographs: dict[str, np.ndarray], tmp_path
     assert 2 * width <= Image.open(maps / "a.png").width <= 2 * width + 16
     table = runner.invoke(app, [str(blurred), "--explain"]).stdout
     assert "why" in table.splitlines()[0] and "blur" in table
+
+
+def test_provider_and_threads(photos: Path, model: str) -> None:
+    arguments = [str(photos / "a2.png"), "-m", model, "-f", "csv"]
+    usual = runner.invoke(app, arguments)
+    given = runner.invoke(app, [*arguments, "--provider", "CPUExecutionProvider", "--threads", "1"])
+    assert given.exit_code == 0 and given.stdout == usual.stdout
+    refused = runner.invoke(app, [*arguments, "--provider", "NoExecutionProvider"])
+    assert refused.exit_code and "has no NoExecutionProvider; it has" in str(refused.exception)

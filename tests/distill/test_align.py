@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rali.distill.align import AlignConfig, align, multi_positive_infonce
+from rali.distill.align import AlignConfig, align, multi_positive_infonce, set_checkpointing
 from rali.distill.optim import Checkpoint, Passes, cosine_schedule
 from rali.errors import InputError
+from rali.student.encoders import image_tower
 from small import Pixels, tower
 
 GPU = torch.cuda.is_available()
@@ -234,3 +235,35 @@ def two_process_run(batch_size: int) -> nn.Module:
     )
     uneven = [own[: 1 + index % 3] for index, own in enumerate(texts())]
     return align(tower(), Pixels(), uneven, config, seed=3)
+
+
+def test_checkpointing_gives_the_same_training_and_is_off_afterwards():
+    pixels = torch.randn(6, 3, 32, 32)
+
+    class Pictures(Pixels):
+        def pixels(self, indices, **unused):
+            return pixels[list(indices)]
+
+    words = [torch.randn(2, 16, generator=torch.Generator().manual_seed(n)) for n in range(6)]
+    trained = []
+    for enable in (False, True):
+        clip = open_clip_tower()
+        used: list[bool] = []
+        clip.transformer.resblocks[0].register_forward_hook(
+            lambda module, *rest, clip=clip, used=used: used.append(
+                clip.transformer.grad_checkpointing
+            )
+        )
+        config = AlignConfig(epochs=2, batch_size=6, lr=1e-2, flip=False, grad_checkpointing=enable)
+        align(clip, Pictures(), words, config, seed=3)
+        assert set(used) == {enable} and not clip.transformer.grad_checkpointing
+        trained.append(clip.state_dict())
+    for name, value in trained[0].items():
+        torch.testing.assert_close(trained[1][name], value)
+    assert not set_checkpointing(nn.Sequential(nn.BatchNorm2d(3), tower()), True)
+
+
+def open_clip_tower() -> nn.Module:
+    vision = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16}
+    torch.manual_seed(0)
+    return image_tower({"name": "clip", "embed_dim": 16, "vision_cfg": vision, "quick_gelu": False})

@@ -17,6 +17,7 @@ from rali.evaluation import predictors
 from rali.evaluation.evaluate import evaluate
 from rali.evaluation.predictors import CsvPredictor, StudentPredictor, find_predictor
 from rali.teacher.predictor import is_teacher
+from tiny_onnx import write_model
 
 
 def test_the_example_of_the_module_runs(photograph_files, tmp_path, monkeypatch, capsys):
@@ -97,3 +98,14 @@ def test_pyiqa_that_is_not_there_is_a_sentence():
     except ImportError:
         with pytest.raises(InputError, match="pip install pyiqa"):
             find_predictor("pyiqa:musiq")
+
+
+def test_provider_and_threads_are_for_onnx_files(tmp_path):
+    file = write_model(tmp_path / "m.onnx")
+    scorer = predictor(str(file), 4, provider="CPUExecutionProvider", threads=1)
+    assert isinstance(scorer, Scorer) and (scorer.batch_size, scorer.threads) == (4, 1)
+    with pytest.raises(InputError, match="has no NoExecutionProvider"):
+        predictor(str(file), provider="NoExecutionProvider")
+    for other in ("pyiqa:niqe", "teacher:nano", str(tmp_path / "scores.csv")):
+        with pytest.raises(InputError, match="has no ONNX file"):
+            predictor(other, threads=1)

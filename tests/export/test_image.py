@@ -55,6 +55,13 @@ def test_pixels_are_pillows(size: int, mode: str, interpolation: str) -> None:
             )
 
 
+@pytest.mark.parametrize("mode", ["shortest", "squash", "mirror"])
+def test_the_graph_has_no_branches(mode: str) -> None:
+    """OpenVINO returns the previous picture's branch (tests/export/test_openvino.py runs it)."""
+    graph = pixels_model(Preprocess(size=64, resize_mode=mode)).graph  # type: ignore[arg-type]
+    assert not {"If", "Loop", "Scan"} & {node.op_type for node in graph.node}
+
+
 def test_pixels_of_photographs_are_pillows(photographs) -> None:
     preprocess = Preprocess()
     graph = session(pixels_model(preprocess))
@@ -130,5 +137,5 @@ def test_command(monkeypatch, capsys, tmp_path, photograph_files) -> None:
     assert not stop.value.code
     assert "m_image.onnx: " in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {
-        "m.onnx", "m_image.onnx", "phrases.npz", "interval.json",
+        "m.onnx", "m_image.onnx", "m.phrases.npz", "m.interval.json",
     }  # fmt: skip

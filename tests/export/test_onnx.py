@@ -242,7 +242,22 @@ def test_what_explanations_and_intervals_come_from_goes_along(tmp_path, photogra
     done = CliRunner().invoke(app, ["export", str(model), "-o", str(out)])
     assert done.exit_code == 0, done.output
     assert Scorer(out).explain(photograph_files[0]) == Scorer(model).explain(photograph_files[0])
-    assert read_interval(out) == read_interval(model)
+    assert read_interval(out).errors == read_interval(model).errors
+    other = tmp_path / "phone" / "other.onnx"
+    onnx_model = onnx.load(out)
+    next(p for p in onnx_model.metadata_props if p.key == "weights_sha256").value = '"others"'
+    onnx.save(onnx_model, other)
+    for name in ("phrases.npz", "interval.json"):  # as exports of earlier versions named them
+        shutil.copyfile(out.with_name(f"model.{name}"), out.with_name(name))
+    assert Scorer(out).interval.errors == read_interval(model).errors
+    with pytest.raises(InputError, match=r"interval\.json is another model's, not that of"):
+        Scorer(other).interval.radius(0.9)
+    with pytest.raises(InputError, match=r"phrases\.npz is another model's, not that of"):
+        Scorer(other).explain(photograph_files[0])
+    shown = CliRunner().invoke(
+        app, ["score", str(photograph_files[0]), "-m", str(other), "--interval", "0.9"]
+    )
+    assert shown.exit_code and "another model's" in str(shown.exception)
     assert not (model / "onnx" / "phrases.npz").exists()
     CliRunner().invoke(app, ["export", str(model)])
     assert not (model / "onnx" / "phrases.npz").exists()

@@ -520,7 +520,7 @@ def test_phrases_of_another_model_are_refused(tmp_path) -> None:
     shutil.copytree(Path(rali.__file__).parent / "builtin", folder)
     other = dataclasses.replace(read_phrases("builtin"), weights_sha256="0" * 64)
     write_phrases(other, folder)
-    with pytest.raises(InputError, match="are another model's"):
+    with pytest.raises(InputError, match="is another model's"):
         web.describe(folder, Scorer(folder))
     (folder / "phrases.npz").unlink()
     assert web.describe(folder, Scorer(folder))["phrases"] is None

@@ -14,7 +14,8 @@ from PIL import Image
 from rali import Scorer
 from rali.errors import InputError, PictureError
 from rali.rewards import RaliReward
-from rali.rewards.no_grad import pictures_of, rewards_of, shared_reward
+from rali.rewards.no_grad import rewards_of, shared_reward
+from rali.rewards.pictures import pictures_of
 from small import as_tensor, photograph
 
 

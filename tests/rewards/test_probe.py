@@ -18,8 +18,9 @@ from rali.cli import app
 from rali.pictures.patterns import artefacts, mosaic, non_photographs, other_patterns, square
 from rali.pictures.samples import IN_COLOUR, sample_photographs
 from rali.rewards import RaliReward
+from rali.rewards.gradients import ascend, field_of_view
 from rali.rewards.no_grad import rewards_of
-from rali.rewards.probe import ascend, probe
+from rali.rewards.probe import _Trial, _try_field_of_view, probe
 from rali.student.student import Student, StudentConfig
 from small import small_encoder, with_random_bases
 
@@ -87,6 +88,29 @@ def test_the_builtin_model_scores_the_patterns_it_was_taught_below_photographs(p
         assert rewards_of(reward, pictures).max() < median, name
 
 
+def test_the_field_of_view_is_the_whole_picture_or_the_probe_says_so(photographs):
+    """Of 16:9 a middle square holds 9/16: the rest had no gradient, and no page said so."""
+    wide = square(photographs[0], 256)[:144]
+    for model, expected in (("builtin", 1.0), (_middle_square(), 9 / 16)):
+        for options in ({}, {"caution": 1.0, "cutoff": 1.0}):
+            reward = RaliReward(model, **options)
+            for rgb in (wide, wide.transpose(1, 0, 2)):
+                assert field_of_view(reward, rgb) == pytest.approx(expected, abs=0.03)
+    trial = partial(_Trial, photographs=[square(rgb, 256) for rgb in photographs], size=256)
+    for model, passed in (("builtin", True), (_middle_square(), False)):
+        reward = RaliReward(model)
+        made = trial(reward, reward, scores=np.zeros(1), median=3.0, seed=0, steps=1)
+        probes = list(_try_field_of_view(made))
+        assert [each.passed for each in probes] == [passed, passed], probes
+
+
+def _middle_square() -> Student:
+    """The built-in as it would be with a centre crop."""
+    student = Student.from_pretrained("builtin")
+    student.config.preprocess["resize_mode"] = "shortest"
+    return student
+
+
 def test_the_command_reports_each_probe_and_fails_if_one_does(small_model, tmp_path, monkeypatch):
     monkeypatch.setattr("rali.rewards.probe.probe", partial(probe, size=64))
     sheet = tmp_path / "sheet.png"
@@ -96,8 +120,8 @@ def test_the_command_reports_each_probe_and_fails_if_one_does(small_model, tmp_p
     failed = [each for each in probes if each["passed"] is False]
     assert done.exit_code == (1 if failed else 0), done.output
     assert Counter(each["group"] for each in probes) == {
-        "photographs": 1, "no photograph": 11, "mosaic": 3, "artefact": 4, "looks the same": 3,
-        "adversary": 16,
+        "photographs": 1, "no photograph": 11, "mosaic": 3, "artefact": 4, "field of view": 2,
+        "looks the same": 3, "adversary": 16,
     }  # fmt: skip
     for each in probes:
         if each["group"] == "no photograph":

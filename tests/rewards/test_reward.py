@@ -13,7 +13,7 @@ from skimage.filters import gaussian
 
 import rali
 from rali import Scorer, Student
-from rali.errors import InputError
+from rali.errors import InputError, PictureError
 from rali.rewards import RaliReward
 from rali.student.student import StudentConfig
 from small import SHAPES, as_tensor, photograph, small_encoder, tower_student, with_random_bases
@@ -114,6 +114,37 @@ def test_a_given_student_stays_as_it_was():
     student = Student.from_pretrained("builtin").requires_grad_(True)
     RaliReward(student, dtype=torch.float64)
     assert all(p.dtype == torch.float32 and p.requires_grad for p in student.parameters())
+
+
+def test_whatever_a_trainer_has_is_read(reward, tmp_path):
+    """As `Scorer` reads it; prompts are ignored."""
+    wide, tall = photograph(120, 160), photograph(160, 120)
+    files = [tmp_path / "wide.png", tmp_path / "tall.png"]
+    for rgb, file in zip((wide, tall), files, strict=True):
+        Image.fromarray(rgb).save(file)
+    expected = pytest.approx(Scorer()(files), abs=0.005)
+    for given in (
+        files,
+        tuple(map(str, files)),
+        [wide, tall],
+        [Image.fromarray(wide), files[1].read_bytes()],
+        [as_tensor(wide)[0], tall.astype(np.float32) / 255],
+        iter(files),
+    ):
+        assert reward(given).tolist() == expected
+    for given in (files[0], str(files[0]), Image.fromarray(wide), wide, files[0].read_bytes()):
+        assert reward(given, ["a prompt"]).item() == pytest.approx(expected.expected[0], abs=0.005)
+    assert reward(np.stack([wide, wide]), prompts=["a", "b"]).shape == (2,)
+    assert reward([]).shape == (0,)
+    given = [as_tensor(wide)[0].requires_grad_(), as_tensor(tall)[0].requires_grad_()]
+    reward(given).sum().backward()
+    assert all(each.grad is not None and each.grad.abs().sum() > 0 for each in given)
+
+
+@pytest.mark.parametrize("given", [3, None, ["nowhere.png"], [np.zeros((4, 4))], {"a": 1}, "x.png"])
+def test_what_is_no_picture_is_one_sentence(reward, given):
+    with pytest.raises((InputError, PictureError)):
+        reward(given)
 
 
 def test_an_empty_batch_has_no_scores(reward):

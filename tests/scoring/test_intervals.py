@@ -13,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from rali import Scorer
 from rali.cli import app
 from rali.data.manifest import Row, write_manifest
 from rali.errors import InputError
 from rali.evaluation.evaluate import evaluate
 from rali.scoring.intervals import Interval, calibrate, read_interval, write_interval
+from tiny_onnx import write_model
 
 
 def test_the_radius_is_the_right_order_statistic():
@@ -69,6 +71,23 @@ def test_a_file_is_read_as_written(tmp_path):
         read_interval(tmp_path)
 
 
+def test_an_interval_beside_one_file_says_whose_it_is(tmp_path):
+    file = write_model(tmp_path / "a.onnx", weights_sha256="of a")
+    (tmp_path / "interval.json").write_text('{"score_range": [1, 5], "errors": [0.1]}')
+    with pytest.raises(InputError, match="nobody knows which model's"):
+        Scorer(file).interval.radius(0.5)
+    (tmp_path / "interval.json").unlink()
+    write_interval(Interval((0.1,), weights_sha256="of a"), file)
+    write_interval(Interval((0.9,), weights_sha256="of b"), tmp_path / "b.onnx")
+    assert Scorer(file).interval.radius(0.5) == 0.1
+    folder = write_model(tmp_path / "m" / "onnx" / "model.onnx", weights_sha256="c").parents[1]
+    write_interval(Interval((0.9,)), folder)  # a folder's own, of a version that did not say
+    assert Scorer(folder).interval.radius(0.5) == 0.9
+    write_interval(Interval((0.9,), weights_sha256="of b"), folder)
+    with pytest.raises(InputError, match="another model's"):
+        Scorer(folder).interval.radius(0.5)
+
+
 def test_a_model_without_an_interval_says_what_to_type(tmp_path):
     with pytest.raises(InputError, match="Type: rali calibrate"):
         read_interval(tmp_path)
@@ -92,6 +111,7 @@ def test_calibrate_score_evaluate(photograph_files, tmp_path):
     row = json.loads(runner.invoke(app, arguments).stdout)
     assert list(row) == ["image", "score", "low", "high", "error"]
     assert row["low"] <= row["score"] <= row["high"]
+    assert read_interval(model).weights_sha256 == Scorer(model).weights_sha256 != ""
     evaluation, _ = evaluate(model, [tmp_path / "val.csv"])
     assert evaluation.interval.coverage["d"] >= 0.9  # on the very pictures it came from
     shown = runner.invoke(app, ["evaluate", str(model), str(tmp_path / "val.csv")]).output

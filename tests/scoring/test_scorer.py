@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import itertools
+import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +215,58 @@ def test_a_provider_may_have_options(photograph_files):
     options = {"arena_extend_strategy": "kSameAsRequested"}
     scorer = Scorer(providers=[("CPUExecutionProvider", options)])
     assert scorer(photograph_files[0]) == Scorer()(photograph_files[0])
+
+
+def test_a_provider_that_does_not_start_is_an_error(model: Path, monkeypatch) -> None:
+    """onnxruntime-gpu without its libraries says it has CUDA, and would use the processor."""
+    import onnxruntime
+
+    with pytest.raises(InputError, match="has no CUDAExecutionProvider; it has"):
+        Scorer(model, providers=["CUDAExecutionProvider"])
+    known = onnxruntime.get_available_providers()
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", *known]
+    )
+    for providers in (
+        ["CUDAExecutionProvider"],
+        ["CUDAExecutionProvider", "CPUExecutionProvider"],
+        [("CUDAExecutionProvider", {"device_id": 0})],
+    ):
+        with pytest.raises(InputError, match="could not start CUDAExecutionProvider"):
+            Scorer(model, providers=providers)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_used_scorer_works_after_a_fork(photos: Path) -> None:
+    """In a process of its own, which is killed where the fork hangs."""
+    code = f"""
+import multiprocessing, os, sys
+from rali import Scorer
+paths = [{str(photos / "写真 1.png")!r}, {str(photos / "写真 2.png")!r}]
+scorer = Scorer(threads=2)
+before = scorer(paths).tolist(), scorer(paths[0])
+child = os.fork()
+if not child:
+    same = (scorer(paths).tolist(), scorer(paths[0])) == before
+    sys.exit(0 if same else 3)  # by way of Python's own end
+assert os.waitpid(child, 0)[1] == 0
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert pool.map(scorer, paths * 3) == before[0] * 3
+assert scorer(paths).tolist() == before[0]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_scorer_is_pickled_and_copied(model: Path, photos: Path, monkeypatch) -> None:
+    monkeypatch.chdir(model.parent)
+    scorer = Scorer(model.name, batch_size=3, threads=1)
+    scores = scorer(sorted(photos.iterdir()))
+    written = pickle.dumps(scorer)
+    assert len(written) < 1000  # no weights
+    monkeypatch.chdir(photos)  # who reads it may be elsewhere
+    for other in (pickle.loads(written), copy.deepcopy(scorer)):
+        assert (other.batch_size, other.threads) == (3, 1)
+        np.testing.assert_array_equal(other(sorted(photos.iterdir())), scores)
+    assert pickle.loads(pickle.dumps(Scorer())).model == "builtin"
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        assert pool.submit(scorer, photos / "写真 1.png").result() == scores[1]
