@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rali.errors import InputError, PictureError
+from rali.errors import InputError, PictureError, shortened
 from rali.pictures.read import open_picture
 
 from .reward import RaliReward
@@ -83,9 +83,15 @@ def pictures_of(images: Any, input_range: tuple[float, float] = (0.0, 1.0)) -> l
             raise InputError(
                 f"Pictures are [n, H, W, 3] or [n, 3, H, W]; got {list(images.shape)}."
             )
-    elif isinstance(images, str) or not isinstance(images, Iterable):
+    elif not _is_several(images):
         images = [images]
     return [_picture(image, *input_range) for image in images]
+
+
+def _is_several(images: Any) -> bool:
+    """Whether these are several pictures; text, bytes, cells and open files are one each."""
+    one = isinstance(images, str | bytes | bytearray | Mapping) or hasattr(images, "read")
+    return isinstance(images, Iterable) and not one
 
 
 def _picture(image: Any, low: float, high: float) -> Tensor:
@@ -93,7 +99,7 @@ def _picture(image: Any, low: float, high: float) -> Tensor:
         try:
             image = open_picture(image)
         except PictureError as error:
-            name = f"{image}: " if isinstance(image, str | Path) else ""
+            name = f"{shortened(image)}: " if isinstance(image, str | Path) else ""
             raise PictureError(f"{name}{error}") from error
     picture = (
         image if isinstance(image, Tensor) else torch.tensor(image)
