@@ -82,6 +82,15 @@ def open_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         raise PictureError(_reason(error, max_pixels)) from error
 
 
+def announced_size(source: Source) -> tuple[int, int] | None:
+    """Width and height that a file announces, or None where it cannot be told without decoding."""
+    try:
+        with _open(source) as image:
+            return image.size
+    except Exception:  # `open_picture` tells the reason
+        return None
+
+
 def find_pictures(paths: Iterable[str | Path], recursive: bool = False) -> list[Path]:
     """The pictures that `paths` name, each once: folders expanded, their files in natural order.
 
