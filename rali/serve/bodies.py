@@ -43,6 +43,7 @@ async def read_pictures(
     most = min(PER_REQUEST, limits.queue)
     into = _kind(request, most)
     await _receive(request, limits, take, into)
+    take(into.further())
     received = await asyncio.to_thread(into.pictures)
     _check_count(len(received), most)
     return received
@@ -52,6 +53,10 @@ class _Body(Protocol):
     copies: int
 
     def feed(self, part: bytes) -> None: ...
+
+    def further(self) -> int:
+        """Bytes that `pictures` takes beside the `copies`."""
+        return 0
 
     def pictures(self) -> list[bytes | str]: ...
 
@@ -116,7 +121,7 @@ def _check_count(count: int, most: int) -> None:
         raise HTTPException(status, f"A request holds 1 to {most} pictures; got {count}.")
 
 
-class _Single:
+class _Single(_Body):
     copies = 2
 
     def __init__(self) -> None:
@@ -135,6 +140,11 @@ class _Json(_Single):
     def __init__(self, most: int) -> None:
         super().__init__()
         self._most = most
+
+    def further(self) -> int:
+        """Text with any character beyond Latin-1 takes four bytes for each."""
+        plain = self._body.isascii() and b"\\u" not in self._body
+        return 0 if plain else 3 * len(self._body)
 
     def pictures(self) -> list[bytes | str]:
         if sum(map(self._body.count, (b",", b"{", b"["))) > JSON_PARTS:
@@ -161,7 +171,7 @@ def _decoded(image: Any) -> bytes | str:
         return str(error)
 
 
-class _Multipart:
+class _Multipart(_Body):
     """Every part is a picture, whatever its name, and with or without the name of a file."""
 
     copies = 2

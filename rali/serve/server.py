@@ -23,6 +23,7 @@ from .limits import Limits
 
 BACKLOG = 32  # connections that asyncio accepts at a time, before any is counted
 WAITING = 2048  # connections that the system keeps until they are accepted
+READ = 2**14  # bytes of a connection before others have their turn: as chunks, they take 0.1 s
 LINGER = 0.5  # seconds for a client to read that it is refused
 OTHER_FILES = 128  # descriptors for all but connections
 _FULL = (
@@ -46,6 +47,7 @@ def run(app: ASGIApp, listening: socket.socket, limits: Limits, files: int = 0) 
     config = uvicorn.Config(
         app,
         http=Guarded,
+        loop="asyncio",
         ws="none",
         lifespan="on",
         log_level="error",
@@ -86,6 +88,7 @@ class _Guarded(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        transport.max_size = READ  # asyncio's own is 256 KiB
         if len(self.connections) > self.connections_most:
             longest = min(
                 (each for each in self.connections if each is not self and each.waits),

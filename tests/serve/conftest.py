@@ -41,7 +41,7 @@ class Server:
     address: httpx.URL
 
     def get(self, path: str) -> str:
-        return httpx.get(self.address.join(path)).text
+        return httpx.get(self.address.join(path), timeout=60).text
 
     def metric(self, name: str) -> float:
         return float(self.get("/metrics").partition(f"\n{name} ")[2].split()[0])

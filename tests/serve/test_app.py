@@ -148,5 +148,6 @@ def test_listening_to_others_takes_a_token_and_a_port_that_is_free(serve, tmp_pa
     assert "--memory-mib 1" in refused("builtin", "--memory-mib", "1")
     server = serve("--host", "0.0.0.0", RALI_TOKEN="secret\n")  # as a file of secrets ends
     url = server.address
-    assert httpx.post(url, json={}).status_code == 401
-    assert httpx.post(url, json={}, headers={"authorization": "bearer secret"}).status_code == 400
+    right = {"authorization": "bearer secret"}
+    assert httpx.post(url, json={}, timeout=60).status_code == 401
+    assert httpx.post(url, json={}, headers=right, timeout=60).status_code == 400

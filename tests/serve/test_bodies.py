@@ -10,6 +10,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from starlette.testclient import TestClient
+
+from rali.serve import Limits, create_app
 
 HEAD = 'Content-Disposition: form-data; name="a"'
 
@@ -114,6 +117,15 @@ def test_text_that_is_no_picture_is_not_followed_and_answered_shortly(client, tm
     reply = client.post("/score", json={"images": images})
     reasons = [each["error"] for each in reply.json()["results"]]
     assert len(reasons) == 4 and all(0 < len(reason) < 200 for reason in reasons)
+
+
+def test_text_that_takes_more_memory_than_bytes_is_counted(scorer):
+    """`😀` makes four bytes of every character of its text."""
+    with TestClient(create_app(scorer, Limits(body=2**20, memory=12 * 2**20))) as client:
+        for letter, status in ((b"A", 200), (b"\\ud83d\\ude00", 429), ("é".encode(), 429)):
+            body = b'{"images": ["%b"]}' % (b"A" * 900_000 + letter)
+            headers = {"content-type": "application/json"}
+            assert client.post("/score", content=body, headers=headers).status_code == status
 
 
 @pytest.mark.parametrize("filling", [b"\r\n--xy", b"\r", b"\n", b"--", b"\r\n\r\n"])
