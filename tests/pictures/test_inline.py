@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -65,6 +66,7 @@ def test_both_alphabets_of_base64_and_nothing_else() -> None:
             from_base64(wrong)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no file can have this name")
 def test_a_file_may_be_called_like_a_data_url(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("data:a,b.png").write_bytes(PNG)
