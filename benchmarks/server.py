@@ -73,11 +73,10 @@ def start(*options: str) -> tuple[subprocess.Popen[str], str]:
 
 
 def held(server: subprocess.Popen[str]) -> float:
-    """MiB that the process holds."""
-    status = Path(f"/proc/{server.pid}/status").read_text()
-    found = re.search(r"VmRSS:\s*(\d+)", status)
-    assert found
-    return int(found[1]) / 1024
+    """MiB that the process and those that decode for it hold."""
+    decoders = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+    statuses = [Path(f"/proc/{pid}/status").read_text() for pid in (server.pid, *decoders)]
+    return sum(int(kib) for each in statuses for kib in re.findall(r"VmRSS:\s*(\d+)", each)) / 1024
 
 
 async def ask(

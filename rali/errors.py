@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import Any
 
 
 class RaliError(Exception):
@@ -32,6 +33,12 @@ EXTRAS = {  # by package; all others come with "distill"
     **dict.fromkeys(("starlette", "uvicorn", "prometheus_client", "python_multipart"), "serve"),
     "diffusers": "rlhf",
 }
+
+
+def shortened(text: Any, most: int = 160) -> str:
+    """`text` for a message: its beginning and its length where it is longer than `most`."""
+    text = str(text)
+    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
 
 
 def missing_extra(package: str, extra: str = "") -> str:

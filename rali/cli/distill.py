@@ -94,7 +94,7 @@ def distill(
             values[name] = value
     settings = from_dict(DistillConfig, with_overrides(values, set_ or []))
     rows = [row for path in manifest for row in read_manifest(path)]
-    texts = None if settings.align.enabled else []  # nothing else reads them
+    texts: list[Triplet] | None = None if settings.align.enabled else []  # nothing else reads them
     if triplets:
         texts = [triplet for folder in triplets for triplet in read_triplets(folder)]
     if dry_run:

@@ -53,16 +53,40 @@ def serve(
     memory_mib: Annotated[
         int,
         typer.Option(
-            min=1, help="At most this many MiB for all requests. Beyond that clients get 429."
+            min=1,
+            help="At most this many MiB: a quarter for all requests (beyond that clients get 429), "
+            "the rest for decoding (pictures wait for one another).",
         ),
-    ] = 512,
+    ] = 2048,
     max_megapixels: Annotated[
         float, typer.Option(min=0.001, help="At most this many megapixels per picture.")
-    ] = 64.0,
+    ] = 52.0,
+    connections: Annotated[
+        int,
+        typer.Option(
+            min=1, help="At most this many connections; the one idle for longest makes room."
+        ),
+    ] = 512,
+    idle_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0.1, help="Seconds without a byte after which a connection or a request is ended."
+        ),
+    ] = 10.0,
+    request_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Seconds in which a request has to arrive.")
+    ] = 60.0,
+    picture_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Seconds that decoding a picture may take.")
+    ] = 20.0,
+    stop_seconds: Annotated[
+        float,
+        typer.Option(min=0.1, help="Seconds to answer what was accepted, once it is to stop."),
+    ] = 20.0,
 ) -> None:
     """Serve scores over HTTP: POST /score, GET /healthz, GET /metrics.
 
-    After Ctrl-C or SIGTERM it answers the requests it has accepted, then stops.
+    After Ctrl-C, SIGTERM or SIGHUP it answers the requests it has accepted, then stops.
 
     Example: rali serve builtin --port 8000
 
@@ -70,16 +94,22 @@ def serve(
     """
     from rali.scoring.scorer import Scorer
     from rali.serve import Limits, create_app
+    from rali.serve.server import run
 
-    if not token and not _is_loopback(host):
-        raise InputError(
-            f"Anyone who reaches {host} could use this server. Give --token TOKEN (or RALI_TOKEN), "
-            "or listen on 127.0.0.1."
-        )
-    if memory_mib < max_mib:
-        raise InputError(
-            f"--memory-mib {memory_mib} has no room for one request of --max-mib {max_mib}."
-        )
+    token = _checked(token, host)
+    limits = Limits(
+        batch=batch,
+        wait=wait / 1000,
+        queue=queue,
+        body=max_mib * 2**20,
+        memory=memory_mib * 2**20,
+        connections=connections,
+        idle=idle_seconds,
+        request=request_seconds,
+        picture=picture_seconds,
+        stop=stop_seconds,
+    )
+    limits.check(round(max_megapixels * 1e6))
     _share_heaps()
     scorer = Scorer(
         model,
@@ -90,17 +120,7 @@ def serve(
         providers=[provider],
         max_pixels=round(max_megapixels * 1e6),
     )
-    limits = Limits(
-        batch=batch,
-        wait=wait / 1000,
-        queue=queue,
-        body=max_mib * 2**20,
-        memory=memory_mib * 2**20,
-    )
     app = create_app(scorer, limits, name=model, token=token)
-
-    import uvicorn
-
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family, backlog=2048)
@@ -111,11 +131,22 @@ def serve(
         ) from error
     shown = f"[{host}]" if ":" in host else host
     typer.echo(f"{model} is served at http://{shown}:{listening.getsockname()[1]}/score", err=True)
-    config = uvicorn.Config(app, log_level="warning", access_log=False)
     try:
-        uvicorn.Server(config).run(sockets=[listening])
+        run(app, listening, limits, files=3 * scorer.threads)
     except KeyboardInterrupt:
         typer.echo("Stopped.", err=True)
+
+
+def _checked(token: str, host: str) -> str:
+    """The token as a header can hold it: a file's last line break is no part of it."""
+    if token and not token.strip():
+        raise InputError("--token (or RALI_TOKEN) is blank: give one, or leave it out.")
+    if not token and not _is_loopback(host):
+        raise InputError(
+            f"Anyone who reaches {host} could use this server. Give --token TOKEN (or RALI_TOKEN), "
+            "or listen on 127.0.0.1."
+        )
+    return token.strip()
 
 
 def _share_heaps(count: int = 2) -> None:

@@ -152,7 +152,10 @@ class Preprocess:
         Args:
             out: an array to write into, as for numpy's functions.
         """
-        pixels = self.pixels(rgb)
+        return self.normalise(self.pixels(rgb), out)
+
+    def normalise(self, pixels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """What `pixels` returned, uint8 [S, S, 3] → float32 [3, S, S], into `out` if given."""
         planes = np.empty((3, self.size, self.size), np.float32) if out is None else out
         for channel, values in enumerate(self._values):
             np.take(values, pixels[..., channel], out=planes[channel], mode="clip")

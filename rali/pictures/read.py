@@ -8,23 +8,26 @@ guess.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import io
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from rali.errors import PictureError
+from rali.errors import PictureError, shortened
 
+from .inline import from_cell, from_data_url, is_data_url
+from .jpeg_scans import check_scans
 from .to_rgb import array_to_rgb, image_to_rgb
 
-Source: TypeAlias = "str | Path | bytes | BinaryIO | Image.Image | np.ndarray"
+Source: TypeAlias = "str | Path | bytes | BinaryIO | Image.Image | np.ndarray | Mapping[str, Any]"
 
 # fmt: off
 PICTURE_SUFFIXES = frozenset((
@@ -55,8 +58,9 @@ def open_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     whichever its values fit first.
 
     Args:
-        source: a path, the bytes of a file, an open binary file, a `PIL.Image.Image`, or an array
-            [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] of uint8, uint16 or floats from 0 to 1.
+        source: a path, the bytes of a file, an open binary file, a data URL, a data set's image
+            cell (`{"bytes": …}` or `{"path": …}`), a `PIL.Image.Image`, or an array [H, W],
+            [H, W, 1], [H, W, 3] or [H, W, 4] of uint8, uint16 or floats from 0 to 1.
         max_pixels: a file that announces more pixels is refused before it is decoded; Pillow
             refuses more than twice `PIL.Image.MAX_IMAGE_PIXELS` whatever is given here.
 
@@ -64,6 +68,8 @@ def open_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         PictureError: `str(error)` is the reason, without the file's name.
     """
     try:
+        if isinstance(source, Mapping):
+            source = from_cell(source)
         if isinstance(source, np.ndarray):
             return array_to_rgb(source)
         if isinstance(source, Image.Image):
@@ -74,6 +80,15 @@ def open_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         raise
     except Exception as error:  # decoders raise nearly anything on malformed bytes
         raise PictureError(_reason(error, max_pixels)) from error
+
+
+def announced_size(source: Source) -> tuple[int, int] | None:
+    """Width and height that a file announces, or None where it cannot be told without decoding."""
+    try:
+        with _open(source) as image:
+            return image.size
+    except Exception:  # `open_picture` tells the reason
+        return None
 
 
 def find_pictures(paths: Iterable[str | Path], recursive: bool = False) -> list[Path]:
@@ -106,6 +121,10 @@ def _natural(name: str) -> tuple[list[tuple[int, int | str]], str]:
 @contextlib.contextmanager
 def _open(source: Any) -> Iterator[Image.Image]:
     """The file's first frame, not decoded yet."""
+    if isinstance(source, Mapping):
+        source = from_cell(source)
+    if is_data_url(source) and not os.path.lexists(source):
+        source = from_data_url(source)
     if isinstance(source, str | Path):
         file = _open_file(source)
     elif isinstance(source, bytes | bytearray | memoryview):
@@ -133,6 +152,9 @@ def _open(source: Any) -> Iterator[Image.Image]:
             formats = ("HEIF",)
         elif isinstance(source, str | Path) and Path(source).suffix.lower() == ".tga":
             formats = ("TGA",)  # by name only: without a signature, any data could pass for one
+        if head.startswith(b"\xff\xd8\xff"):
+            check_scans(file.read())
+            file.seek(0)
         with Image.open(file, formats=formats) as image:
             yield image
 
@@ -146,7 +168,9 @@ def _open_file(path: str | Path) -> Any:
                 "This is an address, and rali reads files: download it and give the file."
             ) from None
         raise PictureError("There is no such file.") from None
-    except ValueError:
+    except (ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
+            raise
         raise PictureError("This is not a possible file name.") from None
     if stat.S_ISDIR(mode):
         raise PictureError("This is a folder, not a picture.")
@@ -178,7 +202,7 @@ def _register_heif() -> None:
 
 def _reason(error: Exception, max_pixels: int) -> str:
     """One sentence about what went wrong in the decoder."""
-    text = str(error).strip().rstrip(".") or type(error).__name__
+    text = shortened(str(error).strip().rstrip(".") or type(error).__name__)
     if isinstance(error, Image.DecompressionBombError):
         limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
         return f"The picture has more pixels than the limit of {limit:,} allows."

@@ -19,6 +19,7 @@ from rali.errors import PictureError
 
 from .colour import to_srgb
 
+HALF_LEVEL = 0.5 / 255  # floats this far outside 0–1 are rounding errors
 _strict = threading.Lock()
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -197,12 +198,12 @@ def array_to_rgb(array: np.ndarray) -> np.ndarray:
         raise PictureError(f"The array has no pixels (shape {list(shape)}).")
     if array.dtype.kind == "f":
         low, high = _range(array)
-        if low < 0 or high > 1:
+        if low < -HALF_LEVEL or high > 1 + HALF_LEVEL:
             raise PictureError(
                 f"The array's values run from {low:g} to {high:g}; floats must lie in 0–1 "
                 "(for 0–255 give uint8)."
             )
-        pixels = np.rint(array.astype(np.float64) * 255).astype(np.uint8)
+        pixels = np.rint(array.clip(0, 1).astype(np.float64) * 255).astype(np.uint8)
     elif array.dtype == np.uint8:
         pixels = array
     elif array.dtype.kind == "u" and array.dtype.itemsize == 2:

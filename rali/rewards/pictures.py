@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rali.errors import InputError, PictureError
+from rali.errors import InputError, PictureError, shortened
 from rali.pictures.read import open_picture
 
 # One picture each, although Python could go through their parts.
-_SINGLE = (str, bytes, bytearray, memoryview, Mapping, io.IOBase)
+_SINGLE = (str, bytes, bytearray, memoryview, Mapping)
 
 
 def pictures_of(images: Any, input_range: tuple[float, float] = (0.0, 1.0)) -> list[Tensor]:
@@ -37,7 +36,7 @@ def pictures_of(images: Any, input_range: tuple[float, float] = (0.0, 1.0)) -> l
             raise InputError(
                 f"Pictures are [n, H, W, 3] or [n, 3, H, W]; got {list(images.shape)}."
             )
-    elif isinstance(images, _SINGLE) or not isinstance(images, Iterable):
+    elif isinstance(images, _SINGLE) or hasattr(images, "read") or not isinstance(images, Iterable):
         images = [images]
     return [_picture(image, *input_range) for image in images]
 
@@ -47,7 +46,7 @@ def _picture(image: Any, low: float, high: float) -> Tensor:
         try:
             image = open_picture(image)
         except PictureError as error:
-            name = f"{image}: " if isinstance(image, str | Path) else ""
+            name = f"{shortened(image)}: " if isinstance(image, str | Path) else ""
             raise PictureError(f"{name}{error}") from error
     picture = (
         image if isinstance(image, Tensor) else torch.tensor(image)

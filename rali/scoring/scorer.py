@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from rali.errors import InputError, PictureError
+from rali.errors import InputError, PictureError, shortened
 from rali.pictures.read import MAX_PIXELS, Source, find_pictures, open_picture
 
 from .model_folder import BUILTIN, WEIGHTS_SHA256, check_weights, find_model
@@ -327,7 +327,7 @@ def _is_many(pictures: Any) -> bool:
 
 
 def _check_many(sources: Any) -> None:
-    single = isinstance(sources, str | Path | bytes | bytearray | memoryview | np.ndarray)
+    single = isinstance(sources, str | Path | bytes | bytearray | memoryview | np.ndarray | Mapping)
     if (single and not _is_many(sources)) or not isinstance(sources, Iterable):
         raise InputError("Several pictures are expected here; for a single one give [picture].")
 
@@ -340,5 +340,5 @@ def _result(source: Any, output: Any, error: str | None) -> Result:
 
 
 def _named(index: int, source: Any, error: str | None) -> str:
-    name = str(source) if isinstance(source, str | Path) else f"Picture number {index + 1}"
+    name = shortened(source) if isinstance(source, str | Path) else f"Picture number {index + 1}"
     return f"{name}: {error}"

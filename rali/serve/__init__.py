@@ -4,6 +4,7 @@ from rali.errors import require
 
 require("starlette", "serve")
 
-from .app import Limits, create_app  # noqa: E402
+from .app import create_app  # noqa: E402
+from .limits import Limits  # noqa: E402
 
 __all__ = ["Limits", "create_app"]

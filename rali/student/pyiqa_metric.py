@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rali.errors import InputError
+from rali.pictures.to_rgb import HALF_LEVEL
 
 from .student import Student
 
@@ -47,7 +48,8 @@ class Metric(nn.Module):
         """Scores [n]; `ref` is ignored, as by every metric without a reference.
 
         Raises:
-            InputError: the tensor has another shape, or values outside 0–1.
+            InputError: the tensor has another shape, or values outside 0–1 by more than rounding
+                explains: half a level of 255, or its type's own precision.
             PictureError: the file cannot be read.
         """
         pictures = _pictures(target) if isinstance(target, Tensor) else [target]
@@ -64,10 +66,14 @@ def _pictures(target: Tensor) -> list[Any]:
             f"A metric takes float RGB tensors [n, 3, h, w]; got {tuple(target.shape)}, "
             f"{target.dtype}."
         )
+    if not target.numel():
+        raise InputError(f"A metric takes pictures with pixels; got {tuple(target.shape)}.")
+    slack = max(HALF_LEVEL, torch.finfo(target.dtype).eps)
+    target = target.detach().float()
     low, high = target.aminmax()
-    if not (low >= 0 and high <= 1):
+    if not (low >= -slack and high <= 1 + slack):
         raise InputError(
             f"A metric takes values from 0 to 1; got {float(low):g} to {float(high):g}."
         )
-    rounded = (target.detach() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    rounded = (target.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return list(rounded)

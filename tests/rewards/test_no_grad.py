@@ -31,7 +31,10 @@ def test_every_form_of_picture_gets_the_same_reward(reward, pictures, expected, 
         list(floats),
         [Image.fromarray(picture) for picture in pictures],
         [tmp_path / "a.png", *pictures[1:]],
+        [{"bytes": (tmp_path / "a.png").read_bytes(), "path": None}, *pictures[1:]],
     ]
+    for one in ({"path": tmp_path / "a.png"}, (tmp_path / "a.png").read_bytes()):
+        assert rewards_of(reward, one).numpy() == pytest.approx(expected[:1], abs=0.01)
     for form in forms:
         assert rewards_of(reward, form).numpy() == pytest.approx(expected, abs=0.01)
     assert rewards_of(reward, []).shape == (0,)
