@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rali.scoring.scorer import Scorer
 
 COLUMNS = ("image", "score", "error")
+MAX_MEGAPIXELS = 178.95697  # as in Python
 TEXTS = ("image", "why", "error")  # columns that hold text; the others hold numbers
 
 
@@ -111,6 +112,14 @@ def score(
         int | None,
         typer.Option(min=1, metavar="N", help="Pictures per run of the model.", show_default="1"),
     ] = None,
+    max_megapixels: Annotated[
+        float,
+        typer.Option(
+            min=0.001,
+            metavar="N",
+            help="At most this many megapixels per picture; a row above it is an error.",
+        ),
+    ] = MAX_MEGAPIXELS,
 ) -> None:
     """Score the quality of pictures from 1 (bad) to 5 (excellent).
 
@@ -132,7 +141,12 @@ def score(
     if not pictures:
         hint = "" if recursive else " (--recursive also looks into their folders)"
         raise InputError(f"There are no pictures in {', '.join(map(str, paths))}{hint}.")
-    scorer = Scorer(model, precision=precision, batch_size=batch_size)
+    scorer = Scorer(
+        model,
+        precision=precision,
+        batch_size=batch_size,
+        max_pixels=round(max_megapixels * 1e6),
+    )
     bounds = _bounds(model, interval)
     more = (() if bounds is None else ("low", "high")) + (("why",) if explain else ())
     columns = (*COLUMNS[:2], *more, COLUMNS[2])
