@@ -40,12 +40,16 @@ def prepare_tiff(image: Any, raw_mode: str) -> None:
         PictureError: it is a raw file, whose first picture is a thumbnail.
     """
     tags: Any = getattr(image, "tag_v2", {})
+    if tags and image.tile:
+        image.info.pop("xmp", None)  # by which Pillow would turn the picture
     preview = tags.get(254, 0) & 1 and 330 in tags  # a smaller copy of what a SubIFD holds
     if 50706 in tags or tags.get(262) in (32803, 34892) or preview:  # DNGVersion, colour filters
         raise PictureError(RAW)
     if image.mode == "P" and 0 < max(tags.get(320, ()), default=0) < 256:
         table = np.array(tags[320]).reshape(3, -1).T  # 8-bit values where 16-bit ones belong
         image.putpalette(table.astype(np.uint8).tobytes())
+    if raw_mode == "F;32BF" and image.tile[0][0] == "libtiff":
+        _set_tile(image, (*image.tile[0][:3], ("F;32F", *image.tile[0][3][1:])))  # turned already
     bits = tags.get(258, ())[:2]
     if raw_mode and tags.get(284) == 2 and (bits == (16, 16) or _is_premultiplied(image)):
         _separate_planes(image, bits)
@@ -63,9 +67,13 @@ def _separate_planes(image: Any, bits: tuple[int, ...]) -> None:
     mode = "RGBa" if _is_premultiplied(image) else image.mode
     args = (mode + (";16N" if bits == (16, 16) else ""), *compression, False, tags.offset)
     whole = ("libtiff", (0, 0, tags[256], tags[257]), 0, args)  # as stored, before it is turned
-    kind = type(image.tile[0])  # a named tuple since Pillow 11
-    image.tile = [whole if kind is tuple else kind(*whole)]
+    _set_tile(image, whole)
     image.use_load_libtiff = True
+
+
+def _set_tile(image: Any, tile: tuple[Any, ...]) -> None:
+    kind = type(image.tile[0])  # a named tuple since Pillow 11
+    image.tile = [tile if kind is tuple else kind(*tile)]
 
 
 def open_with_tifffile(file: BinaryIO, max_pixels: int) -> Image.Image | None:

@@ -190,8 +190,8 @@ def _wide_to_grey(image: Image.Image, transparent: Any) -> tuple[Image.Image, Im
     else:
         bits = tags.get(258, (16,))
         grey = values.astype(np.uint16) >> (4 if tuple(np.atleast_1d(bits)) == (12,) else 8)
-        if tags.get(262) == 0:  # TIFF: 0 is white, which Pillow honours for 8 bits only
-            grey = 255 - grey
+    if tags.get(262) == 0:  # TIFF: 0 is white, which Pillow honours for 8 bits only
+        grey = 255 - grey
     alpha = None
     if isinstance(transparent, int):
         alpha = Image.fromarray((values != transparent).astype(np.uint8) * 255)
