@@ -8,8 +8,9 @@ from __future__ import annotations
 import io
 import itertools
 import struct
-import zlib
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import imagecodecs
@@ -20,6 +21,10 @@ import tifffile
 from PIL import Image, ImageCms
 from skimage import data
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+import picture_files
+from picture_files import icc
+
 BROWSER, MAGICK, OPENCV, TIFFFILE, CODECS = (
     *("Chromium", "ImageMagick", "OpenCV", "tifffile", "imagecodecs"),
 )
@@ -27,6 +32,11 @@ RGB = np.asarray(Image.fromarray(data.coffee()[100:340, 120:440]).resize((96, 72
 GREY = np.asarray(Image.fromarray(RGB).convert("L"))
 ALPHA = np.tile(np.linspace(0, 255, 96).astype(np.uint8), (72, 1))
 RGBA, LA = np.dstack([RGB, ALPHA]), np.dstack([GREY, ALPHA])
+SPACES = {  # XYZ (D50) of red, green and blue
+    "romm": [[0.7977, 0.2880, 0], [0.1352, 0.7119, 0], [0.0313, 0.0001, 0.8249]],
+    "adobe": picture_files.ADOBE_RGB,
+    "p3": picture_files.DISPLAY_P3,
+}
 CODES = ((1, 13), (12, 13), (9, 13), (9, 14), (1, 8), (9, 16), (9, 18), (12, 16), (5, 5), (11, 17))
 
 
@@ -46,44 +56,16 @@ def make_files() -> Iterator[File]:
         yield from make()
 
 
+PROFILES = {name: icc(corners, 1.8) for name, corners in SPACES.items()}
+
+
 def encode(image: Image.Image | np.ndarray, kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
+    return picture_files.encode(picture, kind, **options)
 
 
-def profile(matrix: str) -> bytes:
-    """A version 2 profile with gamma 1.8 and the primaries of ROMM, Adobe RGB or Display P3."""
-    columns = {
-        "romm": [(0.7977, 0.2880, 0), (0.1352, 0.7119, 0), (0.0313, 0.0001, 0.8249)],
-        "adobe": [(0.6097, 0.3111, 0.0195), (0.2053, 0.6257, 0.0609), (0.1492, 0.0632, 0.7446)],
-        "p3": [(0.5151, 0.2412, -0.0011), (0.2920, 0.6922, 0.0419), (0.1571, 0.0666, 0.7841)],
-    }[matrix]
-
-    def numbers(values: tuple[float, ...]) -> bytes:
-        return b"".join(struct.pack(">i", round(v * 65536)) for v in values)
-
-    white = (0.9642, 1.0, 0.8249)
-    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(1.8 * 256)) + b"\0\0"
-    tags = [(b"wtpt", b"XYZ \0\0\0\0" + numbers(white))]
-    for letter, xyz in zip((b"r", b"g", b"b"), columns, strict=True):
-        tags += [(letter + b"XYZ", b"XYZ \0\0\0\0" + numbers(xyz)), (letter + b"TRC", curve)]
-    tags += [(b"desc", b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + b"\0" * 80)]
-    tags += [(b"cprt", b"text\0\0\0\0none\0\0\0\0")]
-    start, table, body = 128 + 4 + 12 * len(tags), b"", b""
-    for name, content in tags:
-        content += b"\0" * (-len(content) % 4)
-        table += name + struct.pack(">II", start + len(body), len(content))
-        body += content
-    head = struct.pack(
-        ">I4sI4s4s4s", start + len(body), b"lcms", 0x02400000, b"mntr", b"RGB ", b"XYZ "
-    )
-    head += struct.pack(">6H", 2026, 1, 1, 0, 0, 0) + b"acsp" + b"\0" * 28 + numbers(white)
-    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
-
-
-PROFILES = {name: profile(name) for name in ("romm", "adobe", "p3")}
+def png_of(pixels: np.ndarray, bits: int, colour: int, *chunks: tuple[bytes, bytes]) -> bytes:
+    return picture_files.png(bits, colour, pixels, *chunks)
 
 
 def exif(orientation: int) -> bytes:
@@ -103,29 +85,9 @@ def jpeg() -> Iterator[File]:
     for turn in range(1, 9):
         made = encode(RGB, "JPEG", quality=95, exif=exif(turn))
         yield File("JPEG", f"orientation {turn}", made, (BROWSER, MAGICK, OPENCV))
-    for name, icc in PROFILES.items():
-        made = encode(RGB, "JPEG", quality=95, icc_profile=icc)
+    for name, colours in PROFILES.items():
+        made = encode(RGB, "JPEG", quality=95, icc_profile=colours)
         yield File("JPEG with a profile", name, made, (BROWSER, MAGICK))
-
-
-def png_of(pixels: np.ndarray, bits: int, colour: int, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG of [H, W, C] or [H, W] written by hand, for what Pillow does not write."""
-
-    def chunk(name: bytes, body: bytes) -> bytes:
-        check = struct.pack(">I", zlib.crc32(name + body))
-        return struct.pack(">I", len(body)) + name + body + check
-
-    height, width = pixels.shape[:2]
-    if bits < 8:
-        spread = (pixels[..., None] >> np.arange(bits - 1, -1, -1)) & 1
-        rows = [np.packbits(row).tobytes() for row in spread.reshape(height, -1)]
-    else:
-        rows = [row.astype(">u2" if bits == 16 else np.uint8).tobytes() for row in pixels]
-    body = zlib.compress(b"".join(b"\0" + row for row in rows))
-    parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)), *chunks]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        chunk(*part) for part in (*parts, (b"IDAT", body), (b"IEND", b""))
-    )
 
 
 P3_CORNERS = struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
@@ -167,9 +129,9 @@ def png() -> Iterator[File]:
         yield File("PNG", f"16 bits, one transparent, {off} beside it", made, (MAGICK,))
     for turn in range(1, 9):
         yield File("PNG", f"orientation {turn}", encode(RGB, "PNG", exif=exif(turn)), (BROWSER,))
-    for name, icc in PROFILES.items():
+    for name, colours in PROFILES.items():
         for kind, pixels in (("RGB", RGB), ("RGBA", RGBA)):
-            made = encode(pixels, "PNG", icc_profile=icc)
+            made = encode(pixels, "PNG", icc_profile=colours)
             yield File("PNG with a profile", f"{name}, {kind}", made, both)
     for codes in CODES:
         for bits in (8, 16):
@@ -231,8 +193,8 @@ def tiff() -> Iterator[File]:
         table = (np.random.default_rng(3).integers(0, 256, (3, 256)) * scale).astype(np.uint16)
         made = tiff_of(GREY, photometric="palette", colormap=table)
         yield File("TIFF", f"palette, colours times {scale}", made, (MAGICK,))
-    for name, icc in PROFILES.items():
-        yield File("TIFF with a profile", name, encode(RGB, "TIFF", icc_profile=icc), (MAGICK,))
+    for name, colours in PROFILES.items():
+        yield File("TIFF with a profile", name, encode(RGB, "TIFF", icc_profile=colours), (MAGICK,))
 
 
 def bmp() -> Iterator[File]:
@@ -244,13 +206,13 @@ def bmp() -> Iterator[File]:
         ("1 bit", image.convert("1")),
     ):
         yield File("BMP", name, encode(picture, "BMP"), both)
-    for name, icc in PROFILES.items():
+    for name, colours in PROFILES.items():
         pixels = np.ascontiguousarray(RGB[::-1, :, ::-1]).tobytes()
         head = struct.pack("<IiiHHIIiiII", 124, 96, 72, 1, 24, 0, len(pixels), 2835, 2835, 0, 0)
         head += struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0) + b"DEBM" + bytes(48)
-        head += struct.pack("<IIII", 4, 124 + len(pixels), len(icc), 0)
-        start = b"BM" + struct.pack("<IHHI", 14 + 124 + len(pixels) + len(icc), 0, 0, 138)
-        yield File("BMP with a profile", name, start + head + pixels + icc, (BROWSER,))
+        head += struct.pack("<IIII", 4, 124 + len(pixels), len(colours), 0)
+        start = b"BM" + struct.pack("<IHHI", 14 + 124 + len(pixels) + len(colours), 0, 0, 138)
+        yield File("BMP with a profile", name, start + head + pixels + colours, (BROWSER,))
 
 
 def gif() -> Iterator[File]:
@@ -272,8 +234,8 @@ def webp() -> Iterator[File]:
     yield File("WebP", "lossless", encode(RGB, "WEBP", lossless=True), (BROWSER, MAGICK, OPENCV))
     clear = encode(RGBA, "WEBP", lossless=True, exact=True)
     yield File("WebP", "transparent", clear, (BROWSER, MAGICK))
-    for name, icc in PROFILES.items():
-        made = encode(RGB, "WEBP", lossless=True, icc_profile=icc)
+    for name, colours in PROFILES.items():
+        made = encode(RGB, "WEBP", lossless=True, icc_profile=colours)
         yield File("WebP with a profile", name, made, (BROWSER,))
     for left, top in ((0, 0), (12, 6), (40, 30)):
         inner = encode(RGB, "WEBP", lossless=True)[12:]
@@ -306,11 +268,16 @@ def avif() -> Iterator[File]:
     yield File("AVIF", "transparent", clear, (BROWSER, CODECS))
     for codes in CODES:
         yield File("AVIF with nclx", str(codes), with_codes(made, *codes), (BROWSER,))
+    ten = imagecodecs.avif_encode(
+        (RGB.astype(np.uint16) * 1023 // 255), level=95, pixelformat="444", bitspersample=10
+    )
+    for codes in ((1, 13), (12, 13), (9, 16), (9, 18)):
+        yield File("AVIF of 10 bits", str(codes), with_codes(ten, *codes), (BROWSER,))
     for turn in range(2, 9):
         turned = encode(RGB, "AVIF", quality=95, subsampling="4:4:4", exif=exif(turn))
         yield File("AVIF", f"orientation {turn}", turned, (BROWSER,))
-    for name, icc in PROFILES.items():
-        made = encode(RGB, "AVIF", quality=95, subsampling="4:4:4", icc_profile=icc)
+    for name, colours in PROFILES.items():
+        made = encode(RGB, "AVIF", quality=95, subsampling="4:4:4", icc_profile=colours)
         yield File("AVIF with a profile", name, made, (BROWSER,))
 
 
@@ -349,11 +316,11 @@ def jp2() -> Iterator[File]:
     made = imagecodecs.jpeg2k_encode(RGB, level=0, codecformat="jp2")
     place, header = made.index(b"colr") - 4, made.index(b"jp2h") - 4
     size = struct.unpack_from(">I", made, header)[0]
-    for name, icc in PROFILES.items():
-        box = struct.pack(">I", 11 + len(icc)) + b"colr\x02\0\0" + icc
+    for name, colours in PROFILES.items():
+        box = struct.pack(">I", 11 + len(colours)) + b"colr\x02\0\0" + colours
         data = made[:header] + struct.pack(">I", size - 15 + len(box)) + made[header + 4 : place]
         data += box + made[place + 15 :]
-        twin = encode(RGB, "PNG", icc_profile=icc)
+        twin = encode(RGB, "PNG", icc_profile=colours)
         yield File("JPEG 2000 with a profile", name, data, (BROWSER,), twin)
 
 

@@ -43,7 +43,7 @@ def close(got: np.ndarray, expected: np.ndarray, levels: float = 0) -> None:
 
 
 def png(bits: int, colour: int, rows: np.ndarray, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG written by hand: Pillow writes no 16-bit colour."""
+    """A PNG of [H, W] or [H, W, C] written by hand: Pillow writes no 16-bit colour."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return (
@@ -51,7 +51,11 @@ def png(bits: int, colour: int, rows: np.ndarray, *chunks: tuple[bytes, bytes]) 
         )
 
     height, width = rows.shape[:2]
-    raw = b"".join(b"\0" + row.astype(">u2" if bits == 16 else np.uint8).tobytes() for row in rows)
+    kept = rows.astype(">u2" if bits == 16 else np.uint8)
+    if bits < 8:
+        binary = (kept[..., None] >> np.arange(bits - 1, -1, -1, dtype=np.uint8)) & 1
+        kept = np.packbits(binary.reshape(height, -1), axis=1)
+    raw = b"".join(b"\0" + row.tobytes() for row in kept)
     body = [(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)), *chunks]
     body += [(b"IDAT", zlib.compress(raw)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*c) for c in body)
