@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rali.scoring.scorer import Scorer
 
 COLUMNS = ("image", "score", "error")
+MAX_MEGAPIXELS = 178.95697  # as in Python
 TEXTS = ("image", "why", "error")  # columns that hold text; the others hold numbers
 
 
@@ -118,6 +119,14 @@ def score(
     ] = None,
     provider: Provider = None,
     threads: Threads = None,
+    max_megapixels: Annotated[
+        float,
+        typer.Option(
+            min=0.001,
+            metavar="N",
+            help="At most this many megapixels per picture; a row above it is an error.",
+        ),
+    ] = MAX_MEGAPIXELS,
 ) -> None:
     """Score the quality of pictures from 1 (bad) to 5 (excellent).
 
@@ -145,6 +154,7 @@ def score(
         batch_size=batch_size,
         providers=[provider] if provider else None,
         threads=threads,
+        max_pixels=round(max_megapixels * 1e6),
     )
     bounds = _bounds(scorer, interval)
     more = (() if bounds is None else ("low", "high")) + (("why",) if explain else ())

@@ -12,9 +12,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from .cicp import Space, space_to_srgb
 
-def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert `L`, `RGB`, `CMYK` or `LAB`, by the ICC profile where it fits the picture."""
+
+def to_srgb(image: Image.Image, profile: bytes | Space | None) -> Image.Image:
+    """Convert `L`, `RGB`, `CMYK` or `LAB`, by the profile or space where it fits the picture."""
+    if isinstance(profile, Space):
+        if image.mode in ("L", "RGB") and not profile.is_srgb:
+            return Image.fromarray(space_to_srgb(np.asarray(image.convert("RGB")), profile))
+        profile = None
     if image.mode == "LAB":
         from PIL import ImageCms
 

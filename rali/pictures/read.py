@@ -14,6 +14,7 @@ import io
 import os
 import re
 import stat
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -25,6 +26,7 @@ from rali.errors import PictureError, shortened
 
 from .inline import from_cell, from_data_url, is_data_url
 from .jpeg_scans import check_scans
+from .tiff import is_tiff, open_with_tifffile, refuse_raw
 from .to_rgb import array_to_rgb, image_to_rgb
 
 Source: TypeAlias = "str | Path | bytes | BinaryIO | Image.Image | np.ndarray | Mapping[str, Any]"
@@ -33,7 +35,7 @@ Source: TypeAlias = "str | Path | bytes | BinaryIO | Image.Image | np.ndarray | 
 PICTURE_SUFFIXES = frozenset((
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp", ".tif", ".tiff",
     ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif",
-    ".hif", ".tga", ".qoi", ".ico",
+    ".hif", ".tga", ".qoi", ".ico", ".jxl",
 ))
 # Listed, so that a hostile file cannot reach Ghostscript (EPS) or a rarely tested decoder.
 _FORMATS = (
@@ -43,26 +45,29 @@ _FORMATS = (
 # fmt: on
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _HEIF_BRANDS |= {b"mif1", b"msf1", b"heif"}
-MAX_PIXELS = 178_956_970  # Pillow's own limit; it warns at half of it
+MAX_PIXELS = 178_956_970  # Pillow's own limit, twice its MAX_IMAGE_PIXELS
+_raised: list[int] = []  # the limits above it that pictures are being opened with now
+_limit = threading.Lock()
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+[^/]")  # Path() turns "https://" to "https:/"
 
 
 def open_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """The picture as a viewer shows it: uint8 [H, W, 3], sRGB, 0–255.
 
-    EXIF orientation is applied; alpha (of any kind, also one transparent colour) is laid over
-    white; 16 bits are scaled to 8 by their high byte; grey, palette, 1-bit and CMYK become RGB; an
-    embedded ICC profile is converted to sRGB (one that is broken or belongs to another kind of
-    picture is ignored: the pixels are taken as sRGB); an animation gives its first frame. PNG
-    `gAMA` and `cICP` are not read. Mode `I` holds 0–255 or 0–65535, mode `F` 0–1 or 0–255,
+    EXIF orientation is applied (one that only XMP gives is not); alpha (of any kind, also one
+    transparent colour, or canvas that a first frame leaves free) is laid over white; 16 bits are
+    scaled to 8; grey, palette, 1-bit and CMYK become RGB; an animation gives its first frame.
+    Colours become sRGB by the embedded ICC profile (one that is broken or belongs to another kind
+    of picture is ignored), by the codes of AVIF, HEIC (`nclx`) and PNG (`cICP`), or by PNG's `gAMA`
+    and `cHRM`, as in a browser; PQ and HLG are toned down to an ordinary screen. Floats are 0–1 or
+    0–255, whichever most of them lie in, and clipped; mode `I` holds 0–255, 0–65535 or 32 bits,
     whichever its values fit first.
 
     Args:
         source: a path, the bytes of a file, an open binary file, a data URL, a data set's image
             cell (`{"bytes": …}` or `{"path": …}`), a `PIL.Image.Image`, or an array [H, W],
             [H, W, 1], [H, W, 3] or [H, W, 4] of uint8, uint16 or floats from 0 to 1.
-        max_pixels: a file that announces more pixels is refused before it is decoded; Pillow
-            refuses more than twice `PIL.Image.MAX_IMAGE_PIXELS` whatever is given here.
+        max_pixels: a file that announces more pixels is refused before it is decoded.
 
     Raises:
         PictureError: `str(error)` is the reason, without the file's name.
@@ -72,10 +77,11 @@ def open_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             source = from_cell(source)
         if isinstance(source, np.ndarray):
             return array_to_rgb(source)
-        if isinstance(source, Image.Image):
-            return image_to_rgb(source, max_pixels)
-        with _open(source) as image:
-            return image_to_rgb(image, max_pixels)
+        with _pillow_allows(max_pixels):
+            if isinstance(source, Image.Image):
+                return image_to_rgb(source, max_pixels)
+            with _open(source, max_pixels) as image:
+                return image_to_rgb(image, max_pixels)
     except PictureError:
         raise
     except Exception as error:  # decoders raise nearly anything on malformed bytes
@@ -119,7 +125,27 @@ def _natural(name: str) -> tuple[list[tuple[int, int | str]], str]:
 
 
 @contextlib.contextmanager
-def _open(source: Any) -> Iterator[Image.Image]:
+def _pillow_allows(max_pixels: int) -> Iterator[None]:
+    """Raise Pillow's own limit, which belongs to the process, while a higher one is asked for."""
+    own = Image.MAX_IMAGE_PIXELS
+    if own is None or (max_pixels <= 2 * own and not _raised):
+        yield
+        return
+    with _limit:
+        _raised.append(Image.MAX_IMAGE_PIXELS or max_pixels)
+        Image.MAX_IMAGE_PIXELS = max(_raised[-1], max_pixels)
+    try:
+        yield
+    finally:
+        with _limit:
+            first = _raised[0]
+            _raised.pop()
+            if not _raised:
+                Image.MAX_IMAGE_PIXELS = first
+
+
+@contextlib.contextmanager
+def _open(source: Any, max_pixels: int) -> Iterator[Image.Image]:
     """The file's first frame, not decoded yet."""
     if isinstance(source, Mapping):
         source = from_cell(source)
@@ -146,8 +172,12 @@ def _open(source: Any) -> Iterator[Image.Image]:
         file.seek(0)
         if not head:
             raise PictureError("The file is empty (0 bytes).")
+        refuse_raw(head)
         formats: tuple[str, ...] = _FORMATS
-        if _is_heif(head):
+        if head.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
+            _register_jxl()
+            formats = ("JXL",)
+        elif _is_heif(head):
             _register_heif()
             formats = ("HEIF",)
         elif isinstance(source, str | Path) and Path(source).suffix.lower() == ".tga":
@@ -155,7 +185,14 @@ def _open(source: Any) -> Iterator[Image.Image]:
         if head.startswith(b"\xff\xd8\xff"):
             check_scans(file.read())
             file.seek(0)
-        with Image.open(file, formats=formats) as image:
+        try:
+            image: Image.Image = Image.open(file, formats=formats)
+        except UnidentifiedImageError:
+            other = open_with_tifffile(file, max_pixels) if is_tiff(head) else None
+            if other is None:
+                raise
+            image = other
+        with image:
             yield image
 
 
@@ -200,12 +237,25 @@ def _register_heif() -> None:
     pillow_heif.register_heif_opener()
 
 
+@functools.lru_cache(maxsize=1)
+def _register_jxl() -> None:
+    try:
+        import pillow_jxl  # noqa: F401
+    except ImportError:
+        raise PictureError(
+            "This is a JPEG XL picture, which needs pillow-jxl-plugin. "
+            "Type: pip install 'rali[jxl]' (or convert the picture to JPEG or PNG)."
+        ) from None
+
+
 def _reason(error: Exception, max_pixels: int) -> str:
     """One sentence about what went wrong in the decoder."""
     text = shortened(str(error).strip().rstrip(".") or type(error).__name__)
     if isinstance(error, Image.DecompressionBombError):
-        limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
-        return f"The picture has more pixels than the limit of {limit:,} allows."
+        return (
+            f"The picture has more pixels than the limit of {max_pixels:,} allows ({text}). Raise "
+            "it with --max-megapixels or max_pixels if you trust the file."
+        )
     if isinstance(error, UnidentifiedImageError | KeyError):
         return "This is not a picture in a format that rali reads, or its header is damaged."
     if isinstance(error, PermissionError):

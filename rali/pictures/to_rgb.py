@@ -7,17 +7,22 @@ In: a `PIL.Image`, decoded or not, or an array. Out: [H, W, 3], 0–255, sRGB, a
 from __future__ import annotations
 
 import contextlib
+import io
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import PIL
 from PIL import Image, ImageFile
 
 from rali.errors import PictureError
 
+from .cicp import Space, space_to_srgb
 from .colour import to_srgb
+from .file_colour import colour_of
+from .jpeg2000 import read_codestream, restore_depth
+from .opened import first_bytes
+from .tiff import floats_to_levels, prepare_tiff, too_large
 
 HALF_LEVEL = 0.5 / 255  # floats this far outside 0–1 are rounding errors
 _strict = threading.Lock()
@@ -43,17 +48,28 @@ def image_to_rgb(image: Image.Image, max_pixels: int) -> np.ndarray:
     if width < 1 or height < 1:
         raise PictureError(f"The picture has no pixels ({width} by {height}).")
     if width * height > max_pixels:
-        raise PictureError(
-            f"The picture has {width} by {height} pixels, more than the limit of {max_pixels:,}."
-        )
+        raise PictureError(too_large(width, height, max_pixels))
     raw_mode = _raw_mode(image)
-    _separate_16_bit_planes(image, raw_mode)
+    prepare_tiff(image, raw_mode)
+    profile = colour_of(image)
+    codestream, low, frame = read_codestream(image), _low_bytes(image, profile), _frame(image)
     with _whole_files_only():
         image.load()
-    orientation, profile = _orientation(image), image.info.get("icc_profile")
-    colour, alpha = _split_alpha(image, raw_mode)
-    rgb = to_srgb(colour, profile)
-    pixels = np.asarray(rgb)
+    orientation = _orientation(image)
+    if codestream:
+        image = restore_depth(image, codestream)
+    colour, alpha = _split_alpha(image, raw_mode, low)
+    if low is not None and isinstance(profile, Space):
+        pixels = space_to_srgb(np.asarray(colour).astype(np.uint16) << 8 | low, profile)
+    else:
+        pixels = np.asarray(to_srgb(colour, profile))
+    if frame:  # what a first frame leaves free of its canvas is transparent
+        left, top, right, bottom = frame
+        inside = np.zeros((height, width), np.uint8)
+        inside[top:bottom, left:right] = (
+            255 if alpha is None else np.asarray(alpha)[top:bottom, left:right]
+        )
+        alpha = Image.fromarray(inside)
     if alpha is not None:
         pixels = _over_white(pixels, np.asarray(alpha))
     if orientation in _TRANSPOSE:
@@ -68,17 +84,32 @@ def _raw_mode(image: Image.Image) -> str:
     return str(args[0] if isinstance(args, tuple) else args)
 
 
-def _separate_16_bit_planes(image: Any, raw_mode: str) -> None:
-    """Hand an uncompressed planar 16-bit TIFF to libtiff: Pillow itself reads it as 8 bits."""
-    tags: Any = getattr(image, "tag_v2", {})
-    if raw_mode and tags.get(284) == 2 and tags.get(258, ())[:2] == (16, 16):
-        # Before 13, Pillow's decoder also wants to know the compression.
-        compression = ("raw",) if int(PIL.__version__.partition(".")[0]) < 13 else ()
-        args = (f"{image.mode};16N", *compression, False, tags.offset)
-        whole = ("libtiff", (0, 0, *image.size), 0, args)
-        kind = type(image.tile[0])  # a named tuple since Pillow 11
-        image.tile = [whole if kind is tuple else kind(*whole)]
-        image.use_load_libtiff = True
+def _low_bytes(image: Image.Image, profile: Any) -> np.ndarray | None:
+    """The low bytes of a 16-bit RGB PNG where they matter: uint8 [H, W, 3]; Pillow drops them."""
+    wide = image.format == "PNG" and _raw_mode(image) in ("RGB;16B", "RGBA;16B")
+    if not wide or not ("transparency" in image.info or isinstance(profile, Space)):
+        return None
+    with Image.open(io.BytesIO(first_bytes(image)), formats=("PNG",)) as opened:
+        again: Any = opened
+        tile = again.tile[0]
+        low = (*tile[:3], _raw_mode(image).replace("16B", "16L"))
+        again.tile = [low if type(tile) is tuple else type(tile)(*low)]
+        with _whole_files_only():
+            return np.asarray(again)[..., :3]
+
+
+def _frame(image: Any) -> tuple[int, int, int, int] | None:
+    """Left, top, right and bottom of an animation's first frame that is not the whole canvas."""
+    box = None
+    if image.format == "GIF" and image.tile:
+        box = tuple(image.tile[0][1])
+    elif image.format == "WEBP":
+        head = first_bytes(image, 1 << 20)
+        at = head.find(b"ANMF") + 8
+        if at > 7 and len(head) >= at + 12:
+            x, y, w, h = (int.from_bytes(head[i : i + 3], "little") for i in range(at, at + 12, 3))
+            box = (2 * x, 2 * y, 2 * x + w + 1, 2 * y + h + 1)
+    return None if box is None or box == (0, 0, *image.size) else box
 
 
 @contextlib.contextmanager
@@ -96,15 +127,27 @@ def _whole_files_only() -> Iterator[None]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1–8; damaged EXIF counts as 1, as in viewers."""
+    """EXIF orientation 1–8; damaged EXIF counts as 1, and XMP does not count, as in viewers."""
     try:
-        return int(image.getexif().get(0x0112, 1))
+        data = image.info.get("exif")
+        if not data and "Raw profile type exif" in image.info:
+            data = bytes.fromhex("".join(image.info["Raw profile type exif"].split("\n")[3:]))
+        if not data:
+            return 1  # a TIFF's own tag was obeyed in decoding
+        exif = Image.Exif()
+        exif.load(data)
+        return int(exif.get(0x0112, 1))
     except Exception:
         return 1
 
 
-def _split_alpha(image: Image.Image, raw_mode: str) -> tuple[Image.Image, Image.Image | None]:
-    """A picture of any mode as (8-bit `L`, `RGB`, `CMYK` or `LAB`, alpha as `L` or None)."""
+def _split_alpha(
+    image: Image.Image, raw_mode: str, low: np.ndarray | None
+) -> tuple[Image.Image, Image.Image | None]:
+    """A picture of any mode as (8-bit `L`, `RGB`, `CMYK` or `LAB`, alpha as `L` or None).
+
+    `low`: the low bytes of 16-bit colours, uint8 [H, W, 3].
+    """
     transparent = image.info.get("transparency")
     if image.mode.startswith(("I", "F")):
         return _wide_to_grey(image, transparent)
@@ -117,7 +160,9 @@ def _split_alpha(image: Image.Image, raw_mode: str) -> tuple[Image.Image, Image.
     elif image.mode in ("1", "L", "RGB") and transparent is not None:
         pixels = np.asarray(image.convert("L") if image.mode == "1" else image)
         key = np.asarray(transparent, dtype=np.int64)
-        if "16" in raw_mode:  # the colour has 16 bits, the decoded pixels have 8
+        if low is not None:
+            pixels = pixels.astype(np.int64) << 8 | low
+        elif "16" in raw_mode:  # the colour has 16 bits, the decoded pixels have 8
             key >>= 8
         key *= {"L;2": 85, "L;4": 17}.get(raw_mode, 1)  # 2- and 4-bit keys come unscaled
         if image.mode == "1":
@@ -140,29 +185,33 @@ def _wide_to_grey(image: Image.Image, transparent: Any) -> tuple[Image.Image, Im
     values = np.asarray(image)
     tags = getattr(image, "tag_v2", {})
     if image.mode == "F":
-        low, high = _range(values)
-        if low < 0 or high > 255:
-            raise PictureError(
-                f"Its floating-point values run from {low:g} to {high:g}; expected 0–1 or 0–255."
-            )
-        grey = np.rint(values.astype(np.float64) * (255 if high <= 1 else 1))
+        grey = floats_to_levels(values)
     elif image.mode == "I":
-        low, high = _range(values)
-        if low < 0 or high > 65535:
-            raise PictureError(
-                f"Its whole-number values run from {low:g} to {high:g}; expected 0–255 or 0–65535."
-            )
-        eight = high <= 255 and image.format != "PNG"  # older Pillow reads 16-bit PNG as `I`
-        grey = values if eight else values >> 8
+        grey = _whole_numbers(values, image)
     else:
         bits = tags.get(258, (16,))
         grey = values.astype(np.uint16) >> (4 if tuple(np.atleast_1d(bits)) == (12,) else 8)
-        if tags.get(262) == 0:  # TIFF: 0 is white, which Pillow honours for 8 bits only
-            grey = 255 - grey
+    if tags.get(262) == 0:  # TIFF: 0 is white, which Pillow honours for 8 bits only
+        grey = 255 - grey
     alpha = None
     if isinstance(transparent, int):
         alpha = Image.fromarray((values != transparent).astype(np.uint8) * 255)
     return Image.fromarray(grey.astype(np.uint8)), alpha
+
+
+def _whole_numbers(values: np.ndarray, image: Image.Image) -> np.ndarray:
+    """Mode `I`, by the range that the file says or, without one, the range its values lie in."""
+    if image.format in ("PNG", "PPM"):  # 16 bits, which Pillow scales to 65535
+        return values >> 8
+    tags = getattr(image, "tag_v2", {})
+    if image.format == "TIFF" and tuple(np.atleast_1d(tags.get(339, 1))) == (1,):
+        values = values.view(np.uint32)  # unsigned in the file
+    low, high = _range(values)
+    if low < 0 or 65535 < high < 2**24:
+        raise PictureError(
+            f"Its whole-number values run from {low:g} to {high:g}; expected 0–255 or 0–65535."
+        )
+    return values >> (0 if high <= 255 else 8 if high <= 65535 else 24)
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

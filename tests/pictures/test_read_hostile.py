@@ -9,33 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from picture_files import planar_tiff
 from PIL import Image, ImageFile
 
 from rali.errors import PictureError
 from rali.pictures.read import open_picture
-
-
-def planar_tiff(planes: np.ndarray, order: str) -> bytes:
-    """Uncompressed TIFF, uint16 [3, H, W], one strip per plane (PlanarConfiguration 2)."""
-    count, height, width = planes.shape
-    size = height * width * 2
-    start = 8 + 2 + 10 * 12 + 4
-    bits, offsets, sizes = start, start + 6, start + 18
-    data = start + 30
-    tags = [
-        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, bits), (259, 3, 1, 1),
-        (262, 3, 1, 2), (273, 4, 3, offsets), (277, 3, 1, 3), (278, 4, 1, height),
-        (279, 4, 3, sizes), (284, 3, 1, 2),
-    ]  # fmt: skip
-    out = (b"II" if order == "<" else b"MM") + struct.pack(order + "HIH", 42, 8, len(tags))
-    for tag, kind, n, value in tags:
-        short = kind == 3 and n == 1
-        out += struct.pack(order + "HHI", tag, kind, n)
-        out += struct.pack(order + ("HH" if short else "I"), *((value, 0) if short else (value,)))
-    out += struct.pack(order + "I3H", 0, 16, 16, 16)
-    out += struct.pack(order + "3I", *(data + size * i for i in range(count)))
-    out += struct.pack(order + "3I", size, size, size)
-    return out + planes.astype(order + "u2").tobytes()
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
