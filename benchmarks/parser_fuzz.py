@@ -5,8 +5,9 @@
 Half of the texts are good completions of a prompt in which pieces are cut, doubled, swapped or
 replaced by noise; half are pieces of tags, objects, numbers and labels in any order. A score counts
 as invented unless its number stands in the last closed answer (or, without one, in an object), and
-either is the only number there (besides the scale's end after a slash or "of") or has its own key.
-Writes benchmarks/parser_fuzz.md.
+either is the only number there (besides the scale's end after a slash or "of") or has its own key,
+and no denial, other minus sign or other thing stands beside it. Pieces repeated to 4,000 and 40,000
+characters are timed. Writes benchmarks/parser_fuzz.md.
 """
 
 from __future__ import annotations
@@ -28,13 +29,15 @@ WORDS = (
     "sharp", "blurry", "rating", "score", "the answer is", "about", "not", "n't", "or", "null",
     "severity", "Image A", "image b", "similar", "A", "B", "out of", "of", "%", "½", "三", "٣",
     "NaN", "inf", "1e3", "-", "+", "/", "5", "1", "3.5", "4,5", "0.99", "5.01", "10", "2.", ".7",
-    "ten", "less than", '"confidence_score": 4', "1-5", "3:4", "\x00", "\u200b", "\ud800", "🙂",
+    "ten", "less than", "cannot", "never", "\u2212", "\u2013", "flaws", "people",
+    '"confidence_score": 4', "1-5", "3:4", "\x00", "\u200b", "\ud800", "🙂",
 )  # fmt: skip
 PIECES = (
     "<think>", "</think>", "<answer>", "</answer>", "< answer >", "<ANSWER>", "</ answer>",
     "{", "}", '"', "'", ":", ",", "[", "]", "\n", " ", "```json", "```", '{"rating": ',
     '"rating":', "'score' : ", '{"distortion_class": "', '", "severity": "', *WORDS,
 )  # fmt: skip
+SECONDS = 0.5  # more than this for a text of 40,000 characters is not linear
 GROUP = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
 
 
@@ -90,7 +93,9 @@ def invented(text: str, answer: Answer, prompt: Prompt) -> bool:
     groups = list(GROUP.finditer(content))
     if answer.value not in [number(group[0]) for group in groups]:
         return True
-    if re.search(r"less than\s*[0-9]", content):
+    if re.search(r"less than\s*[0-9]|(?:cannot|never|not)\s*[0-9]", content):
+        return True
+    if re.search(r"[\u2212\u2013]\s*[0-9]|[0-9]\s*(?:flaws|people)", content):
         return True
     if re.search(r"(?i)rating|score", content):
         return False  # other numbers may stand under other keys
@@ -99,6 +104,20 @@ def invented(text: str, answer: Answer, prompt: Prompt) -> bool:
         if not (re.search(r"(?:/|of)\s*$", content[: f.start()]) and number(f[0]) == prompt.high)
     ]  # fmt: skip
     return len(others) > 1
+
+
+def slowest(prompts: list[Prompt]) -> tuple[float, str]:
+    """Seconds of the slowest answer that repeats one piece, and the piece."""
+    found = (0.0, "")
+    for piece in (*PIECES, "word ", "<", "\n-", "a:["):
+        for length, form in ((4_000, "<think>a</think><answer>{}</answer>"), (40_000, "{}")):
+            text = form.replace("{}", piece * (length // len(piece)))
+            for prompt in prompts:
+                started = time.perf_counter()
+                parse(text, prompt)
+                format_reward(text, prompt, strict=True)
+                found = max(found, (time.perf_counter() - started, repr(piece)))
+    return found
 
 
 def main() -> None:
@@ -135,11 +154,15 @@ def main() -> None:
             wrong.append((f"invented {answer}", repr(text)))
         found[prompt.name, type(answer).__name__] += 1
     seconds = time.perf_counter() - started
+    longest, piece = slowest(prompts)
+    if longest > SECONDS:
+        wrong.append((f"{longest:.1f} s for a repeated piece", piece))
     lines = [
         "# The parser on broken texts\n",
         f"`python benchmarks/parser_fuzz.py --count {arguments.count} --seed {arguments.seed}`: "
         f"{platform.machine()}, Python {platform.python_version()}, {seconds:.0f} s.\n",
-        f"**{arguments.count:,} texts, {len(wrong)} exceptions or invented answers.**\n",
+        f"**{arguments.count:,} texts, {len(wrong)} exceptions or invented answers.** "
+        f"The slowest text of one piece repeated to 40,000 characters takes {longest:.2f} s.\n",
         "| prompt | read | not read |\n| --- | ---: | ---: |",
     ]
     for prompt in prompts:

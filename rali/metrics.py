@@ -19,6 +19,7 @@ from rali.errors import InputError, require
 Floats = npt.NDArray[np.float64]
 
 SMALLEST_FIT = 5  # four parameters fit any four points exactly
+LARGEST = 1e100  # the squares of larger numbers overflow
 RESAMPLES = 1000
 KRCC_RESAMPLES = 500  # Kendall's tau is slow, and 500 draws already settle the second decimal
 
@@ -41,6 +42,11 @@ def _paired(pred: npt.ArrayLike, mos: npt.ArrayLike) -> tuple[Floats, Floats]:
             raise InputError(
                 f"The {name} hold {array[index]} at index {index} "
                 f"({wrong.size} of {array.size} are not finite); every picture needs a number."
+            )
+        if array.size and np.abs(array).max() > LARGEST:
+            raise InputError(
+                f"The {name} hold {array[np.abs(array).argmax()]:g}; statistics need numbers from "
+                f"-{LARGEST:g} to {LARGEST:g}."
             )
         pairs[name] = array
     predicted, true = pairs.values()

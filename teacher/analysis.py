@@ -21,7 +21,8 @@ import torch
 from rali.errors import InputError
 from rali.runs.progress import Progress, silent
 
-from .answers import ANSWER, NUMBER, THINK, Score
+from .answer_text import NUMBER, blocks
+from .answers import Score
 from .completions import parse
 from .engines import Request, Sampling, TransformersEngine, filled
 from .models import load_teacher, opened, teacher_mark, vision_tower
@@ -106,9 +107,11 @@ def attention_share(
 
 def _spans(text: str) -> tuple[tuple[int, int], tuple[int, int]] | None:
     """Start and end of the reasoning and of the score's number in a text; None without both."""
-    thoughts, answers = list(THINK.finditer(text)), list(ANSWER.finditer(text))
-    number = NUMBER.search(text, *answers[-1].span(1)) if answers else None
-    return (thoughts[-1].span(1), number.span("value")) if thoughts and number else None
+    thoughts, answers = blocks(text, "think"), blocks(text, "answer")
+    number = NUMBER.search(text, answers[-1].opened, answers[-1].closed) if answers else None
+    if not thoughts or not number:
+        return None
+    return (thoughts[-1].opened, thoughts[-1].closed), number.span("value")
 
 
 def _shares(

@@ -1,9 +1,9 @@
 """What a teacher may answer: a type for each task, and how its words are read and written.
 
 In: what stands inside the answer tags. Out: the values of a typed answer. Reading is tolerant of
-white space, prose around the answer, single quotes, a bare `null` and synonyms of classes, and it
-never guesses: two numbers, or one outside the prompt's range, are no score. `completions` reads
-whole texts.
+white space, sentences that state the answer, single quotes, a bare `null` and synonyms of classes,
+and it never guesses: two numbers, a denied one, one of other things, or one outside the prompt's
+range are no score. `answer_text` knows the sentences; `completions` reads whole texts.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from rali.errors import InputError
 from rali.pictures.degrade import SEVERITY_NAMES, canonical
 
+from .answer_text import UnreadableError, blocks, pairs, stated_choice, stated_number
 from .prompts import Prompt
 
 
@@ -61,21 +62,6 @@ class Failure:
 
 Answer = Score | Degradation | Comparison | Description | Failure
 
-THINK = re.compile(r"<\s*think\s*>(.*?)<\s*/\s*think\s*>", re.DOTALL | re.IGNORECASE)
-ANSWER = re.compile(r"<\s*answer\s*>(.*?)<\s*/\s*answer\s*>", re.DOTALL | re.IGNORECASE)
-OBJECT = re.compile(r"\{([^{}]*)\}")
-_PAIR = re.compile(
-    r"""["']?(?P<key>[A-Za-z][A-Za-z _-]*?)["']?\s*:"""
-    r"""\s*(?P<value>"[^"]*"|'[^']*'|\[[^\]]*\]|[^,\n]*(?:,(?=\s*[0-9.])[^,\n]*)*)"""
-)
-# A number that stands alone: no part of a word, a version, a percentage or a decimal comma.
-NUMBER = re.compile(
-    r"(?<![\w.,%-])(?P<value>[+-]?[0-9]+(?:\.[0-9]+)?)(?![\w%])(?![.,][0-9])(?!\s*%)"
-    r"(?:\s*(?:/|out\s+of)\s*(?P<most>[0-9]+(?:\.[0-9]+)?)(?![\w%])(?![.,][0-9]))?"
-)
-LABEL = re.compile(r"\bimage[\s_]*(?P<letter>[ab])\b|\b(?P<similar>similar|comparable)\b", re.I)
-_LETTER = re.compile(r"\W*(?P<letter>[ab])\W*", re.I)
-_DOUBT = re.compile(r"\b(?:not|never|neither|nor|or|than|worse|inferior|lower|less)\b|n['’]t", re.I)
 # Keys as models spell them, with spaces for underscores and hyphens.
 _RATING = ("rating", "score", "overall rating", "overall score", "quality rating", "quality score",
            "overall quality rating", "overall quality score", "image quality rating",
@@ -93,27 +79,15 @@ _SEVERITIES = {name: level for level, name in enumerate(SEVERITY_NAMES)} | {
 }
 
 
-class UnreadableError(Exception):
-    """Why there is no answer; becomes the `reason` of a `Failure`."""
-
-
 def reasoning_of(text: str) -> str:
     """The text inside the last closed `<think>`, stripped; empty when there is none."""
-    thoughts = THINK.findall(text)
-    return thoughts[-1].strip() if thoughts else ""
+    thoughts = blocks(text, "think")
+    return thoughts[-1].content(text) if thoughts else ""
 
 
 def _values(content: str, names: tuple[str, ...]) -> list[str]:
     """What the object in `content` (or the bare pairs) holds under a key of one of the names."""
-    objects = OBJECT.findall(content)
-    if not objects and ("{" in content or "}" in content):
-        raise UnreadableError("The object in the answer is not closed.")
-    values = []
-    for pair in _PAIR.finditer("\n".join(objects) if objects else content):
-        key = pair["key"].lower().replace("_", " ").replace("-", " ")
-        key = re.sub(r"^(?:the|my) | is$", "", key)
-        if key in names:
-            values.append(pair["value"].strip().strip("\"'").strip())
+    values = [value for key, value in pairs(content) if key in names]
     if len(set(values)) > 1:
         raise UnreadableError(f"The answer gives {names[0]} more than once.")
     return values[:1]
@@ -122,19 +96,13 @@ def _values(content: str, names: tuple[str, ...]) -> list[str]:
 def read_score(content: str, prompt: Prompt, reasoning: str) -> Score:
     """The number on the prompt's scale that the content gives; raises `UnreadableError`."""
     values = _values(content, _RATING)
-    if not values and ("{" in content or _PAIR.search(content)):
+    if not values and "{" in content:
         raise UnreadableError("The answer has no rating.")
-    text = values[0] if values else content
-    numbers = list(NUMBER.finditer(text))
-    rest = NUMBER.sub(" ", text)
-    doubtful = _DOUBT.search(rest) or re.search(r"[/:]|\b(?:out\s+of|between|from)\b", rest, re.I)
-    if len(numbers) != 1 or doubtful or any(character.isnumeric() for character in rest):
-        raise UnreadableError("The answer holds no number that stands alone.")
-    value = float(numbers[0]["value"])
-    most = numbers[0]["most"]
+    number = stated_number(values[0] if values else content)
+    value, most = float(number["value"]), number["most"]
     if not prompt.low <= value <= prompt.high or (most and float(most) != prompt.high):
         raise UnreadableError(
-            f"{numbers[0][0]!r} is not on the scale from {prompt.low:g} to {prompt.high:g}."
+            f"{number[0]!r} is not on the scale from {prompt.low:g} to {prompt.high:g}."
         )
     return Score(value, reasoning)
 
@@ -173,19 +141,10 @@ def write_degradation(prompt: Prompt, *, distortion: str, severity: int, **_: An
 
 def read_comparison(content: str, prompt: Prompt, reasoning: str) -> Comparison:
     """The one of the prompt's choices that the content gives; raises `UnreadableError`."""
-    letter = _LETTER.fullmatch(content)
-    if letter:
-        choices = {letter["letter"].upper()}
-    elif _DOUBT.search(content):
-        raise UnreadableError("The answer is not a plain label.")
-    else:
-        choices = {
-            found["letter"].upper() if found["letter"] else "similar"
-            for found in LABEL.finditer(content)
-        }
-    if len(choices) != 1 or not choices <= set(prompt.choices):
+    choice = stated_choice(content)
+    if choice not in prompt.choices:
         raise UnreadableError(f"The answer is not one of {', '.join(prompt.choices)}.")
-    return Comparison(choices.pop(), reasoning)
+    return Comparison(choice, reasoning)
 
 
 def write_comparison(prompt: Prompt, *, choice: str, **_: Any) -> str:

@@ -17,12 +17,12 @@ import numpy as np
 from rali.data.manifest import Row
 from rali.errors import InputError, PictureError
 from rali.metrics import plcc, srcc
-from rali.pictures.read import open_picture
 from rali.runs.progress import Progress, renamed, silent
 
 from .answers import Answer, Comparison, Failure, Score
 from .completions import parse
 from .engines import Engine, Request, Sampling
+from .models import opened
 from .prompts import Prompt, find_prompt
 from .tasks import TASKS, to_quality
 
@@ -150,7 +150,7 @@ def _ask_batch(
     except PictureError:
         for path in dict.fromkeys(path for request in readable() for path in request.images):
             try:
-                open_picture(path)
+                opened(path)
             except PictureError as reason:
                 unreadable[path] = str(reason)
         texts = engine.generate(readable(), sampling) if readable() else []
@@ -159,7 +159,7 @@ def _ask_batch(
     for request in requests:
         bad = next((path for path in request.images if path in unreadable), None)
         if bad:
-            found.append(Reply(request.images, None, error=f"{bad}: {unreadable[bad]}"))
+            found.append(Reply(request.images, None, error=unreadable[bad]))
             continue
         text = next(written)
         answer = parse(text, request.prompt)

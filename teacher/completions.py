@@ -13,21 +13,20 @@ from collections.abc import Callable
 
 from rali.errors import InputError
 
-from .answers import (
-    ANSWER,
+from .answer_text import (
     LABEL,
+    MAX_ANSWER,
     NUMBER,
     OBJECT,
-    THINK,
-    Answer,
-    Failure,
+    TAG,
     UnreadableError,
-    reasoning_of,
+    blocks,
+    without,
 )
+from .answers import Answer, Failure, reasoning_of
 from .prompts import Prompt
 from .tasks import TASKS
 
-_TAG = re.compile(r"<\s*/?\s*(?:think|answer)\s*>", re.IGNORECASE)
 # What may stand inside the answer tags, by the prompt's form of answer.
 _FORMS: dict[str, Callable[[str], re.Match[str] | None]] = {
     "json": OBJECT.fullmatch,
@@ -54,13 +53,18 @@ def _content(text: str, prompt: Prompt) -> str:
     """The part of a completion that holds the answer."""
     if prompt.answer == "text":
         return reasoning_of(text) or text.strip()
-    blocks = ANSWER.findall(text)
-    if blocks:
-        return str(blocks[-1]).strip()
-    rest = THINK.sub("", text)
-    if prompt.answer == "json" and OBJECT.search(rest):
-        return rest
-    raise UnreadableError("There is no closed <answer>.")
+    answers = blocks(text, "answer")
+    if answers:
+        content = answers[-1].content(text)
+    else:
+        content = without(text, blocks(text, "think")).strip()
+        if prompt.answer != "json" or not OBJECT.search(content):
+            raise UnreadableError("There is no closed <answer>.")
+    if len(content) > MAX_ANSWER:
+        raise UnreadableError(
+            f"The answer has {len(content):,} characters; at most {MAX_ANSWER:,} are read."
+        )
+    return content
 
 
 def format_reward(text: str, prompt: Prompt, *, strict: bool = False) -> float:
@@ -76,14 +80,16 @@ def format_reward(text: str, prompt: Prompt, *, strict: bool = False) -> float:
     """
     if prompt.answer == "text":
         return float(bool(text.strip()))
-    think = r"\s*<think>(?P<think>.+?)</think>" if prompt.reasons else ""
-    flags = re.DOTALL if strict else re.DOTALL | re.IGNORECASE
-    found = re.fullmatch(rf"{think}\s*<answer>(?P<answer>.+?)</answer>\s*", text, flags)
-    if found is None or any("<" in part and _TAG.search(part) for part in found.groups()):
+    tags = list(TAG.finditer(text))
+    asked = [f"<{name}>" for name in ("think", "/think", "answer", "/answer")]
+    asked = asked if prompt.reasons else asked[2:]
+    if [tag[0] if strict else tag[0].lower() for tag in tags] != asked:
         return 0.0
-    if prompt.reasons and not found["think"].strip():
+    starts, ends = [0, *(tag.end() for tag in tags)], [*(tag.start() for tag in tags), len(text)]
+    parts = [text[a:b].strip() for a, b in zip(starts, ends, strict=True)]
+    if any(parts[::2]) or not all(parts[1::2]):
         return 0.0
-    content = found["answer"].strip()
+    content = parts[-2]
     right = _FORMS[prompt.answer](content) is not None
     if strict and right and prompt.answer == "json":
         try:

@@ -65,6 +65,9 @@ def teacher_mark(model: str) -> str:
     return digest.hexdigest()[:16]
 
 
+MAX_RATIO = 200  # of the longer to the shorter side, in Qwen2-VL's smart_resize
+
+
 def load_processor(
     model: str, *, min_pixels: int | None = None, max_pixels: int | None = None
 ) -> Any:
@@ -142,12 +145,18 @@ def opened(path: Path) -> Image.Image:
     """A file as a picture for a processor, read by the same rules as every picture in rali.
 
     Raises:
-        PictureError: the file cannot be read; it is named.
+        PictureError: the file cannot be read, or is too long and thin; it is named.
     """
     try:
-        return Image.fromarray(open_picture(path))
+        picture = Image.fromarray(open_picture(path))
     except PictureError as error:
         raise PictureError(f"{path}: {error}") from error
+    if max(picture.size) > MAX_RATIO * min(picture.size):
+        raise PictureError(
+            f"{path}: The picture has {picture.width} × {picture.height} pixels; a teacher takes "
+            f"one whose longer side is at most {MAX_RATIO} times the shorter."
+        )
+    return picture
 
 
 def flatten_patches(model: Any) -> None:

@@ -115,3 +115,13 @@ def test_bootstrap_redraws_samples_that_a_steep_curve_makes_constant() -> None:
 def test_bootstrap_redraws_constant_samples() -> None:
     intervals = metrics.bootstrap([1, 1, 1, 1, 2], [1, 2, 1, 1, 1], resamples=200)
     assert np.isfinite(list(intervals.values())).all()
+
+
+@pytest.mark.parametrize("largest", [1.7e308, 1e200, -1e101])
+def test_numbers_whose_squares_overflow_are_refused(largest):
+    for pred, mos in (
+        ([-largest, 1, 2, largest], [1, 2, 3, 4]),
+        ([1, 2, 3, 4], [largest, 1, 2, 3]),
+    ):
+        with pytest.raises(InputError, match="statistics need numbers from"):
+            metrics.bootstrap(pred, mos)

@@ -43,7 +43,7 @@ def split_name(text: object, where: str) -> str:
     if key not in _NAMES:
         raise InputError(
             f"{where}: {str(text)!r} is not a split; expected train(ing), val(idation), test or "
-            "empty."
+            "empty. Replace it, or leave the column out: rali data import csv without --split."
         )
     return _NAMES[key]
 

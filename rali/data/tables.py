@@ -118,11 +118,18 @@ def read_cells(path: Path) -> list[tuple[int, list[str]]]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            return [(number, cells) for number, cells in enumerate(csv.reader(file), 1) if cells]
+            rows = [(number, cells) for number, cells in enumerate(csv.reader(file), 1) if cells]
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a UTF-8 CSV file: {error}.") from error
+    for mark, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if rows and len(rows[0][1]) == 1 and mark in rows[0][1][0]:
+            raise InputError(
+                f"{path} separates its cells with {name}; a CSV needs commas, and numbers with a "
+                "decimal point (3.5, not 3,5). Save it again in this form."
+            )
+    return rows
 
 
 def _read_parquet(path: Path) -> tuple[list[str], Records]:

@@ -19,13 +19,14 @@ all a `Predictor`, and so is an object of your own:
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from rali.data.tables import read_csv, resolve_path
+from rali.data.tables import number_in, read_csv, resolve_path
 from rali.errors import InputError, PictureError
 from rali.pictures.read import open_picture
 from rali.scoring.model_folder import is_unexported
@@ -118,14 +119,19 @@ class StudentPredictor:
 
 
 class CsvPredictor:
-    """Predictions that something else made, from a CSV file.
+    """Predictions that something else made, from a CSV file such as `rali score` writes.
+
+    A row means the picture at its path, relative to the file or else to the working folder. A row
+    whose path leads to no file means the one picture whose path ends with the row's (`a/0.png` for
+    `/photos/a/0.png`); a row without a folder is matched by its name alone.
 
     Args:
-        path: a file with the columns `image` and `predicted` (or `score`). A picture is found by
-            its path, which is relative to the file, or else by its file name if that is unique.
+        path: a file with the columns `image` and `predicted` (or `score`). An empty prediction is a
+            picture without a score, for which the column `error` may say why.
 
     Raises:
-        InputError: the columns are not there, or a prediction is not a number.
+        InputError: the columns are not there, a prediction is not a number, or a picture is there
+            twice.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -137,27 +143,59 @@ class CsvPredictor:
                 f"{path} has the columns {', '.join(header) or 'none'}; predictions need `image` "
                 "and `predicted` (or `score`)."
             )
-        self._by_path: dict[Path, float] = {}
-        self._by_name: dict[str, float | None] = {}
+        self._rows: dict[Path, tuple[str, float | None, str | None]] = {}
+        lines: dict[Path, int] = {}
         for line, record in records:
-            image, text = record.get("image") or "", record.get(column) or ""
-            try:
-                value = float(text)
-            except ValueError:
+            image, text = record.get("image") or "", (record.get(column) or "").strip()
+            value = number_in(text)
+            if value is None and text:
                 raise InputError(
                     f"{path}, row {line}, column {column!r}: {text!r} is not a number."
-                ) from None
+                )
             place = resolve_path(image, self.path.parent)
-            if self._by_path.setdefault(place, value) != value:
-                raise InputError(f"{path}, row {line}: {image} has another prediction above.")
-            name = Path(image).name
-            self._by_name[name] = None if name in self._by_name else value  # not unique
+            if lines.setdefault(place, line) != line:
+                raise InputError(
+                    f"{path}, row {line}: {image} is already in row {lines[place]}; keep one."
+                )
+            error = None if text else record.get("error") or f"no prediction in {path}, row {line}"
+            self._rows[place] = image, value, error
 
     def score_many(self, sources: Sequence[Path]) -> Iterator[Result]:
+        rows = self._rows_of([resolve_path(str(source), Path()) for source in sources])
         for source in sources:
-            place = resolve_path(str(source), Path())
-            value = self._by_path.get(place, self._by_name.get(place.name))
-            yield Result(source, value, None if value is not None else f"not in {self.path}")
+            row = rows.get(resolve_path(str(source), Path()))
+            if row is None:
+                yield Result(source, None, f"not in {self.path}, or not in one row alone")
+            else:
+                yield Result(source, *self._rows[row][1:])
+
+    def _rows_of(self, places: Sequence[Path]) -> dict[Path, Path]:
+        """The row (by its path) of each picture that has exactly one."""
+        found = {place: place for place in places if place in self._rows}
+        open_rows: dict[tuple[str, ...], list[Path]] = {}
+        wanted = set(places)
+        for row, (image, _, _) in self._rows.items():
+            if row in found or row.is_file():
+                continue
+            here = resolve_path(image, Path())
+            if here in wanted and here not in found:
+                found[here] = row
+            elif not here.is_file():
+                open_rows.setdefault(_steps(image), []).append(row)
+        claims: dict[Path, list[Path]] = {}
+        for place in dict.fromkeys(places):
+            steps = _steps(str(place))
+            tails = [steps[start:] for start in range(len(steps))]
+            rows = [row for tail in tails for row in open_rows.get(tail, ())]
+            if place not in found and len(rows) == 1:
+                claims.setdefault(rows[0], []).append(place)
+        return found | {own[0]: row for row, own in claims.items() if len(own) == 1}
+
+
+def _steps(path: str) -> tuple[str, ...]:
+    """The folders and the name of a path as any system writes it, without its root and dots."""
+    pure = PureWindowsPath(unicodedata.normalize("NFC", path))
+    return tuple(part for part in pure.parts if part not in (pure.anchor, "..", "."))
 
 
 class PyiqaMetric:

@@ -12,7 +12,17 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from rali.data.importers import biq2021, csv_columns, deqa, folder, koniq10k, meta_info, rescale
+from rali.data.importers import (
+    biq2021,
+    comparisons,
+    csv_columns,
+    deqa,
+    dq495k,
+    folder,
+    koniq10k,
+    meta_info,
+    rescale,
+)
 from rali.data.manifest import read_manifest, write_manifest
 from rali.errors import InputError
 from rali.metrics import srcc
@@ -302,7 +312,7 @@ def test_meta_info_with_a_named_split_column(tmp_path):
     [
         ("", "has no rows"),
         ("name,mos\n", "has no rows"),
-        ("name,mos\na.png,good,bad\n", "row 2: neither"),
+        ("name,mos\na.png,good,bad\n", "row 2, column 2: 'good'"),
         ("name,mos\na.png,3\nb.png\n", "row 3: 1 cells"),
         ("name,mos\na.png,3\nb.png,x\n", "row 3, column 2: 'x' is not a number"),
         ("name,mos\na.png,3\na.png,nan\n", "row 3, column 2: 'nan' is not a number"),
@@ -402,3 +412,63 @@ def test_agiqa3k_by_prompt(data_dir):
     assert len(rows) == 2982
     assert len({row.content for row in rows}) == 300
     assert rows[0].score == pytest.approx(1 + 0.8 * 0.965602553)
+
+
+@pytest.mark.parametrize(
+    ("reader", "item", "message"),
+    [
+        (dq495k.read, {"image_A": ["1.png"]}, r"row 1, 'image_A': \['1.png'\] is not a text"),
+        (dq495k.read, {"image_ref": 0}, "row 1, 'image_ref': 0 is not a text"),
+        (dq495k.read, {"distortion_class": ["Blur"]}, "'distortion_class': .* is not a text"),
+        (comparisons.read, {"ImageA": 1}, "row 1, 'ImageA': 1 is not a text"),
+        (comparisons.read, {"ref_image": {}}, "row 1, 'ref_image': {} is not a text"),
+    ],
+)
+def test_json_cells_of_another_kind_are_named(reader, item, message, tmp_path):
+    good = {"image_ref": "0.png", "image_A": "1.png", "distortion_class": "Blur", "severity": 2,
+            "ref_image": "0.png", "ImageA": "1.png", "ImageB": "2.png", "result": "A"}  # fmt: skip
+    (tmp_path / "list.json").write_text(json.dumps([good | item]))
+    with pytest.raises(InputError, match=message):
+        reader(tmp_path / "list.json", labels_only=True)
+
+
+def test_the_std_of_deqa_is_of_the_score_that_is_taken(tmp_path):
+    item = {"image": "0.png", "gt_score": 72.5, "gt_score_norm": 3, "std_norm": 0.4, "std": 7.0}
+    (tmp_path / "m.json").write_text(json.dumps([item]))
+    (row,) = deqa.read(tmp_path / "m.json", score_range=(0, 100), labels_only=True)
+    assert (row.score, row.std) == (pytest.approx(3.9), pytest.approx(0.28))
+    (row,) = deqa.read(tmp_path / "m.json", labels_only=True)
+    assert (row.score, row.std) == (3.0, 0.4)
+
+
+def test_names_in_other_spellings_are_found_and_repeated_ones_refused(tmp_path):
+    for name in ("\u00e4 b.png", "trail.png ", " lead.png", "1.png"):
+        (tmp_path / name).write_bytes(b"")
+    table = tmp_path / "t.csv"
+    table.write_text('image\n"a\u0308 b.png"\n"trail.png "\n" lead.png"\n" 1.png"\n', "utf-8")
+    found = [row.image.name for row in csv_columns.read(table)]
+    assert found == ["\u00e4 b.png", "trail.png ", " lead.png", "1.png"]
+    table.write_text("image\n1.png\n./1.png\n")
+    with pytest.raises(InputError, match=r"t\.csv, row 3, .*already in .*t\.csv, row 2"):
+        csv_columns.read(table)
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_a_csv_with_other_marks_is_told_apart(mark, tmp_path):
+    (tmp_path / "t.csv").write_text(f"\ufeffimage{mark}mos\n0.png{mark}3,5\n", "utf-8")
+    with pytest.raises(InputError, match="separates its cells with"):
+        csv_columns.read(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image,width,height,mos\n0.png,320,240,3\n", "image, width, height, mos.*data import csv"),
+        ("image,brightness\n0.png,3\n", "expected the score"),
+        ("img_name,mos,std,split\n0.png,3,0.1,0\n", "row 2.*'0' is not a split.*without --split"),
+    ],
+)
+def test_a_meta_info_whose_columns_cannot_be_told_is_refused(text, message, tmp_path):
+    (tmp_path / "m.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        meta_info.read(tmp_path / "m.csv", score_range=(1, 5), labels_only=True)

@@ -55,12 +55,72 @@ def test_a_predictor_and_the_name_of_its_model_give_the_same(photograph_files, t
     assert by_name.datasets["d"].values["srcc"] == by_object.datasets["d"].values["srcc"]
 
 
-def test_predictions_by_path_and_by_name(tmp_path):
-    (tmp_path / "scores.csv").write_text("image,predicted\na/x.png,3.5\nb/x.png,2\nc/y.png,1\n")
-    sources = [tmp_path / "a/x.png", Path("/else/y.png"), Path("/else/x.png")]
-    found = list(CsvPredictor(tmp_path / "scores.csv").score_many(sources))
-    assert [r.score for r in found] == [3.5, 1.0, None]  # two are called x.png
-    assert "scores.csv" in (found[2].error or "")
+def predicted(folder: Path, text: str, *sources: Path) -> list[float | None]:
+    (folder / "scores.csv").write_text(text, "utf-8")
+    return [r.score for r in CsvPredictor(folder / "scores.csv").score_many(sources)]
+
+
+def test_predictions_are_found_by_path_and_else_by_the_end_of_the_path(tmp_path):
+    text = "image,predicted\na/x.png,3.5\nb/x.png,2\ny.png,1\n../c/z.png,4\nd\\w.png,5\n"
+    sources = [
+        tmp_path / "a/x.png",
+        Path("/else/y.png"),
+        Path("/else/x.png"),
+        Path("/else/b/x.png"),
+        Path("/else/c/z.png"),
+        Path("/else/d/w.png"),
+    ]
+    assert predicted(tmp_path, text, *sources) == [3.5, 1.0, None, 2.0, 4.0, 5.0]
+
+
+def test_a_prediction_is_never_taken_for_a_picture_of_another_folder(tmp_path):
+    for name in ("a/0.png", "e/a/0.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    text = "image,score\na/0.png,5\n"
+    a, b, other = (tmp_path / name for name in ("a/0.png", "b/0.png", "e/a/0.png"))
+    assert predicted(tmp_path, text, a, b) == [5.0, None]
+    assert predicted(tmp_path, text, b) == [None]
+    assert predicted(tmp_path, text, other) == [None]  # the row's own path leads to a file
+    assert predicted(tmp_path, "image,score\n0.png,5\n", a, b) == [None, None]  # which of them?
+    assert predicted(tmp_path, "image,score\n/gone/a/0.png,5\n", a) == [None]
+    with pytest.raises(InputError, match=r"1 of 2 pictures have no score: .*b.0\.png"):
+        evaluate_names(tmp_path, text, [a, b])
+
+
+def evaluate_names(folder: Path, text: str, pictures: list[Path]) -> None:
+    (folder / "scores.csv").write_text(text)
+    rows = [Row(path, 1.0 + place, dataset="d") for place, path in enumerate(pictures)]
+    write_manifest(rows, folder / "m.csv")
+    evaluate(folder / "scores.csv", [folder / "m.csv"])
+
+
+def test_what_rali_score_writes_is_read_from_any_folder(photograph_files, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from rali.cli import app
+
+    for folder in ("a", "b"):
+        for place, path in enumerate(photograph_files[:3]):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / f"{place}.png").write_bytes(path.read_bytes())
+    (tmp_path / "b/9.png").write_bytes(b"broken")
+    (tmp_path / "results").mkdir()
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["score", "-r", "a", "b", "-o", "results/scores.csv"])
+    assert done.exit_code == 1  # one is broken
+    pictures = [*sorted(tmp_path.glob("a/*")), *sorted(tmp_path.glob("b/*"))]
+    for working_folder in (tmp_path, tmp_path / "results", Path("/")):
+        monkeypatch.chdir(working_folder)
+        found = list(CsvPredictor(tmp_path / "results/scores.csv").score_many(pictures))
+        assert [r.score is None for r in found] == [False] * 6 + [True]
+        assert "not a picture" in str(found[-1].error)
+    rows = [Row(path, 1.0 + place % 4, dataset="d") for place, path in enumerate(pictures)]
+    write_manifest(rows, tmp_path / "m.csv")
+    with pytest.raises(InputError, match="1 of 7 pictures have no score"):
+        evaluate(tmp_path / "results/scores.csv", [tmp_path / "m.csv"])
+    evaluation, _ = evaluate(tmp_path / "results/scores.csv", [tmp_path / "m.csv"], unscored=3.0)
+    assert evaluation.unscored is not None
 
 
 @pytest.mark.parametrize(
@@ -75,7 +135,7 @@ def test_a_csv_without_predictions_is_refused(text, expected, tmp_path):
 
 def test_two_predictions_of_one_picture_are_refused(tmp_path):
     (tmp_path / "scores.csv").write_text("image,predicted\nx.png,3.5\n./x.png,2\n")
-    with pytest.raises(InputError, match=r"row 3.*another prediction"):
+    with pytest.raises(InputError, match=r"row 3.*already in row 2"):
         CsvPredictor(tmp_path / "scores.csv")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -51,6 +52,15 @@ def completion(answer: str, why: str = "Blurry.") -> str:
         ('{"rating": "4 / 5.0"}', 4.0),
         ("1", 1.0),
         ("5.00", 5.0),
+        ("**4.5**", 4.5),
+        ("Rating: **4/5**", 4.0),
+        ("I would give it a 4.", 4.0),
+        ("I rate this image 2.5 out of 5", 2.5),
+        ("The image quality score is 3.", 3.0),
+        ("4 (good)", 4.0),
+        ("4.5, overall", 4.5),
+        ('It is not sharp. {"rating": 2}', 2.0),
+        ('{"why": "not \\"sharp\\", rating: 5", "rating": 2}', 2.0),
     ],
 )
 @pytest.mark.parametrize("prompt", [SCORE, NUMBER])
@@ -99,6 +109,54 @@ def test_scores_are_read_in_many_spellings(answer, value, prompt):
         '{"rating": 3',
         '{"confidence": 3}',
         "{}",
+        # denied, doubted or asked
+        "I cannot give a 5",
+        "I can not give a 5",
+        "It can't be a 5",
+        "Nobody would give it a 5",
+        "hardly a 5",
+        "far from 5",
+        "5?",
+        "Is it a 5",
+        "a 5 would be wrong",
+        "maybe 4",
+        "at most 4",
+        'I cannot give {"rating": 5}',
+        'The answer is not\n```json\n{"rating": 5}\n```',
+        '{"rating": 5} would be wrong',
+        '{"rating": "anything but 5"}',
+        "If it were sharper, rating: 5",
+        # other minus signs, and what they stand beside
+        "\u22124",
+        "- 4",
+        "\u20134",
+        "\u20144",
+        "\uff0d4",
+        "\ufe634",
+        "\u20114",
+        '{"rating": "\u22124"}',
+        "4 \u2212 1",
+        "~4",
+        "<4",
+        "≥4",
+        "4+",
+        "4-ish",
+        # numbers of other things
+        "2 flaws found",
+        "2 images",
+        "Image 2",
+        "3 people, sharp",
+        "The image has 4 faces",
+        "level 3 noise",
+        "$4",
+        "4°",
+        "4 ‰",
+        "5 times",
+        "No. 3",
+        "2 and a half",
+        '{"rating": "4 people"}',
+        '{"previous": {"rating": 2}, "rating": 4}',
+        '{"why": "\\"x\\", score: 5"}',
     ],
 )
 @pytest.mark.parametrize("prompt", [SCORE, NUMBER])
@@ -161,6 +219,10 @@ def test_unknown_or_several_classes_are_failures(answer):
         ('{"answer": "Image A"}', "A"),
         ("Similar", "similar"),
         ("They are comparable", "similar"),
+        ("Image A is better.", "A"),
+        ("I prefer image B", "B"),
+        ("Final answer: (A)", "A"),
+        ("The images are very similar in quality", "similar"),
     ],
 )
 def test_comparisons_are_read(answer, choice):
@@ -170,7 +232,9 @@ def test_comparisons_are_read(answer, choice):
 @pytest.mark.parametrize(
     "answer",
     ["", "Image C", "Image A is better than Image B", "Image A or B", "not Image A",
-     "Image A is worse", "A picture"],
+     "Image A is worse", "A picture", "It cannot be Image A", "It can't be Image A",
+     "Image A loses", "Image A is blurry", "anything but Image A", "Image A?", "≠A", "!A", "A-",
+     "Image A fails", "hardly similar", "dissimilar", "Both are bad, Image A too", "~~Image A~~"],
 )  # fmt: skip
 def test_what_is_no_plain_label_is_a_failure(answer):
     assert isinstance(parse(completion(answer), REFERENCE), Failure)
@@ -245,6 +309,28 @@ TEXTS = st.one_of(
         max_size=25,
     ).map("".join),
 )  # fmt: skip
+
+
+PIECES = ("word ", "word", "rating ", "a:[", 'a:"', "a:'", "{", "}", "{}", "<", "<think>", "< ",
+          "<answer>", "</think>", " ", "\n", ",", ",1", "1 ", "1", ".", "image ", "similar ",
+          "is ", "the ", "<think>a</think><answer>b</answer>", "\\", "1 / ", "*", "`")  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_a_repeated_piece_takes_linear_time(piece):
+    inside = piece * (4000 // len(piece))
+    for text in (completion(inside), completion(inside + ":"), piece * (20_000 // len(piece))):
+        started = time.process_time()
+        for prompt in PROMPTS.values():
+            parse(text, prompt)
+            format_reward(text, prompt)
+            format_reward(text, prompt, strict=True)
+        assert time.process_time() - started < 1.0, len(text)  # quadratic: 4 s and more
+
+
+def test_an_answer_of_many_characters_is_a_failure_that_says_how_many():
+    assert "4,097 characters" in parse(completion("3" + " ." * 2048), NUMBER).reason
+    assert parse("word " * 20_000 + completion("3"), NUMBER).value == 3.0
 
 
 def check_any(text: str) -> None:

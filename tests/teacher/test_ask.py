@@ -73,3 +73,24 @@ def test_agreement_needs_something_to_compare(rows):
     values = agreement(list(zip(rows, given, strict=True)))
     assert values["srcc"] == pytest.approx(-1) and values["n"] == 3 and values["parsed"] == 1
     assert agreement([(dataclasses.replace(rows[0], score=None), found[0])])["n"] == 0
+
+
+@pytest.mark.parametrize(("width", "height"), [(5000, 1), (1, 201), (2020, 10)])
+def test_a_picture_too_thin_for_the_processor_is_a_row_with_its_reason(width, height, tmp_path):
+    from PIL import Image
+
+    from rali.teacher.engines import load_engine
+
+    for name, size in (("thin", (width, height)), ("good", (200, 1)), ("other", (64, 48))):
+        Image.new("RGB", size, (90, 120, 60)).save(tmp_path / f"{name}.png")
+    pictures = [tmp_path / f"{name}.png" for name in ("good", "thin", "other")]
+    engine = load_engine("transformers", "nano")
+    found = score(
+        engine,
+        pictures,
+        find_prompt("direct/score"),
+        samples=1,
+        sampling=Sampling(temperature=0, max_new_tokens=24),
+    )
+    assert f"{width} × {height} pixels" in str(found[1].error)
+    assert "pixels" not in f"{found[0].error} {found[2].error}"

@@ -54,6 +54,18 @@ def json_rows(path: Path, keys: Sequence[str]) -> list[tuple[str, dict[str, Any]
     return found
 
 
+def text_of(item: dict[str, Any], key: str, where: str) -> str:
+    """The text under a key of a JSON object; empty for null; `where` begins the error.
+
+    Raises:
+        InputError: a number, a list or anything else that is no text.
+    """
+    value = item[key]
+    if value is not None and not isinstance(value, str):
+        raise InputError(f"{where}, {key!r}: {value!r} is not a text.")
+    return value or ""
+
+
 def spaced(path: Path, columns: int) -> list[tuple[str, list[str]]]:
     """(file and row, cells) of a text with spaces or commas between its cells; skips blank rows.
 

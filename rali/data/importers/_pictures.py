@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path
 
 from rali.errors import InputError
@@ -18,11 +19,22 @@ def subfolder(root: Path, name: str) -> Path:
     return next((path for path in alike if path.is_dir()), root / name)
 
 
-class PictureFinder:
-    """Finds pictures in a folder by name, without case, and counts the missing ones."""
+def _plain(name: str) -> str:
+    """The name without case, and with letters composed: macOS writes ä as two characters."""
+    return unicodedata.normalize("NFC", name).lower()
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+
+class PictureFinder:
+    """Finds pictures in a folder by name, without case, and counts the missing ones.
+
+    Args:
+        folder: names are relative to it.
+        repeats: whether a list may name a picture more than once.
+    """
+
+    def __init__(self, folder: Path, *, repeats: bool = False) -> None:
+        self.folder, self.repeats = folder, repeats
+        self.first: dict[Path, str] = {}
         self.there = folder.is_dir()
         self.asked = 0
         self.missing: list[str] = []
@@ -32,16 +44,20 @@ class PictureFinder:
         """The picture's path, or where it should be when it is missing.
 
         Raises:
-            InputError: the name is empty; `where` begins the message.
+            InputError: the name is empty, or was asked for before; `where` begins the message.
         """
-        name = (name or "").strip()
+        written = name or ""
+        name = written.strip()
         if not name:
             raise InputError(f"{where}: empty; expected the picture's file name.")
         self.asked += 1
-        path = self.look(name)
+        path = self.look(written) or self.look(name)  # a name may begin or end with a blank
         if path is None:
             self.missing.append(name)
-        return path or resolve_path(name, self.folder)
+            path = resolve_path(name, self.folder)
+        if not self.repeats and self.first.setdefault(path, where) != where:
+            raise InputError(f"{where}: {written!r} is already in {self.first[path]}.")
+        return path
 
     def look(self, name: str) -> Path | None:
         """The picture's path, or None when it is missing, which is not counted."""
@@ -57,8 +73,8 @@ class PictureFinder:
                 for file in sorted(files):
                     found = resolve_path(file, Path(place))
                     key = Path(os.path.relpath(found, resolve_path("", self.folder))).as_posix()
-                    self._by_lower.setdefault(key.lower(), found)
-        return self._by_lower.get(Path(name).as_posix().lower())
+                    self._by_lower.setdefault(_plain(key), found)
+        return self._by_lower.get(_plain(Path(name).as_posix()))
 
     def stop_if_missing(self, source: Path, labels_only: bool) -> None:
         """Refuse missing pictures in one sentence, unless only the labels are wanted."""

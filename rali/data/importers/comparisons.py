@@ -12,7 +12,7 @@ from pathlib import Path
 from rali.errors import InputError
 
 from ..manifest import PairRow
-from ._cells import json_rows
+from ._cells import json_rows, text_of
 from ._pictures import PictureFinder
 from ._release import Release, home_of, score_file
 
@@ -31,7 +31,7 @@ def read(
         InputError: not such a list, a picture is missing, or a value is not what it should be.
     """
     source = score_file(meta, ["train_comparison.json"], RELEASE)
-    pictures = PictureFinder(Path(images) if images else home_of(meta))
+    pictures = PictureFinder(Path(images) if images else home_of(meta), repeats=True)
     pairs = []
     for where, item in json_rows(source, ("ref_image", "ImageA", "ImageB", "result")):
         result = RESULTS.get(str(item["result"]).strip().lower())
@@ -41,12 +41,14 @@ def read(
             )
         pairs.append(
             PairRow(
-                image_a=pictures.find(item["ImageA"], f"{where}, 'ImageA'"),
-                image_b=pictures.find(item["ImageB"], f"{where}, 'ImageB'"),
+                image_a=pictures.find(text_of(item, "ImageA", where), f"{where}, 'ImageA'"),
+                image_b=pictures.find(text_of(item, "ImageB", where), f"{where}, 'ImageB'"),
                 result=result,
-                reference=str(pictures.find(item["ref_image"], f"{where}, 'ref_image'")),
+                reference=str(
+                    pictures.find(text_of(item, "ref_image", where), f"{where}, 'ref_image'")
+                ),
                 dataset=RELEASE.name,
-                content=item["ref_image"],
+                content=text_of(item, "ref_image", where),
             )
         )
     if len(pairs) != RELEASE.pictures:

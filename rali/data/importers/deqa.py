@@ -12,7 +12,7 @@ from rali.errors import InputError
 
 from ..manifest import Row
 from ..splits import split_name
-from ._cells import json_rows, number
+from ._cells import json_rows, number, text_of
 from ._pictures import PictureFinder
 from ._scores import rescale_std, score
 
@@ -32,7 +32,8 @@ def read(
         meta: the JSON file.
         images: the folder that `image` is relative to; the JSON file's own by default.
         score_range: native scores of the worst and the best quality in the full release, with which
-            `gt_score` is rescaled. By default `gt_score_norm` is taken as it is.
+            `gt_score` and `std` are rescaled. By default `gt_score_norm` and `std_norm` are taken
+            as they are.
         dataset: the data set's name; the file's name by default.
         split: the split of all rows (DeQA keeps train and test in two files).
         labels_only: do not check that the pictures are there.
@@ -45,17 +46,14 @@ def read(
     part = split_name(split, "split")
     rows: list[Row] = []
     for where, item in json_rows(path, ["image"]):
-        if not isinstance(item["image"], str):
-            raise InputError(f"{where}, image: {item['image']!r} is not a file name.")
         raw = number(item.get("gt_score"), f"{where}, gt_score")
         std = number(item.get("std_norm"), f"{where}, std_norm", minimum=0)
         if score_range is not None:
             if raw is None:
                 raise InputError(f"{where}: there is no gt_score to rescale; leave the range out.")
             value = score(raw, *score_range, f"{where}, gt_score")
-            if std is None:
-                native = number(item.get("std"), f"{where}, std", minimum=0)
-                std = rescale_std(native, *score_range)
+            native = number(item.get("std"), f"{where}, std", minimum=0)
+            std = rescale_std(native, *score_range)  # std_norm is of gt_score_norm's range
         else:
             norm = number(item.get("gt_score_norm"), f"{where}, gt_score_norm")
             if norm is None and raw is not None:
@@ -66,7 +64,7 @@ def read(
             value = score(norm, 1, 5, f"{where}, gt_score_norm")
         rows.append(
             Row(
-                image=pictures.find(item["image"], f"{where}, image"),
+                image=pictures.find(text_of(item, "image", where), f"{where}, image"),
                 score=value,
                 raw_score=raw,
                 dataset=path.stem if dataset is None else dataset,

@@ -12,7 +12,7 @@ from typing import Any
 from rali.errors import InputError
 
 from ..manifest import Row
-from ._cells import json_rows
+from ._cells import json_rows, text_of
 from ._release import Label, Release, home_of, rows_of, score_file
 
 
@@ -33,10 +33,10 @@ def read(
         labels.append(
             Label(
                 where,
-                item["image_A"],
-                content=item["image_ref"],
-                reference=item["image_ref"],
-                distortion=item["distortion_class"] or "null",
+                text_of(item, "image_A", where),
+                content=text_of(item, "image_ref", where),
+                reference=text_of(item, "image_ref", where),
+                distortion=text_of(item, "distortion_class", where) or "null",
                 severity=_severity(item["severity"], where),
             )
         )

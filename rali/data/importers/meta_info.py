@@ -18,6 +18,8 @@ from ._cells import number
 from ._pictures import PictureFinder
 from ._scores import rescale_std, score
 
+SCORES = ("mos", "dmos", "score")
+
 
 def read(
     meta_info: str | Path,
@@ -52,7 +54,7 @@ def read(
     if not table:
         raise InputError(f"{path} has no rows; expected `name,mos,std,…` or `ref,dist,mos,…`.")
     first, cells = table[0]
-    mos_at = _kind(cells)
+    mos_at = _named_score(header, path) if header else _kind(cells)
     if mos_at is None:
         raise InputError(
             f"{path}, row {first}: neither the second nor the third cell is a number; expected "
@@ -88,6 +90,18 @@ def read(
         )
     pictures.stop_if_missing(path, labels_only)
     return rows
+
+
+def _named_score(header: list[str], path: Path) -> int:
+    """The position of the score that a header names: 1 without a reference, 2 with one."""
+    named = [place for place, name in enumerate(header) if name in SCORES]
+    if len(named) != 1 or named[0] not in (1, 2):
+        raise InputError(
+            f"{path} has the columns {', '.join(header)}; expected the score (one of "
+            f"{', '.join(SCORES)}) in the second or third. Type: rali data import csv, which takes "
+            "columns by their names."
+        )
+    return named[0]
 
 
 def _kind(cells: list[str]) -> int | None:
