@@ -91,7 +91,7 @@ def open_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 def announced_size(source: Source) -> tuple[int, int] | None:
     """Width and height that a file announces, or None where it cannot be told without decoding."""
     try:
-        with _open(source) as image:
+        with _open(source, 0) as image:  # what needs decoding to be opened is refused
             return image.size
     except Exception:  # `open_picture` tells the reason
         return None
