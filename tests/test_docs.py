@@ -190,7 +190,7 @@ def workshop(tmp_path_factory, photographs) -> Path:
         shutil.copy(here / "a.jpg", here / name)
     for model in ("runs/mine/model", "model"):
         shutil.copytree(ROOT / "rali" / "builtin", here / model)
-    shutil.copy(here / "model" / "onnx" / "model.onnx", here / "plain_int8.onnx")
+    shutil.copy(here / "model" / "onnx" / "model.onnx", here / "openvino_int8.onnx")
     for name in ("vq", "nano", "ract-rl-koniq"):
         shutil.copytree(ROOT / "teacher" / "nano_weights", here / "runs" / name / "model")
     for name in ("results", "other"):

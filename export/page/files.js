@@ -5,7 +5,7 @@
  */
 const SUFFIXES = new Set([ // those of rali.pictures.read
   ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp", ".tif", ".tiff",
-  ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif",
+  ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif", ".jxl",
   ".hif", ".tga", ".qoi", ".ico",
 ]); // prettier-ignore
 const COMPARE = new Intl.Collator(undefined, { numeric: true }).compare;
