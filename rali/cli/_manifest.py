@@ -19,18 +19,20 @@ Output = Annotated[
 def write_rows(rows: list[Row], output: Path) -> None:
     """Write a manifest and print what it holds."""
     from rali.data.manifest import write_manifest
+    from rali.data.tables import as_text
 
     write_manifest(rows, output)
     print_summary(rows)
-    typer.echo(f"{output}: {len(rows)} rows.")
+    typer.echo(f"{as_text(str(output))}: {len(rows)} rows.")
 
 
 def write_pairs(pairs: list[PairRow], output: Path) -> None:
     """Write a table of pairs and print how many there are."""
     from rali.data import manifest
+    from rali.data.tables import as_text
 
     manifest.write_pairs(pairs, output)
-    typer.echo(f"{output}: {len(pairs)} pairs.")
+    typer.echo(f"{as_text(str(output))}: {len(pairs)} pairs.")
 
 
 def print_summary(rows: list[Row]) -> None:

@@ -94,7 +94,7 @@ def check(
     Example: rali data check manifest.csv
     """
     from rali.data.manifest import read_manifest
-    from rali.data.tables import first_few
+    from rali.data.tables import as_text, first_few
     from rali.data.twins import find_twins
     from rali.runs.progress import StageProgress
 
@@ -112,8 +112,10 @@ def check(
         found = find_twins(rows, progress=progress)
     for twin in found:
         typer.echo(
-            f"{twin.held_out.image} ({twin.held_out.split}) is near-identical to "
-            f"{twin.seen.image} ({twin.seen.split}), {twin.correlation:.3f}"
+            as_text(
+                f"{twin.held_out.image} ({twin.held_out.split}) is near-identical to "
+                f"{twin.seen.image} ({twin.seen.split}), {twin.correlation:.3f}"
+            )
         )
     if found:
         typer.echo(
@@ -180,6 +182,7 @@ def degrade(
     from rali.data.degraded import degrade_folder
     from rali.data.manifest import write_manifest
     from rali.data.splits import split_name
+    from rali.data.tables import as_text
     from rali.pictures.degrade import DISTORTIONS, canonical
     from rali.pictures.read import find_pictures
     from rali.runs.progress import StageProgress
@@ -202,7 +205,8 @@ def degrade(
             progress=progress,
         )
     write_manifest([dataclasses.replace(row, split=split) for row in rows], output / "manifest.csv")
-    typer.echo(f"{output / 'manifest.csv'}: {len(rows)} pictures of {len(pictures)} photographs.")
+    written = as_text(str(output / "manifest.csv"))
+    typer.echo(f"{written}: {len(rows)} pictures of {len(pictures)} photographs.")
     unread = [str(entry.message) for entry in left_out if "left out" in str(entry.message)]
     if unread:
         typer.echo(f"rali: {unread[0]}", err=True)

@@ -36,6 +36,14 @@ Dataset = Annotated[
         metavar="NAME", help="Name of the data set in the manifest.", show_default="from the path"
     ),
 ]
+SplitName = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=SPLIT",
+        help="What a name in the column of the split means, as in 0=train; repeat it for more.",
+        show_default="train(ing), val(idation), test",
+    ),
+]
 LabelsOnly = Annotated[
     bool,
     typer.Option("--labels-only", help="Do not check that the pictures are there."),
@@ -152,6 +160,7 @@ def import_csv(
             help="Column of the split: train(ing), val(idation), test or empty.",
         ),
     ] = None,
+    split_name: SplitName = None,
     dataset: Dataset = None,
     labels_only: LabelsOnly = False,
 ) -> None:
@@ -161,6 +170,7 @@ def import_csv(
     --range 0 1 --content scene --split split -o manifest.csv
     """
     from rali.data.importers import csv_columns
+    from rali.data.splits import split_names
 
     rows = csv_columns.read(
         table,
@@ -171,6 +181,7 @@ def import_csv(
         std=std,
         content=content,
         split=split,
+        split_names=split_names(split_name or [], "--split-name"),
         dataset=dataset,
         labels_only=labels_only,
     )
@@ -198,6 +209,7 @@ def import_meta_info(
             show_default="split, if there is one",
         ),
     ] = None,
+    split_name: SplitName = None,
     labels_only: LabelsOnly = False,
 ) -> None:
     """Read a list of pyiqa: `name,mos,std,…` or `ref,dist,mos,…`, with or without a header.
@@ -206,6 +218,7 @@ def import_meta_info(
     --references CSIQ/src_imgs --range 1 0 -o csiq.csv
     """
     from rali.data.importers import meta_info as importer
+    from rali.data.splits import split_names
 
     rows = importer.read(
         meta_info,
@@ -214,6 +227,7 @@ def import_meta_info(
         references=references,
         dataset=dataset,
         split=split,
+        split_names=split_names(split_name or [], "--split-name"),
         labels_only=labels_only,
     )
     write_rows(rows, output)

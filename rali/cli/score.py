@@ -300,4 +300,5 @@ def _write_parquet(columns: tuple[str, ...], rows: list[Row], path: Path) -> Non
         pa.array(list(values), pa.string() if column in TEXTS else pa.float64())
         for column, values in zip(columns, zip(*rows, strict=True), strict=True)
     ]
-    parquet.write_table(pa.table(dict(zip(columns, arrays, strict=True))), path)
+    with path.open("wb") as file:  # pyarrow takes no name that is not UTF-8
+        parquet.write_table(pa.table(dict(zip(columns, arrays, strict=True))), file)

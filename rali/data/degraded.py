@@ -34,6 +34,7 @@ from rali.runs.folder import claim, read_claim
 from rali.runs.progress import Progress, silent
 
 from .manifest import Row
+from .tables import as_text
 
 STAMP = "degraded.json"  # what a folder's pictures were made from
 
@@ -153,7 +154,9 @@ def _contents(paths: Sequence[Path]) -> list[str]:
     """The photographs' stems, made unique by the folder's name in front."""
     contents: list[str] = []
     for path in paths:
-        content = path.stem if path.stem not in contents else f"{path.parent.name}-{path.stem}"
+        content = as_text(path.stem)
+        if content in contents:
+            content = f"{as_text(path.parent.name)}-{content}"
         while content in contents:
             content += "_"
         contents.append(content)

@@ -15,7 +15,15 @@ from typing import Any
 
 from rali.errors import InputError
 
-from .tables import Records, number_in, read_records, resolve_path, stored_path, write_records
+from .tables import (
+    Records,
+    as_text,
+    find_path,
+    number_in,
+    read_records,
+    stored_path,
+    write_records,
+)
 
 SPLITS = ("train", "val", "test", "")
 RESULTS = ("A", "B", "similar")
@@ -70,13 +78,20 @@ PAIR_COLUMNS = ("image_a", "image_b", "reference", "result", "dataset", "content
 
 
 class _Problems:
-    """Collects the faults of a table, for one message with the first ten of them."""
+    """Collects the faults of a table, for one message with the first ten of them.
 
-    def __init__(self, path: Path, kind: str) -> None:
-        self.path, self.kind, self.found = path, kind, list[str]()
+    A table that is read has rows with numbers; one that is to be `written` has none yet, so its
+    pictures are named instead.
+    """
+
+    def __init__(self, path: Path, kind: str, written: Sequence[Path] = ()) -> None:
+        self.path, self.kind, self.written, self.found = path, kind, written, list[str]()
+
+    def place(self, row: int) -> str:
+        return f"{self.written[row - 2]}" if self.written else f"row {row}"
 
     def add(self, row: int, column: str, what: str) -> None:
-        self.found.append(f"row {row}, column {column!r}: {what}")
+        self.found.append(f"{self.place(row)}, column {column!r}: {what}")
 
     def stop_if_any(self) -> None:
         if not self.found:
@@ -84,10 +99,10 @@ class _Problems:
         shown = self.found[:MAX_PROBLEMS]
         if len(self.found) > len(shown):
             shown.append(f"and {len(self.found) - len(shown)} more")
-        raise InputError(
-            f"{self.path} is not a valid {self.kind} (the header is row 1):\n  "
-            + "\n  ".join(shown)
-        )
+        fault = f"is not a valid {self.kind} (the header is row 1)"
+        if self.written:
+            fault = f"is not written, because it would be no valid {self.kind}"
+        raise InputError(f"{self.path} {fault}:\n  " + "\n  ".join(shown))
 
 
 def read_manifest(
@@ -104,7 +119,8 @@ def read_manifest(
         InputError: the file cannot be read, or at least one cell is not what it should be.
     """
     path = Path(path)
-    rows, numbers, problems = _parse_rows(path, read_records(path, "manifest", ["image"]))
+    problems = _Problems(path, "manifest")
+    rows, numbers = _parse_rows(read_records(path, "manifest", ["image"]), problems)
     if check_straddling:
         _check_straddling(rows, numbers, problems)
     if check_files:
@@ -120,8 +136,10 @@ def write_manifest(rows: Iterable[Row], path: str | Path) -> None:
         InputError: a row would not pass `read_manifest`; nothing is written.
     """
     path = Path(path)
+    rows = list(rows)
+    problems = _Problems(path, "manifest", [row.image for row in rows])
     records = [_to_record(row, COLUMNS, path) for row in rows]
-    parsed, numbers, problems = _parse_rows(path, list(enumerate(records, 2)))
+    parsed, numbers = _parse_rows(list(enumerate(records, 2)), problems)
     _check_straddling(parsed, numbers, problems)
     problems.stop_if_any()
     write_records(records, _types(COLUMNS), path, "manifest")
@@ -131,7 +149,8 @@ def read_pairs(path: str | Path, *, check_files: bool = False) -> list[PairRow]:
     """Read and check a table of pairs (.csv or .parquet), as `read_manifest` does."""
     path = Path(path)
     required = ["image_a", "image_b", "result"]
-    pairs, numbers, problems = _parse_pairs(path, read_records(path, "table of pairs", required))
+    problems = _Problems(path, "table of pairs")
+    pairs, numbers = _parse_pairs(read_records(path, "table of pairs", required), problems)
     if check_files:
         _check_files(pairs, numbers, ["image_a", "image_b"], problems)
     problems.stop_if_any()
@@ -141,8 +160,11 @@ def read_pairs(path: str | Path, *, check_files: bool = False) -> list[PairRow]:
 def write_pairs(pairs: Iterable[PairRow], path: str | Path) -> None:
     """Write a table of pairs (.csv or .parquet), as `write_manifest` does."""
     path = Path(path)
+    pairs = list(pairs)
+    problems = _Problems(path, "table of pairs", [pair.image_a for pair in pairs])
     records = [_to_record(pair, PAIR_COLUMNS, path) for pair in pairs]
-    _parse_pairs(path, list(enumerate(records, 2)))[2].stop_if_any()
+    _parse_pairs(list(enumerate(records, 2)), problems)
+    problems.stop_if_any()
     write_records(records, _types(PAIR_COLUMNS), path, "table of pairs")
 
 
@@ -161,8 +183,8 @@ def _text(record: Mapping[str, Any], column: str) -> str:
     return "" if value is None else str(value).strip()
 
 
-def _parse_rows(path: Path, records: Records) -> tuple[list[Row], list[int], _Problems]:
-    problems = _Problems(path, "manifest")
+def _parse_rows(records: Records, problems: _Problems) -> tuple[list[Row], list[int]]:
+    folder = problems.path.parent
     limits = {"score": (1.0, 5.0), "raw_score": (-math.inf, math.inf), "std": (0.0, math.inf)}
     wants = {
         "score": "a number from 1 to 5",
@@ -186,7 +208,7 @@ def _parse_rows(path: Path, records: Records) -> tuple[list[Row], list[int], _Pr
             severity = None
         rows.append(
             Row(
-                image=_path_cell(record, "image", number, path.parent, problems),
+                image=_path_cell(record, "image", number, folder, problems),
                 score=numbers["score"],
                 raw_score=numbers["raw_score"],
                 dataset=_text(record, "dataset"),
@@ -194,7 +216,7 @@ def _parse_rows(path: Path, records: Records) -> tuple[list[Row], list[int], _Pr
                 std=numbers["std"],
                 distortion=_text(record, "distortion"),
                 split=_choice(record, "split", number, SPLITS, problems),
-                reference=_reference(record, path.parent),
+                reference=_reference(record, folder),
                 severity=None if severity is None else int(severity),
             )
         )
@@ -202,18 +224,20 @@ def _parse_rows(path: Path, records: Records) -> tuple[list[Row], list[int], _Pr
     first: dict[Path, int] = {}
     for row, number in zip(rows, row_numbers, strict=True):
         if row.image.name and first.setdefault(row.image, number) != number:
-            problems.add(number, "image", f"{row.image} is already in row {first[row.image]}.")
-    return rows, row_numbers, problems
+            where = problems.place(first[row.image])
+            what = "is there twice" if problems.written else f"is already in {where}"
+            problems.add(number, "image", f"{row.image} {what}.")
+    return rows, row_numbers
 
 
-def _parse_pairs(path: Path, records: Records) -> tuple[list[PairRow], list[int], _Problems]:
-    problems = _Problems(path, "table of pairs")
+def _parse_pairs(records: Records, problems: _Problems) -> tuple[list[PairRow], list[int]]:
+    folder = problems.path.parent
     pairs = [
         PairRow(
-            image_a=_path_cell(record, "image_a", number, path.parent, problems),
-            image_b=_path_cell(record, "image_b", number, path.parent, problems),
+            image_a=_path_cell(record, "image_a", number, folder, problems),
+            image_b=_path_cell(record, "image_b", number, folder, problems),
             result=_choice(record, "result", number, RESULTS, problems),
-            reference=_reference(record, path.parent),
+            reference=_reference(record, folder),
             dataset=_text(record, "dataset"),
             content=_text(record, "content"),
             split=_choice(record, "split", number, SPLITS, problems),
@@ -222,7 +246,7 @@ def _parse_pairs(path: Path, records: Records) -> tuple[list[PairRow], list[int]
     ]
     row_numbers = [number for number, _ in records]
     _check_straddling(pairs, row_numbers, problems)
-    return pairs, row_numbers, problems
+    return pairs, row_numbers
 
 
 def _path_cell(
@@ -231,12 +255,12 @@ def _path_cell(
     if not _text(record, column):
         problems.add(number, column, "is empty; expected the picture's path.")
         return Path()
-    return resolve_path(str(record[column]), folder)  # a name may begin or end with a space
+    return find_path(str(record[column]), folder)  # a name may begin or end with a space
 
 
 def _reference(record: Mapping[str, Any], folder: Path) -> str:
-    text = _text(record, "reference")
-    return str(resolve_path(text, folder)) if text else ""
+    named = _text(record, "reference")
+    return str(find_path(str(record["reference"]), folder)) if named else ""
 
 
 def _choice(
@@ -265,8 +289,8 @@ def _check_straddling(
             problems.add(
                 number,
                 "split",
-                f"content {row.content!r} is in {row.split!r} here and in {split!r} in row "
-                f"{where}; a content belongs to one split.",
+                f"content {row.content!r} is in {row.split!r} here and in {split!r} in "
+                f"{problems.place(where)}; a content belongs to one split.",
             )
 
 
@@ -292,5 +316,7 @@ def _to_record(row: Row | PairRow, columns: Sequence[str], path: Path) -> dict[s
         if column in ("image", "image_a", "image_b", "reference"):
             empty = str(value) in ("", ".")
             value = "" if empty else stored_path(value, path.parent)
+        elif isinstance(value, str):
+            value = as_text(value)
         record[column] = value
     return record

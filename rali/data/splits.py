@@ -12,7 +12,7 @@ import math
 import os
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -33,19 +33,40 @@ _NAMES = {
 }
 
 
-def split_name(text: object, where: str) -> str:
+def split_name(text: object, where: str, names: Mapping[str, str] | None = None) -> str:
     """What a release calls a split → train, val, test or empty; `where` begins the error.
+
+    Args:
+        names: what this release's own names mean, as in {"0": "train", "2": "test"}.
 
     Raises:
         InputError: none of the known names.
     """
     key = "" if text is None else str(text).strip().lower()
-    if key not in _NAMES:
+    known = _NAMES | {name.strip().lower(): split for name, split in (names or {}).items()}
+    if key not in known:
         raise InputError(
             f"{where}: {str(text)!r} is not a split; expected train(ing), val(idation), test or "
-            "empty. Replace it, or leave the column out: rali data import csv without --split."
+            f"empty. Say what it means (--split-name {key}=train), or leave the column out: "
+            "rali data import csv without --split."
         )
-    return _NAMES[key]
+    return known[key]
+
+
+def split_names(pairs: Iterable[str], where: str) -> dict[str, str]:
+    """What the names of a release mean, from texts such as `0=train`; `where` begins the error.
+
+    Raises:
+        InputError: not such a text, not a split, or a name that is given twice.
+    """
+    names: dict[str, str] = {}
+    for pair in pairs:
+        name, sign, split = pair.rpartition("=")
+        if not sign or not name.strip():
+            raise InputError(f"{where}: {pair!r} is not a name and its split, as in 0=train.")
+        if names.setdefault(name.strip(), meant := split_name(split, where)) != meant:
+            raise InputError(f"{where}: {name!r} is given two splits.")
+    return names
 
 
 def assign_splits(

@@ -2,6 +2,9 @@
 
 In: a path. Out: records, one dict of cells a row; the header is row 1. The rules that all tables
 share are here too: paths stored relative to the file, columns that must be there, numbers in cells.
+
+A path that is not text is stored as `file:` and its bytes, percent-encoded, so that the table is
+text for every reader: `file:caf%E9.jpg`.
 """
 
 from __future__ import annotations
@@ -9,20 +12,51 @@ from __future__ import annotations
 import csv
 import math
 import os
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from rali.errors import InputError, require
 from rali.files import replace_atomically
 
 Records = list[tuple[int, Mapping[str, Any]]]
+_BYTES = "file:"  # begins a path whose bytes are percent-encoded
+# Bytes of a file's name that are not UTF-8, as Python reads them, and what would end a CSV's row.
+_NO_TEXT = re.compile("[\udc80-\udcff\r]")
+
+
+def absolute(path: str | Path, folder: Path) -> Path:
+    """A path in `folder`, made absolute (links are not followed)."""
+    # On strings: pathlib takes a minute over a million rows. Path.resolve would follow links.
+    return Path(os.path.abspath(os.path.join(folder, path)))  # noqa: PTH100, PTH118
 
 
 def resolve_path(text: str, folder: Path) -> Path:
     """A path as a table in `folder` stores it, made absolute (links are not followed)."""
-    # On strings: pathlib takes a minute over a million rows. Path.resolve would follow links.
-    return Path(os.path.abspath(os.path.join(folder, text)))  # noqa: PTH100, PTH118
+    if text.startswith(_BYTES):
+        text = os.fsdecode(unquote_to_bytes(text.removeprefix(_BYTES)))
+    return absolute(text, folder)
+
+
+def find_path(text: str, folder: Path) -> Path:
+    """`resolve_path`, in the spelling that is on disk where the file is not there as written.
+
+    Spellings are outer blanks, and letters composed or not: macOS writes ä as two characters.
+    """
+    path = resolve_path(text, folder)
+    if (text.isascii() and text == text.strip()) or os.path.isfile(path):  # noqa: PTH113
+        return path
+    place = resolve_path("", folder)
+    for part in Path(os.path.relpath(resolve_path(text.strip(), folder), place)).parts:
+        spellings = [part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD"))]
+        there = [place / name for name in spellings if os.path.lexists(place / name)]
+        if not there:
+            return path
+        place = there[0]
+    return Path(os.path.normpath(place))
 
 
 def stored_path(path: str | Path, folder: Path) -> str:
@@ -30,14 +64,21 @@ def stored_path(path: str | Path, folder: Path) -> str:
 
     A picture that shares only the root with the table stays absolute.
     """
-    absolute, base = os.path.abspath(path), os.path.abspath(folder)  # noqa: PTH100
+    full, base = os.path.abspath(path), os.path.abspath(folder)  # noqa: PTH100
     try:
-        shared = os.path.commonpath([absolute, base])
+        shared = os.path.commonpath([full, base])
     except ValueError:  # two drives of a Windows machine
         shared = ""
-    if shared in ("", os.path.splitdrive(shared)[0] + os.sep) and shared != base:
-        return absolute.replace(os.sep, "/")
-    return os.path.relpath(absolute, base).replace(os.sep, "/")
+    apart = shared in ("", os.path.splitdrive(shared)[0] + os.sep) and shared != base
+    stored = (full if apart else os.path.relpath(full, base)).replace(os.sep, "/")
+    if stored != as_text(stored) or stored.startswith(_BYTES):
+        return _BYTES + quote_from_bytes(os.fsencode(stored))
+    return stored
+
+
+def as_text(name: str) -> str:
+    """A file's name as text: bytes that are not UTF-8 are written as %E9, a carriage return %0D."""
+    return _NO_TEXT.sub(lambda found: f"%{ord(found[0]) & 0xFF:02X}", name)
 
 
 def number_in(text: str, low: float = -math.inf, high: float = math.inf) -> float | None:
@@ -136,7 +177,8 @@ def _read_parquet(path: Path) -> tuple[list[str], Records]:
     pa = require("pyarrow", "data")
     parquet = require("pyarrow.parquet", "data")
     try:
-        table = parquet.ParquetFile(path).read()
+        with path.open("rb") as file:  # pyarrow takes no name that is not UTF-8
+            table = parquet.ParquetFile(file).read()
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path} cannot be read as a Parquet file: {error}") from error
     return table.column_names, list(enumerate(table.to_pylist(), 2))
@@ -158,6 +200,7 @@ def write_records(
         arrow = {float: pa.float64(), int: pa.int64(), str: pa.string()}
         schema = pa.schema([(name, arrow[kind]) for name, kind in columns.items()])
         table = pa.Table.from_pylist(records, schema)
-        require("pyarrow.parquet", "data").write_table(table, target)
+        with target.open("wb") as file:
+            require("pyarrow.parquet", "data").write_table(table, file)
 
     replace_atomically(path, write_csv if _suffix(path, kind) == ".csv" else write_parquet)

@@ -19,7 +19,7 @@ from rali.errors import InputError, require
 from rali.files import replace_atomically
 
 from .manifest import Row
-from .tables import resolve_path, stored_path
+from .tables import absolute, resolve_path, stored_path
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class TripletWriter:
         """Add triplets, except (image, seed) pairs that are done; returns how many are new."""
         new = 0
         for triplet in triplets:
-            key = (resolve_path(str(triplet.image), Path.cwd()), triplet.seed)
+            key = (absolute(triplet.image, Path.cwd()), triplet.seed)
             if key in self.done:
                 continue
             self.done.add(key)
@@ -218,7 +218,8 @@ def _read_shard(shard: Path, columns: Iterable[str]) -> list[dict[str, Any]]:
     parquet = require("pyarrow.parquet", "data")
     wanted = list(columns)
     try:
-        table = parquet.ParquetFile(shard).read(columns=wanted)
+        with shard.open("rb") as file:
+            table = parquet.ParquetFile(file).read(columns=wanted)
     except (OSError, pa.ArrowException) as error:
         raise InputError(
             f"{shard} is not a readable Parquet file ({error}). Delete it and run the same command "

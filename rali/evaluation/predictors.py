@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from rali.data.tables import number_in, read_csv, resolve_path
+from rali.data.tables import absolute, find_path, number_in, read_csv
 from rali.errors import InputError, PictureError
 from rali.pictures.read import open_picture
 from rali.scoring.model_folder import is_unexported
@@ -152,7 +152,7 @@ class CsvPredictor:
                 raise InputError(
                     f"{path}, row {line}, column {column!r}: {text!r} is not a number."
                 )
-            place = resolve_path(image, self.path.parent)
+            place = find_path(image, self.path.parent)
             if lines.setdefault(place, line) != line:
                 raise InputError(
                     f"{path}, row {line}: {image} is already in row {lines[place]}; keep one."
@@ -161,9 +161,9 @@ class CsvPredictor:
             self._rows[place] = image, value, error
 
     def score_many(self, sources: Sequence[Path]) -> Iterator[Result]:
-        rows = self._rows_of([resolve_path(str(source), Path()) for source in sources])
+        rows = self._rows_of([absolute(source, Path()) for source in sources])
         for source in sources:
-            row = rows.get(resolve_path(str(source), Path()))
+            row = rows.get(absolute(source, Path()))
             if row is None:
                 yield Result(source, None, f"not in {self.path}, or not in one row alone")
             else:
@@ -177,7 +177,7 @@ class CsvPredictor:
         for row, (image, _, _) in self._rows.items():
             if row in found or row.is_file():
                 continue
-            here = resolve_path(image, Path())
+            here = find_path(image, Path())
             if here in wanted and here not in found:
                 found[here] = row
             elif not here.is_file():

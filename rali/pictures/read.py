@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from rali.errors import PictureError, shortened
+from rali.errors import InputError, PictureError, shortened
 
 from .inline import from_cell, from_data_url, is_data_url
 from .jpeg_scans import check_scans
@@ -97,6 +97,24 @@ def announced_size(source: Source) -> tuple[int, int] | None:
         return None
 
 
+def is_many(pictures: Any) -> bool:
+    """Whether this is a list of pictures or an array of several, uint8 [n, H, W, C]."""
+    return isinstance(pictures, list | tuple) or (
+        isinstance(pictures, np.ndarray) and pictures.ndim == 4
+    )
+
+
+def check_many(sources: Any) -> None:
+    """Refuse a single picture where several are expected.
+
+    Raises:
+        InputError: this is one picture, or nothing that holds pictures.
+    """
+    single = isinstance(sources, str | Path | bytes | bytearray | memoryview | np.ndarray | Mapping)
+    if (single and not is_many(sources)) or not isinstance(sources, Iterable):
+        raise InputError("Several pictures are expected here; for a single one give [picture].")
+
+
 def find_pictures(paths: Iterable[str | Path], recursive: bool = False) -> list[Path]:
     """The pictures that `paths` name, each once: folders expanded, their files in natural order.
 
@@ -108,14 +126,33 @@ def find_pictures(paths: Iterable[str | Path], recursive: bool = False) -> list[
         if not os.path.isdir(path):  # noqa: PTH112 - False, where Path.is_dir raises
             found[path] = None
             continue
-        for folder, folders, files in os.walk(path):
-            folders[:] = sorted((f for f in folders if f[0] != "."), key=_natural)
-            if not recursive:
-                folders.clear()
+        for folder, files in walk(path, recursive):
             for name in sorted(files, key=_natural):
                 if name[0] != "." and Path(name).suffix.lower() in PICTURE_SUFFIXES:
-                    found[Path(folder, name)] = None
+                    found[folder / name] = None
     return list(found)
+
+
+def walk(root: str | Path, recursive: bool = True) -> list[tuple[Path, list[str]]]:
+    """`root` and the folders in it with the names of their files, in natural order.
+
+    A folder that is a link is followed, unless the folder it leads to is one of the others: each
+    is there once, under its own path where it has one, and loops end. Hidden folders are left out.
+    """
+    found: list[tuple[Path, list[str]]] = []
+    starts, seen = [str(root)], set[str]()
+    for start in starts:  # grows by the links, which wait until all that is below is known
+        for folder, folders, files in os.walk(start):
+            here = os.path.realpath(folder)
+            if here in seen:
+                folders.clear()
+                continue
+            seen.add(here)
+            found.append((Path(folder), files))
+            folders[:] = [f for f in sorted(folders, key=_natural) if f[0] != "." and recursive]
+            places = (os.path.join(folder, name) for name in folders)  # noqa: PTH118
+            starts += [place for place in places if os.path.islink(place)]  # noqa: PTH114
+    return sorted(found, key=lambda each: [_natural(part) for part in each[0].parts])
 
 
 def _natural(name: str) -> tuple[list[tuple[int, int | str]], str]:

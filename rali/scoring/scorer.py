@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from rali.errors import InputError, PictureError, shortened
-from rali.pictures.read import MAX_PIXELS, Source, find_pictures, open_picture
+from rali.pictures.read import (
+    MAX_PIXELS,
+    Source,
+    check_many,
+    find_pictures,
+    is_many,
+    open_picture,
+)
 
 from .model_folder import BUILTIN, WEIGHTS_SHA256, check_weights, find_model
 from .session import Engine, Provider, open_session, read_metadata, read_preprocess
@@ -129,7 +136,7 @@ class Scorer:
             if not paths:
                 raise InputError(f"There are no pictures in the folder {pictures}.")
             return dict(zip(paths, self._all(paths).tolist(), strict=True))
-        if _is_many(pictures):
+        if is_many(pictures):
             return self._all(pictures)
         return float(self._all([pictures])[0])
 
@@ -142,7 +149,7 @@ class Scorer:
         Raises:
             InputError: a single picture was given.
         """
-        _check_many(sources)
+        check_many(sources)
         for source, output, error in self._run(sources):
             yield _result(source, output, error)
 
@@ -152,7 +159,7 @@ class Scorer:
         Raises:
             PictureError: a picture cannot be read; the message names it.
         """
-        sources = pictures if _is_many(pictures) else [pictures]
+        sources = pictures if is_many(pictures) else [pictures]
         rows = []
         for index, (source, output, error) in enumerate(self._run(sources)):
             if output is None:
@@ -211,7 +218,7 @@ class Scorer:
         Raises:
             InputError: as for `score_many` and `explain`.
         """
-        _check_many(sources)
+        check_many(sources)
         phrases = self.phrases
         for source, output, error in self._run(sources):
             result = _result(source, output, error)
@@ -318,18 +325,6 @@ def available_cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
         return os.cpu_count() or 1
-
-
-def _is_many(pictures: Any) -> bool:
-    return isinstance(pictures, list | tuple) or (
-        isinstance(pictures, np.ndarray) and pictures.ndim == 4
-    )
-
-
-def _check_many(sources: Any) -> None:
-    single = isinstance(sources, str | Path | bytes | bytearray | memoryview | np.ndarray | Mapping)
-    if (single and not _is_many(sources)) or not isinstance(sources, Iterable):
-        raise InputError("Several pictures are expected here; for a single one give [picture].")
 
 
 def _result(source: Any, output: Any, error: str | None) -> Result:

@@ -150,7 +150,7 @@ class _Json(_Single):
         if sum(map(self._body.count, (b",", b"{", b"["))) > JSON_PARTS:
             raise HTTPException(413, f"The body is JSON of more than {JSON_PARTS:,} parts.")
         try:
-            images = json.loads(self._body)["images"]
+            images = json.loads(self._body, object_pairs_hook=_once)["images"]
         except (ValueError, KeyError, TypeError, RecursionError):
             images = None
         if not isinstance(images, list):
@@ -158,6 +158,14 @@ class _Json(_Single):
         _check_count(len(images), self._most)
         self._body.clear()
         return [_decoded(image) for image in images]
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; of a name that is there twice, JSON would take the last without a word."""
+    names = [name for name, _ in pairs]
+    if twice := [name for name in ("images", "bytes") if names.count(name) > 1]:
+        raise HTTPException(400, f"The body names {twice[0]!r} twice in one object: name it once.")
+    return dict(pairs)
 
 
 def _decoded(image: Any) -> bytes | str:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from rali.errors import InputError
 from rali.pictures.preprocess import Preprocess
-from rali.pictures.read import open_picture
+from rali.pictures.read import check_many, open_picture
 from rali.report.evaluation import Evaluation
 from rali.runs.progress import Progress, renamed, silent
 from rali.scoring.model_folder import (
@@ -157,6 +157,7 @@ class Student(nn.Module):
 
         Raises:
             PictureError: one of them cannot be read.
+            InputError: a single picture was given.
         """
         embedded = self._embedded(pictures, batch_size, renamed(progress, "score"))
         scores = [self.score_embeddings(embedding).double().cpu() for embedding in embedded]
@@ -169,6 +170,7 @@ class Student(nn.Module):
 
         Raises:
             PictureError: one of them cannot be read.
+            InputError: a single picture was given.
         """
         embedded = self._embedded(pictures, batch_size, progress)
         parts = [embedding.float().cpu().numpy() for embedding in embedded]
@@ -178,6 +180,9 @@ class Student(nn.Module):
         self, pictures: Sequence[Any], batch_size: int, progress: Progress
     ) -> Iterator[Tensor]:
         """Embeddings [batch, D] of one batch after the other, on the student's device."""
+        check_many(pictures)
+        if not isinstance(pictures, Sequence | np.ndarray):
+            pictures = list(pictures)
 
         def pixels(start: int) -> Tensor:
             some = pictures[start : start + batch_size]

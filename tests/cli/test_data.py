@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -274,3 +278,59 @@ def test_degrade_names_what_it_left_out_and_exits_1(photograph_files, tmp_path):
     result = CliRunner().invoke(app, [str(a) for a in (*arguments, "--distortion", "blur")])
     assert result.exit_code == 1 and "broken.jpg" in result.stderr
     assert (tmp_path / "out" / "manifest.csv").is_file()
+
+
+def test_names_that_are_not_utf8(photograph_files, tmp_path):
+    """Imported, degraded and checked in processes of their own, whose output is UTF-8."""
+    photos, made = tmp_path / os.fsdecode(b"photos\xe9"), tmp_path / os.fsdecode(b"d\xe9")
+    photos.mkdir()
+    for name, file in zip((b"caf\xe9.jpg", b"caf\xe8.jpg"), photograph_files, strict=False):
+        shutil.copyfile(file, photos / os.fsdecode(name))
+    table = tmp_path / os.fsdecode(b"m\xe9.csv")
+    degrade = ["degrade", photos, "-o", made, "--size", "64", "--distortion", "blur"]
+    for arguments in (
+        ["import", "folder", photos, "-o", table],
+        ["check", table],
+        [*degrade, "--severity", "1"],
+        [*degrade, "--severity", "1"],  # resumed
+        ["check", made / "manifest.csv"],
+        ["rationales", made / "manifest.csv", "-o", made / "triplets", "--count", "1"],
+    ):
+        command = [sys.executable, "-m", "rali", "data", *map(str, arguments)]
+        ran = subprocess.run(command, capture_output=True, env={**os.environ, "LC_ALL": "C.UTF-8"})
+        assert ran.returncode == 0, ran.stderr.decode("utf-8", "replace")
+    found = read_manifest(table)
+    assert {os.fsencode(row.image.name) for row in found} == {b"caf\xe9.jpg", b"caf\xe8.jpg"}
+    assert all(row.image.is_file() for row in found)
+    assert {row.dataset for row in found} == {"photos%E9"}
+    degraded = read_manifest(made / "manifest.csv", check_files=True)
+    assert {row.content for row in degraded} == {"caf%E9", "caf%E8"}
+    assert {t.image for t in read_triplets(made / "triplets")} <= {row.image for row in degraded}
+
+
+def test_import_folder_follows_links(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "real").mkdir()
+    for name in ("data/1.png", "real/2.png"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "data" / "linked").symlink_to("../real")
+    rali("import", "folder", tmp_path / "data", "-o", tmp_path / "m.csv")
+    names = [
+        row.image.relative_to(tmp_path).as_posix() for row in read_manifest(tmp_path / "m.csv")
+    ]
+    assert names == ["data/1.png", "data/linked/2.png"]
+
+
+def test_splits_of_numbers_are_mapped(tmp_path):
+    (tmp_path / "meta_info_flive.csv").write_text(
+        "img_name,mos,std,split,ratio\n0.png,3,0.1,0,0.5\n1.png,4,0.2,2,0.5\n"
+    )
+    for name in ("0.png", "1.png"):
+        (tmp_path / name).write_bytes(b"")
+    table, output = tmp_path / "meta_info_flive.csv", tmp_path / "m.csv"
+    mapped = ["--split-name", "0=train", "--split-name", "1=val", "--split-name", "2=test"]
+    columns = ["--image", "img_name", "--split", "split"]
+    for command in (["meta-info", table, "--range", 1, 5], ["csv", table, *columns]):
+        rali("import", *command, *mapped, "-o", output)
+        assert [row.split for row in read_manifest(output)] == ["train", "test"]
+        assert "--split-name 0=train" in refusal("import", *command, "-o", output)

@@ -24,6 +24,7 @@ from rali.data.importers import (
     rescale,
 )
 from rali.data.manifest import read_manifest, write_manifest
+from rali.data.splits import split_names
 from rali.errors import InputError
 from rali.metrics import srcc
 
@@ -472,3 +473,59 @@ def test_a_meta_info_whose_columns_cannot_be_told_is_refused(text, message, tmp_
     (tmp_path / "m.csv").write_text(text)
     with pytest.raises(InputError, match=message):
         meta_info.read(tmp_path / "m.csv", score_range=(1, 5), labels_only=True)
+
+
+SPLIT_012 = "img_name,mos,std,split,ratio\n0.png,3,0.1,0,0.5\n1.png,4,0.2,2,0.5\n2.png,4,0.2,,0\n"
+
+
+def test_a_column_of_numbers_is_mapped_to_splits(tmp_path):
+    (tmp_path / "m.csv").write_text(SPLIT_012)
+    names = split_names(["0=train", "1 = val", "2=testing"], "--split-name")
+    rows = meta_info.read(
+        tmp_path / "m.csv", score_range=(1, 5), split_names=names, labels_only=True
+    )
+    assert [row.split for row in rows] == ["train", "test", ""]
+    rows = csv_columns.read(
+        tmp_path / "m.csv", image="img_name", split="split", split_names=names, labels_only=True
+    )
+    assert [row.split for row in rows] == ["train", "test", ""]
+    with pytest.raises(InputError, match=r"row 3.*'2' is not a split.*--split-name 2=train"):
+        meta_info.read(
+            tmp_path / "m.csv", score_range=(1, 5), split_names={"0": "train"}, labels_only=True
+        )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["0"], "'0' is not a name and its split"),
+        (["=train"], "is not a name and its split"),
+        (["0=2"], "'2' is not a split"),
+        (["0=train", " 0=test"], "given two splits"),
+    ],
+)
+def test_what_a_split_is_called_must_be_clear(given, message):
+    with pytest.raises(InputError, match=f"--split-name: .*{message}"):
+        split_names(given, "--split-name")
+
+
+def test_a_std_that_the_range_does_not_rescale_is_told(tmp_path):
+    items = [
+        {"image": "0.png", "gt_score": 72.5, "gt_score_norm": 3, "std_norm": 0.4},
+        {"image": "1.png", "gt_score": 72.5, "gt_score_norm": 3, "std_norm": 0.4, "std": 7.0},
+        {"image": "2.png", "gt_score": 72.5, "gt_score_norm": 3},
+    ]
+    (tmp_path / "m.json").write_text(json.dumps(items))
+    with pytest.warns(UserWarning, match=r"m\.json: 1 pictures have std_norm"):
+        rows = deqa.read(tmp_path / "m.json", score_range=(0, 100), labels_only=True)
+    assert [row.std for row in rows] == [None, pytest.approx(0.28), None]
+
+
+def test_pictures_behind_a_link_are_found_whatever_their_case(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "release").mkdir()
+    touch(tmp_path / "real" / "A.PNG")
+    (tmp_path / "release" / "photos").symlink_to(tmp_path / "real")
+    (tmp_path / "release" / "t.csv").write_text("image\nphotos/a.png\n")
+    (row,) = csv_columns.read(tmp_path / "release" / "t.csv")
+    assert row.image == tmp_path / "release" / "photos" / "A.PNG"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter, defaultdict
 from dataclasses import replace
@@ -372,3 +373,81 @@ def test_biq2021_splits_like_the_real_thing(data_dir):
     for row in rows:
         owners[row.content].add(row.split)
     assert all(len(splits) == 1 for splits in owners.values())
+
+
+NOT_UTF8 = [b"caf\xe9.png", b"\xff \xfe.png", b"100%\xe9.png", b"sub\xe9/a.png", b" \xe9.png "]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_path_of_any_bytes_comes_back_and_the_table_is_text(suffix, tmp_path):
+    names = [os.fsdecode(name) for name in NOT_UTF8] + ["file:a%20b.png", "a%E9.png", "a\rb.png"]
+    rows = [Row(tmp_path / "x" / name, dataset="d\udce9", reference=str(tmp_path / name))
+            for name in names]  # fmt: skip
+    write_manifest(rows, tmp_path / f"m{suffix}")
+    read = read_manifest(tmp_path / f"m{suffix}")
+    assert [row.image for row in read] == [row.image for row in rows]
+    assert [row.reference for row in read] == [row.reference for row in rows]
+    assert {row.dataset for row in read} == {"d%E9"}
+    if suffix == ".csv":
+        text = (tmp_path / "m.csv").read_text("utf-8")
+        assert "file:x/caf%E9.png" in text
+        assert ",file:file%3Aa%2520b.png," in text  # a name that begins like that
+        assert "x/a%E9.png" in text
+    write_pairs([PairRow(rows[0].image, rows[1].image, "A")], tmp_path / f"p{suffix}")
+    (pair,) = read_pairs(tmp_path / f"p{suffix}")
+    assert (pair.image_a, pair.image_b) == (rows[0].image, rows[1].image)
+
+
+@pytest.mark.parametrize(
+    ("written", "there"),
+    [
+        ("a\u0308.png", "\u00e4.png"),
+        ("\u00e4.png", "a\u0308.png"),
+        ("e\u0301/u\u0308 b.png", "\u00e9/u\u0308 b.png"),  # the folder alone is composed
+        (" a.png", "a.png"),
+        ("a.png ", "a.png "),
+        ("../u\u0308.png", "../\u00fc.png"),
+        ("/none/\u00e4.png", None),
+        ("n\u0303.png", None),
+    ],
+)
+def test_names_are_found_in_the_spelling_on_disk(written, there, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    if there:
+        (folder / there).parent.mkdir(exist_ok=True)
+        (folder / there).write_bytes(b"")
+    for column in ("image", "reference"):
+        names = ("image", "reference", f'"{written}"', "x.png")
+        cells = names if column == "image" else (*names[:2], "x.png", f'"{written}"')
+        (folder / "m.csv").write_text("{},{}\n{},{}\n".format(*cells), "utf-8")
+        (row,) = read_manifest(folder / "m.csv")
+        found = Path(getattr(row, column))
+        assert found == Path(os.path.normpath(folder / (there or written)))
+        assert found.is_file() == bool(there)
+
+
+def test_a_reference_keeps_its_outer_blanks(tmp_path):
+    for name in (" lead.png", "trail.png "):
+        (tmp_path / name).write_bytes(b"")
+        write_manifest(
+            [Row(tmp_path / "x.png", reference=str(tmp_path / name))], tmp_path / "m.csv"
+        )
+        assert read_manifest(tmp_path / "m.csv")[0].reference == str(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [Row(Path(f"/{name}.png"), content="s", split=name) for name in ("train", "val")],
+        [Row(Path("/a.png")), Row(Path("/b.png")), Row(Path("/b.png"))],
+        [Row(Path("/a.png")), Row(Path("/b.png"), score=7)],
+        [Row(Path("/b.png"), severity=9)],
+    ],
+)  # fmt: skip
+def test_what_cannot_be_written_is_told_by_its_picture(rows, tmp_path):
+    with pytest.raises(InputError, match=r"is not written") as error:
+        write_manifest(rows, tmp_path / "m.csv")
+    assert f"{rows[-1].image}, column" in str(error.value)
+    assert " row " not in str(error.value)
+    assert not (tmp_path / "m.csv").exists()

@@ -245,7 +245,7 @@ def test_a_model_folder_that_was_not_exported_is_scored_with_torch(
     student = pytest.importorskip("rali.student.student")
 
     class Mean:
-        def to(self, device: str) -> Mean:
+        def to(self, _: str) -> Mean:
             return self
 
         def score(self, pictures: list[np.ndarray], batch_size: int) -> np.ndarray:

@@ -37,8 +37,8 @@ from picture_files import (
 )
 from PIL import Image, ImageCms
 
-from rali.errors import PictureError
-from rali.pictures.read import PICTURE_SUFFIXES, find_pictures, open_picture
+from rali.errors import InputError, PictureError
+from rali.pictures.read import PICTURE_SUFFIXES, check_many, find_pictures, open_picture
 
 # --- kinds of pixels -----------------------------------------------------------------------------
 
@@ -424,3 +424,30 @@ def test_a_name_too_long_for_the_system_is_a_reason_not_a_crash() -> None:
     assert find_pictures([name]) == [Path(name)]
     with pytest.raises(PictureError):
         open_picture(name)
+
+
+def test_find_pictures_follows_links_once(tmp_path: Path) -> None:
+    data, real = tmp_path / "data", tmp_path / "real"
+    for name in ("data/1.png", "data/z/3.png", "real/2.png", "real/in/4.png", "real/.no/5.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (data / "a").symlink_to(data / "z")  # before what it leads to, which keeps its own path
+    (data / "again").symlink_to(real)  # the first of two, and a folder in what it leads to
+    (data / "linked").symlink_to(real)
+    (data / "linked2").symlink_to(real / "in")
+    (data / "z" / "loop").symlink_to(data)
+    (real / "self").symlink_to(".")
+    (real / "back").symlink_to(data / "again")
+    (data / "broken").symlink_to(tmp_path / "none")
+    names = ["1.png", "again/2.png", "again/in/4.png", "z/3.png"]
+    assert find_pictures([data], recursive=True) == [data / name for name in names]
+    assert find_pictures([data]) == [data / "1.png"]
+    assert find_pictures([data / "linked"]) == [data / "linked" / "2.png"]
+
+
+@pytest.mark.parametrize("single", ["a.png", Path("a.png"), b"x", np.zeros((8, 8, 3), np.uint8),
+                                    Image.new("RGB", (8, 8)), {"bytes": b""}, None])  # fmt: skip
+def test_check_many_refuses_one_picture(single: Any) -> None:
+    with pytest.raises(InputError, match=r"for a single one give \[picture\]"):
+        check_many(single)
+    check_many([single])

@@ -134,3 +134,18 @@ def test_no_filling_makes_a_form_slow(client, filling):
     begin = time.perf_counter()
     reply = client.post("/score", **form((HEAD, body)))
     assert reply.status_code == 200 and time.perf_counter() - begin < 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"images": ["AA=="], "images": ["AA==", "AA=="]}',
+        b'{"images": [], "images": ["AA=="]}',
+        b'{"images": ["AA=="], "im\\u0061ges": []}',
+        b'{"images": [{"bytes": "AA==", "bytes": "AAA="}]}',
+    ],
+)
+def test_a_name_twice_in_json_is_refused(client, body):
+    reply = client.post("/score", content=body, headers={"Content-Type": "application/json"})
+    assert reply.status_code == 400
+    assert "twice" in reply.text

@@ -103,3 +103,13 @@ def test_embeddings_are_those_that_are_scored_and_do_not_depend_on_the_batch(
 def test_no_pictures_have_no_scores(small_run):
     assert small_run.student.score([]).shape == (0,)
     assert small_run.student.embed([]).shape == (0, 24)
+
+
+def test_a_single_picture_is_refused_in_a_sentence(small_run, photograph_files):
+    student = small_run.student
+    for single in (photograph_files[0], str(photograph_files[0]), np.zeros((8, 8, 3), np.uint8)):
+        for method in (student.score, student.embed):
+            with pytest.raises(InputError, match=r"for a single one give \[picture\]"):
+                method(single)
+    scores = student.score(iter(photograph_files[:2]))
+    np.testing.assert_array_equal(scores, student.score(photograph_files[:2]))

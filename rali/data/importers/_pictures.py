@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rali.errors import InputError
 
-from ..tables import first_few, resolve_path
+from ..tables import absolute, first_few, resolve_path
 
 
 def subfolder(root: Path, name: str) -> Path:
@@ -68,11 +68,12 @@ class PictureFinder:
             return exact
         if self._by_lower is None:  # list the folder only when a name is not found as written
             self._by_lower = {}
-            for place, folders, files in os.walk(self.folder):
-                folders.sort()
+            from rali.pictures.read import walk
+
+            for place, files in walk(self.folder):
                 for file in sorted(files):
-                    found = resolve_path(file, Path(place))
-                    key = Path(os.path.relpath(found, resolve_path("", self.folder))).as_posix()
+                    found = absolute(file, place)
+                    key = Path(os.path.relpath(found, absolute("", self.folder))).as_posix()
                     self._by_lower.setdefault(_plain(key), found)
         return self._by_lower.get(_plain(Path(name).as_posix()))
 

@@ -6,6 +6,7 @@ native range of the score, worst to best. Out: manifest rows on 1–5.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from rali.errors import InputError
@@ -28,6 +29,7 @@ def read(
     std: str | None = None,
     content: str | None = None,
     split: str | None = None,
+    split_names: Mapping[str, str] | None = None,
     dataset: str | None = None,
     labels_only: bool = False,
 ) -> list[Row]:
@@ -44,6 +46,7 @@ def read(
         content: the column with what must not straddle a split.
         split: the column with train, val or test.
         dataset: the data set's name; the CSV's name by default.
+        split_names: what the names in that column mean, as in {"0": "train", "2": "test"}.
         labels_only: do not check that the pictures are there.
 
     Raises:
@@ -73,7 +76,9 @@ def read(
                 raw_score=raw,
                 dataset=path.stem if dataset is None else dataset,
                 content=(record.get(content) or "").strip() if content else "",
-                split=split_name(record.get(split), f"{where} {split!r}") if split else "",
+                split=split_name(record.get(split), f"{where} {split!r}", split_names)
+                if split
+                else "",
                 std=rescale_std(spread, low, high),
             )
         )

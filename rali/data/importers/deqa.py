@@ -6,6 +6,7 @@ the data set's own units, `gt_score_norm` and `std_norm` on 1–5. Other keys ar
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from rali.errors import InputError
@@ -45,6 +46,7 @@ def read(
     pictures = PictureFinder(Path(images) if images else path.parent)
     part = split_name(split, "split")
     rows: list[Row] = []
+    unscaled = 0
     for where, item in json_rows(path, ["image"]):
         raw = number(item.get("gt_score"), f"{where}, gt_score")
         std = number(item.get("std_norm"), f"{where}, std_norm", minimum=0)
@@ -53,6 +55,7 @@ def read(
                 raise InputError(f"{where}: there is no gt_score to rescale; leave the range out.")
             value = score(raw, *score_range, f"{where}, gt_score")
             native = number(item.get("std"), f"{where}, std", minimum=0)
+            unscaled += native is None and std is not None
             std = rescale_std(native, *score_range)  # std_norm is of gt_score_norm's range
         else:
             norm = number(item.get("gt_score_norm"), f"{where}, gt_score_norm")
@@ -73,4 +76,10 @@ def read(
             )
         )
     pictures.stop_if_missing(path, labels_only)
+    if unscaled:
+        warnings.warn(
+            f"{path}: {unscaled:,} pictures have std_norm, which is not of the range that was "
+            "given, and no std to rescale; their std is left empty.",
+            stacklevel=2,
+        )
     return rows

@@ -7,7 +7,7 @@ from pathlib import Path
 from rali.errors import InputError
 
 from ..manifest import Row
-from ..tables import resolve_path
+from ..tables import absolute
 
 
 def read(root: str | Path, *, recursive: bool = True, dataset: str | None = None) -> list[Row]:
@@ -23,7 +23,7 @@ def read(root: str | Path, *, recursive: bool = True, dataset: str | None = None
     """
     from rali.pictures.read import find_pictures
 
-    folder = resolve_path(str(root), Path.cwd())
+    folder = absolute(root, Path.cwd())
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}.")
     pictures = find_pictures([folder], recursive=recursive)

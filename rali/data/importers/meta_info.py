@@ -7,6 +7,7 @@ a column named `split` (train, val, test) is used.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from rali.errors import InputError
@@ -29,6 +30,7 @@ def read(
     references: str | Path | None = None,
     dataset: str | None = None,
     split: str | None = None,
+    split_names: Mapping[str, str] | None = None,
     labels_only: bool = False,
 ) -> list[Row]:
     """Read a meta_info file. Where there are references, the reference's name is the content.
@@ -41,6 +43,7 @@ def read(
         references: the folder of the reference pictures; `images` by default.
         dataset: the data set's name; the CSV's name without `meta_info_` by default.
         split: the column with train, val or test; by default the one named `split`, if any.
+        split_names: what the names in that column mean, as in {"0": "train", "2": "test"}.
         labels_only: do not check that the pictures are there.
 
     Raises:
@@ -83,7 +86,9 @@ def read(
                 raw_score=raw,
                 dataset=path.stem.removeprefix("meta_info_") if dataset is None else dataset,
                 content=Path(reference).stem.lower(),
-                split=split_name(_cell(cells, split_at), f"{where}, column {split or 'split'!r}"),
+                split=split_name(
+                    _cell(cells, split_at), f"{where}, column {split or 'split'!r}", split_names
+                ),
                 std=rescale_std(number(std, f"{where}, std", minimum=0), *score_range),
                 reference=str(found or ""),
             )
