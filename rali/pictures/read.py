@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from rali.errors import InputError, PictureError, shortened
 
+from .damage import check_whole, completed, is_checked
 from .inline import from_cell, from_data_url, is_data_url
 from .jpeg_scans import check_scans
 from .tiff import is_tiff, open_with_tifffile, refuse_raw
@@ -46,6 +47,8 @@ _FORMATS = (
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _HEIF_BRANDS |= {b"mif1", b"msf1", b"heif"}
 MAX_PIXELS = 178_956_970  # Pillow's own limit, twice its MAX_IMAGE_PIXELS
+# A chunk of text or a profile in a PNG; Pillow stops at 1 MB. All texts together: 64 MiB, as there.
+PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, 32 * 2**20)
 _raised: list[int] = []  # the limits above it that pictures are being opened with now
 _limit = threading.Lock()
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/+[^/]")  # Path() turns "https://" to "https:/"
@@ -80,8 +83,10 @@ def open_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         with _pillow_allows(max_pixels):
             if isinstance(source, Image.Image):
                 return image_to_rgb(source, max_pixels)
-            with _open(source, max_pixels) as image:
-                return image_to_rgb(image, max_pixels)
+            with _open(source, max_pixels) as (image, file):
+                pixels = image_to_rgb(image, max_pixels)
+                check_whole(file, image)
+                return pixels
     except PictureError:
         raise
     except Exception as error:  # decoders raise nearly anything on malformed bytes
@@ -91,7 +96,7 @@ def open_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 def announced_size(source: Source) -> tuple[int, int] | None:
     """Width and height that a file announces, or None where it cannot be told without decoding."""
     try:
-        with _open(source, 0) as image:  # what needs decoding to be opened is refused
+        with _open(source, 0) as (image, _):  # what needs decoding to be opened is refused
             return image.size
     except Exception:  # `open_picture` tells the reason
         return None
@@ -182,8 +187,8 @@ def _pillow_allows(max_pixels: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _open(source: Any, max_pixels: int) -> Iterator[Image.Image]:
-    """The file's first frame, not decoded yet."""
+def _open(source: Any, max_pixels: int) -> Iterator[tuple[Image.Image, bytes]]:
+    """The file's first frame, not decoded yet; its bytes, if it is checked for damage."""
     if isinstance(source, Mapping):
         source = from_cell(source)
     if is_data_url(source) and not os.path.lexists(source):
@@ -219,9 +224,13 @@ def _open(source: Any, max_pixels: int) -> Iterator[Image.Image]:
             formats = ("HEIF",)
         elif isinstance(source, str | Path) and Path(source).suffix.lower() == ".tga":
             formats = ("TGA",)  # by name only: without a signature, any data could pass for one
-        if head.startswith(b"\xff\xd8\xff"):
-            check_scans(file.read())
+        data = b""
+        if is_checked(head):
+            data = file.read()
             file.seek(0)
+        if head.startswith(b"\xff\xd8\xff"):
+            check_scans(data)
+            file = io.BytesIO(completed(data))
         try:
             image: Image.Image = Image.open(file, formats=formats)
         except UnidentifiedImageError:
@@ -230,7 +239,7 @@ def _open(source: Any, max_pixels: int) -> Iterator[Image.Image]:
                 raise
             image = other
         with image:
-            yield image
+            yield image, data
 
 
 def _open_file(path: str | Path) -> Any:
