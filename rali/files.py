@@ -2,23 +2,66 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import hashlib
+import os
+import shutil
+import stat
+import tempfile
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 from rali.errors import InputError
 
+_LONGEST = 200  # bytes of a name that its temporary one repeats; systems allow 255
+_LEFT_OVER = 24 * 3600  # seconds after which nobody writes a temporary file any more
+
 
 def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write` with a temporary name beside `path`, then rename; a failure leaves no trace."""
+    """Call `write` with a temporary name beside `path`, then rename; a failure leaves no trace.
+
+    A link is followed: what it points to is replaced. A device or a pipe is written to, as nothing
+    can take its place. What a killed process left of this name a day ago or more is removed.
+    """
+    path = Path(path)
+    if _is_special(path):
+        with tempfile.TemporaryDirectory() as folder:
+            whole = Path(folder) / "whole"
+            write(whole)
+            with whole.open("rb") as made, path.open("wb") as target:
+                shutil.copyfileobj(made, target)
+        return
+    if path.is_symlink():
+        path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    name = os.fsdecode(os.fsencode(path.name)[:_LONGEST])
+    _sweep(path.parent, name)
+    temporary = path.with_name(f".{name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         write(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_special(path: Path) -> bool:
+    """Whether it is there and is neither a file nor a folder; links are followed."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _sweep(folder: Path, name: str) -> None:
+    pattern = f".{glob.escape(name)}.{'[0-9a-f]' * 8}.tmp"
+    for left in folder.glob(pattern):
+        with contextlib.suppress(OSError):  # another process may sweep too
+            if time.time() - left.stat().st_mtime > _LEFT_OVER:
+                left.unlink()
 
 
 def image_sha256(path: str | Path) -> str:
