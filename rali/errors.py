@@ -41,6 +41,13 @@ def shortened(text: Any, most: int = 160) -> str:
     return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
 
 
+def printable(text: str) -> str:
+    r"""`text` for a terminal: control characters in it are written out, as in `\x1b[31m`."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
 def missing_extra(package: str, extra: str = "") -> str:
     """The sentence for a package that is not installed; the extra is looked up if not given."""
     extra = extra or EXTRAS.get(package, "distill")

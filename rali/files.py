@@ -20,11 +20,16 @@ _LONGEST = 200  # bytes of a name that its temporary one repeats; systems allow 
 _LEFT_OVER = 24 * 3600  # seconds after which nobody writes a temporary file any more
 
 
-def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
+def replace_atomically(
+    path: Path, write: Callable[[Path], object], *, durable: bool = False
+) -> None:
     """Call `write` with a temporary name beside `path`, then rename; a failure leaves no trace.
 
     A link is followed: what it points to is replaced. A device or a pipe is written to, as nothing
     can take its place. What a killed process left of this name a day ago or more is removed.
+
+    Args:
+        durable: the bytes are on the disk before the name is, for what a resumed run relies on.
     """
     path = Path(path)
     if _is_special(path):
@@ -42,6 +47,9 @@ def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         write(temporary)
+        if durable:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -5,14 +5,18 @@ Heavy packages are imported inside the commands, so `rali --help` and `rali scor
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import sys
 import warnings
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
 import typer
 
-from rali.errors import RaliError, missing_extra
+from rali.errors import RaliError, missing_extra, printable
 from rali.version import __version__
 
 from . import (
@@ -32,6 +36,8 @@ from . import (
     sweep,
     teach,
 )
+
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quota of its own
 
 app = typer.Typer(
     name="rali",
@@ -82,25 +88,45 @@ def _say_warning(
     """Our own warnings are sentences; others' keep the place they come from."""
     own = Path(filename).is_relative_to(Path(__file__).parents[1])
     place = "" if own else f"{filename}:{lineno}: {category.__name__}: "
-    typer.echo(f"rali: {place}{message}", err=True)
+    _say(f"{place}{message}")
+
+
+def _say(sentence: str) -> None:
+    typer.echo(f"rali: {printable(sentence)}", err=True)
+
+
+def _open_streams() -> None:
+    """Make standard output and error print names of any letters, also where they were closed."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:  # as after 2>&-; the next file would take its number
+            with contextlib.suppress(OSError):
+                os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+        stream = getattr(sys, name)
+        if number and isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def main() -> None:
     """Run the command line; a `RaliError` is one sentence on standard error and exit code 2."""
     warnings.showwarning = _say_warning
+    _open_streams()
     try:
         app()
     except RaliError as error:
-        typer.echo(f"rali: {error}", err=True)
+        _say(str(error))
         sys.exit(2)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in ("", "rali"):
             raise
-        typer.echo(f"rali: {missing_extra(package)}", err=True)
+        _say(missing_extra(package))
         sys.exit(2)
     except OSError as error:
-        if error.filename is None:
+        if error.errno in FULL:
+            _say("The disk is full. Free some space and type the same command again.")
+        elif error.filename is None:
             raise
-        typer.echo(f"rali: {error.filename}: {error.strerror}.", err=True)
+        else:
+            _say(f"{error.filename}: {error.strerror}.")
         sys.exit(2)

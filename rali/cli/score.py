@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rali.errors import InputError, RaliError, require
+from rali.errors import InputError, RaliError, printable, require
 from rali.files import replace_atomically
 from rali.scoring.model_folder import PRECISIONS
 
@@ -172,6 +172,8 @@ def score(
                 number = None if result.score is None else round(result.score, 6)
                 # Names that are not valid UTF-8 must not stop the report.
                 name = os.fsencode(result.source).decode("utf-8", "replace")
+                if name.startswith(FORMULA):  # the same file, and no formula of a spreadsheet's
+                    name = f"./{name}"
                 between = () if bounds is None else bounds(number)
                 why = ("; ".join(f"{r.phrase} ({r.probability:.0%})" for r in reasons),)
                 rows.append((name, number, *between, *(why if explain else ()), result.error))
@@ -192,6 +194,7 @@ def score(
 
 
 Row = tuple[str | float | None, ...]  # as the columns say
+FORMULA = ("=", "+", "-", "@")
 
 
 def _bounds(
@@ -252,6 +255,7 @@ def _write(columns: tuple[str, ...], rows: list[Row], chosen: Format, output: Pa
         _show_table(columns, rows)
     else:
         sys.stdout.write(_text(columns, rows, chosen))
+        sys.stdout.flush()  # a disk that is full is told here
 
 
 def _text(columns: tuple[str, ...], rows: list[Row], chosen: Format) -> str:
@@ -271,7 +275,7 @@ def _text(columns: tuple[str, ...], rows: list[Row], chosen: Format) -> str:
 
 
 def _cell(value: str | float | None) -> str:
-    return "" if value is None else value if isinstance(value, str) else f"{value:.3f}"
+    return "" if value is None else printable(value) if isinstance(value, str) else f"{value:.3f}"
 
 
 def _show_table(columns: tuple[str, ...], rows: list[Row]) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from rali.files import replace_atomically
 
@@ -71,10 +72,7 @@ def one_panel(width: float, height: float, title: str, theme: ThemeName) -> tupl
 def style(axes: Axes, title: str, colours: Theme) -> None:
     """Give axes a title, a grid and the theme's colours, without a frame."""
     axes.set_facecolor(colours.background)
-    # A "$" in a user's title would start a formula.
-    axes.set_title(
-        title.replace("$", r"\$"), loc="left", color=colours.text, fontsize=11.5, fontweight="bold"
-    )
+    axes.set_title(title, loc="left", color=colours.text, fontsize=11.5, fontweight="bold")
     axes.tick_params(which="both", colors=colours.muted, labelsize=9, length=0)
     axes.xaxis.label.set(color=colours.muted, fontsize=9.5)
     axes.yaxis.label.set(color=colours.muted, fontsize=9.5)
@@ -94,6 +92,8 @@ def legend(axes: Axes, colours: Theme, **place: Any) -> None:
 
 def to_png(figure: Figure, *, dpi: int = 144) -> bytes:
     """The figure as a PNG file."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a "$" in a user's name would start a formula
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, facecolor=figure.get_facecolor())
     return buffer.getvalue()

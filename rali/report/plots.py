@@ -169,8 +169,7 @@ def intervals(
     count = max(len(cases) for cases in panels.values())
     figure = new_figure(4.2 * len(panels) + 1.2, 0.42 * count + 1.5, theme)
     if title:
-        written = title.replace("$", r"\$")
-        figure.suptitle(written, x=0.01, ha="left", color=colours.text, fontweight="bold")
+        figure.suptitle(title, x=0.01, ha="left", color=colours.text, fontweight="bold")
     for index, (metric, cases) in enumerate(panels.items()):
         axes = figure.add_subplot(1, len(panels), index + 1)
         style(axes, metric, colours)

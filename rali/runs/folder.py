@@ -91,7 +91,7 @@ class RunFolder:
         return [row for logged in stages.values() for row in logged]
 
     def _read(self) -> dict[str, Any]:
-        return json.loads(self._stages.read_text("utf-8")) if self._stages.is_file() else {}
+        return read_claim(self._stages)
 
 
 @contextmanager
@@ -176,7 +176,7 @@ def read_claim(stamp: Path) -> dict[str, Any]:
     if not isinstance(noted, dict):
         raise InputError(
             f"{stamp} is damaged, so what {stamp.parent} holds is not known. Give another folder, "
-            "or delete it."
+            f"or delete {stamp.parent}."
         )
     return noted
 
@@ -184,7 +184,7 @@ def read_claim(stamp: Path) -> dict[str, Any]:
 def write_json(values: Any, path: Path) -> None:
     """Save JSON-able values, indented, whole or not at all."""
     text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-    replace_atomically(path, lambda target: target.write_text(text, "utf-8"))
+    replace_atomically(path, lambda target: target.write_text(text, "utf-8"), durable=True)
 
 
 def fingerprint(*parts: Any) -> str:

@@ -54,7 +54,7 @@ def write_tensors(
         save_file(dict(tensors), target, metadata=dict(metadata or {}) or None)
         target.chmod(mode)
 
-    replace_atomically(path, write)
+    replace_atomically(path, write, durable=True)
 
 
 def unpack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -71,3 +71,13 @@ def test_a_damaged_note_is_refused_and_stays(text, tmp_path):
     with pytest.raises(InputError, match=r"made\.json is damaged.*another folder"):
         claim(tmp_path / "made.json", {"seed": 1}, lambda other: f"{other} differs")
     assert (tmp_path / "made.json").read_text() == text
+
+
+def test_a_cut_note_of_stages_is_named(tmp_path):
+    run = RunFolder(tmp_path)
+    with run.timed("align", "a"):
+        pass
+    note = tmp_path / "stages.json"
+    note.write_text(note.read_text("utf-8")[:-9], "utf-8")
+    with pytest.raises(InputError, match=r"stages\.json is damaged.*delete "):
+        RunFolder(tmp_path).done("align", "a")
