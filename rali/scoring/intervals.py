@@ -112,6 +112,8 @@ def read_interval(model: str | Path, weights_sha256: str = "") -> Interval:
         values = json.loads(path.read_text("utf-8"))
         low, high = values["score_range"]
         errors = tuple(sorted(float(error) for error in values["errors"]))
+        if not all(0 <= error < math.inf for error in errors) or not float(low) < float(high):
+            raise ValueError("an error is no distance, or the range has no width")
         owner = str(values.get("weights_sha256", ""))
         interval = Interval(errors, (float(low), float(high)), str(values.get("source", "")), owner)
     except (ValueError, KeyError, TypeError) as error:

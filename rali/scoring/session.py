@@ -159,7 +159,8 @@ def read_metadata(session: Any, path: Path) -> dict[str, Any]:
             f"pixel_values in, score and embedding out, as in {PRECISIONS['fp32'].file}. {again}"
         )
     bounds = metadata["score_range"]
-    if not isinstance(bounds, list) or len(bounds) != 2:
+    is_range = isinstance(bounds, list) and len(bounds) == 2
+    if not is_range or not all(isinstance(bound, int | float) for bound in bounds):
         raise InputError(f"score_range of {path} must be two numbers, got {bounds!r}. {again}")
     return metadata
 

@@ -79,19 +79,39 @@ class StudentConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = CONFIG_FILE) -> StudentConfig:
-        if values.get("model_type") != "rali":
+        """Read what `to_dict` wrote.
+
+        Raises:
+            InputError: a value is missing or of the wrong kind; the message names `where`.
+        """
+        kind = values.get("model_type") if isinstance(values, dict) else type(values).__name__
+        if kind != "rali":
             raise InputError(
-                f"{where} has model_type {values.get('model_type')!r}, expected 'rali'. "
+                f"{where} has model_type {kind!r}, expected 'rali'. "
                 "Give a folder written by `rali distill`."
             )
         fields = {key: values[key] for key in cls.__dataclass_fields__ if key in values}
-        fields["score_range"] = tuple(fields.get("score_range", (1.0, 5.0)))
+        fields["score_range"] = tuple(fields.get("score_range") or (1.0, 5.0))
         stored = fields.get("evaluation")
         fields["evaluation"] = Evaluation.from_dict(stored) if stored else None
         try:
-            return cls(**fields)
+            config = cls(**fields)
         except TypeError as error:
             raise InputError(f"{where} is not complete: {error}.") from error
+        Preprocess.from_dict(config.preprocess)
+        for name in ("embed_dim", "pca_dim", "bases"):
+            value = getattr(config, name)
+            if not isinstance(value, int) or not 0 < value < 2**24:
+                raise InputError(f"{where} has {name} {value!r}, expected a whole number above 0.")
+        numbers = [config.temperature, *config.score_range]
+        if len(numbers) != 3 or not all(isinstance(n, int | float) for n in numbers):
+            raise InputError(f"{where} needs a temperature and a score_range of two numbers.")
+        if config.temperature <= 0 or config.score_range[0] >= config.score_range[1]:
+            raise InputError(f"{where} needs a temperature above 0, and the lower score first.")
+        encoder = config.encoder
+        if not isinstance(encoder, dict) or not isinstance(encoder.get("name"), str):
+            raise InputError(f"{where} does not name its encoder.")
+        return config
 
 
 class Student(nn.Module):
@@ -228,9 +248,15 @@ class Student(nn.Module):
         config_file = folder / CONFIG_FILE
         try:
             values = json.loads(config_file.read_text("utf-8"))
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise InputError(f"{config_file} is not JSON: {error}.") from error
-        student = cls(StudentConfig.from_dict(values, str(config_file)))
+        config = StudentConfig.from_dict(values, str(config_file))
+        try:
+            student = cls(config)
+        except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+            raise InputError(
+                f"{config_file} describes no encoder that can be built: {error}."
+            ) from error
         try:
             with safe_open(folder / WEIGHTS_FILE, "pt") as file:
                 written, noted = (file.metadata() or {}), values.get(WEIGHTS_SHA256)
