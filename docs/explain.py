@@ -17,7 +17,7 @@ from rali import Scorer
 from rali.pictures.degrade import degrade
 from rali.pictures.samples import sample_photographs
 
-WIDTH, GAP, TEXT, LINE = 304, 16, 400, 30
+WIDTH, GAP, TEXT, LINE = 288, 16, 440, 30
 INK, PALE = "#24292f", "#57606a"
 
 

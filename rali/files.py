@@ -55,6 +55,13 @@ def replace_atomically(
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str, *, durable: bool = False) -> None:
+    """Write a text in UTF-8, its line ends as they are, by `replace_atomically`."""
+    replace_atomically(
+        path, lambda target: target.write_text(text, "utf-8", newline=""), durable=durable
+    )
+
+
 def _is_special(path: Path) -> bool:
     """Whether it is there and is neither a file nor a folder; links are followed."""
     try:

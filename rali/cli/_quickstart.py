@@ -22,6 +22,7 @@ from rali.distill.fit import FitConfig
 from rali.distill.pipeline import DistillConfig, distill, training_rows
 from rali.errors import require
 from rali.evaluation.evaluate import evaluate
+from rali.files import write_text
 from rali.pictures.samples import sample_files
 from rali.report.evaluation import Evaluation
 from rali.report.page import write_report
@@ -109,7 +110,7 @@ def quickstart(
         student.config.evaluation = replace(evaluation, model="")
         student.save_pretrained(model)
         text = json.dumps(evaluation.to_dict(), indent=2)
-        (run.folder / "evaluation.json").write_text(text, "utf-8")
+        write_text(run.folder / "evaluation.json", text)
     with run.timed("report"):
         from rali.teacher.report import training_section
         from rali.teacher.sheets import rationales_section
@@ -154,7 +155,7 @@ def quickstart(
         progress("report", 1, 1)
     summary = _summary(run, rows, evaluation, agreement.max_difference, failure_rate)
     summary["pictures"] = scored
-    (run.folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+    write_text(run.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     return summary
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -13,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rali.errors import InputError
+from rali.files import write_text
 
 from ._bar import scoring_bar
 from ._labelled import BatchSize, Manifests, Split
 from ._model import PREDICTOR_HELP, Provider, Threads, predictor
+from ._output import csv_text
 
 if TYPE_CHECKING:
     from rali.data.manifest import Row
@@ -168,7 +169,7 @@ def _suite(
             table = suite_table(name, model, rows, predictions)
     if output is not None:
         for kind, ending in zip(FORMATS, ("md", "tex", "csv", "json"), strict=True):
-            (output / f"{name}.{ending}").write_text(render(table, kind), "utf-8")
+            write_text(output / f"{name}.{ending}", render(table, kind))
     typer.echo(render(table, form), nl=False)
 
 
@@ -183,16 +184,16 @@ def _write(
     from rali.report.evaluation import to_markdown
 
     labelled = [row for row in rows if row.score is not None]
-    (folder / "evaluation.json").write_text(_json(evaluation) + "\n", encoding="utf-8")
-    (folder / "evaluation.md").write_text(to_markdown(evaluation), encoding="utf-8")
-    with (folder / "predictions.csv").open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["image", "dataset", "content", "split", "score", "predicted", "error"])
-        for row in labelled:
-            predicted, score = predictions[row.image], float(row.score or 0.0)
-            image = os.path.relpath(row.image, folder) if _near(row.image, folder) else row.image
-            numbers = (f"{score:.6g}", f"{predicted:.6g}", f"{predicted - score:.6g}")
-            table.writerow([image, row.dataset, row.content, row.split, *numbers])
+    write_text(folder / "evaluation.json", _json(evaluation) + "\n")
+    write_text(folder / "evaluation.md", to_markdown(evaluation))
+    header = ["image", "dataset", "content", "split", "score", "predicted", "error"]
+    lines = []
+    for row in labelled:
+        predicted, score = predictions[row.image], float(row.score or 0.0)
+        image = os.path.relpath(row.image, folder) if _near(row.image, folder) else row.image
+        numbers = (f"{score:.6g}", f"{predicted:.6g}", f"{predicted - score:.6g}")
+        lines.append([image, row.dataset, row.content, row.split, *numbers])
+    write_text(folder / "predictions.csv", csv_text(header, lines))
     try:
         require("matplotlib", "distill")
     except MissingExtraError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import platform
 import statistics
@@ -16,11 +15,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rali.errors import InputError
+from rali.files import write_text
 
 from ._bar import scoring_bar
 from ._labelled import Manifests, Split
 from ._model import PREDICTOR_HELP, STUDENT_HELP, predictor
-from ._output import check_writable
+from ._output import check_writable, csv_text
 
 if TYPE_CHECKING:
     from rali.data.manifest import Row
@@ -87,10 +87,9 @@ def efficiency(
         (model, size, statistics.median(s for s, _ in own), statistics.median(m for _, m in own))
         for (model, size), own in measured.items()
     ]
-    with output.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["model", "batch_size", "seconds_per_picture", "peak_MiB", "machine"])
-        table.writerows([*row, platform.machine()] for row in rows)
+    header = ["model", "batch_size", "seconds_per_picture", "peak_MiB", "machine"]
+    lines = ([*row, platform.machine()] for row in rows)
+    write_text(output.with_suffix(".csv"), csv_text(header, lines))
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {
         "seconds per picture": {}, "peak memory, MiB": {},
     }  # fmt: skip

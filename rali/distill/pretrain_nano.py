@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from rali.errors import InputError
+from rali.files import write_text
 from rali.runs.progress import Progress, silent
 from rali.student.nano import NanoConfig
 from rali.student.nano_text import NanoTextEncoder
@@ -145,7 +146,7 @@ def pretrain(
             for key, value in modules[name].state_dict().items()
         }
         write_tensors(state, folder / f"{name}.safetensors")
-    (folder / "config.json").write_text(json.dumps(config.nano.to_dict(), indent=1) + "\n", "utf-8")
+    write_text(folder / "config.json", json.dumps(config.nano.to_dict(), indent=1) + "\n")
     checkpoint_file.unlink(missing_ok=True)
     return folder
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rali.errors import InputError
+from rali.files import replace_atomically
 
 if TYPE_CHECKING:
     from rali.student.student import Student
@@ -25,11 +26,16 @@ def save_unfitted(
     temperature: float,
 ) -> None:
     """Save the bases as k-means left them, to compare with the fitted ones."""
-    np.savez(
-        folder / UNFITTED, mean=projection.mean, scale=projection.scale,
-        components=projection.components, vectors=vectors, scores=scores,
-        temperature=temperature,
-    )  # fmt: skip
+
+    def write(target: Path) -> None:
+        with target.open("wb") as file:
+            np.savez(
+                file, mean=projection.mean, scale=projection.scale,
+                components=projection.components, vectors=vectors, scores=scores,
+                temperature=temperature,
+            )  # fmt: skip
+
+    replace_atomically(folder / UNFITTED, write)
 
 
 def scores_before_and_after(

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rali.errors import InputError
+from rali.files import write_text
 from rali.runs.config import from_dict, read_yaml
 from rali.runs.folder import fingerprint
 from rali.runs.progress import Progress, silent
@@ -185,7 +186,7 @@ def run_sweep(jobs: Sequence[Job], parallel: int = 1, *, progress: Progress = si
                     f"{job.case}: the commands left no {job.result}; the last one should be "
                     "`evaluate … -o {out}`."
                 )
-            (job.out / DONE).write_text(json.dumps(_mark(job)) + "\n", "utf-8")
+            write_text(job.out / DONE, json.dumps(_mark(job)) + "\n", durable=True)
 
     with ThreadPoolExecutor(max(1, parallel)) as pool:
         futures = [pool.submit(work, job) for job in jobs]

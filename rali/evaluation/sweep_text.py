@@ -6,6 +6,7 @@ In: a sweep's settings and its jobs. Out: sweep.csv, sweep.md and sweep.png.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import platform
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from rali.errors import InputError
+from rali.files import write_text
 from rali.metrics import short_name
 from rali.report.evaluation import Evaluation
 
@@ -60,13 +62,14 @@ def write_results(config: SweepConfig, jobs: Sequence[Job], folder: str | Path) 
     from rali.report.plots import intervals
 
     folder, found = Path(folder), results(config, jobs)
-    with (folder / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["case", "metric", "seeds", "mean", "sd", "published"])
-        for case, metrics in found.items():
-            for metric, values in metrics.items():
-                paper = config.published.get(case, {}).get(metric, "")
-                table.writerow([case, metric, len(values), *_mean_sd(values), paper])
+    buffer = io.StringIO()
+    table = csv.writer(buffer, lineterminator="\n")
+    table.writerow(["case", "metric", "seeds", "mean", "sd", "published"])
+    for case, metrics in found.items():
+        for metric, values in metrics.items():
+            paper = config.published.get(case, {}).get(metric, "")
+            table.writerow([case, metric, len(values), *_mean_sd(values), paper])
+    write_text(folder / "sweep.csv", buffer.getvalue())
     printed_metrics = [
         m for m in config.metrics if any(m in printed for printed in config.published.values())
     ]
@@ -90,7 +93,7 @@ def write_results(config: SweepConfig, jobs: Sequence[Job], folder: str | Path) 
             "",
         ]
     )
-    (folder / "sweep.md").write_text(text, "utf-8")
+    write_text(folder / "sweep.md", text)
     if found:
         save_png(
             intervals(

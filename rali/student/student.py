@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rali.errors import InputError
+from rali.files import write_text
 from rali.pictures.preprocess import Preprocess
 from rali.pictures.read import check_many, open_picture
 from rali.report.evaluation import Evaluation
@@ -229,9 +230,9 @@ class Student(nn.Module):
         digest = sha256_of(state if storage == "float32" else unpack(state))
         write_tensors(state, folder / WEIGHTS_FILE, {"format": "pt", WEIGHTS_SHA256: digest})
         config = self.config.to_dict() | {WEIGHTS_SHA256: digest}
-        (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+        write_text(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n", durable=True)
         card = model_card(config, self.config.evaluation, self.config.training, name=name)
-        (folder / CARD_FILE).write_text(card, "utf-8")
+        write_text(folder / CARD_FILE, card)
         return folder
 
     @classmethod
