@@ -126,7 +126,7 @@ def main(before: Path, seed: int) -> None:
         f"{sys.version.split()[0]}, Pillow {Image.__version__}. Counted are files that are\n"
         "read without a word, to other pixels than the whole file's: before → after the check for "
         "damage.\nNo whole file is refused. What can be known per format: "
-        "[docs](../docs/score.md#damaged-files).\n"
+        '`docs/score.md`, "Damaged files".\n'
     )
     print(f"| format | {' | '.join(DAMAGES)} | all |")
     print(f"| --- | {'---: | ' * (len(DAMAGES) + 1)}".rstrip())
