@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import pickle
 import subprocess
 import sys
 import tempfile
@@ -48,7 +47,7 @@ ENDS = {"jpg": b"\xff\xd9", "png": b"\0\0\0\0IEND\xaeB`\x82", "gif": b"\0;"}
 DAMAGES = ("cut", "cut, end put back", "hole", "zeros at the end", "1 byte", "20 bytes")
 PER_DAMAGE = 8
 READ = """
-import pickle, sys, warnings
+import sys, warnings
 from pathlib import Path
 import numpy as np
 warnings.simplefilter("ignore")
@@ -58,8 +57,8 @@ for file in sorted(Path(sys.argv[1]).iterdir()):
     try:
         found[file.name] = open_picture(file)
     except Exception:
-        found[file.name] = None
-sys.stdout.buffer.write(pickle.dumps(found))
+        pass
+np.savez(sys.argv[2], **found)
 """
 
 
@@ -82,12 +81,14 @@ def damaged(file: bytes, how: str, end: bytes, random: np.random.Generator) -> b
     return bytes(changed)
 
 
-def read_all(folder: Path, package: Path) -> dict[str, np.ndarray | None]:
-    """Every file's pixels, or None if it is refused, by the `rali` inside a folder."""
-    told = subprocess.run(
-        [sys.executable, "-c", READ, str(folder)], cwd=package, capture_output=True, check=True
-    )
-    return dict(pickle.loads(told.stdout))
+def read_all(folder: Path, package: Path) -> dict[str, np.ndarray]:
+    """The pixels of each file that is not refused, by the `rali` inside a folder."""
+    with tempfile.TemporaryDirectory() as told:
+        made = Path(told) / "made.npz"
+        command = [sys.executable, "-c", READ, str(folder), str(made)]
+        subprocess.run(command, cwd=package, capture_output=True, check=True)
+        with np.load(made) as found:
+            return dict(found)
 
 
 def main(before: Path, seed: int) -> None:
@@ -107,16 +108,18 @@ def main(before: Path, seed: int) -> None:
                     for i in range(PER_DAMAGE):
                         name = f"{kind};{how};{i}.{suffix}"
                         (folder / name).write_bytes(damaged(file, how, end, random))
+        names = sorted(path.name for path in folder.iterdir())
         old, new = read_all(folder, before), read_all(folder, Path(__file__).parents[1])
     count: Counter[tuple[str, str, str]] = Counter()
-    for name in new:
+    for name in names:
         kind, how, _ = name.split(";")
         for version, found in (("before", old), ("after", new)):
-            got, whole = found[name], new[next(n for n in new if n.startswith(f"{kind};whole"))]
+            whole = next((n for n in new if n.startswith(f"{kind};whole")), None)
             assert whole is not None, f"{kind}: the whole file is refused"
+            got = found.get(name)
             if how != "whole":
                 count[kind, how, "files"] += version == "after"
-                same = got is not None and np.array_equal(got, whole)
+                same = got is not None and np.array_equal(got, new[whole])
                 count[kind, how, version] += got is not None and not same
     print("# Damaged files\n")
     total = sum(n for (_, _, what), n in count.items() if what == "files")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rali.data.tables import path_text
 from rali.errors import InputError
 from rali.files import write_text
 
@@ -190,7 +191,8 @@ def _write(
     lines = []
     for row in labelled:
         predicted, score = predictions[row.image], float(row.score or 0.0)
-        image = os.path.relpath(row.image, folder) if _near(row.image, folder) else row.image
+        near = _near(row.image, folder)
+        image = path_text(os.path.relpath(row.image, folder) if near else row.image)
         numbers = (f"{score:.6g}", f"{predicted:.6g}", f"{predicted - score:.6g}")
         lines.append([image, row.dataset, row.content, row.split, *numbers])
     write_text(folder / "predictions.csv", csv_text(header, lines))

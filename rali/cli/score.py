@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rali.data.tables import path_text
 from rali.errors import InputError, RaliError, printable, require
 from rali.files import replace_atomically
 from rali.scoring.model_folder import PRECISIONS
@@ -170,10 +170,7 @@ def score(
         with scoring_bar() as progress:
             for result, reasons in results:
                 number = None if result.score is None else round(result.score, 6)
-                # Names that are not valid UTF-8 must not stop the report.
-                name = os.fsencode(result.source).decode("utf-8", "replace")
-                if name.startswith(FORMULA):  # the same file, and no formula of a spreadsheet's
-                    name = f"./{name}"
+                name = path_text(result.source)
                 between = () if bounds is None else bounds(number)
                 why = ("; ".join(f"{r.phrase} ({r.probability:.0%})" for r in reasons),)
                 rows.append((name, number, *between, *(why if explain else ()), result.error))
@@ -194,7 +191,6 @@ def score(
 
 
 Row = tuple[str | float | None, ...]  # as the columns say
-FORMULA = ("=", "+", "-", "@")
 
 
 def _bounds(

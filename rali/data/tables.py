@@ -4,7 +4,8 @@ In: a path. Out: records, one dict of cells a row; the header is row 1. The rule
 share are here too: paths stored relative to the file, columns that must be there, numbers in cells.
 
 A path that is not text is stored as `file:` and its bytes, percent-encoded, so that the table is
-text for every reader: `file:caf%E9.jpg`.
+text for every reader: `file:caf%E9.jpg`. One that a spreadsheet would take for a formula gets a
+folder, as in `./=1.jpg`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from rali.files import replace_atomically
 
 Records = list[tuple[int, Mapping[str, Any]]]
 _BYTES = "file:"  # begins a path whose bytes are percent-encoded
+_FORMULA = ("=", "+", "-", "@")
 # Bytes of a file's name that are not UTF-8, as Python reads them, and what would end a CSV's row.
 _NO_TEXT = re.compile("[\udc80-\udcff\r]")
 
@@ -36,9 +38,7 @@ def absolute(path: str | Path, folder: Path) -> Path:
 
 def resolve_path(text: str, folder: Path) -> Path:
     """A path as a table in `folder` stores it, made absolute (links are not followed)."""
-    if text.startswith(_BYTES):
-        text = os.fsdecode(unquote_to_bytes(text.removeprefix(_BYTES)))
-    return absolute(text, folder)
+    return absolute(path_in(text), folder)
 
 
 def find_path(text: str, folder: Path) -> Path:
@@ -71,9 +71,22 @@ def stored_path(path: str | Path, folder: Path) -> str:
         shared = ""
     apart = shared in ("", os.path.splitdrive(shared)[0] + os.sep) and shared != base
     stored = (full if apart else os.path.relpath(full, base)).replace(os.sep, "/")
-    if stored != as_text(stored) or stored.startswith(_BYTES):
-        return _BYTES + quote_from_bytes(os.fsencode(stored))
-    return stored
+    return path_text(stored)
+
+
+def path_text(path: str | Path) -> str:
+    """A path as a table's cell holds it; `path_in` reads it back."""
+    path = str(path)
+    if path != as_text(path) or path.startswith(_BYTES):
+        return _BYTES + quote_from_bytes(os.fsencode(path))
+    return f"./{path}" if path.startswith(_FORMULA) else path
+
+
+def path_in(text: str) -> str:
+    """The path that a table's cell holds."""
+    if text.startswith(_BYTES):
+        return os.fsdecode(unquote_to_bytes(text.removeprefix(_BYTES)))
+    return text
 
 
 def as_text(name: str) -> str:

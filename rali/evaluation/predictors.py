@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from rali.data.tables import absolute, find_path, number_in, read_csv
+from rali.data.tables import absolute, find_path, number_in, path_in, read_csv
 from rali.errors import InputError, PictureError
 from rali.pictures.read import open_picture
 from rali.scoring.model_folder import is_unexported
@@ -181,7 +181,7 @@ class CsvPredictor:
             if here in wanted and here not in found:
                 found[here] = row
             elif not here.is_file():
-                open_rows.setdefault(_steps(image), []).append(row)
+                open_rows.setdefault(_steps(path_in(image)), []).append(row)
         claims: dict[Path, list[Path]] = {}
         for place in dict.fromkeys(places):
             steps = _steps(str(place))

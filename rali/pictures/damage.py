@@ -7,7 +7,6 @@ In: a file's bytes and the picture that Pillow decoded from them. Out: nothing, 
 from __future__ import annotations
 
 import io
-import re
 import zlib
 from collections.abc import Iterator
 
@@ -17,13 +16,13 @@ from PIL import Image
 from rali.errors import PictureError
 
 from .heif_items import item_data
+from .jpeg_scans import END, MARKER, SCAN, segments
 
-_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")  # those that begin a segment or end a file
 _HOLE = b"\0" * 64  # more than one whole block of the smallest codes, three times over
 _UNESCAPED = b"\0" * 8  # HEVC allows two zeros in a row, and a length of four bytes before them
 _FILL = bytes(range(1, 255)) * 32  # entropy-coded data of no meaning, without markers
 _END = b"\xff\xd9"
-_SCAN, _HUFFMAN = 0xDA, 0xC4
+_HUFFMAN = 0xC4
 _SEQUENTIAL, _PROGRESSIVE = (0xC0, 0xC1), 0xC2
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -38,7 +37,7 @@ def is_checked(head: bytes) -> bool:
 
 def completed(file: bytes) -> bytes:
     """A JPEG's bytes, with the end marker where only that is missing; other files unchanged."""
-    if file[:3] == b"\xff\xd8\xff" and all(code != 0xD9 for code, _, _ in _segments(file)):
+    if file[:3] == b"\xff\xd8\xff" and all(code != END for code, _, _ in segments(file)):
         return file + _END
     return file
 
@@ -69,26 +68,13 @@ def check_whole(file: bytes, image: Image.Image) -> None:
         raise PictureError(_ZEROED)
 
 
-def _segments(file: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """Code, content and end of a JPEG's segments, to the first picture's end."""
-    place = 2
-    while found := _MARKER.search(file, place):
-        code, place = found[1][0], found.end()
-        if code == 0xD9:
-            yield code, b"", found.start()
-            return
-        length = int.from_bytes(file[place : place + 2], "big")
-        yield code, file[place + 2 : place + length], place + length
-        place += max(2, length)
-
-
 def _check_jpeg(file: bytes, image: Image.Image) -> None:
     first: dict[int, int] = {}  # by class and place of a Huffman table: what a run of zeros means
     lowest: dict[tuple[int, int], int] = {}  # by component and frequency: bits still to come
     parts: list[bytes] = []
     frame, kept, zeroed, ended = 0, 0, False, False
-    for code, body, end in _segments(file):
-        ended |= code == _END[1]
+    for code, body, end in segments(file):
+        ended |= code == END
         if code in (*_SEQUENTIAL, _PROGRESSIVE) and len(body) > 5:
             frame = code
             if code == _PROGRESSIVE:
@@ -96,9 +82,9 @@ def _check_jpeg(file: bytes, image: Image.Image) -> None:
         elif code == _HUFFMAN:
             while len(body) > 17:
                 first[body[0]], body = body[17], body[17 + sum(body[1:17]) :]
-        elif code == _SCAN and body and len(body) >= 4 + 2 * body[0]:
+        elif code == SCAN and body and len(body) >= 4 + 2 * body[0]:
             parts.append(file[kept:end])
-            found = _MARKER.search(file, end)
+            found = MARKER.search(file, end)
             kept = found.start() if found else len(file)
             data = file[end:kept]
             count = body[0]

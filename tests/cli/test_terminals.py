@@ -59,6 +59,24 @@ def test_no_name_is_a_formula_and_evaluate_finds_the_picture(folder: Path) -> No
     assert run.returncode == 0, run.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="file names of any bytes")
+def test_evaluate_finds_names_of_any_bytes(folder: Path) -> None:
+    for level, name in ((30, b"caf\xe9.png"), (160, b"caf\xe8.png")):
+        picture = Image.fromarray(np.full((20, 30, 3), level, np.uint8))
+        with (folder / os.fsdecode(name)).open("wb") as file:
+            picture.save(file, "PNG")
+    names = [os.fsdecode(name) for name in (b"caf\xe9.png", b"caf\xe8.png")]
+    scored = rali(folder, "score", *names, NAMES[0], "--model", "m", "-o", "scores.csv")
+    assert scored.returncode == 0, scored.stderr
+    written = (folder / "scores.csv").read_text("utf-8")
+    assert "file:caf%E9.png" in written and "file:caf%E8.png" in written
+    lines = "image,score\nfile:caf%E9.png,2\nfile:caf%E8.png,4\né.png,3\n"
+    (folder / "people.csv").write_text(lines, "utf-8")
+    run = rali(folder, "evaluate", "scores.csv", "people.csv", "--json", "-o", "out")
+    assert run.returncode == 0, run.stderr
+    assert "caf%E9.png" in (folder / "out" / "predictions.csv").read_text("utf-8")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
 @pytest.mark.parametrize("form", ["table", "csv", "jsonl"])
 def test_a_full_disk_is_a_sentence(folder: Path, form: str) -> None:
