@@ -92,6 +92,8 @@ def read_all(folder: Path, package: Path) -> dict[str, np.ndarray]:
 
 
 def main(before: Path, seed: int) -> None:
+    if not (before / "rali" / "pictures").is_dir():  # else the installed rali would be read twice
+        raise SystemExit(f"There is no rali in {before}: give a checkout of an earlier commit.")
     pillow_heif.register_heif_opener()
     photograph = Image.fromarray(data.coffee()[80:320, 140:460])
     random = np.random.default_rng(seed)

@@ -5,7 +5,6 @@ Heavy packages are imported inside the commands, so `rali --help` and `rali scor
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import sys
@@ -98,10 +97,9 @@ def _say(sentence: str) -> None:
 def _open_streams() -> None:
     """Make standard output and error print names of any letters, also where they were closed."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:  # as after 2>&-; the next file would take its number
-            with contextlib.suppress(OSError):
-                os.open(os.devnull, os.O_RDWR)
-            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+        if getattr(sys, name) is None:  # as after 2>&-; else the next file would take its number
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(nowhere, "r" if number == 0 else "w"))
         stream = getattr(sys, name)
         if number and isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
