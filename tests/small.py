@@ -79,8 +79,10 @@ class Pixels:
     def name(self, index: int) -> str:
         return f"picture {index}"
 
-    def pixels(self, indices, *, flip=False, crop=1.0, draw=None):
+    def pixels(self, indices, *, flip=False, crop=1.0, draw=None, quality=None):
         batch = self.data[torch.as_tensor(np.asarray(indices))]
+        if quality is not None:  # what a JPEG changes, of pictures without one
+            batch = batch * (1 - torch.as_tensor(quality).view(-1, 1, 1, 1) / 1000).to(batch)
         mirrored = torch.as_tensor(np.broadcast_to(flip, len(batch)).copy())
         return torch.where(mirrored[:, None, None, None], batch.flip(3), batch)
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from rali.errors import InputError, PictureError
+from rali.pictures.degrade import through_jpeg
 from rali.pictures.preprocess import Preprocess
 from rali.pictures.read import open_picture
 from rali.runs.progress import Progress, silent
@@ -93,6 +94,7 @@ class PictureBatches:
         flip: bool | np.ndarray = False,
         crop: float = 1.0,
         draw: np.random.Generator | None = None,
+        quality: np.ndarray | None = None,
     ) -> Tensor:
         """Normalised pixels [len(indices), 3, S, S], float32, channels last in memory.
 
@@ -101,12 +103,16 @@ class PictureBatches:
             crop: below 1, a window of this share of S, rounded down to a multiple of 16, is cut out
                 of each at a random place, without resizing: new content, the same quality.
             draw: chooses the places.
+            quality: of each picture the quality at which it is written as a JPEG and read back,
+                1–100; 0 leaves it as it is.
         """
         stack = np.stack(list(self._pool.map(self._read, indices)))
         if crop < 1 and draw is not None:
             stack = _windows(stack, max(16, int(self.preprocess.size * crop) // 16 * 16), draw)
         mirrored = np.broadcast_to(flip, len(stack))
         stack[mirrored] = stack[mirrored, :, ::-1]
+        for index in () if quality is None else np.flatnonzero(quality):
+            stack[index] = through_jpeg(stack[index], int(quality[index]))
         batch = torch.from_numpy(stack).permute(0, 3, 1, 2).float()  # channels last as it is
         mean = torch.tensor(self.preprocess.mean).view(3, 1, 1)
         std = torch.tensor(self.preprocess.std).view(3, 1, 1)

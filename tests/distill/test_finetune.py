@@ -130,7 +130,7 @@ def test_a_pass_sees_the_share_of_each_data_set_that_was_asked_for():
 
 def test_climbed_and_averaged_weights_resume_as_they_were(tmp_path, saved_every_step):
     config = dataclasses.replace(
-        CONFIG, loss="absolute", average=0.9, climbed=0.5, climb_radius=2.0
+        CONFIG, loss="absolute", average=0.9, climbed=0.5, climb_radius=2.0, recoded=0.5
     )
     through = finetune(student(), Pixels(), SCORES, config)
 
