@@ -8,6 +8,8 @@ without it), and `RALI_FAULT_LOG` names a file that gets one line of JSON for ea
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import json
 import os
 import random
@@ -66,6 +68,31 @@ class Command:
         out, err = process.communicate(timeout=LIMIT)
         assert process.returncode in self.codes, f"{self.name}: {process.returncode}\n{out}\n{err}"
         return self.result(folder)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file by its name, but for locks."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock" and path.suffix != ".tmp"
+    }
+
+
+def scored(path: Path) -> list[tuple[Any, ...]]:
+    """(picture, score, whether it failed) of each row, however it is written."""
+    if path.is_dir() or path.suffix == ".parquet":
+        from pyarrow import parquet
+
+        rows = parquet.read_table(path).to_pylist()
+    elif path.suffix == ".csv":
+        rows = list(csv.DictReader(path.read_text("utf-8").splitlines()))
+    else:
+        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return sorted(
+        (row["image"], float(row["score"]) if row["score"] else None, bool(row["error"]))
+        for row in rows
+    )
 
 
 def kills(sample: int = 1) -> int:
