@@ -78,12 +78,12 @@ def read_on(name: str, seed: int, number: int, seconds: float, place: Path) -> N
 def watch(name: str, seed: int, number: int, seconds: float, state: dict[str, Any]) -> int:
     """Run `read_on` for some seconds, or until it dies; returns the next number."""
     with tempfile.TemporaryDirectory(dir=_memory()) as folder:
-        place, out = Path(folder) / "number", Path(folder) / "out"
+        place, out, said = (Path(folder) / name for name in ("number", "out", "said"))
         place.write_bytes(number.to_bytes(8, "little"))
         options = ["--child", name, str(number), str(seconds), str(place)]
         command = [sys.executable, "-X", "faulthandler", __file__, "--seed", str(seed), *options]
-        with out.open("wb") as file:
-            process = subprocess.Popen(command, stdout=file, stderr=subprocess.PIPE)
+        with out.open("wb") as file, said.open("wb") as err:  # decoders say more than a pipe holds
+            process = subprocess.Popen(command, stdout=file, stderr=err)
             last, since, spent, hung = -1, time.monotonic(), 0.0, False
             while process.poll() is None:
                 time.sleep(0.1)
@@ -96,7 +96,6 @@ def watch(name: str, seed: int, number: int, seconds: float, state: dict[str, An
                     hung = True
                     process.send_signal(signal.SIGABRT)  # faulthandler says where it was
                     process.wait()
-            err = (process.stderr.read() if process.stderr else b"").decode("utf-8", "replace")
         for line in out.read_text("utf-8").splitlines():
             reached, counts, findings, first, last_held = json.loads(line)
             state["counts"] = dict(Counter(state["counts"]) + Counter(counts))
@@ -108,7 +107,8 @@ def watch(name: str, seed: int, number: int, seconds: float, state: dict[str, An
         if process.returncode:
             dead = int.from_bytes(last.to_bytes(8, "little", signed=True), "little")
             what = f"more than {HANGS:g} s" if hung else f"exit {process.returncode}"
-            told = [each for each in err.splitlines() if each.strip()][-12:]
+            lines = said.read_text("utf-8", "replace").splitlines()
+            told = [each for each in lines if each.strip()][-12:]
             state["findings"].append([dead, f"{what}: {' / '.join(told)[:600]}"])
             state["counts"]["finding"] = state["counts"].get("finding", 0) + 1
             number = max(number, dead) + 1
