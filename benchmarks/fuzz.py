@@ -34,6 +34,20 @@ HERE = Path(__file__).parent
 HANGS, WAITS = 10.0, 120.0  # seconds of a core, and of the clock, for one input
 TURN = 180.0  # seconds of one process
 MEMORY = 6 * 2**30
+MENDED = """
+What it found at first is mended, and is a test with its input:
+
+| target | ended in another error, or a wrong result | now |
+| --- | --- | --- |
+| model folders, ONNX metadata | JSON nested deeper than Python goes; numbers beyond a float | refused |
+| model folders | an interval of a narrower range: its low end above its high end | in order |
+| model folders | a table of phrases of text, dates or no finite numbers, or with a password | refused |
+| model folders | a `score_range` that is no list | refused |
+| ONNX metadata | a size that is not the input's, or that no memory holds | refused |
+| manifests, triplets | Parquet text that is not UTF-8 | refused |
+| manifests | two Parquet columns of one name, of which the last counted | refused |
+| triplets | columns of another type, empty cells where a value must be | refused |
+"""
 
 
 def held() -> float:
@@ -149,8 +163,8 @@ def page(states: dict[str, Any], seed: int) -> str:
     lines = [
         "# Nonsense for everything that reads\n",
         f"`python benchmarks/fuzz.py --seed {seed}`: {platform.machine()}, Python "
-        f"{platform.python_version()}, {minutes:.0f} minutes of one core, resumed as often as "
-        "needed.\n",
+        f"{platform.python_version()}, {minutes:.0f} minutes beside other programs, resumed as often "
+        "as needed.\n",
         f"**{total:,} inputs, {found} findings**: a finding is an error that is not rali's, a "
         "crash, a hang of more than\n10 s of a core, a wrong result (as an invented score) or more "
         "than 6 GiB of memory. The bar is\n1,000,000 inputs without one. Memory is the most that a "
@@ -173,7 +187,7 @@ def page(states: dict[str, Any], seed: int) -> str:
         lines += ["\n| finding | inputs | the first |", "| --- | ---: | ---: |"]
     for (name, what), numbers in kinds.items():
         lines.append(f"| {name}: {what} | {len(numbers)} | {numbers[0]} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, MENDED])
 
 
 def show(name: str, number: int, seed: int) -> None:

@@ -84,6 +84,7 @@ def invented(text: str, answer: Answer, prompt: Prompt) -> bool:
     if not isinstance(answer, Score):
         return False
     blocks = re.findall(r"(?is)<\s*answer\s*>(.*?)<\s*/\s*answer\s*>", text)
+    blocks = [re.split(r"(?i)<\s*answer\s*>", each)[-1] for each in blocks]  # the inner one
     content = blocks[-1] if blocks else re.sub(r"(?is)<\s*think\s*>.*?<\s*/\s*think\s*>", "", text)
     content = content.replace('"confidence_score": 4', "")  # the number of something else
     if not blocks and "{" not in content:
