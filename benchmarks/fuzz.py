@@ -39,9 +39,9 @@ What it found at first is mended, and is a test with its input:
 
 | target | ended in another error, or a wrong result | now |
 | --- | --- | --- |
-| model folders, ONNX metadata | JSON nested deeper than Python goes; numbers beyond a float | refused |
+| model folders, ONNX metadata | JSON nested too deep; numbers beyond a float | refused |
 | model folders | an interval of a narrower range: its low end above its high end | in order |
-| model folders | a table of phrases of text, dates or no finite numbers, or with a password | refused |
+| model folders | phrases that are no finite numbers, or behind a password | refused |
 | model folders | a `score_range` that is no list | refused |
 | ONNX metadata | a size that is not the input's, or that no memory holds | refused |
 | manifests, triplets | Parquet text that is not UTF-8 | refused |
@@ -163,7 +163,7 @@ def page(states: dict[str, Any], seed: int) -> str:
     lines = [
         "# Nonsense for everything that reads\n",
         f"`python benchmarks/fuzz.py --seed {seed}`: {platform.machine()}, Python "
-        f"{platform.python_version()}, {minutes:.0f} minutes beside other programs, resumed as often "
+        f"{platform.python_version()}, {minutes:.0f} minutes beside others, resumed as often "
         "as needed.\n",
         f"**{total:,} inputs, {found} findings**: a finding is an error that is not rali's, a "
         "crash, a hang of more than\n10 s of a core, a wrong result (as an invented score) or more "
