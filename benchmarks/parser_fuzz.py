@@ -84,10 +84,12 @@ def invented(text: str, answer: Answer, prompt: Prompt) -> bool:
     if not isinstance(answer, Score):
         return False
     blocks = re.findall(r"(?is)<\s*answer\s*>(.*?)<\s*/\s*answer\s*>", text)
+    blocks = [re.split(r"(?i)<\s*answer\s*>", each)[-1] for each in blocks]  # the inner one
     content = blocks[-1] if blocks else re.sub(r"(?is)<\s*think\s*>.*?<\s*/\s*think\s*>", "", text)
     content = content.replace('"confidence_score": 4', "")  # the number of something else
     if not blocks and "{" not in content:
         return True
+    content = content if blocks else content[content.index("{") :]
     if not prompt.low <= answer.value <= prompt.high:
         return True
     groups = list(GROUP.finditer(content))
