@@ -156,23 +156,18 @@ def score(
         threads=threads,
         max_pixels=round(max_megapixels * 1e6),
     )
-    bounds = _bounds(scorer, interval)
-    more = (() if bounds is None else ("low", "high")) + (("why",) if explain else ())
+    more = (() if interval is None else ("low", "high")) + (("why",) if explain else ())
     columns = (*COLUMNS[:2], *more, COLUMNS[2])
     draw = None if maps is None else _drawing(scorer, maps)
-    results = (
-        scorer.explain_many(pictures)
-        if explain
-        else ((result, []) for result in scorer.score_many(pictures))
-    )
+    results = scorer.score_many(pictures, interval=interval, explain=explain)
     rows: list[Row] = []
     try:
         with scoring_bar() as progress:
-            for result, reasons in results:
-                number = None if result.score is None else round(result.score, 6)
+            for result in results:
+                number = _rounded(result.score)
                 name = path_text(result.source)
-                between = () if bounds is None else bounds(number)
-                why = ("; ".join(f"{r.phrase} ({r.probability:.0%})" for r in reasons),)
+                between = () if interval is None else (_rounded(result.low), _rounded(result.high))
+                why = ("; ".join(f"{r.phrase} ({r.probability:.0%})" for r in result.why),)
                 rows.append((name, number, *between, *(why if explain else ()), result.error))
                 if draw and number is not None:
                     draw(result.source)
@@ -193,22 +188,8 @@ def score(
 Row = tuple[str | float | None, ...]  # as the columns say
 
 
-def _bounds(
-    scorer: Scorer, level: float | None
-) -> Callable[[float | None], tuple[float | None, float | None]] | None:
-    """A function from a score to the lowest and highest human score; None without a level."""
-    if level is None:
-        return None
-    calibrated = scorer.interval
-    calibrated.radius(level)  # refuses a wrong level before the first picture
-
-    def around(score: float | None) -> tuple[float | None, float | None]:
-        if score is None:
-            return None, None
-        low, high = calibrated.around(score, level)
-        return round(low, 6), round(high, 6)
-
-    return around
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 6)
 
 
 def _drawing(scorer: Scorer, folder: Path) -> Callable[[Path], None]:

@@ -103,21 +103,34 @@ def announced_size(source: Source) -> tuple[int, int] | None:
 
 
 def is_many(pictures: Any) -> bool:
-    """Whether this is a list of pictures or an array of several, uint8 [n, H, W, C]."""
-    return isinstance(pictures, list | tuple) or (
-        isinstance(pictures, np.ndarray) and pictures.ndim == 4
-    )
+    """Whether this holds several pictures: a list, a generator, an array of paths or of pictures.
+
+    An array of pictures is [n, H, W, C]; an open file, a path, bytes and a cell are one picture.
+    """
+    if isinstance(pictures, np.ndarray):
+        return pictures.ndim == 4 or (pictures.ndim == 1 and pictures.dtype.kind in "OUT")
+    single = isinstance(pictures, str | bytes | bytearray | memoryview | Mapping)
+    return isinstance(pictures, Iterable) and not single and not hasattr(pictures, "read")
 
 
-def check_many(sources: Any) -> None:
-    """Refuse a single picture where several are expected.
+def is_folder(pictures: Any) -> bool:
+    """Whether this is the path of a folder."""
+    return isinstance(pictures, str | Path) and os.path.isdir(pictures)  # noqa: PTH112
+
+
+def pictures_in(pictures: Any) -> Iterable[Any]:
+    """The pictures that this holds, one by one: several as they are, a folder's, or the one.
 
     Raises:
-        InputError: this is one picture, or nothing that holds pictures.
+        InputError: a folder without pictures.
     """
-    single = isinstance(sources, str | Path | bytes | bytearray | memoryview | np.ndarray | Mapping)
-    if (single and not is_many(sources)) or not isinstance(sources, Iterable):
-        raise InputError("Several pictures are expected here; for a single one give [picture].")
+    if is_many(pictures):
+        return pictures
+    if not is_folder(pictures):
+        return [pictures]
+    if not (found := find_pictures([pictures])):
+        raise InputError(f"There are no pictures in the folder {pictures}.")
+    return found
 
 
 def find_pictures(paths: Iterable[str | Path], recursive: bool = False) -> list[Path]:
