@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rali.data.tables import path_text
 from rali.errors import InputError, RaliError, printable, require
 from rali.files import replace_atomically
+from rali.pictures.paths import path_in
 from rali.scoring.model_folder import PRECISIONS
 
 from ._bar import scoring_bar
@@ -22,6 +22,7 @@ from ._model import SCORER_HELP, Provider, Threads
 from ._output import check_writable, csv_text
 
 if TYPE_CHECKING:
+    from rali.pictures.entry import Entry
     from rali.scoring.scorer import Scorer
 
 COLUMNS = ("image", "score", "error")
@@ -40,9 +41,9 @@ class Format(StrEnum):
 
 def score(
     paths: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            metavar="PATH", help="Pictures and folders of pictures.", show_default=False
+            metavar="SOURCE", help="Pictures, folders and patterns.", show_default=False
         ),
     ],
     model: Annotated[
@@ -141,13 +142,11 @@ def score(
     if chosen is Format.parquet:
         require("pyarrow", "data")
 
-    from rali.pictures.read import find_pictures
+    from rali.pictures.sources import find_entries
     from rali.scoring.scorer import Scorer
 
-    pictures = find_pictures(paths, recursive)
-    if not pictures:
-        hint = "" if recursive else " (--recursive also looks into their folders)"
-        raise InputError(f"There are no pictures in {', '.join(map(str, paths))}{hint}.")
+    entries = find_entries(paths, recursive=recursive)
+    total = entries.count
     scorer = Scorer(
         model,
         precision=precision,
@@ -161,25 +160,26 @@ def score(
     columns = (*COLUMNS[:2], *more, COLUMNS[2])
     draw = None if maps is None else _drawing(scorer, maps)
     results = (
-        scorer.explain_many(pictures)
+        scorer.explain_many(entries)
         if explain
-        else ((result, []) for result in scorer.score_many(pictures))
+        else ((result, []) for result in scorer.score_many(entries))
     )
     rows: list[Row] = []
     try:
         with scoring_bar() as progress:
             for result, reasons in results:
                 number = None if result.score is None else round(result.score, 6)
-                name = path_text(result.source)
+                name = result.source.key
                 between = () if bounds is None else bounds(number)
                 why = ("; ".join(f"{r.phrase} ({r.probability:.0%})" for r in reasons),)
                 rows.append((name, number, *between, *(why if explain else ()), result.error))
                 if draw and number is not None:
                     draw(result.source)
-                progress("score", len(rows), len(pictures))
+                progress("score", len(rows), total or len(rows))
     except KeyboardInterrupt:
         _write(columns, rows, chosen, output)
-        typer.echo(f"rali: stopped after {len(rows)} of {len(pictures)} pictures.", err=True)
+        of = "" if total is None else f" of {total}"
+        typer.echo(f"rali: stopped after {len(rows)}{of} pictures.", err=True)
         raise typer.Exit(130) from None
     except (RaliError, OSError):  # a map could not be drawn (the disk is full): keep the scores
         if rows:
@@ -211,16 +211,17 @@ def _bounds(
     return around
 
 
-def _drawing(scorer: Scorer, folder: Path) -> Callable[[Path], None]:
+def _drawing(scorer: Scorer, folder: Path) -> Callable[[Entry], None]:
     """A function that draws a picture's map into the folder, as PNG under the picture's name."""
     folder.mkdir(parents=True, exist_ok=True)
     used: set[str] = set()
 
-    def draw(picture: Path) -> None:
-        name, count = picture.stem, 1
+    def draw(picture: Entry) -> None:
+        stem = Path(path_in(picture.key)).stem
+        name, count = stem, 1
         while name in used:
             count += 1
-            name = f"{picture.stem}-{count}"
+            name = f"{stem}-{count}"
         used.add(name)
         overlay = scorer.map(picture).overlay()
         replace_atomically(folder / f"{name}.png", lambda path: overlay.save(path, "PNG"))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from rali.errors import InputError, PictureError, shortened
+from rali.pictures.entry import Entry
 from rali.pictures.read import (
     MAX_PIXELS,
     Source,
@@ -335,5 +336,6 @@ def _result(source: Any, output: Any, error: str | None) -> Result:
 
 
 def _named(index: int, source: Any, error: str | None) -> str:
+    source = source.key if isinstance(source, Entry) else source
     name = shortened(source) if isinstance(source, str | Path) else f"Picture number {index + 1}"
     return f"{name}: {error}"

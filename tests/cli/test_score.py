@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from rali.cli.score import score
 from rali.errors import InputError
 from rali.pictures.degrade import degrade
+from rali.pictures.entry import Entry
 from rali.scoring.scorer import Scorer
 from tiny_onnx import write_model
 
@@ -207,7 +208,7 @@ def test_a_map_that_cannot_be_drawn_loses_no_score(
 ) -> None:
     calls = []
 
-    def full(self: Scorer, picture: Path) -> None:
+    def full(self: Scorer, picture: Entry) -> None:
         calls.append(picture)
         raise OSError(28, "No space left on device")
 
@@ -217,7 +218,7 @@ def test_a_map_that_cannot_be_drawn_loses_no_score(
     run = runner.invoke(app, [str(photos), "-m", model, "--map", maps, "-o", str(out)])
     assert isinstance(run.exception, OSError)
     with out.open(newline="") as file:
-        assert [row["image"] for row in csv.DictReader(file)] == [str(calls[0])]
+        assert [row["image"] for row in csv.DictReader(file)] == [calls[0].key]
 
 
 def test_reasons_maps_and_intervals(photographs: dict[str, np.ndarray], tmp_path: Path) -> None:
