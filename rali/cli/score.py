@@ -40,10 +40,14 @@ class Format(StrEnum):
 
 
 def score(
-    paths: Annotated[
+    sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE", help="Pictures, folders and patterns.", show_default=False
+            metavar="SOURCE",
+            help="Pictures, folders, patterns, tables (.csv, .jsonl, .parquet), archives (.zip, "
+            ".tar, .tar.gz), data sets (a saved folder, hf://datasets/OWNER/NAME), addresses "
+            "(https://…, s3://…), @list.txt, and - for a list on standard input.",
+            show_default=False,
         ),
     ],
     model: Annotated[
@@ -79,6 +83,14 @@ def score(
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Look into folders inside folders too.")
     ] = False,
+    column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The column of a table or data set that names or holds the pictures.",
+            show_default="image, file_name, path or url",
+        ),
+    ] = None,
     interval: Annotated[
         float | None,
         typer.Option(
@@ -145,7 +157,7 @@ def score(
     from rali.pictures.sources import find_entries
     from rali.scoring.scorer import Scorer
 
-    entries = find_entries(paths, recursive=recursive)
+    entries = find_entries(sources, recursive=recursive, column=column)
     total = entries.count
     scorer = Scorer(
         model,

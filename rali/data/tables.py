@@ -15,6 +15,7 @@ from typing import Any
 
 from rali.errors import InputError, require
 from rali.files import replace_atomically
+from rali.pictures.listed import iter_cells
 from rali.pictures.paths import path_text
 
 Records = list[tuple[int, Mapping[str, Any]]]
@@ -111,20 +112,7 @@ def read_cells(path: Path) -> list[tuple[int, list[str]]]:
     Raises:
         InputError: no such file, not text, or not CSV.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [(number, cells) for number, cells in enumerate(csv.reader(file), 1) if cells]
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as a UTF-8 CSV file: {error}.") from error
-    for mark, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
-        if rows and len(rows[0][1]) == 1 and mark in rows[0][1][0]:
-            raise InputError(
-                f"{path} separates its cells with {name}; a CSV needs commas, and numbers with a "
-                "decimal point (3.5, not 3,5). Save it again in this form."
-            )
-    return rows
+    return list(iter_cells(path))
 
 
 def _read_parquet(path: Path) -> tuple[list[str], Records]:

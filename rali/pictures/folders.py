@@ -34,6 +34,11 @@ def is_picture_name(name: str) -> bool:
     return name[:1] != "." and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES  # noqa: PTH122
 
 
+def is_visible(name: str) -> bool:
+    """Whether no folder in a path is hidden; `.` and `..` are not."""
+    return not any(part[:1] == "." and part not in (".", "..") for part in name.split("/"))
+
+
 def find_pictures(paths: Iterable[str | Path], recursive: bool = False) -> list[Path]:
     """The pictures that `paths` name, each once: folders expanded, their files in natural order.
 
