@@ -27,7 +27,7 @@ from ._bar import scoring_bar
 from ._output import check_writable
 from ._resume import Screen, Shards, file_journal
 from ._rows import show, write_rows, write_vectors
-from ._stop import stoppable
+from ._stop import Stop, stoppable
 
 if TYPE_CHECKING:
     from rali.scoring.scorer import Scorer
@@ -62,11 +62,22 @@ class Job:
 
 
 def run(job: Job, open_entries: Callable[[], Any], open_scorer: Callable[[], Scorer]) -> int:
-    """Do it; returns the exit code.
+    """Do it; returns the exit code: 0, 1 if a picture failed, 128 + the signal that ended it.
 
     Raises:
         InputError: options that do not go together, an output that cannot be used, no pictures.
     """
+    try:
+        with stoppable() as stop:
+            return _run(job, open_entries, open_scorer, stop)
+    except KeyboardInterrupt as stopped:  # before the first picture, or again at the end
+        typer.echo("rali: stopped.", err=True)
+        return getattr(stopped, "code", 130)
+
+
+def _run(
+    job: Job, open_entries: Callable[[], Any], open_scorer: Callable[[], Scorer], stop: Stop
+) -> int:
     form, folder = _form(job)
     _check(job, form, folder)
     vectors = Path(job.embeddings) if job.embeddings not in (None, "column") else None
@@ -84,7 +95,7 @@ def run(job: Job, open_entries: Callable[[], Any], open_scorer: Callable[[], Sco
         sink = opened.enter_context(
             _sink(job, scorer, columns, settings, form, folder, direct=at_once)
         )
-        code, speed, before = _score(job, sink, scorer, entries, columns)
+        code, speed, before = _score(job, sink, scorer, entries, columns, stop)
 
         def rows() -> Iterator[dict[str, Any]]:
             assert isinstance(sink, Journal)
@@ -116,7 +127,7 @@ def run(job: Job, open_entries: Callable[[], Any], open_scorer: Callable[[], Sco
 
 
 def _score(
-    job: Job, sink: Any, scorer: Scorer, entries: Any, columns: list[str]
+    job: Job, sink: Any, scorer: Scorer, entries: Any, columns: list[str], stop: Stop
 ) -> tuple[int, float, int]:
     """Fill the sink; returns an exit code if a signal ended it, pictures/s and the rows before."""
     draw = None if job.maps is None else _drawing(scorer, job.maps, sink)
@@ -130,7 +141,7 @@ def _score(
             yield entry
 
     try:
-        with scoring_bar() as progress, stoppable() as stop:
+        with scoring_bar() as progress:
             for row in score_rows(scorer, kept() if draw else new, columns, job.interval):
                 with stop:
                     sink.write(row)
