@@ -20,6 +20,7 @@ from rali.version import __version__
 if TYPE_CHECKING:
     from rali.errors import InputError, PictureError
     from rali.rewards.reward import RaliReward
+    from rali.scoring.batches import RaliScorer
     from rali.scoring.scorer import Scorer
     from rali.student.pyiqa_metric import Metric
     from rali.student.student import Student
@@ -33,6 +34,7 @@ __all__ = [
     "Metric",
     "PictureError",
     "RaliReward",
+    "RaliScorer",
     "Scorer",
     "Student",
     "__version__",
@@ -43,6 +45,7 @@ _HOMES = {
     "Metric": "rali.student.pyiqa_metric",
     "PictureError": "rali.errors",
     "RaliReward": "rali.rewards.reward",
+    "RaliScorer": "rali.scoring.batches",
     "Scorer": "rali.scoring.scorer",
     "Student": "rali.student.student",
 }

@@ -6,11 +6,10 @@ preprocessing in its metadata, so scoring needs no other file.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
@@ -19,17 +18,25 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from rali.errors import InputError, PictureError, shortened
+from rali.pictures.entry import Entry
 from rali.pictures.read import (
     MAX_PIXELS,
     Source,
-    check_many,
-    find_pictures,
+    is_folder,
     is_many,
     open_picture,
+    pictures_in,
 )
 
 from .model_folder import BUILTIN, WEIGHTS_SHA256, check_weights, find_model
-from .session import Engine, Provider, open_session, read_metadata, read_preprocess
+from .session import (
+    Engine,
+    Provider,
+    available_cores,
+    open_session,
+    read_metadata,
+    read_preprocess,
+)
 
 if TYPE_CHECKING:
     from .heatmap import Heatmap
@@ -39,11 +46,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """One row of `Scorer.score_many`: a score, or the reason why there is none."""
+    """One row of `Scorer.score_many`: a score, or the reason why there is none.
+
+    Attributes:
+        source: what was given.
+        low, high: between which people's score lies, if an interval was asked for.
+        why: the likeliest phrases about the picture, if they were asked for.
+        embedding: the encoder's output before PCA, float32 [D], if it was asked for.
+    """
 
     source: Any
     score: float | None
     error: str | None
+    low: float | None = None
+    high: float | None = None
+    why: tuple[Reason, ...] = ()
+    embedding: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 class Scorer:
@@ -62,7 +80,8 @@ class Scorer:
         precision: which of a model's files: "fp32", "fp16", "int8" or "int8-dynamic".
         batch_size: pictures per run of the model; by default one on the processor, where each
             core scores its own, and 8 elsewhere. It changes speed and memory, not the scores
-            (floating-point sums may differ in their last digits).
+            (floating-point sums may differ in their last digits). A batch that is too large for
+            the memory is halved, with a warning.
         providers: onnxruntime execution providers, by name or as (name, options); the processor by
             default. `docs/export.md` says which files suit them.
         threads: cores to use; all by default.
@@ -82,11 +101,8 @@ class Scorer:
         threads: int | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        for name, value in (
-            ("batch_size", batch_size),
-            ("threads", threads),
-            ("max_pixels", max_pixels),
-        ):
+        counts = {"batch_size": batch_size, "threads": threads, "max_pixels": max_pixels}
+        for name, value in counts.items():
             if value is not None and value < 1:
                 raise InputError(f"{name} must be 1 or more, got {value}.")
         self.model = model
@@ -107,6 +123,8 @@ class Scorer:
         )
         self.batch_size = batch_size or (1 if self._engine.on_processor else 8)
         self.metadata: dict[str, Any] = read_metadata(self._engine.here().session, self.path)
+        if self.metadata.get("one_by_one"):
+            self._engine.at_most = 1
         self.preprocess = read_preprocess(self.metadata)
         self.weights_sha256 = str(self.metadata.get(WEIGHTS_SHA256, ""))
         check_weights(self.path, self.weights_sha256)
@@ -117,6 +135,12 @@ class Scorer:
         """A pickle holds no weights: who reads it opens the model, which must be there."""
         return partial(Scorer, self._source, **self._options), ()
 
+    def __repr__(self) -> str:
+        """The call that would make it, without what is as by default."""
+        defaults: Any = Scorer.__init__.__kwdefaults__
+        given = [f"{k}={v!r}" for k, v in self._options.items() if v != defaults[k]]
+        return f"Scorer({', '.join([repr(str(self.model)), *given])})"
+
     @overload
     def __call__(self, pictures: list[Any] | tuple[Any, ...]) -> np.ndarray: ...
     @overload
@@ -125,33 +149,62 @@ class Scorer:
     def __call__(self, pictures: Any) -> Any:
         """One picture → float; a list or uint8 [n, H, W, C] → float64 [n]; a folder → dict.
 
-        A folder's dict is {path: score} of the pictures directly inside, in natural order.
+        A generator or any other iterable of pictures is as good as a list. A folder's dict is
+        {path: score} of the pictures directly inside, in natural order.
 
         Raises:
             PictureError: a picture cannot be read; the message names it. `score_many` continues
                 instead.
         """
-        if isinstance(pictures, str | Path) and os.path.isdir(pictures):  # noqa: PTH112
-            paths = [str(path) for path in find_pictures([pictures])]
-            if not paths:
-                raise InputError(f"There are no pictures in the folder {pictures}.")
-            return dict(zip(paths, self._all(paths).tolist(), strict=True))
         if is_many(pictures):
             return self._all(pictures)
+        if is_folder(pictures):
+            paths = [str(path) for path in pictures_in(pictures)]
+            return dict(zip(paths, self._all(paths).tolist(), strict=True))
         return float(self._all([pictures])[0])
 
-    def score_many(self, sources: Iterable[Any]) -> Iterator[Result]:
+    def score_many(
+        self,
+        sources: Any,
+        *,
+        interval: float | None = None,
+        explain: bool = False,
+        embed: bool = False,
+    ) -> Iterator[Result]:
         """One `Result` per source, in order; a picture that cannot be read is a row with `error`.
 
         Each core decodes pictures and runs the model on them. At most a few batches per core are in
         memory, however many sources there are.
 
+        Args:
+            sources: pictures in a list, a generator or any other iterable; a folder; one picture.
+            interval: the probability, such as 0.9, with which people's score lies between `low`
+                and `high`.
+            explain: fill `why` with the three likeliest phrases.
+            embed: fill `embedding`.
+
         Raises:
-            InputError: a single picture was given.
+            InputError: a folder without pictures, a level that the model's interval does not reach,
+                or a model without interval or phrases.
         """
-        check_many(sources)
+        if interval is not None:
+            self.interval.radius(interval)  # refuses a wrong level before the first picture
+        phrases = self.phrases if explain else None
+        return self._results(pictures_in(sources), interval, phrases, embed)
+
+    def _results(
+        self, sources: Iterable[Any], level: float | None, phrases: Phrases | None, embed: bool
+    ) -> Iterator[Result]:
         for source, output, error in self._run(sources):
-            yield _result(source, output, error)
+            score = None if output is None else float(output[0])
+            if score is not None and not np.isfinite(score):
+                score, error = None, f"The model gave {output[0]}, which is no score."
+            if score is None:
+                yield Result(source, None, error)
+                continue
+            low, high = (None, None) if level is None else self.interval.around(score, level)
+            why = () if phrases is None else tuple(phrases.rank(output[1]))
+            yield Result(source, score, None, low, high, why, output[1] if embed else None)
 
     def embed(self, pictures: Any) -> np.ndarray:
         """The encoder's output before PCA, not normalised: float32 [n, D] (one picture: n = 1).
@@ -159,42 +212,25 @@ class Scorer:
         Raises:
             PictureError: a picture cannot be read; the message names it.
         """
-        sources = pictures if is_many(pictures) else [pictures]
         rows = []
-        for index, (source, output, error) in enumerate(self._run(sources)):
+        for index, (source, output, error) in enumerate(self._run(pictures_in(pictures))):
             if output is None:
                 raise PictureError(_named(index, source, error))
             rows.append(output[1])
         return np.stack(rows) if rows else np.zeros((0, self._width()), np.float32)
 
     def run(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The model itself: pixels float32 [n, 3, S, S] → scores [n] and embeddings [n, D].
+        """The model itself: pixels [n, 3, S, S] → scores [n] and embeddings [n, D], all float32.
 
-        A file whose arithmetic depends on the batch (dynamic 8-bit integers) runs them one by one.
-
-        Args:
-            pixels: as `preprocess` returns them.
+        The pixels are as `preprocess` returns them. A file whose arithmetic depends on the batch
+        (dynamic 8-bit integers) runs them one by one.
         """
-        parts = np.split(pixels, len(pixels)) if self.metadata.get("one_by_one") else [pixels]
-        held = self._engine.here()
-        with held.turn:
-            outputs = [
-                held.session.run(["score", "embedding"], {"pixel_values": part}) for part in parts
-            ]
-        scores, embeddings = zip(*outputs, strict=True)
-        return np.concatenate(scores), np.concatenate(embeddings)
+        return self._engine.run(pixels)
 
     def buffer(self) -> np.ndarray:
-        """The calling thread's memory for a batch of pixels: float32 [batch_size, 3, S, S].
-
-        Memory that is allocated for each picture is mapped page by page while the other threads
-        wait, which costs a third of the pictures per second.
-        """
-        own = self._engine.here().own
-        if not hasattr(own, "pixels"):
-            size = self.preprocess.size
-            own.pixels = np.empty((self.batch_size, 3, size, size), np.float32)
-        return own.pixels
+        """The calling thread's memory for a batch of pixels: float32 [batch_size, 3, S, S]."""
+        size = self.preprocess.size
+        return self._engine.buffer((self.batch_size, 3, size, size))
 
     def explain(self, picture: Source, top: int = 3) -> list[Reason]:
         """Why a picture scores as it does: the likeliest phrases about it, the likeliest first.
@@ -209,20 +245,6 @@ class Scorer:
             InputError: the model has no table of phrases, or another model's.
         """
         return self.phrases.rank(self.embed(picture)[0], top)
-
-    def explain_many(
-        self, sources: Iterable[Any], top: int = 3
-    ) -> Iterator[tuple[Result, list[Reason]]]:
-        """`score_many`'s results, each with `explain`'s reasons (none without a score).
-
-        Raises:
-            InputError: as for `score_many` and `explain`.
-        """
-        check_many(sources)
-        phrases = self.phrases
-        for source, output, error in self._run(sources):
-            result = _result(source, output, error)
-            yield result, [] if result.score is None else phrases.rank(output[1], top)
 
     @cached_property
     def phrases(self) -> Phrases:
@@ -312,28 +334,20 @@ class Scorer:
         for source in sources:
             errors.append(self._prepare(source, pixels[ready]))
             ready += errors[-1] is None
-        outputs = zip(*self.run(pixels[:ready]), strict=True) if ready else iter(())
+        try:
+            outputs = zip(*self.run(pixels[:ready]), strict=True) if ready else iter(())
+        except MemoryError as error:
+            return [
+                (source, None, why or str(error))
+                for source, why in zip(sources, errors, strict=True)
+            ]
         return [
             (source, next(outputs) if error is None else None, error)
             for source, error in zip(sources, errors, strict=True)
         ]
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        return os.cpu_count() or 1
-
-
-def _result(source: Any, output: Any, error: str | None) -> Result:
-    score = None if output is None else float(output[0])
-    if score is not None and not np.isfinite(score):
-        score, error = None, f"The model gave {output[0]}, which is no score."
-    return Result(source, score, error)
-
-
 def _named(index: int, source: Any, error: str | None) -> str:
+    source = source.key if isinstance(source, Entry) else source
     name = shortened(source) if isinstance(source, str | Path) else f"Picture number {index + 1}"
     return f"{name}: {error}"

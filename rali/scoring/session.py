@@ -8,6 +8,9 @@ from __future__ import annotations
 import ctypes
 import io
 import os
+import re
+import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
@@ -16,6 +19,8 @@ from pathlib import Path
 from threading import Lock, local
 from typing import Any
 
+import numpy as np
+
 from rali.errors import InputError, shortened
 from rali.files import from_json
 from rali.pictures.preprocess import Preprocess
@@ -23,6 +28,7 @@ from rali.pictures.preprocess import Preprocess
 from .model_folder import PRECISIONS
 
 Provider = str | tuple[str, Mapping[str, Any]]
+_INPUT = "pixel_values"
 _PREPROCESS = tuple(field.name for field in fields(Preprocess))
 
 
@@ -45,7 +51,7 @@ def open_session(path: Path, providers: Sequence[Provider] | None, threads: int)
         with redirect_stdout(io.StringIO()):  # what is not there is told below, where it matters
             getattr(onnxruntime, "preload_dlls", lambda: None)()
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # errors are raised, and told as sentences
     options.intra_op_num_threads = threads
     # Several runs at once share these threads; one that waits must not take a core from the others.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -98,12 +104,21 @@ class _Held:
     process: int = field(default_factory=os.getpid)
 
 
+# onnxruntime has no exception of its own for this.
+_OUT_OF_MEMORY = re.compile(r"bad_alloc|failed to allocate|out of memory|alloc_failed", re.I)
+
+
 class Engine:
     """A session and the threads that use it, anew in each process that was forked.
 
     Args:
         open: opens the session. threads: of the pool.
+
+    Attributes:
+        at_most: pictures per run of the session.
     """
+
+    at_most = sys.maxsize
 
     def __init__(self, open: Callable[[], Any], threads: int) -> None:
         self._open, self._threads = open, threads
@@ -120,6 +135,57 @@ class Engine:
     @property
     def on_processor(self) -> bool:
         return bool(self._held.session.get_providers()[0] == "CPUExecutionProvider")
+
+    def run(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Scores [n] and embeddings [n, D] of pixels float32 [n, 3, S, S].
+
+        A batch that does not fit into the memory is halved until it does, as are later ones.
+
+        Raises:
+            MemoryError: not even one picture fits.
+        """
+        held, done = self.here(), 0
+        outputs: list[Any] = []
+        while done < len(pixels) or not outputs:
+            part = pixels[done : done + self.at_most]
+            try:
+                with held.turn:
+                    outputs.append(held.session.run(["score", "embedding"], {_INPUT: part}))
+            except Exception as error:  # onnxruntime's own exceptions derive from Exception only
+                if not _OUT_OF_MEMORY.search(str(error)):
+                    raise
+                if len(part) < 2:
+                    raise MemoryError("There is not enough memory to run the model.") from error
+                self.at_most = len(part) // 2
+                warnings.warn(
+                    f"There is not enough memory to run the model on {len(part)} pictures at once; "
+                    f"from here on it runs on {self.at_most}.",
+                    stacklevel=3,
+                )
+            else:
+                done += len(part)
+        scores, embeddings = zip(*outputs, strict=True)
+        return np.concatenate(scores), np.concatenate(embeddings)
+
+    def buffer(self, shape: tuple[int, ...]) -> np.ndarray:
+        """The calling thread's memory for a batch of pixels, float32, always of the same shape.
+
+        Memory that is allocated for each picture is mapped page by page while the other threads
+        wait, which costs a third of the pictures per second.
+
+        Raises:
+            InputError: there is not enough memory for it.
+        """
+        own = self.here().own
+        if not hasattr(own, "pixels"):
+            try:
+                own.pixels = np.empty(shape, np.float32)
+            except MemoryError:
+                raise InputError(
+                    f"There is not enough memory for batches of {shape[0]} pictures on "
+                    f"{self._threads} threads; give a smaller batch_size or fewer threads."
+                ) from None
+        return own.pixels
 
     def _make(self) -> _Held:
         session = self._open()
@@ -153,7 +219,7 @@ def read_metadata(session: Any, path: Path) -> dict[str, Any]:
         raise InputError(f"The metadata of {path} lack {', '.join(missing)}. {again}")
     inputs = [i.name for i in session.get_inputs()]
     outputs = {o.name for o in session.get_outputs()}
-    if inputs != ["pixel_values"] or not {"score", "embedding"} <= outputs:
+    if inputs != [_INPUT] or not {"score", "embedding"} <= outputs:
         raise InputError(
             f"{path} takes {', '.join(inputs)} and gives {', '.join(sorted(outputs))}; expected "
             f"pixel_values in, score and embedding out, as in {PRECISIONS['fp32'].file}. {again}"
@@ -189,3 +255,11 @@ def read_preprocess(metadata: Mapping[str, Any]) -> Preprocess:
         InputError: a field is of the wrong kind.
     """
     return Preprocess.from_dict({name: metadata[name] for name in _PREPROCESS})
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from rali.errors import InputError, shortened
 from rali.files import from_json, write_text
 from rali.pictures.preprocess import Preprocess
-from rali.pictures.read import check_many, open_picture
+from rali.pictures.read import open_picture, pictures_in
 from rali.report.evaluation import Evaluation
 from rali.runs.progress import Progress, renamed, silent
 from rali.scoring.model_folder import (
@@ -175,36 +175,32 @@ class Student(nn.Module):
 
     @torch.inference_mode()
     def score(
-        self, pictures: Sequence[Any], batch_size: int = 8, *, progress: Progress = silent
+        self, pictures: Any, batch_size: int = 8, *, progress: Progress = silent
     ) -> np.ndarray:
-        """Scores [n], 1–5, float64, of files, arrays or PIL pictures.
+        """Scores [n], 1–5, float64, of files, arrays or PIL pictures, or of a folder's.
 
         Raises:
             PictureError: one of them cannot be read.
-            InputError: a single picture was given.
         """
         embedded = self._embedded(pictures, batch_size, renamed(progress, "score"))
         scores = [self.score_embeddings(embedding).double().cpu() for embedding in embedded]
         return torch.cat([torch.empty(0, dtype=torch.double), *scores]).numpy()
 
     def embed(
-        self, pictures: Sequence[Any], batch_size: int = 8, *, progress: Progress = silent
+        self, pictures: Any, batch_size: int = 8, *, progress: Progress = silent
     ) -> np.ndarray:
-        """Embeddings [n, D] before PCA, float32, of files, arrays or PIL pictures.
+        """Embeddings [n, D] before PCA, float32, of files, arrays or PIL pictures, or a folder's.
 
         Raises:
             PictureError: one of them cannot be read.
-            InputError: a single picture was given.
         """
         embedded = self._embedded(pictures, batch_size, progress)
         parts = [embedding.float().cpu().numpy() for embedding in embedded]
         return np.concatenate([np.empty((0, self.config.embed_dim), np.float32), *parts])
 
-    def _embedded(
-        self, pictures: Sequence[Any], batch_size: int, progress: Progress
-    ) -> Iterator[Tensor]:
+    def _embedded(self, pictures: Any, batch_size: int, progress: Progress) -> Iterator[Tensor]:
         """Embeddings [batch, D] of one batch after the other, on the student's device."""
-        check_many(pictures)
+        pictures = pictures_in(pictures)
         if not isinstance(pictures, Sequence | np.ndarray):
             pictures = list(pictures)
 

@@ -37,8 +37,14 @@ from picture_files import (
 )
 from PIL import Image, ImageCms
 
-from rali.errors import InputError, PictureError
-from rali.pictures.read import PICTURE_SUFFIXES, check_many, find_pictures, open_picture
+from rali.errors import PictureError
+from rali.pictures.read import (
+    PICTURE_SUFFIXES,
+    find_pictures,
+    is_many,
+    open_picture,
+    pictures_in,
+)
 
 # --- kinds of pixels -----------------------------------------------------------------------------
 
@@ -446,8 +452,16 @@ def test_find_pictures_follows_links_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("single", ["a.png", Path("a.png"), b"x", np.zeros((8, 8, 3), np.uint8),
-                                    Image.new("RGB", (8, 8)), {"bytes": b""}, None])  # fmt: skip
-def test_check_many_refuses_one_picture(single: Any) -> None:
-    with pytest.raises(InputError, match=r"for a single one give \[picture\]"):
-        check_many(single)
-    check_many([single])
+                                    Image.new("RGB", (8, 8)), {"bytes": b""}, None,
+                                    io.BytesIO(b"x")])  # fmt: skip
+def test_one_picture_is_not_several(single: Any) -> None:
+    assert not is_many(single)
+    assert pictures_in(single) == [single]
+    assert is_many([single]) and is_many(iter([single])) and is_many({"a": single}.values())
+
+
+def test_arrays_of_paths_and_of_pictures_are_several(tmp_path: Path) -> None:
+    assert is_many(np.array(["a.png", "b.png"])) and is_many(np.array([b"x", None], object))
+    assert is_many(np.zeros((2, 8, 8, 3), np.uint8)) and not is_many(np.zeros(8, np.uint8))
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    assert pictures_in(str(tmp_path)) == [tmp_path / "a.png"]

@@ -129,12 +129,73 @@ def test_score_many_continues_after_a_failure(model: Path, photos: Path, tmp_pat
     assert next(Scorer(model).score_many([tmp_path / "text.jpg"])).error is not None
 
 
-@pytest.mark.parametrize("single", ["a.jpg", b"bytes", np.zeros((9, 9, 3), np.uint8), Path("a")])
-def test_one_picture_in_place_of_several_is_refused(model: Path, single: Any) -> None:
+def test_generators_folders_and_single_pictures_wherever_a_list_is(
+    model: Path, photos: Path, tmp_path: Path
+) -> None:
     scorer = Scorer(model)
-    for method in (scorer.score_many, scorer.explain_many):
-        with pytest.raises(InputError, match=r"give \[picture\]"):
-            next(iter(method(single)))
+    paths = [photos / f"写真 {n}.png" for n in range(11)]
+    scores = scorer(paths)
+    for several in (
+        (p for p in paths),
+        dict.fromkeys(paths).keys(),
+        np.array([str(p) for p in paths]),
+    ):
+        np.testing.assert_array_equal(scorer(several), scores)
+    embeddings = scorer.embed(iter(paths))
+    np.testing.assert_array_equal(scorer.embed(str(photos)), embeddings)
+    for folder in (photos, str(photos)):
+        results = list(scorer.score_many(folder, embed=True))
+        assert [r.source for r in results] == paths and [r.score for r in results] == list(scores)
+        np.testing.assert_array_equal([r.embedding for r in results], embeddings)
+    for single in (str(paths[3]), paths[3].read_bytes(), open_picture(paths[3])):
+        assert [r.score for r in scorer.score_many(single)] == [scores[3]]
+    for empty in (scorer.score_many, scorer.embed, scorer):
+        with pytest.raises(InputError, match="no pictures in the folder"):
+            empty(tmp_path)
+
+
+def test_intervals_and_phrases_beside_the_scores(photograph_files: list[Path]) -> None:
+    scorer = Scorer()
+    results = list(scorer.score_many([*photograph_files[:2], b"junk"], interval=0.9, explain=True))
+    for path, result in zip(photograph_files, results[:2], strict=False):
+        assert (result.low, result.high) == scorer.interval.around(result.score, 0.9)
+        assert result.low < result.score < result.high
+        assert list(result.why) == scorer.explain(path) and len(result.why) == 3
+        assert result.embedding is None
+    assert (results[2].low, results[2].high, results[2].why) == (None, None, ())
+    plain = next(scorer.score_many(photograph_files))
+    assert (plain.score, plain.low, plain.why) == (results[0].score, None, ())
+    with pytest.raises(InputError, match="between 0 and 1"):
+        scorer.score_many(photograph_files, interval=90)
+
+
+def test_the_repr_is_the_call_that_makes_it(model: Path) -> None:
+    assert repr(Scorer()) == "Scorer('builtin')"
+    assert eval(repr(Scorer(model, threads=2))).threads == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds a process's memory so")
+def test_a_batch_that_does_not_fit_into_the_memory_is_halved(tmp_path: Path) -> None:
+    """In a process of its own, whose memory is bounded once the model is open."""
+    code = """
+import re, resource, warnings
+import numpy as np
+from rali import Scorer
+scorer = Scorer(batch_size=16, threads=1)
+rng = np.random.default_rng(0)
+pictures = [rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(20)]
+before = Scorer(threads=1)(pictures)
+list(scorer.score_many(pictures[:1]))  # the thread's buffer is there
+used = int(re.search(r"VmSize:[ \t]+([0-9]+)", open("/proc/self/status").read())[1]) << 10
+resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20), -1))
+with warnings.catch_warnings(record=True) as told:
+    results = list(scorer.score_many(pictures))
+assert "from here on it runs on" in str(told[0].message), told
+np.testing.assert_allclose([r.score for r in results], before, atol=1e-5)
+"""
+    (tmp_path / "bounded.py").write_text(code)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+    subprocess.run([sys.executable, tmp_path / "bounded.py"], check=True, env=environment)
 
 
 def test_score_many_is_bounded_and_may_be_left_early(model: Path) -> None:
