@@ -1,0 +1,183 @@
+"""Rows of scores in a CSV or JSON-lines file that grows as they come, and is resumed after a kill.
+
+In: rows, one at a time. Out: the file; its bytes leave the process once a second, so a kill loses
+the last second at most. On opening, a last line that was cut is dropped.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rali.errors import InputError
+
+from .keys import Keys
+
+TEXTS = ("image", "why", "error")  # columns of text in a CSV; the others hold numbers
+
+
+class Journal:
+    """A file of rows; a context manager, whose end writes all to the disk.
+
+    Args:
+        path: made when it does not exist. A name that ends in .csv is a CSV, any other JSON lines,
+            unless `form` says "csv" or "jsonl".
+        columns: of a row, in their order.
+
+    Attributes:
+        done: the keys of the rows that were there on opening.
+        rows, failed, total: how many rows there are, how many of them have no score, and the sum
+            of the scores.
+
+    Raises:
+        InputError: on entering: the file has other columns, or a line that is no row.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], form: str) -> None:
+        self.path, self.columns, self.form = path, tuple(columns), form
+        self.rows = self.failed = 0
+        self.total = 0.0
+        self._pending: list[bytes] = []
+        self._written = 0.0
+
+    def __enter__(self) -> Self:
+        self.path.touch()
+        self._end = 0
+        self.done = Keys(self._resume())
+        self._file = os.open(self.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        os.ftruncate(self._file, self._end)
+        os.lseek(self._file, self._end, os.SEEK_SET)
+        if not self._end and self.form == "csv":
+            self._pending.append(csv_line(self.columns))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.flush()
+            os.fsync(self._file)
+        finally:
+            os.close(self._file)
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Add a row; it leaves the process within a second, or with the next row."""
+        self._pending.append(row_line(row, self.columns, self.form))
+        self._count(row)
+        if time.monotonic() - self._written > 0.5:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand what is pending to the system; where the disk is full, no half line stays."""
+        data = b"".join(self._pending)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._file, view) :]
+        except OSError:
+            os.ftruncate(self._file, self._end)
+            os.lseek(self._file, self._end, os.SEEK_SET)
+            raise
+        self._end += len(data)
+        self._pending.clear()
+        self._written = time.monotonic()
+
+    def read(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Each row with its place in the file, for `row_at`."""
+        self.flush()
+        for start, line in _lines(self.path, self.form):
+            if start or self.form != "csv":
+                yield start, self._row(line, start)
+
+    def row_at(self, place: int) -> dict[str, Any]:
+        """The row at a place that `read` gave."""
+        with self.path.open("rb") as file:
+            file.seek(place)
+            return self._row(next(line for _, line in _lines_in(file, self.form)), place)
+
+    def _count(self, row: Mapping[str, Any]) -> None:
+        self.rows += 1
+        self.failed += row["score"] is None
+        self.total += row["score"] or 0.0
+
+    def _resume(self) -> Iterator[str]:
+        for start, line in _lines(self.path, self.form):
+            if not start and self.form == "csv":
+                if line.rstrip(b"\r\n") != csv_line(self.columns).rstrip():
+                    raise InputError(
+                        f"{self.path} has other columns than {', '.join(self.columns)}. Give "
+                        "another file, or --restart to replace this one."
+                    )
+            else:
+                row = self._row(line, start)
+                self._count(row)
+                yield row["image"]
+            self._end = start + len(line)
+
+    def _row(self, line: bytes, start: int) -> dict[str, Any]:
+        try:
+            if self.form == "jsonl":
+                row = json.loads(line)
+                if list(row) == list(self.columns):
+                    return dict(row)
+            else:
+                cells = next(csv.reader(io.StringIO(line.decode(), newline="")))
+                if len(cells) == len(self.columns):
+                    return {
+                        name: cell or None if name in TEXTS else float(cell) if cell else None
+                        for name, cell in zip(self.columns, cells, strict=True)
+                    }
+        except (ValueError, TypeError, StopIteration):
+            pass
+        raise InputError(
+            f"{self.path} is damaged at byte {start:,}: there is no row of "
+            f"{', '.join(self.columns)}. Repair it, or give --restart to replace it."
+        )
+
+
+def row_line(row: Mapping[str, Any], columns: Sequence[str], form: str) -> bytes:
+    """A row as a line of CSV or JSON."""
+    if form == "jsonl":
+        values = {name: row[name] for name in columns}
+        return json.dumps(values, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    return csv_line([why_text(row[name]) if name == "why" else row[name] for name in columns])
+
+
+def csv_line(cells: Sequence[Any]) -> bytes:
+    """Cells as a line of CSV."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(cells)
+    return buffer.getvalue().encode("utf-8", "backslashreplace")
+
+
+def why_text(why: Any) -> str:
+    """The column `why` as text."""
+    if why is None or isinstance(why, str):
+        return why or ""
+    return "; ".join(f"{one['phrase']} ({one['probability']:.0%})" for one in why)
+
+
+def _lines(path: Path, form: str) -> Iterator[tuple[int, bytes]]:
+    with path.open("rb") as file:
+        yield from _lines_in(file, form)
+
+
+def _lines_in(file: Any, form: str) -> Iterator[tuple[int, bytes]]:
+    """Whole lines with their places; in a CSV a cell between quotes may hold line ends."""
+    start, parts, quotes = file.tell(), b"", 0
+    for piece in file:
+        parts += piece
+        quotes += piece.count(b'"') if form == "csv" else 0
+        if quotes % 2 == 0 and parts.endswith(b"\n"):
+            yield start, parts
+            start, parts, quotes = start + len(parts), b"", 0

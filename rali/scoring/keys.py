@@ -1,0 +1,46 @@
+"""A set of keys that takes 12 bytes a key, so that a run knows what an earlier one has done.
+
+In: the keys of finished rows. Out: whether a key is among them. A key is kept as 96 bits of its
+BLAKE2 hash: among ten billion keys, the chance that any two share them is below one in a billion.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+
+_DTYPE = np.dtype([("head", ">u8"), ("tail", ">u4")])
+
+
+class Keys:
+    """The keys that were given, which does not grow."""
+
+    def __init__(self, keys: Iterable[str] = ()) -> None:
+        hashes = bytearray()
+        for key in keys:
+            hashes += _hash(key)
+        pairs = np.frombuffer(hashes, _DTYPE)
+        order = np.lexsort((pairs["tail"], pairs["head"]))
+        self._heads = pairs["head"].astype(np.uint64)[order]
+        self._tails = pairs["tail"].astype(np.uint32)[order]
+
+    def __len__(self) -> int:
+        return len(self._heads)
+
+    def __contains__(self, key: str) -> bool:
+        if not len(self._heads):
+            return False
+        pair = _hash(key)
+        head, tail = np.uint64(int.from_bytes(pair[:8], "big")), int.from_bytes(pair[8:], "big")
+        place = int(self._heads.searchsorted(head))
+        while place < len(self._heads) and self._heads[place] == head:
+            if self._tails[place] == tail:
+                return True
+            place += 1
+        return False
+
+
+def _hash(key: str) -> bytes:
+    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=12).digest()

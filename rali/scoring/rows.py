@@ -1,0 +1,87 @@
+"""What a row of scores holds: its columns, their types, and the settings that decide its values.
+
+In: results of a `Scorer`. Out: dicts by column, which `journal` and `ledger` write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rali.errors import require
+from rali.files import image_sha256
+
+if TYPE_CHECKING:
+    from .phrases import Reason
+    from .scorer import Scorer
+
+COLUMNS = ("image", "score", "low", "high", "why", "embedding", "error")
+DIGITS = 6  # of a score, after the point
+
+
+def columns_of(*, interval: bool = False, why: bool = False, embedding: bool = False) -> list[str]:
+    """The columns of a row, in their order."""
+    left_out = {"low": not interval, "high": not interval, "why": not why}
+    left_out["embedding"] = not embedding
+    return [name for name in COLUMNS if not left_out.get(name)]
+
+
+def rounded(score: float | None) -> float | None:
+    """A score as rows hold it."""
+    return None if score is None else round(score, DIGITS)
+
+
+def reasons(found: Sequence[Reason]) -> list[dict[str, Any]]:
+    """Phrases as the column `why` holds them."""
+    return [{"phrase": r.phrase, "probability": round(r.probability, DIGITS)} for r in found]
+
+
+def arrow_schema(columns: Sequence[str]) -> Any:
+    """The `pyarrow.Schema` of rows with these columns."""
+    pa = require("pyarrow", "data")
+    reason = pa.struct([("phrase", pa.string()), ("probability", pa.float64())])
+    types = {
+        "image": pa.string(),
+        "why": pa.list_(reason),
+        "embedding": pa.list_(pa.float32()),
+        "error": pa.string(),
+    }
+    return pa.schema([(name, types.get(name, pa.float64())) for name in columns])
+
+
+def settings_of(
+    scorer: Scorer, *, interval: float | None = None, why: bool = False, embedding: bool = False
+) -> dict[str, Any]:
+    """What decides the values of a scorer's rows, so that rows of other settings are not mixed."""
+    return {
+        "weights": scorer.weights_sha256 or image_sha256(scorer.path),
+        "precision": scorer.metadata.get("precision", "fp32"),
+        "max_pixels": scorer.max_pixels,
+        "interval": interval,
+        "explain": why,
+        "embeddings": embedding,
+    }
+
+
+_SPOKEN = {
+    "weights": "another model (weights {})",
+    "precision": "--precision {}",
+    "max_pixels": "a limit of {} pixels",
+    "interval": "--interval {}",
+    "explain": "--explain",
+    "embeddings": "--embeddings",
+}
+
+
+def differences(noted: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """In words, what of the `noted` settings is not as `now`; empty where all is the same."""
+    words = []
+    for name, value in noted.items():
+        if value == now.get(name):
+            continue
+        spoken = _SPOKEN.get(name, f"{name} {{}}")
+        if not value and name in ("interval", "explain", "embeddings"):
+            words.append(f"no {spoken.split()[0]}")
+        else:
+            words.append(spoken.format(value[:8] if name == "weights" else value))
+    return " and ".join(words)
