@@ -7,7 +7,9 @@ BLAKE2 hash: among ten billion keys, the chance that any two share them is below
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -40,6 +42,27 @@ class Keys:
                 return True
             place += 1
         return False
+
+
+class Keyed(Protocol):
+    """What has a key: an `Entry` of `rali.pictures.sources`."""
+
+    @property
+    def key(self) -> str: ...
+
+
+E = TypeVar("E", bound=Keyed)
+
+
+@dataclass(frozen=True)
+class New(Generic[E]):
+    """Those of `entries` whose key is not among `done`; can be iterated as often as they can."""
+
+    entries: Iterable[E]
+    done: Keys
+
+    def __iter__(self) -> Iterator[E]:
+        return (entry for entry in self.entries if entry.key not in self.done)
 
 
 def _hash(key: str) -> bytes:

@@ -22,28 +22,18 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Self
 
 from rali.errors import InputError, require
 from rali.files import replace_atomically
 from rali.runs.folder import alone_in
 
-from .keys import Keys
+from .keys import E, Keys, New
 from .rows import arrow_schema, differences
 
 LEDGER = "_ledger.jsonl"  # readers of a folder of Parquet files leave out what begins so
 UNIT = 10_000
 _SETTINGS = b"rali"  # in each shard's metadata
-
-
-class Keyed(Protocol):
-    """What has a key: an `Entry` of `rali.pictures.sources`."""
-
-    @property
-    def key(self) -> str: ...
-
-
-E = TypeVar("E", bound=Keyed)
 
 
 @dataclass(frozen=True)
@@ -76,7 +66,8 @@ class Ledger:
 
     Attributes:
         done: the keys that have a row.
-        rows, failed: how many rows there are, and how many of them have no score.
+        rows, failed, total: how many rows there are, how many of them have no score, and the sum
+            of the scores.
 
     Raises:
         InputError: on entering: another process is at work there, or the folder's rows were made
@@ -96,6 +87,7 @@ class Ledger:
         self.folder, self.settings, self.columns = folder, dict(settings), tuple(columns)
         self.done = Keys()
         self.rows = self.failed = 0
+        self.total = 0.0
         self._say, self._restart = say, restart
         self._shards: dict[str, dict[str, Any]] = {}
         self._next = 0
@@ -123,13 +115,13 @@ class Ledger:
     ) -> None:
         self._open.close()
 
-    def new(self, entries: Iterable[E]) -> Iterator[E]:
-        """The entries that have no row yet, in their order."""
-        return (entry for entry in entries if entry.key not in self.done)
+    def new(self, entries: Iterable[E]) -> New[E]:
+        """The entries that have no row yet, in their order; may be pickled if they can."""
+        return New(entries, self.done)
 
     def units(self, entries: Iterable[E], size: int = UNIT) -> Iterator[Unit[E]]:
         """The entries that have no row yet, `size` at a time, each unit with a shard's index."""
-        remaining = self.new(entries)
+        remaining = iter(self.new(entries))
         while unit := list(islice(remaining, size)):
             yield Unit(self.reserve(), unit)
 
@@ -180,7 +172,8 @@ class Ledger:
         line = {
             "file": name,
             "rows": table.num_rows,
-            "failed": table.num_rows - table["error"].null_count,
+            "failed": table["score"].null_count,
+            "total": round(require("pyarrow.compute", "data").sum(table["score"]).as_py() or 0, 6),
             "first": keys[0].as_py(),
             "last": keys[-1].as_py(),
             "bytes": len(data),
@@ -193,6 +186,7 @@ class Ledger:
         self._shards[line["file"]] = line
         self.rows += line["rows"]
         self.failed += line["failed"]
+        self.total += line["total"]
 
     def _append(self, line: dict[str, Any]) -> None:
         with (self.folder / LEDGER).open("ab") as file:
@@ -275,5 +269,5 @@ class Ledger:
 
 def _table(data: bytes) -> Any:
     pa = require("pyarrow", "data")
-    columns = ["image", "error"]
+    columns = ["image", "score"]
     return require("pyarrow.parquet", "data").ParquetFile(pa.BufferReader(data)).read(columns)

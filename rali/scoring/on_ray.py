@@ -13,10 +13,15 @@ import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from rali.errors import InputError, RaliError, require
+
+from .ledger import UNIT, Ledger
+from .rows import score_rows
+from .scorer import Scorer
 
 GROUP = 256  # entries per task: seconds of work, against a hundredth of a second that a task costs
 RETRIES = 3  # of a group whose worker died
@@ -73,6 +78,57 @@ def score_on_ray(
             raise RaliError(_reason(error)) from error
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Makes a worker's work: a `Scorer` of its own, from a group of entries to their rows.
+
+    Args:
+        options: of `Scorer`.
+        columns, interval: as for `rows.score_rows`.
+    """
+
+    options: dict[str, Any]
+    columns: tuple[str, ...]
+    interval: float | None = None
+
+    def __call__(self) -> Callable[[list[Any]], list[dict[str, Any]]]:
+        scorer = Scorer(**self.options)
+        return lambda group: list(score_rows(scorer, group, self.columns, self.interval))
+
+
+def fill(
+    ledger: Ledger,
+    entries: Iterable[Any],
+    work: Rows,
+    *,
+    progress: Callable[[int], object] = lambda rows: None,
+    unit: int = UNIT,
+    **pool: Any,
+) -> None:
+    """Score the entries that have no row yet on Ray, and write their rows as shards.
+
+    What is scored when the run is stopped is written too.
+
+    Args:
+        ledger: entered. work: what the workers do.
+        progress: told after each group how many rows there are.
+        unit: rows per shard.
+        pool: `workers`, `threads`, `gpus` and `group`, as for `score_on_ray`.
+    """
+    rows: list[dict[str, Any]] = []
+    groups = score_on_ray(ledger.new(entries), work, **pool)
+    try:
+        for group in groups:
+            rows += group
+            progress(ledger.rows + len(rows))
+            if len(rows) >= unit:
+                ready, rows = rows, []
+                ledger.write(ready)
+    finally:
+        if rows:
+            ledger.write(rows)
+
+
 class _Worker:
     def __init__(self, make: Callable[[], Callable[[list[Any]], Any]]) -> None:
         self._work = make()
@@ -123,7 +179,7 @@ def _ray(cores: int) -> Iterator[None]:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what ends a run is told below
     context = ray.data.DataContext.get_current()
     before = context.copy()
     context.enable_progress_bars = context.print_on_execution_start = False
@@ -136,4 +192,16 @@ def _ray(cores: int) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    return str(error)
+    """One sentence about why a run on Ray ended."""
+    import ray
+
+    causes = [error, getattr(error, "cause", None), error.__cause__]
+    for cause in causes:
+        if isinstance(cause, RaliError):
+            return str(cause)
+    if any(isinstance(cause, ray.exceptions.RayActorError) for cause in causes):
+        return (
+            f"A worker died {RETRIES + 1} times on the same pictures, so the run ends. What is "
+            "scored is kept; type the same command again to continue."
+        )
+    return f"Ray stopped: {str(error).strip().splitlines()[-1]}"

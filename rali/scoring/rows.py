@@ -5,15 +5,17 @@ In: results of a `Scorer`. Out: dicts by column, which `journal` and `ledger` wr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rali.errors import require
 from rali.files import image_sha256
 
 if TYPE_CHECKING:
-    from .phrases import Reason
-    from .scorer import Scorer
+    from rali.pictures.entry import Entry
+
+    from .scorer import Result, Scorer
 
 COLUMNS = ("image", "score", "low", "high", "why", "embedding", "error")
 DIGITS = 6  # of a score, after the point
@@ -26,20 +28,41 @@ def columns_of(*, interval: bool = False, why: bool = False, embedding: bool = F
     return [name for name in COLUMNS if not left_out.get(name)]
 
 
-def rounded(score: float | None) -> float | None:
-    """A score as rows hold it."""
-    return None if score is None else round(score, DIGITS)
+def score_rows(
+    scorer: Scorer, entries: Iterable[Entry], columns: Sequence[str], interval: float | None = None
+) -> Iterator[dict[str, Any]]:
+    """A row for each entry, in order."""
+    results = scorer.score_many(
+        entries, interval=interval, explain="why" in columns, embed="embedding" in columns
+    )
+    return (row_of(result.source.key, result, columns) for result in results)
 
 
-def reasons(found: Sequence[Reason]) -> list[dict[str, Any]]:
-    """Phrases as the column `why` holds them."""
-    return [{"phrase": r.phrase, "probability": round(r.probability, DIGITS)} for r in found]
+def row_of(key: str, result: Result, columns: Sequence[str]) -> dict[str, Any]:
+    """A result as a row; without a score, all but `image` and `error` are None."""
+    row: dict[str, Any] = {}
+    for name in columns:
+        value = key if name == "image" else getattr(result, name)
+        if name == "why":
+            value = None if result.score is None else [asdict(reason) for reason in value]
+        elif name == "embedding" and value is not None:
+            value = value.tolist()
+        elif isinstance(value, float):
+            value = round(value, DIGITS)
+        row[name] = value
+    return row
 
 
 def arrow_schema(columns: Sequence[str]) -> Any:
     """The `pyarrow.Schema` of rows with these columns."""
     pa = require("pyarrow", "data")
-    reason = pa.struct([("phrase", pa.string()), ("probability", pa.float64())])
+    reason = pa.struct(
+        [
+            ("phrase", pa.string()),
+            ("meaning", pa.string()),
+            ("probability", pa.float64()),
+        ]
+    )
     types = {
         "image": pa.string(),
         "why": pa.list_(reason),
