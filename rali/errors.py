@@ -32,6 +32,7 @@ EXTRAS = {  # by package; all others come with "distill"
     "vllm": "vllm",
     **dict.fromkeys(("starlette", "uvicorn", "prometheus_client", "python_multipart"), "serve"),
     "diffusers": "rlhf",
+    **dict.fromkeys(("fsspec", "aiohttp"), "remote"),
 }
 
 

@@ -19,7 +19,7 @@ Output = Annotated[
 def write_rows(rows: list[Row], output: Path) -> None:
     """Write a manifest and print what it holds."""
     from rali.data.manifest import write_manifest
-    from rali.data.tables import as_text
+    from rali.pictures.paths import as_text
 
     write_manifest(rows, output)
     print_summary(rows)
@@ -29,7 +29,7 @@ def write_rows(rows: list[Row], output: Path) -> None:
 def write_pairs(pairs: list[PairRow], output: Path) -> None:
     """Write a table of pairs and print how many there are."""
     from rali.data import manifest
-    from rali.data.tables import as_text
+    from rali.pictures.paths import as_text
 
     manifest.write_pairs(pairs, output)
     typer.echo(f"{as_text(str(output))}: {len(pairs)} pairs.")

@@ -94,8 +94,9 @@ def check(
     Example: rali data check manifest.csv
     """
     from rali.data.manifest import read_manifest
-    from rali.data.tables import as_text, first_few
+    from rali.data.tables import first_few
     from rali.data.twins import find_twins
+    from rali.pictures.paths import as_text
     from rali.runs.progress import StageProgress
 
     rows = [row for path in manifest for row in read_manifest(path)]
@@ -182,8 +183,8 @@ def degrade(
     from rali.data.degraded import degrade_folder
     from rali.data.manifest import write_manifest
     from rali.data.splits import split_name
-    from rali.data.tables import as_text
     from rali.pictures.degrade import DISTORTIONS, canonical
+    from rali.pictures.paths import as_text
     from rali.pictures.read import find_pictures
     from rali.runs.progress import StageProgress
 

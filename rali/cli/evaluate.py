@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rali.data.tables import path_text
 from rali.errors import InputError
 from rali.files import write_text
+from rali.pictures.paths import path_text
 
 from ._bar import scoring_bar
 from ._labelled import BatchSize, Manifests, Split

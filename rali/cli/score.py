@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import warnings
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from rali.data.tables import path_text
-from rali.errors import InputError, RaliError, printable, require
-from rali.files import replace_atomically
 from rali.scoring.model_folder import PRECISIONS
 
-from ._bar import scoring_bar
 from ._model import SCORER_HELP, Provider, Threads
-from ._output import check_writable, csv_text
 
-if TYPE_CHECKING:
-    from rali.scoring.scorer import Scorer
-
-COLUMNS = ("image", "score", "error")
 MAX_MEGAPIXELS = 178.95697  # as in Python
-TEXTS = ("image", "why", "error")  # columns that hold text; the others hold numbers
 
 
 class Format(StrEnum):
@@ -38,11 +25,23 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
+class Order(StrEnum):
+    """How rows are sorted."""
+
+    best = "best"
+    worst = "worst"
+    path = "path"
+
+
 def score(
-    paths: Annotated[
-        list[Path],
+    sources: Annotated[
+        list[str],
         typer.Argument(
-            metavar="PATH", help="Pictures and folders of pictures.", show_default=False
+            metavar="SOURCE",
+            help="Pictures, folders, patterns, tables (.csv, .jsonl, .parquet), archives (.zip, "
+            ".tar, .tar.gz), data sets (a saved folder, hf://datasets/OWNER/NAME), addresses "
+            "(https://…, s3://…), @list.txt, and - for a list on standard input.",
+            show_default=False,
         ),
     ],
     model: Annotated[
@@ -70,14 +69,22 @@ def score(
             "--output",
             "-o",
             metavar="FILE",
-            dir_okay=False,
-            help="Write to this file instead of the screen.",
+            help="Write to this file (.csv, .jsonl, .parquet, .txt) instead of the screen. A name "
+            "without a suffix is a folder of Parquet shards.",
             show_default="the screen",
         ),
     ] = None,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Look into folders inside folders too.")
     ] = False,
+    column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The column of a table or data set that names or holds the pictures.",
+            show_default="image, file_name, path or url",
+        ),
+    ] = None,
     interval: Annotated[
         float | None,
         typer.Option(
@@ -127,159 +134,106 @@ def score(
             help="At most this many megapixels per picture; a row above it is an error.",
         ),
     ] = MAX_MEGAPIXELS,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONDITION",
+            help="Only rows that meet it, such as 'score < 2.5' or 'not error and \"beach\" in "
+            "image'.",
+            show_default="all rows",
+        ),
+    ] = None,
+    sort: Annotated[
+        Order | None,
+        typer.Option(
+            metavar="ORDER",
+            help=f"Sort the rows: {', '.join(Order)}.",
+            show_default="as they come",
+        ),
+    ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Only the first N rows; without --sort, the best.",
+            show_default="all rows",
+        ),
+    ] = None,
+    copy_to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            file_okay=False,
+            help="Copy the pictures of the rows that are shown into this folder.",
+            show_default="no copies",
+        ),
+    ] = None,
+    move_to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            file_okay=False,
+            help="Move them there; its .rali.jsonl says where each was.",
+            show_default="no moves",
+        ),
+    ] = None,
+    embeddings: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write each picture's vector too: to this .npy file, one row each; or with the "
+            "word `column` into JSON lines or Parquet.",
+            show_default="no vectors",
+        ),
+    ] = None,
+    restart: Annotated[
+        bool,
+        typer.Option("--restart", help="Begin --output again, whatever it holds."),
+    ] = False,
 ) -> None:
     """Score the quality of pictures from 1 (bad) to 5 (excellent).
 
-    The exit code is 1 if any picture could not be scored; its row says why.
+    Rows are written as they come, and the same command resumes what was stopped. The exit code
+    is 1 if any picture could not be scored; its row says why.
 
     Example: rali score photos/ --recursive --output scores.csv
     """
     # Decoders warn about oddities that do not change the picture, in the middle of the bar.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    chosen = _format(format, output)
-    check_writable(output)
-    if chosen is Format.parquet:
-        require("pyarrow", "data")
-
-    from rali.pictures.read import find_pictures
+    from rali.pictures.sources import find_entries
     from rali.scoring.scorer import Scorer
 
-    pictures = find_pictures(paths, recursive)
-    if not pictures:
-        hint = "" if recursive else " (--recursive also looks into their folders)"
-        raise InputError(f"There are no pictures in {', '.join(map(str, paths))}{hint}.")
-    scorer = Scorer(
-        model,
-        precision=precision,
-        batch_size=batch_size,
-        providers=[provider] if provider else None,
-        threads=threads,
-        max_pixels=round(max_megapixels * 1e6),
+    from ._score import Job, leave_quietly, run
+
+    job = Job(
+        output=output,
+        form=format,
+        interval=interval,
+        explain=explain,
+        embeddings=embeddings,
+        maps=maps,
+        where=where,
+        sort=sort,
+        top=top,
+        copy_to=copy_to,
+        move_to=move_to,
+        restart=restart,
     )
-    more = (() if interval is None else ("low", "high")) + (("why",) if explain else ())
-    columns = (*COLUMNS[:2], *more, COLUMNS[2])
-    draw = None if maps is None else _drawing(scorer, maps)
-    results = scorer.score_many(pictures, interval=interval, explain=explain)
-    rows: list[Row] = []
     try:
-        with scoring_bar() as progress:
-            for result in results:
-                number = _rounded(result.score)
-                name = path_text(result.source)
-                between = () if interval is None else (_rounded(result.low), _rounded(result.high))
-                why = ("; ".join(f"{r.phrase} ({r.probability:.0%})" for r in result.why),)
-                rows.append((name, number, *between, *(why if explain else ()), result.error))
-                if draw and number is not None:
-                    draw(result.source)
-                progress("score", len(rows), len(pictures))
-    except KeyboardInterrupt:
-        _write(columns, rows, chosen, output)
-        typer.echo(f"rali: stopped after {len(rows)} of {len(pictures)} pictures.", err=True)
-        raise typer.Exit(130) from None
-    except (RaliError, OSError):  # a map could not be drawn (the disk is full): keep the scores
-        if rows:
-            _write(columns, rows, chosen, output)
-        raise
-    _write(columns, rows, chosen, output)
-    if any(row[-1] for row in rows):
-        raise typer.Exit(1)
-
-
-Row = tuple[str | float | None, ...]  # as the columns say
-
-
-def _rounded(number: float | None) -> float | None:
-    return None if number is None else round(number, 6)
-
-
-def _drawing(scorer: Scorer, folder: Path) -> Callable[[Path], None]:
-    """A function that draws a picture's map into the folder, as PNG under the picture's name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    used: set[str] = set()
-
-    def draw(picture: Path) -> None:
-        name, count = picture.stem, 1
-        while name in used:
-            count += 1
-            name = f"{picture.stem}-{count}"
-        used.add(name)
-        overlay = scorer.map(picture).overlay()
-        replace_atomically(folder / f"{name}.png", lambda path: overlay.save(path, "PNG"))
-
-    return draw
-
-
-def _format(given: Format | None, output: Path | None) -> Format:
-    if given is None:
-        suffix = output.suffix.lower().lstrip(".") if output else ""
-        return Format(suffix) if suffix in ("csv", "jsonl", "parquet") else Format.table
-    if given is Format.parquet and output is None:
-        raise InputError("Parquet is binary and needs a file: add --output scores.parquet")
-    return given
-
-
-def _write(columns: tuple[str, ...], rows: list[Row], chosen: Format, output: Path | None) -> None:
-    if output is not None:
-
-        def write(path: Path) -> None:
-            if chosen is Format.parquet:
-                _write_parquet(columns, rows, path)
-            else:
-                path.write_text(_text(columns, rows, chosen), encoding="utf-8", newline="")
-
-        replace_atomically(output, write)
-    elif chosen is Format.table and sys.stdout.isatty():
-        _show_table(columns, rows)
-    else:
-        sys.stdout.write(_text(columns, rows, chosen))
-        sys.stdout.flush()  # a disk that is full is told here
-
-
-def _text(columns: tuple[str, ...], rows: list[Row], chosen: Format) -> str:
-    if chosen is Format.jsonl:
-        lines = (
-            json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) for row in rows
+        code = run(
+            job,
+            lambda: find_entries(sources, recursive=recursive, column=column),
+            lambda: Scorer(
+                model,
+                precision=precision,
+                batch_size=batch_size,
+                providers=[provider] if provider else None,
+                threads=threads,
+                max_pixels=round(max_megapixels * 1e6),
+            ),
         )
-        return "".join(line + "\n" for line in lines)
-    if chosen is Format.csv:
-        return csv_text(columns, rows)
-    cells = [columns, *([_cell(value) for value in row] for row in rows)]
-    width = max(len(row[0]) for row in cells)
-    return "".join(
-        "  ".join([f"{row[0]:<{width}}", *(f"{c:>5}" for c in row[1:-1]), row[-1]]).rstrip() + "\n"
-        for row in cells
-    )
-
-
-def _cell(value: str | float | None) -> str:
-    return "" if value is None else printable(value) if isinstance(value, str) else f"{value:.3f}"
-
-
-def _show_table(columns: tuple[str, ...], rows: list[Row]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    failed = any(row[-1] for row in rows)
-    shown = columns if failed else columns[:-1]
-    table = Table()
-    for column in shown:
-        if column in TEXTS:
-            table.add_column(column, overflow="fold", style="red" if column == "error" else None)
-        else:
-            table.add_column(column, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row[: len(shown)]))
-    Console().print(table)
-
-
-def _write_parquet(columns: tuple[str, ...], rows: list[Row], path: Path) -> None:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    arrays = [
-        pa.array(list(values), pa.string() if column in TEXTS else pa.float64())
-        for column, values in zip(columns, zip(*rows, strict=True), strict=True)
-    ]
-    with path.open("wb") as file:  # pyarrow takes no name that is not UTF-8
-        parquet.write_table(pa.table(dict(zip(columns, arrays, strict=True))), file)
+    except BrokenPipeError:
+        code = leave_quietly()
+    if code:
+        raise typer.Exit(code)

@@ -28,13 +28,13 @@ from rali.pictures.degrade import (
     check_severity,
     degraded_versions,
 )
+from rali.pictures.paths import as_text
 from rali.pictures.preprocess import shrink
 from rali.pictures.read import open_picture
 from rali.runs.folder import claim, read_claim
 from rali.runs.progress import Progress, silent
 
 from .manifest import Row
-from .tables import as_text
 
 STAMP = "degraded.json"  # what a folder's pictures were made from
 

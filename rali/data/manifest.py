@@ -14,16 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from rali.errors import InputError
+from rali.pictures.paths import as_text, find_path
 
-from .tables import (
-    Records,
-    as_text,
-    find_path,
-    number_in,
-    read_records,
-    stored_path,
-    write_records,
-)
+from .tables import Records, number_in, read_records, stored_path, write_records
 
 SPLITS = ("train", "val", "test", "")
 RESULTS = ("A", "B", "similar")

@@ -17,9 +17,10 @@ from typing import Any, Self
 
 from rali.errors import InputError, require
 from rali.files import replace_atomically
+from rali.pictures.paths import absolute, resolve_path
 
 from .manifest import Row
-from .tables import absolute, resolve_path, stored_path
+from .tables import stored_path
 
 
 @dataclass(frozen=True)

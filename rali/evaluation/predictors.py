@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from rali.data.tables import absolute, find_path, number_in, path_in, read_csv
+from rali.data.tables import number_in, read_csv
 from rali.errors import InputError, PictureError
+from rali.pictures.paths import absolute, find_path, path_in
 from rali.pictures.read import open_picture
 from rali.scoring.model_folder import is_unexported
 from rali.scoring.scorer import Result, Scorer

@@ -25,19 +25,19 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from rali.errors import InputError, PictureError, shortened
 
 from .damage import check_whole, completed, is_checked
+from .entry import Entry
+from .folders import PICTURE_SUFFIXES as PICTURE_SUFFIXES
+from .folders import find_pictures as find_pictures
 from .inline import from_cell, from_data_url, is_data_url
 from .jpeg_scans import check_scans
 from .tiff import is_tiff, open_with_tifffile, refuse_raw
 from .to_rgb import array_to_rgb, image_to_rgb
 
-Source: TypeAlias = "str | Path | bytes | BinaryIO | Image.Image | np.ndarray | Mapping[str, Any]"
+Source: TypeAlias = (
+    "str | Path | bytes | BinaryIO | Image.Image | np.ndarray | Mapping[str, Any] | Entry"
+)
 
 # fmt: off
-PICTURE_SUFFIXES = frozenset((
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".webp", ".tif", ".tiff",
-    ".bmp", ".dib", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".heic", ".heif",
-    ".hif", ".tga", ".qoi", ".ico", ".jxl",
-))
 # Listed, so that a hostile file cannot reach Ghostscript (EPS) or a rarely tested decoder.
 _FORMATS = (
     *("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "QOI", "ICO"),
@@ -68,16 +68,15 @@ def open_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 
     Args:
         source: a path, the bytes of a file, an open binary file, a data URL, a data set's image
-            cell (`{"bytes": …}` or `{"path": …}`), a `PIL.Image.Image`, or an array [H, W],
-            [H, W, 1], [H, W, 3] or [H, W, 4] of uint8, uint16 or floats from 0 to 1.
+            cell (`{"bytes": …}` or `{"path": …}`), an `Entry`, a `PIL.Image.Image`, or an array
+            [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] of uint8, uint16 or floats from 0 to 1.
         max_pixels: a file that announces more pixels is refused before it is decoded.
 
     Raises:
         PictureError: `str(error)` is the reason, without the file's name.
     """
     try:
-        if isinstance(source, Mapping):
-            source = from_cell(source)
+        source = _held(source)
         if isinstance(source, np.ndarray):
             return array_to_rgb(source)
         with _pillow_allows(max_pixels):
@@ -133,52 +132,6 @@ def pictures_in(pictures: Any) -> Iterable[Any]:
     return found
 
 
-def find_pictures(paths: Iterable[str | Path], recursive: bool = False) -> list[Path]:
-    """The pictures that `paths` name, each once: folders expanded, their files in natural order.
-
-    In a folder, files with a suffix of `PICTURE_SUFFIXES` count, hidden ones do not. A path that
-    is not a folder is kept, whatever its name and even if nothing is there: opening it tells why.
-    """
-    found: dict[Path, None] = {}
-    for path in map(Path, paths):
-        if not os.path.isdir(path):  # noqa: PTH112 - False, where Path.is_dir raises
-            found[path] = None
-            continue
-        for folder, files in walk(path, recursive):
-            for name in sorted(files, key=_natural):
-                if name[0] != "." and Path(name).suffix.lower() in PICTURE_SUFFIXES:
-                    found[folder / name] = None
-    return list(found)
-
-
-def walk(root: str | Path, recursive: bool = True) -> list[tuple[Path, list[str]]]:
-    """`root` and the folders in it with the names of their files, in natural order.
-
-    A folder that is a link is followed, unless the folder it leads to is one of the others: each
-    is there once, under its own path where it has one, and loops end. Hidden folders are left out.
-    """
-    found: list[tuple[Path, list[str]]] = []
-    starts, seen = [str(root)], set[str]()
-    for start in starts:  # grows by the links, which wait until all that is below is known
-        for folder, folders, files in os.walk(start):
-            here = os.path.realpath(folder)
-            if here in seen:
-                folders.clear()
-                continue
-            seen.add(here)
-            found.append((Path(folder), files))
-            folders[:] = [f for f in sorted(folders, key=_natural) if f[0] != "." and recursive]
-            places = (os.path.join(folder, name) for name in folders)  # noqa: PTH118
-            starts += [place for place in places if os.path.islink(place)]  # noqa: PTH114
-    return sorted(found, key=lambda each: [_natural(part) for part in each[0].parts])
-
-
-def _natural(name: str) -> tuple[list[tuple[int, int | str]], str]:
-    """Sort key with "a2" before "a10"."""
-    parts = re.split(r"([0-9]+)", name.lower())
-    return [(0, int(p)) if p.isdecimal() else (1, p) for p in parts if p], name
-
-
 @contextlib.contextmanager
 def _pillow_allows(max_pixels: int) -> Iterator[None]:
     """Raise Pillow's own limit, which belongs to the process, while a higher one is asked for."""
@@ -199,11 +152,17 @@ def _pillow_allows(max_pixels: int) -> Iterator[None]:
                 Image.MAX_IMAGE_PIXELS = first
 
 
+def _held(source: Any) -> Any:
+    """What an entry or a data set's cell holds; anything else as it is."""
+    if isinstance(source, Entry):
+        source = source.picture
+    return from_cell(source) if isinstance(source, Mapping) else source
+
+
 @contextlib.contextmanager
 def _open(source: Any, max_pixels: int) -> Iterator[tuple[Image.Image, bytes]]:
     """The file's first frame, not decoded yet; its bytes, if it is checked for damage."""
-    if isinstance(source, Mapping):
-        source = from_cell(source)
+    source = _held(source)
     if is_data_url(source) and not os.path.lexists(source):
         source = from_data_url(source)
     if isinstance(source, str | Path):
@@ -222,6 +181,7 @@ def _open(source: Any, max_pixels: int) -> Iterator[tuple[Image.Image, bytes]]:
             f"Expected a path, bytes, a binary file, a PIL image or a numpy array, "
             f"not {type(source).__name__}."
         )
+    name = str(source if isinstance(source, str | Path) else getattr(source, "name", ""))
     with file:
         head = file.read(64)
         file.seek(0)
@@ -235,7 +195,7 @@ def _open(source: Any, max_pixels: int) -> Iterator[tuple[Image.Image, bytes]]:
         elif _is_heif(head):
             _register_heif()
             formats = ("HEIF",)
-        elif isinstance(source, str | Path) and Path(source).suffix.lower() == ".tga":
+        elif name.lower().endswith(".tga"):
             formats = ("TGA",)  # by name only: without a signature, any data could pass for one
         data = b""
         if is_checked(head):

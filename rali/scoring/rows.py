@@ -42,7 +42,7 @@ def row_of(key: str, result: Result, columns: Sequence[str]) -> dict[str, Any]:
     """A result as a row; without a score, all but `image` and `error` are None."""
     row: dict[str, Any] = {}
     for name in columns:
-        value = key if name == "image" else getattr(result, name)
+        value: Any = key if name == "image" else getattr(result, name)
         if name == "why":
             value = None if result.score is None else [asdict(reason) for reason in value]
         elif name == "embedding" and value is not None:

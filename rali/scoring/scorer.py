@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from rali.errors import InputError, PictureError, shortened
+from rali.pictures.entry import Entry
 from rali.pictures.read import (
     MAX_PIXELS,
     Source,
@@ -347,5 +348,6 @@ class Scorer:
 
 
 def _named(index: int, source: Any, error: str | None) -> str:
+    source = source.key if isinstance(source, Entry) else source
     name = shortened(source) if isinstance(source, str | Path) else f"Picture number {index + 1}"
     return f"{name}: {error}"

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from rali.cli.score import score
 from rali.errors import InputError
 from rali.pictures.degrade import degrade
+from rali.pictures.entry import Entry
 from rali.scoring.scorer import Scorer
 from tiny_onnx import write_model
 
@@ -87,13 +88,13 @@ def test_an_interrupt_keeps_what_was_scored(
 ) -> None:
     real = Scorer.score_many
 
-    def interrupted(self: Scorer, sources: Any) -> Iterator[Any]:
-        yield next(real(self, sources))
+    def interrupted(self: Scorer, sources: Any, **asked: Any) -> Iterator[Any]:
+        yield next(real(self, sources, **asked))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Scorer, "score_many", interrupted)
     run = runner.invoke(app, [str(photos), "-m", model, "-o", str(tmp_path / "scores.csv")])
-    assert run.exit_code == 130 and "stopped after 1 of 3 pictures" in run.stderr
+    assert run.exit_code == 130 and "stopped: 1 scored" in run.stderr
     rows = list(csv.DictReader(io.StringIO((tmp_path / "scores.csv").read_text("utf-8"))))
     assert [Path(row["image"]).name for row in rows] == ["a2.png"]
 
@@ -118,22 +119,18 @@ def test_output_format_follows_the_suffix(
     run = runner.invoke(app, [str(photos), "-m", model, "-o", str(out)])
     assert run.exit_code == 0 and run.stdout == ""
     assert out.read_text(encoding="utf-8").startswith(first)
-    assert {p.name for p in tmp_path.iterdir()} == {"photos", name}  # no temporary file stays
+    assert {p.name for p in tmp_path.iterdir()} == {"photos", name, f".{name}.rali"}
 
 
-def test_a_failed_write_leaves_the_old_file(
-    photos: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_of_something_else_is_not_replaced(photos: Path, model: str, tmp_path: Path) -> None:
     out = tmp_path / "scores.csv"
     out.write_text("old")
-
-    def full(*_: object) -> str:
-        raise OSError("disk full")
-
-    monkeypatch.setattr("rali.cli.score._text", full)
-    assert runner.invoke(app, [str(photos), "-m", model, "-o", str(out)]).exit_code != 0
-    assert out.read_text() == "old"
-    assert {p.name for p in tmp_path.iterdir()} == {"photos", "scores.csv"}
+    arguments = [str(photos), "-m", model, "-o", str(out)]
+    run = runner.invoke(app, arguments)
+    assert isinstance(run.exception, InputError) and "not from this command" in str(run.exception)
+    assert out.read_text() == "old" and {p.name for p in tmp_path.iterdir()} == {"photos", out.name}
+    assert runner.invoke(app, [*arguments, "--restart"]).exit_code == 0
+    assert out.read_text("utf-8").startswith("image,score,error\n")
 
 
 @pytest.mark.parametrize(
@@ -168,7 +165,8 @@ def rali(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_real_command(photos: Path, model: str, tmp_path: Path) -> None:
     run = rali(str(photos), "--model", model)
-    assert run.returncode == 0 and run.stderr == "" and LONG in run.stdout
+    assert run.returncode == 0 and LONG in run.stdout
+    assert re.fullmatch(r"rali: 3 scored, 0 failed, mean 2\.\d+, [\d.]+ pictures/s\.\n", run.stderr)
     (tmp_path / "empty").mkdir()
     run = rali(str(tmp_path / "empty"), "--model", model)
     assert run.returncode == 2 and run.stdout == ""
@@ -207,7 +205,7 @@ def test_a_map_that_cannot_be_drawn_loses_no_score(
 ) -> None:
     calls = []
 
-    def full(self: Scorer, picture: Path) -> None:
+    def full(self: Scorer, picture: Entry) -> None:
         calls.append(picture)
         raise OSError(28, "No space left on device")
 
@@ -217,7 +215,7 @@ def test_a_map_that_cannot_be_drawn_loses_no_score(
     run = runner.invoke(app, [str(photos), "-m", model, "--map", maps, "-o", str(out)])
     assert isinstance(run.exception, OSError)
     with out.open(newline="") as file:
-        assert [row["image"] for row in csv.DictReader(file)] == [str(calls[0])]
+        assert [row["image"] for row in csv.DictReader(file)] == [calls[0].key]
 
 
 def test_reasons_maps_and_intervals(photographs: dict[str, np.ndarray], tmp_path: Path) -> None:

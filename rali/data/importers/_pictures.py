@@ -7,8 +7,9 @@ import unicodedata
 from pathlib import Path
 
 from rali.errors import InputError
+from rali.pictures.paths import absolute, resolve_path
 
-from ..tables import absolute, first_few, resolve_path
+from ..tables import first_few
 
 
 def subfolder(root: Path, name: str) -> Path:
@@ -68,7 +69,7 @@ class PictureFinder:
             return exact
         if self._by_lower is None:  # list the folder only when a name is not found as written
             self._by_lower = {}
-            from rali.pictures.read import walk
+            from rali.pictures.folders import walk
 
             for place, files in walk(self.folder):
                 for file in sorted(files):

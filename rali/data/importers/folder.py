@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from rali.errors import InputError
+from rali.pictures.paths import absolute
 
 from ..manifest import Row
-from ..tables import absolute
 
 
 def read(root: str | Path, *, recursive: bool = True, dataset: str | None = None) -> list[Row]:

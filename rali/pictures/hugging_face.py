@@ -1,0 +1,121 @@
+"""Data sets of the Hugging Face `datasets` library, on disk or on the hub.
+
+In: a folder that `save_to_disk` wrote, or `hf://datasets/OWNER/NAME`. Out: an entry per row and
+split, with the key `hf://datasets/OWNER/NAME/train#17`, the rows counted from 0.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from rali.errors import InputError, MissingExtraError, PictureError, shortened
+
+from .entry import Entry
+from .inline import from_cell
+from .listed import bytes_of, chosen_column
+from .paths import path_text
+
+HUB = "hf://datasets/"
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether `save_to_disk` wrote this folder."""
+    return (folder / "dataset_dict.json").is_file() or (
+        (folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()
+    )
+
+
+def is_hub_name(address: str) -> bool:
+    """Whether an address names a whole data set and not a file or folder in it."""
+    return address.startswith(HUB) and address.removeprefix(HUB).strip("/").count("/") == 1
+
+
+class DataSet:
+    """The pictures of a data set: all its splits, one after the other.
+
+    Args:
+        place: the folder's absolute path, or the address on the hub.
+        key: as it was given.
+        column: the column with the pictures; by default the first that holds images.
+
+    Raises:
+        InputError: the data set cannot be loaded, or has no such column.
+    """
+
+    def __init__(self, place: str, key: str, column: str | None) -> None:
+        self.place, self.key, self.count = place, key.rstrip("/"), 0
+        self._splits: list[tuple[str, str, int]] = []
+        for split, rows in _loaded(os.getpid(), place).items():
+            images = [name for name, kind in rows.features.items() if _is_image(kind)]
+            chosen = (
+                images[0]
+                if images and not column
+                else chosen_column(self.key, rows.column_names, column)
+            )
+            self._splits.append((split, chosen, len(rows)))
+            self.count += len(rows)
+
+    def __iter__(self) -> Iterator[Entry]:
+        for split, column, count in self._splits:
+            name = f"{self.key}/{split}" if split else self.key
+            for row in range(count):
+                yield Entry(path_text(f"{name}#{row}"), DataSetCell(self.place, split, column, row))
+
+
+@dataclass(frozen=True, slots=True)
+class DataSetCell:
+    """A picture in a row of a data set."""
+
+    place: str
+    split: str
+    column: str
+    row: int
+
+    def read(self) -> bytes:
+        rows = _stored(os.getpid(), self.place, self.split, self.column)
+        cell = rows[self.row][self.column]
+        if cell is None:
+            raise PictureError(f"Its row has nothing in column {self.column!r}.")
+        return bytes_of(from_cell(cell) if isinstance(cell, dict) else cell, Path(self.place))
+
+
+@lru_cache(maxsize=4)
+def _loaded(process: int, place: str) -> dict[str, Any]:
+    """Each split by its name; "" for a data set without splits. Rows are mapped, not read."""
+    try:
+        import datasets
+    except ImportError:
+        raise MissingExtraError(
+            f"{place} needs datasets, which is not installed. Type: pip install datasets"
+        ) from None
+    try:
+        if place.startswith(HUB):
+            name, _, revision = place.removeprefix(HUB).strip("/").partition("@")
+            found = datasets.load_dataset(name, revision=revision or None)
+        else:
+            found = datasets.load_from_disk(place)
+    except Exception as error:  # the hub's, pyarrow's and the library's own
+        raise InputError(
+            f"The data set {place} cannot be loaded: {shortened(error, 300).rstrip('.')}."
+        ) from error
+    return dict(found) if isinstance(found, dict) else {"": found}
+
+
+@lru_cache(maxsize=16)
+def _stored(process: int, place: str, split: str, column: str) -> Any:
+    """A split whose pictures are not decoded by the library, with one column."""
+    import datasets
+
+    rows = _loaded(process, place)[split].select_columns([column])
+    if _is_image(rows.features[column]):
+        rows = rows.cast_column(column, datasets.Image(decode=False))
+    return rows
+
+
+def _is_image(feature: Any) -> bool:
+    return type(feature).__name__ == "Image"

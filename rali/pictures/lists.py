@@ -1,0 +1,79 @@
+"""Lists of paths: one a line, or separated by NUL, in a file or on standard input.
+
+In: what `find … -print0` or an editor writes. Out: each path as text. The list may be read again:
+standard input is kept in a temporary file as it comes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from rali.errors import InputError
+
+from .paths import path_in
+
+_BLOCK = 1 << 16
+
+
+class List:
+    """The paths of a list, in its order.
+
+    Args:
+        name: the list's file, or `-` for standard input.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._kept = tempfile.TemporaryFile() if name == "-" else None  # noqa: SIM115
+        if name != "-":
+            self._file().close()
+
+    def __iter__(self) -> Iterator[str]:
+        rest, mark = b"", b""
+        for block in self._blocks():
+            rest = rest.removeprefix(b"\xef\xbb\xbf") + block if not mark else rest + block
+            if not mark and (b"\0" in rest or b"\n" in rest):
+                mark = b"\0" if b"\0" in rest else b"\n"
+            if mark:
+                *lines, rest = rest.split(mark)
+                yield from _paths(lines, mark)
+        yield from _paths([rest], mark)
+
+    def _blocks(self) -> Iterator[bytes]:
+        if self._kept is None:
+            with self._file() as file:
+                while block := file.read(_BLOCK):
+                    yield block
+            return
+        place = 0
+        while True:
+            self._kept.seek(place)
+            block = self._kept.read(_BLOCK)
+            if not block:
+                block = sys.stdin.buffer.read1(_BLOCK)  # type: ignore[union-attr]
+                self._kept.write(block)
+            if not block:
+                return
+            place += len(block)
+            yield block
+
+    def _file(self) -> BinaryIO:
+        try:
+            return Path(self._name).open("rb")
+        except OSError as error:
+            raise InputError(f"The list {self._name} cannot be read: {error.strerror}.") from error
+
+
+def _paths(lines: list[bytes], mark: bytes) -> Iterator[str]:
+    for line in lines:
+        line = line if mark == b"\0" else line.removesuffix(b"\r")
+        if line:
+            yield path_in(os.fsdecode(line))

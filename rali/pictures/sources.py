@@ -1,0 +1,219 @@
+"""What is to be scored, however it is named: one `Entry` (key and picture) after the other.
+
+In: what a user types: files, folders, patterns, lists, tables, archives, data sets, addresses. Out:
+`Entries`, which can be iterated again and again in the same order and never holds all pictures in
+memory. Each kind of source is a module of its own; which one a text names is decided here.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from rali.errors import InputError, RaliError
+
+from . import hugging_face, listed, tars
+from .entry import Entry, Unreadable
+from .folders import in_order, is_picture_name, unlisted, walk
+from .lists import List
+from .paths import path_text
+from .remote import RemoteFolder, is_address, is_remote_folder, remote_picture
+from .seen import Seen
+from .zips import Zip
+
+__all__ = ["Entries", "Entry", "find_entries"]
+
+
+class _Many(Protocol):
+    """A source of several pictures; `count` is None where counting them would need a pass."""
+
+    @property
+    def count(self) -> int | None: ...
+
+    def __iter__(self) -> Iterator[Entry]: ...
+
+
+class Entries:
+    """The pictures of `find_entries`: each iteration gives the same entries in the same order.
+
+    Attributes:
+        sources: what they came from, as it was given.
+    """
+
+    def __init__(
+        self, sources: Sequence[str | Path], found: Iterable[Entry | _Many], hint: str
+    ) -> None:
+        self.sources = tuple(map(str, sources))
+        self._found = list(found)
+        self._hint = hint
+
+    def __repr__(self) -> str:
+        return f"Entries({', '.join(self.sources[:3])}{', …' if len(self.sources) > 3 else ''})"
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Entries, each key once.
+
+        Raises:
+            InputError: there is none at all.
+        """
+        only = self._found[0] if len(self._found) == 1 else None
+        unique = isinstance(only, _Folder | Zip | tars.Tar | hugging_face.DataSet)
+        seen, entry = Seen(), None
+        for found in self._found:
+            for entry in [found] if isinstance(found, Entry) else found:
+                if unique or seen.add(entry.key):
+                    yield entry
+        if entry is None:
+            raise InputError(f"There are no pictures in {', '.join(self.sources)}{self._hint}.")
+
+    @property
+    def count(self) -> int | None:
+        """How many there are (what is named twice counts twice); None where counting is dear."""
+        total = 0
+        for found in self._found:
+            more = 1 if isinstance(found, Entry) else found.count
+            if more is None:
+                return None
+            total += more
+        return total
+
+
+def find_entries(
+    sources: Sequence[str | Path], *, recursive: bool = False, column: str | None = None
+) -> Entries:
+    """The pictures that `sources` name.
+
+        find_entries(["photos", "more.zip", "https://example.org/a.jpg"])
+
+    Args:
+        sources: files; folders; patterns such as `photos/*.jpg`; `-` (paths on standard input, one
+            a line or separated by NUL) and `@list.txt`; tables (`.csv`, `.jsonl`, `.parquet`);
+            archives (`.zip`, `.tar`, `.tar.gz`, …); folders that `datasets` saved and
+            `hf://datasets/OWNER/NAME`; addresses (`https://…`, `s3://…`, …).
+        recursive: look into folders inside folders too.
+        column: the column of tables and data sets that names or holds the pictures; by default
+            `image`, `file_name`, `path` or `url`.
+
+    Raises:
+        InputError: a source cannot be used at all. What cannot be read within one is an entry,
+            and opening its picture tells why.
+    """
+    look = _Look(recursive, column)
+    hint = "" if recursive else " (--recursive also looks into their folders)"
+    return Entries(sources, map(look.typed, map(str, sources)), hint)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """How sources are looked up; each method returns an entry, or several."""
+
+    recursive: bool
+    column: str | None
+
+    def typed(self, source: str) -> Entry | _Many:
+        """What a user typed."""
+        if source == "-":
+            return _Listed(List(source), self)
+        if os.path.lexists(source):
+            return self.local(source)
+        if source.startswith("@"):
+            return _Listed(List(source[1:]), self)
+        if glob.has_magic(source) and not is_address(source):
+            return _Pattern(source, self)
+        return self.named(source)
+
+    def named(self, source: str) -> Entry | _Many:
+        """A path or an address, as lists hold them."""
+        if not is_address(source) or os.path.lexists(source):
+            return self.local(source)
+        if hugging_face.is_hub_name(source):
+            return hugging_face.DataSet(source, source, self.column)
+        if (many := self._by_suffix(source, source)) is not None:
+            return many
+        if is_remote_folder(source):
+            return RemoteFolder(source, self.recursive)
+        return remote_picture(source)
+
+    def local(self, source: str) -> Entry | _Many:
+        """A path."""
+        path = Path(source)
+        full = os.path.abspath(path)  # noqa: PTH100 - a worker may stand in another folder
+        if os.path.isdir(path):  # noqa: PTH112 - False, where Path.is_dir raises
+            if hugging_face.is_saved(path):
+                return hugging_face.DataSet(full, str(path), self.column)
+            return _Folder(path, self.recursive)
+        return self._by_suffix(full, str(path)) or Entry(path_text(path), Path(full))
+
+    def _by_suffix(self, place: str, key: str) -> _Many | None:
+        name = place.lower()
+        if name.endswith(listed.SUFFIXES):
+            return listed.Table(place, key, self.column)
+        if name.endswith(".zip"):
+            return Zip(place, key)
+        return tars.Tar(place, key) if name.endswith(tars.SUFFIXES) else None
+
+
+@dataclass(frozen=True)
+class _Folder:
+    path: Path
+    recursive: bool
+
+    def __iter__(self) -> Iterator[Entry]:
+        for folder, names in walk(self.path, self.recursive):
+            try:
+                full = Path(os.path.abspath(folder))  # noqa: PTH100
+                for name in in_order(filter(is_picture_name, names)):
+                    yield Entry(path_text(folder / name), full / name)
+            except OSError as error:
+                yield Entry(path_text(folder), Unreadable(unlisted(folder, error)))
+
+    @property
+    def count(self) -> int | None:
+        try:
+            return sum(
+                sum(map(is_picture_name, names)) for _, names in walk(self.path, self.recursive)
+            )
+        except OSError:
+            return None
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    """A pattern that the shell did not expand; what it matches is taken as if it were typed."""
+
+    pattern: str
+    look: _Look
+    count: Any = None
+
+    def __iter__(self) -> Iterator[Entry]:
+        match = None
+        for match in in_order(glob.iglob(self.pattern, recursive=True)):  # noqa: PTH207
+            yield from _each(match, self.look.local)
+        if match is None:
+            yield Entry(path_text(self.pattern), Unreadable("No file matches this pattern."))
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """What a list names, as if each were typed; patterns and further lists are only names."""
+
+    paths: List
+    look: _Look
+    count: Any = None
+
+    def __iter__(self) -> Iterator[Entry]:
+        for path in self.paths:
+            yield from _each(path, self.look.named)
+
+
+def _each(source: str, look: Callable[[str], Entry | _Many]) -> Iterator[Entry]:
+    """The entries of a source that is found in the middle of others, which go on without it."""
+    try:
+        found = look(source)
+    except RaliError as error:
+        found = Entry(path_text(source), Unreadable(str(error)))
+    yield from [found] if isinstance(found, Entry) else found
