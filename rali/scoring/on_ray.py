@@ -19,7 +19,6 @@ from typing import Any
 
 from rali.errors import InputError, RaliError, require
 
-from .ledger import UNIT, Ledger
 from .rows import score_rows
 from .scorer import Scorer
 
@@ -94,39 +93,6 @@ class Rows:
     def __call__(self) -> Callable[[list[Any]], list[dict[str, Any]]]:
         scorer = Scorer(**self.options)
         return lambda group: list(score_rows(scorer, group, self.columns, self.interval))
-
-
-def fill(
-    ledger: Ledger,
-    entries: Iterable[Any],
-    work: Rows,
-    *,
-    progress: Callable[[int], object] = lambda rows: None,
-    unit: int = UNIT,
-    **pool: Any,
-) -> None:
-    """Score the entries that have no row yet on Ray, and write their rows as shards.
-
-    What is scored when the run is stopped is written too.
-
-    Args:
-        ledger: entered. work: what the workers do.
-        progress: told after each group how many rows there are.
-        unit: rows per shard.
-        pool: `workers`, `threads`, `gpus` and `group`, as for `score_on_ray`.
-    """
-    rows: list[dict[str, Any]] = []
-    groups = score_on_ray(ledger.new(entries), work, **pool)
-    try:
-        for group in groups:
-            rows += group
-            progress(ledger.rows + len(rows))
-            if len(rows) >= unit:
-                ready, rows = rows, []
-                ledger.write(ready)
-    finally:
-        if rows:
-            ledger.write(rows)
 
 
 class _Worker:
