@@ -1,7 +1,7 @@
 """Generation: pictures and prompts in, texts out; one seed gives one text, whatever the batch.
 
-One small interface: `transformers` runs anywhere, `vllm` is fast. `ray`, which would run vLLM on
-many machines, is named here and not built yet.
+One small interface: `transformers` runs anywhere, `vllm` is fast, and `ray` runs vLLM on many GPUs
+and machines.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class TransformersEngine:
 
     @property
     def pixels(self) -> tuple[int, int]:
-        return _pixels(self.processor)
+        return pixels_of(self.processor)
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[str]:
@@ -210,7 +210,7 @@ class VllmEngine:
 
     @property
     def pixels(self) -> tuple[int, int]:
-        return _pixels(self.processor)
+        return pixels_of(self.processor)
 
     def inputs(self, request: Request) -> dict[str, Any]:
         """What vLLM takes: each picture has one placeholder, which vLLM itself expands."""
@@ -260,7 +260,8 @@ def load_engine(
             vLLM does.
         batch_size: texts side by side, for transformers.
         min_pixels, max_pixels: bounds on a picture's pixels; by default the processor's own.
-        options: further arguments of vLLM's LLM; `dtype` for any engine.
+        options: further arguments of vLLM's LLM, and for ray of its processor (`ray_engine`);
+            `dtype` for any engine.
 
     Raises:
         InputError: no such engine or model, or options that it does not take.
@@ -268,7 +269,7 @@ def load_engine(
     """
     options = dict(options or {})
     dtype = str(options.pop("dtype", dtype))
-    if options and engine != "vllm":
+    if options and engine not in ("vllm", "ray"):
         raise InputError(f"{', '.join(options)}: the {engine} engine takes no option but dtype.")
     if set(options) & {"min_pixels", "max_pixels", "model", "name"}:
         raise InputError(f"{', '.join(options)}: pixels and the model have their own options.")
@@ -286,7 +287,11 @@ def load_engine(
             model, min_pixels=min_pixels, max_pixels=max_pixels, dtype=dtype, **options
         )
     if engine == "ray":
-        raise InputError("This version of rali has no ray engine yet; use transformers or vllm.")
+        from .ray_engine import RayEngine
+
+        return RayEngine(
+            model, min_pixels=min_pixels, max_pixels=max_pixels, dtype=dtype, **options
+        )
     raise InputError(f"There is no engine {engine!r}; there are {', '.join(ENGINES)}.")
 
 
@@ -305,6 +310,7 @@ def filled(request: Request) -> list[dict[str, Any]]:
     ]
 
 
-def _pixels(processor: Any) -> tuple[int, int]:
+def pixels_of(processor: Any) -> tuple[int, int]:
+    """The fewest and the most pixels of a picture after a processor's resize."""
     size = processor.image_processor.size
     return size["shortest_edge"], size["longest_edge"]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,7 @@ class Job:
     copy_to: Path | None
     move_to: Path | None
     restart: bool
+    workers: int = 0  # Ray's; 0 for this process alone
 
     @property
     def selects(self) -> bool:
@@ -142,7 +144,12 @@ def _score(
 
     try:
         with scoring_bar() as progress:
-            for row in score_rows(scorer, kept() if draw else new, columns, job.interval):
+            rows = (
+                _on_ray(job, scorer, new, columns)
+                if job.workers
+                else score_rows(scorer, kept() if draw else new, columns, job.interval)
+            )
+            for row in rows:
                 with stop:
                     sink.write(row)
                 if draw:
@@ -151,6 +158,18 @@ def _score(
     except KeyboardInterrupt as stopped:
         code = getattr(stopped, "code", 130)
     return code, (sink.rows - before) / max(time.monotonic() - started, 1e-9), before
+
+
+def _on_ray(job: Job, scorer: Scorer, entries: Any, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """The rows of entries, from Ray's workers, in the order in which they are finished."""
+    from rali.scoring.on_ray import Rows, score_on_ray
+
+    options = {"model": scorer._source, **scorer._options}
+    options["threads"] = options["threads"] or 1  # Ray starts a worker per core
+    gpus = any("CPU" not in str(name) for name in options["providers"] or ())
+    work = Rows(options, tuple(columns), job.interval)
+    pool = {"workers": (1, job.workers), "threads": options["threads"], "gpus": int(gpus)}
+    return chain.from_iterable(score_on_ray(entries, work, **pool))
 
 
 def _closing(sink: Any, before: int, speed: float, where: Path | None) -> str:
@@ -223,6 +242,11 @@ def _form(job: Job) -> tuple[str, bool]:
 def _check(job: Job, form: str, folder: bool) -> None:
     """Refuse, before the model is opened, what cannot be done."""
     condition(job.where)
+    if job.workers and (not folder or job.maps):
+        raise InputError(
+            "--engine ray writes a folder of shards and no maps: give --output FOLDER, a name "
+            "without a suffix."
+        )
     if job.copy_to and job.move_to:
         raise InputError("Give either --copy-to or --move-to, not both.")
     if folder:

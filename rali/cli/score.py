@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from rali.errors import InputError
 from rali.scoring.model_folder import PRECISIONS
 
 from ._model import SCORER_HELP, Provider, Threads
@@ -191,6 +192,19 @@ def score(
         bool,
         typer.Option("--restart", help="Begin --output again, whatever it holds."),
     ] = False,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="Where pictures are scored: in this process, or by Ray's workers."),
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="With --engine ray, at most this many workers, with --threads cores each (1).",
+            show_default="one per core",
+        ),
+    ] = None,
 ) -> None:
     """Score the quality of pictures from 1 (bad) to 5 (excellent).
 
@@ -202,8 +216,10 @@ def score(
     # Decoders warn about oddities that do not change the picture, in the middle of the bar.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     from rali.pictures.sources import find_entries
-    from rali.scoring.scorer import Scorer
+    from rali.scoring.scorer import Scorer, available_cores
 
+    if workers and engine != "ray":
+        raise InputError("--workers is for --engine ray.")
     from ._score import Job, leave_quietly, run
 
     job = Job(
@@ -219,6 +235,7 @@ def score(
         copy_to=copy_to,
         move_to=move_to,
         restart=restart,
+        workers=(workers or available_cores()) if engine == "ray" else 0,
     )
     try:
         code = run(

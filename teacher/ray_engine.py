@@ -1,0 +1,132 @@
+"""A teacher on many GPUs and machines: Ray Data's own vLLM stage (`ray.data.llm`).
+
+In: requests. Out: their texts, which are those of the `vllm` engine: the prompts, the pictures'
+sizes and the seeds are the same. Ray Data keeps the GPUs fed and repeats what a lost worker had.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rali.errors import InputError, require
+
+from .engines import Request, Sampling, pixels_of, request_seed
+from .models import load_processor, opened, teacher_mark, teacher_name, teacher_place
+
+# Settings of `vLLMEngineProcessorConfig`; any other is vLLM's own.
+OF_RAY = frozenset(
+    ("concurrency", "batch_size", "accelerator_type", "placement_group_config", "runtime_env",
+     "max_concurrent_batches", "max_pending_requests")
+)  # fmt: skip
+
+
+class RayEngine:
+    """A teacher through `ray.data.llm`: data parallel by `concurrency`, tensor parallel by vLLM.
+
+    Each call of `generate` starts the workers, which load the model: give it thousands of requests.
+
+    Args:
+        model: "nano", a teacher's folder or a Hub id, which every machine can read.
+        name: the teacher's name in triplets; by default its own.
+        min_pixels, max_pixels: bounds on a picture's pixels after the processor's resize.
+        pictures: the most pictures that a prompt shows.
+        options: `concurrency` (replicas of the model, a number or [fewest, most]), `batch_size`,
+            `accelerator_type` and the others of `OF_RAY`; any other is an argument of vLLM's
+            (tensor_parallel_size, pipeline_parallel_size, max_model_len, …).
+
+    Raises:
+        MissingExtraError: Ray or vLLM is not installed.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        name: str = "",
+        min_pixels: int | None = None,
+        max_pixels: int | None = None,
+        pictures: int = 3,
+        **options: Any,
+    ) -> None:
+        require("ray.data", "scale")
+        self.name = name or teacher_name(model)
+        self.mark = f"vllm {teacher_mark(model)}"
+        self.processor = load_processor(model, min_pixels=min_pixels, max_pixels=max_pixels)
+        of_ray = {key: value for key, value in options.items() if key in OF_RAY}
+        if isinstance(of_ray.get("concurrency"), list):
+            of_ray["concurrency"] = tuple(of_ray["concurrency"])
+        of_vllm = {key: value for key, value in options.items() if key not in OF_RAY}
+        self.config: dict[str, Any] = {
+            "model_source": str(teacher_place(model)),
+            "engine_kwargs": {
+                "limit_mm_per_prompt": {"image": pictures, "video": 0},
+                # One size for both, or vLLM would see other pictures than transformers does.
+                "mm_processor_kwargs": {"size": dict(self.processor.image_processor.size)},
+                "seed": 0,
+                **of_vllm,
+            },
+            # The prompt is written here, and vLLM itself finds its tokens.
+            "chat_template_stage": False,
+            "tokenize_stage": False,
+            "detokenize_stage": False,
+            "log_engine_metrics": False,
+            **of_ray,
+        }
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        return pixels_of(self.processor)
+
+    def rows(self, requests: Sequence[Request], sampling: Sampling) -> list[dict[str, Any]]:
+        """What is sent to the workers, which open the pictures themselves."""
+        return [
+            {
+                "place": place,
+                "prompt": self.processor.apply_chat_template(
+                    request.prompt.messages(), add_generation_prompt=True, tokenize=False
+                ),
+                "pictures": [os.path.abspath(path) for path in request.images],  # noqa: PTH100
+                "sampling_params": {
+                    "temperature": float(sampling.temperature),
+                    "top_p": float(sampling.top_p),
+                    "max_tokens": sampling.max_new_tokens,
+                    "seed": request_seed(request),
+                },
+            }
+            for place, request in enumerate(requests)
+        ]
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[str]:
+        """One text per request, in order.
+
+        Raises:
+            MissingExtraError: vLLM is not installed.
+            InputError: vLLM or Ray does not know one of the options.
+        """
+        if not requests:
+            return []
+        require("vllm", "vllm")
+        ray = require("ray", "scale")
+        llm = require("ray.data.llm", "scale")
+        try:
+            config = llm.vLLMEngineProcessorConfig(**self.config)
+        except ValueError as error:  # pydantic's
+            raise InputError(f"Ray Data does not take these settings: {error}") from error
+        process = llm.build_processor(config, preprocess=with_pictures, postprocess=only_text)
+        found = process(ray.data.from_items(self.rows(requests, sampling))).take_all()
+        texts = {int(row["place"]): str(row["text"]) for row in found}
+        return [texts[place] for place in range(len(requests))]
+
+
+def with_pictures(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with its pictures opened, in a worker."""
+    pictures = [opened(Path(path)) for path in row["pictures"]]
+    return {**row, "multimodal_data": {"image": pictures}}
+
+
+def only_text(row: dict[str, Any]) -> dict[str, Any]:
+    """What is sent back."""
+    return {"place": row["place"], "text": row["generated_text"]}
