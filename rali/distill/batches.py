@@ -111,8 +111,9 @@ class PictureBatches:
             stack = _windows(stack, max(16, int(self.preprocess.size * crop) // 16 * 16), draw)
         mirrored = np.broadcast_to(flip, len(stack))
         stack[mirrored] = stack[mirrored, :, ::-1]
-        for index in () if quality is None else np.flatnonzero(quality):
-            stack[index] = through_jpeg(stack[index], int(quality[index]))
+        for index, own in enumerate(() if quality is None else quality.tolist()):
+            if own:
+                stack[index] = through_jpeg(stack[index], own)
         batch = torch.from_numpy(stack).permute(0, 3, 1, 2).float()  # channels last as it is
         mean = torch.tensor(self.preprocess.mean).view(3, 1, 1)
         std = torch.tensor(self.preprocess.std).view(3, 1, 1)

@@ -68,7 +68,7 @@ class RaliScorer:
         self.schema = pa.schema(list(types.items()))
         self.column = column
         self.scorer = Scorer(model, threads=threads, **options)
-        self._asked = {"interval": interval, "explain": explain, "embed": embed}
+        self._asked: dict[str, Any] = {"interval": interval, "explain": explain, "embed": embed}
         self.scorer.score_many([], **self._asked)  # refuses what the model does not have
 
     def __call__(self, batch: Any) -> Any:

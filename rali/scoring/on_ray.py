@@ -114,7 +114,7 @@ def _datasource(source: bytes, size: int) -> Any:
         while group := list(islice(remaining, size)):
             yield pa.table({"group": pa.array([pickle.dumps(group)], pa.large_binary())})
 
-    class Groups(Datasource):  # type: ignore[misc]
+    class Groups(Datasource):
         def estimate_inmemory_data_size(self) -> int | None:
             return None
 

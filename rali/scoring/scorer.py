@@ -329,18 +329,15 @@ class Scorer:
         return None
 
     def _batch(self, sources: list[Any]) -> list[tuple[Any, Any, str | None]]:
-        pixels, ready = self.buffer(), 0
+        pixels, ready, outputs = self.buffer(), 0, iter(())
         errors = []
         for source in sources:
             errors.append(self._prepare(source, pixels[ready]))
             ready += errors[-1] is None
         try:
-            outputs = zip(*self.run(pixels[:ready]), strict=True) if ready else iter(())
+            outputs = zip(*self.run(pixels[:ready]), strict=True) if ready else outputs
         except MemoryError as error:
-            return [
-                (source, None, why or str(error))
-                for source, why in zip(sources, errors, strict=True)
-            ]
+            errors = [why or str(error) for why in errors]
         return [
             (source, next(outputs) if error is None else None, error)
             for source, error in zip(sources, errors, strict=True)

@@ -37,7 +37,7 @@ def rows(of: list[Entry]) -> list[dict[str, Any]]:
     return [
         {
             "image": one.key,
-            "score": float(len(one.key)),
+            "score": None if "7" in one.key else float(len(one.key)),
             "error": "Gone." if "7" in one.key else None,
         }
         for one in of
