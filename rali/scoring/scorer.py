@@ -329,13 +329,15 @@ class Scorer:
         return None
 
     def _batch(self, sources: list[Any]) -> list[tuple[Any, Any, str | None]]:
-        pixels, ready, outputs = self.buffer(), 0, iter(())
+        pixels, ready = self.buffer(), 0
+        outputs: Iterator[Any] = iter(())
         errors = []
         for source in sources:
             errors.append(self._prepare(source, pixels[ready]))
             ready += errors[-1] is None
         try:
-            outputs = zip(*self.run(pixels[:ready]), strict=True) if ready else outputs
+            if ready:
+                outputs = zip(*self.run(pixels[:ready]), strict=True)
         except MemoryError as error:
             errors = [why or str(error) for why in errors]
         return [
