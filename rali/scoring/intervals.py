@@ -116,7 +116,7 @@ def read_interval(model: str | Path, weights_sha256: str = "") -> Interval:
             raise ValueError("an error is no distance, or the range has no width")
         owner = str(values.get("weights_sha256", ""))
         interval = Interval(errors, (float(low), float(high)), str(values.get("source", "")), owner)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path} is not a file of `rali calibrate`: {error}.") from error
     check_owner(path, owner, model, weights_sha256)
     return interval

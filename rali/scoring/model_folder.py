@@ -196,7 +196,7 @@ def check_weights(onnx: Path, digest: str) -> None:
         return
     try:
         wanted = json.loads(config.read_text("utf-8")).get(WEIGHTS_SHA256)
-    except (OSError, ValueError, AttributeError):  # scoring needs no config.json
+    except (OSError, ValueError, AttributeError, RecursionError):  # scoring needs no config.json
         return
     if wanted and digest and wanted != digest:
         folder = onnx.parent.parent

@@ -144,7 +144,7 @@ def read_metadata(session: Any, path: Path) -> dict[str, Any]:
     for key, text in session.get_modelmeta().custom_metadata_map.items():
         try:
             metadata[key] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             metadata[key] = text
     again = "Write one with: rali export MODEL_FOLDER"
     if metadata.get("model_type") != "rali":

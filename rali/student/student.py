@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rali.errors import InputError
-from rali.files import write_text
+from rali.files import read_json, write_text
 from rali.pictures.preprocess import Preprocess
 from rali.pictures.read import check_many, open_picture
 from rali.report.evaluation import Evaluation
@@ -247,10 +247,7 @@ class Student(nn.Module):
 
         folder = find_weights(model, revision=revision)
         config_file = folder / CONFIG_FILE
-        try:
-            values = json.loads(config_file.read_text("utf-8"))
-        except ValueError as error:
-            raise InputError(f"{config_file} is not JSON: {error}.") from error
+        values = read_json(config_file, "Write or copy the folder again.")
         config = StudentConfig.from_dict(values, str(config_file))
         try:
             student = cls(config)
