@@ -79,6 +79,15 @@ def number(group: str) -> float | None:
         return None
 
 
+def denied(content: str, found: re.Match[str]) -> bool:
+    """Whether a denial or another minus sign stands before a number, or another thing after it."""
+    before, after = content[: found.start()], content[found.end() :]
+    return bool(
+        re.search(r"(?:less than|cannot|never|not|[\u2212\u2013])\s*$", before)
+        or re.match(r"\s*(?:flaws|people)", after)
+    )
+
+
 def invented(text: str, answer: Answer, prompt: Prompt) -> bool:
     """Whether a score is not what the text says; written independently of the parser."""
     if not isinstance(answer, Score):
@@ -93,11 +102,7 @@ def invented(text: str, answer: Answer, prompt: Prompt) -> bool:
     if not prompt.low <= answer.value <= prompt.high:
         return True
     groups = list(GROUP.finditer(content))
-    if answer.value not in [number(group[0]) for group in groups]:
-        return True
-    if re.search(r"less than\s*[0-9]|(?:cannot|never|not)\s*[0-9]", content):
-        return True
-    if re.search(r"[\u2212\u2013]\s*[0-9]|[0-9]\s*(?:flaws|people)", content):
+    if not any(number(f[0]) == answer.value and not denied(content, f) for f in groups):
         return True
     if re.search(r"(?i)rating|score", content):
         return False  # other numbers may stand under other keys

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rali.errors import InputError
-from rali.files import replace_atomically
+from rali.files import check_space, replace_atomically
 
 
 def export_ort(model: str | Path) -> Path:
@@ -30,6 +30,7 @@ def export_ort(model: str | Path) -> Path:
         try:
             onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exceptions derive from Exception only
+            check_space(target.parent)
             raise InputError(f"{path} cannot be loaded as an ONNX model: {error}") from error
 
     target = path.with_suffix(".ort")

@@ -1,8 +1,12 @@
-"""Files that appear whole or not at all, even if the process is stopped in between."""
+"""Files that appear whole or not at all, even if the process is stopped or the disk is full.
+
+Damaged ones are named.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
@@ -20,6 +24,7 @@ from rali.errors import InputError
 
 _LONGEST = 200  # bytes of a name that its temporary one repeats; systems allow 255
 _LEFT_OVER = 24 * 3600  # seconds after which nobody writes a temporary file any more
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quota of its own
 
 
 def replace_atomically(
@@ -62,6 +67,48 @@ def write_text(path: Path, text: str, *, durable: bool = False) -> None:
     replace_atomically(
         path, lambda target: target.write_text(text, "utf-8", newline=""), durable=durable
     )
+
+
+def read_json(path: Path, advice: str) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Args:
+        advice: what to do about a damaged file, a sentence that ends the error.
+
+    Raises:
+        InputError: the file cannot be read, is damaged, or holds something else.
+    """
+    try:
+        found = from_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}). {advice}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is damaged: it holds a {type(found).__name__}. {advice}")
+    return found
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error, or one that led to it, is that of a full disk; libraries wrap it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in _FULL:
+            return True
+        if any(os.strerror(number) in str(seen) for number in _FULL):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def check_space(folder: Path) -> None:
+    """Say that the disk is full where it is, for libraries whose errors do not.
+
+    Raises:
+        OSError: nothing more can be written into the folder.
+    """
+    if not shutil.disk_usage(folder).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def _is_special(path: Path) -> bool:

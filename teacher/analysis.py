@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from rali.errors import InputError
+from rali.files import read_json
 from rali.runs.progress import Progress, silent
 
 from .answer_text import NUMBER, blocks
@@ -192,7 +193,7 @@ def transplant(vision: str, language: str, output: str | Path) -> Path:
     note = {name: [m, teacher_mark(m)] for name, m in (("vision", vision), ("language", language))}
     if (output / "config.json").is_file():
         kept = output / NOTE
-        if kept.is_file() and json.loads(kept.read_text("utf-8")) == note:
+        if kept.is_file() and read_json(kept, f"Delete {output}: it is made again.") == note:
             return output
         raise InputError(f"{output} holds a model already; give another folder.")
     if output.is_dir() and any(output.iterdir()):

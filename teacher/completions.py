@@ -7,11 +7,11 @@ is read. `format_reward` (Q-Insight §3.3) is the strict counterpart of the tole
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 
 from rali.errors import InputError
+from rali.files import from_json
 
 from .answer_text import (
     LABEL,
@@ -93,8 +93,8 @@ def format_reward(text: str, prompt: Prompt, *, strict: bool = False) -> float:
     right = _FORMS[prompt.answer](content) is not None
     if strict and right and prompt.answer == "json":
         try:
-            right = set(json.loads(content)) == TASKS[prompt.task].keys
-        except (ValueError, RecursionError):
+            right = set(from_json(content)) == TASKS[prompt.task].keys
+        except ValueError:
             right = False
     return float(right and not (strict and isinstance(parse(text, prompt), Failure)))
 

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import nn
 
 from rali.errors import InputError, PictureError, require
+from rali.files import read_json
 from rali.pictures.read import open_picture
 from rali.scoring.hub import download_folder
 
@@ -77,16 +78,32 @@ def load_processor(
         min_pixels, max_pixels: None keeps the processor's own.
 
     Raises:
-        InputError: there is no such model, or it takes no pictures.
+        InputError: there is no such model, it takes no pictures, or it is an adapter.
     """
     transformers = require("transformers", "teach")
+    place = teacher_place(model)
+    for file in Path(place).glob("*.json"):
+        read_json(file, "Copy the teacher's folder again.")
     try:
-        processor = transformers.AutoProcessor.from_pretrained(
-            teacher_place(model), trust_remote_code=False
-        )
+        # transformers would load the model that the adapter names, from wherever that is.
+        if transformers.utils.find_adapter_config_file(place):
+            raise InputError(
+                f"{model} holds an adapter (adapter_config.json), which changes another model. "
+                "Give the whole one: `rali teach` merges its own into RUN/model, peft's "
+                "`merge_and_unload()` any other."
+            )
+        processor = transformers.AutoProcessor.from_pretrained(place, trust_remote_code=False)
         size = dict(processor.image_processor.size)
         size["shortest_edge"], size["longest_edge"]  # in pixels, as in Qwen2.5-VL
-    except (OSError, ValueError, AttributeError, KeyError) as error:
+        content = [{"type": "image"}, {"type": "text", "text": "Rate it."}]
+        asked = processor.apply_chat_template([{"role": "user", "content": content}])
+        if "Rate it." not in asked or processor.image_token not in asked:
+            raise InputError(
+                f"{model} cannot be loaded as a teacher: its chat template is damaged."
+            )
+    except InputError:
+        raise
+    except Exception as error:  # transformers raises many types for a damaged file
         raise InputError(f"{model} cannot be loaded as a teacher: {error}") from error
     if min_pixels is not None:
         size["shortest_edge"] = min_pixels
@@ -122,13 +139,19 @@ def load_teacher(
     transformers = require("transformers", "teach")
     processor = load_processor(model, min_pixels=min_pixels, max_pixels=max_pixels)
     try:
-        loaded = transformers.AutoModelForImageTextToText.from_pretrained(
+        loaded, how = transformers.AutoModelForImageTextToText.from_pretrained(
             teacher_place(model),
             dtype=dtype if dtype == "auto" else getattr(torch, dtype),
             trust_remote_code=False,
+            output_loading_info=True,
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # transformers raises many types for a damaged file
         raise InputError(f"{model} cannot be loaded as a teacher: {error}") from error
+    if missing := sorted(how["missing_keys"]):  # they would be random numbers
+        raise InputError(
+            f"{model} cannot be loaded as a teacher: it lacks {len(missing)} of its weights, such "
+            f"as {missing[0]}."
+        )
     if not torch.cuda.is_available():
         flatten_patches(loaded)
         if loaded.dtype == torch.float16:

@@ -5,12 +5,12 @@ From the command line it is `rali evaluate teacher:NAME`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rali.errors import InputError
+from rali.files import from_json
 from rali.scoring.scorer import Result
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def is_teacher(folder: Path) -> bool:
     """Whether a folder holds a language model that transformers loads, not a student."""
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
+        config = from_json((folder / "config.json").read_text("utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and config.get("model_type", "rali") != "rali"

@@ -18,7 +18,7 @@ from rali.report.blocks import figure_html, page_html, section_html, thumbnail
 from rali.report.canvas import THEMES
 from rali.report.plots import curves
 from rali.runs.config import read_yaml
-from rali.runs.folder import RunFolder
+from rali.runs.folder import RunFolder, read_rows
 
 from .watch import PROBES
 
@@ -101,12 +101,11 @@ def write_teacher_report(folder: str | Path) -> Path:
 
 def _probes(file: Path) -> str:
     """Each probe picture with the texts about it, from the first step to the last."""
-    if not file.is_file():
-        return ""
     texts: dict[str, dict[int, str]] = {}
-    for line in file.read_text("utf-8").splitlines():
-        row = json.loads(line)
+    for row in read_rows(file, "image", "step", "text"):
         texts.setdefault(row["image"], {})[row["step"]] = row["text"]
+    if not texts:
+        return ""
     blocks = []
     for image, by_step in texts.items():
         try:

@@ -7,7 +7,6 @@ examples are noted in it, and another training is refused.
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 
 from rali.errors import InputError
+from rali.files import check_space, from_json
 from rali.runs.config import check_numbers
 from rali.runs.folder import claim, fingerprint
 
@@ -226,9 +226,9 @@ def last_checkpoint(folder: Path) -> str | None:
     steps = {}
     for path in folder.glob("checkpoint-*"):
         try:
-            state = json.loads((path / "trainer_state.json").read_text("utf-8"))
+            state = from_json((path / "trainer_state.json").read_text("utf-8"))
             steps[state["global_step"]] = path
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, LookupError, TypeError):
             continue
     return str(steps[max(steps)]) if steps else None
 
@@ -247,7 +247,11 @@ def _resume(trainer: Any, folder: Path) -> None:
         logging.getLogger("transformers.trainer").addFilter(_not_about_names)
     with warnings.catch_warnings():  # TRL uses a deprecated name in every step
         warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated")
-        trainer.train(resume_from_checkpoint=last)
+        try:
+            trainer.train(resume_from_checkpoint=last)
+        except RuntimeError:
+            check_space(folder.parent)  # torch does not say that a checkpoint found none
+            raise
 
 
 def _not_about_names(record: logging.LogRecord) -> bool:

@@ -7,7 +7,6 @@ it is watched or not.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from transformers import PrinterCallback, TrainerCallback
 from rali.data.manifest import Row, read_manifest
 from rali.errors import InputError
 from rali.runs.config import check_numbers
-from rali.runs.folder import RunFolder
+from rali.runs.folder import RunFolder, add_row
 from rali.runs.progress import Progress, silent
 
 from .answers import Score
@@ -183,9 +182,9 @@ class Watch(TrainerCallback):
             own = [(row, found) for row, found in everyone if row.dataset == dataset]
             stage = f"validate/{dataset or 'unnamed'}"
             self.run.log(stage=stage, step=step, **agreement(own))
-        with (self.run.folder / PROBES).open("a", encoding="utf-8") as file:
-            for probe, reply in zip(self.config.probes, replies, strict=True):
-                file.write(json.dumps({"step": step, "image": probe, "text": reply.text}) + "\n")
+        for probe, reply in zip(self.config.probes, replies, strict=True):
+            row = {"step": step, "image": probe, "text": reply.text}
+            add_row(row, self.run.folder / PROBES)
 
     @contextmanager
     def _engine(self) -> Iterator[TransformersEngine]:

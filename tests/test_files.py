@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from rali.files import replace_atomically
+from rali.files import is_full, replace_atomically
 
 
 def put(path: Path, text: str) -> None:
@@ -68,3 +72,74 @@ def test_what_a_kill_left_is_swept_but_not_what_is_being_written(tmp_path: Path)
         os.utime(path, (time.time() - 2 * 86400,) * 2)
     put(tmp_path / "a[1].csv", "whole")
     assert sorted(p.name for p in tmp_path.iterdir()) == [young.name, other.name, "a[1].csv"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if sys.platform != "linux" or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("only root may mount a file system")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def _text(path: Path) -> None:
+    replace_atomically(path, lambda target: target.write_text("x" * 2**21))
+
+
+def _tensors(path: Path) -> None:
+    import torch
+
+    from rali.student.storage import write_tensors
+
+    write_tensors({"a": torch.zeros(2**20)}, path)
+
+
+def _checkpoint(path: Path) -> None:
+    import torch
+
+    from rali.distill.optim import Checkpoint
+
+    checkpoint = Checkpoint(path, "mark", model=torch.nn.Linear(1000, 1000))
+    checkpoint._saved -= 61  # the last save is a minute old
+    checkpoint.save(1)
+
+
+def _ort(path: Path) -> None:
+    from rali.export.ort import export_ort
+    from rali.scoring.scorer import Scorer
+
+    source = path.with_suffix(".onnx")
+    source.symlink_to(Scorer().path)
+    try:
+        export_ort(source)
+    finally:
+        source.unlink()
+
+
+def _table(path: Path) -> None:
+    from rali.data.tables import write_records
+
+    noise = np.random.default_rng(0).random(2**18)
+    write_records([{"a": value} for value in noise], {"a": float}, path, "manifest")
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("a.txt", _text), ("a.safetensors", _tensors), ("a.pt", _checkpoint), ("a.ort", _ort),
+        ("a.parquet", _table), ("a.csv", _table),
+    ],
+)  # fmt: skip
+def test_a_full_disk_is_known_and_keeps_what_was_there(
+    small_disk: Path, name: str, write: Callable[[Path], None]
+) -> None:
+    file = small_disk / name
+    file.write_text("old")
+    with pytest.raises(Exception) as caught:  # each library has its own
+        write(file)
+    assert is_full(caught.value), caught.value
+    assert file.read_text() == "old" and list(small_disk.iterdir()) == [file]

@@ -5,7 +5,7 @@ Heavy packages are imported inside the commands, so `rali --help` and `rali scor
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import sys
 import warnings
@@ -16,6 +16,7 @@ from typing import TextIO
 import typer
 
 from rali.errors import RaliError, missing_extra, printable
+from rali.files import is_full
 from rali.version import __version__
 
 from . import (
@@ -35,8 +36,6 @@ from . import (
     sweep,
     teach,
 )
-
-FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quota of its own
 
 app = typer.Typer(
     name="rali",
@@ -91,7 +90,8 @@ def _say_warning(
 
 
 def _say(sentence: str) -> None:
-    typer.echo(f"rali: {printable(sentence)}", err=True)
+    with contextlib.suppress(OSError):  # standard error may be a full disk itself
+        typer.echo(f"rali: {printable(sentence)}", err=True)
 
 
 def _open_streams() -> None:
@@ -111,20 +111,22 @@ def main() -> None:
     _open_streams()
     try:
         app()
-    except RaliError as error:
-        _say(str(error))
+    except Exception as error:
+        if (sentence := _sentence(error)) is None:
+            raise
+        _say(sentence)
         sys.exit(2)
-    except ModuleNotFoundError as error:
+
+
+def _sentence(error: Exception) -> str | None:
+    """What to say about an error; None for one that nobody foresaw."""
+    if is_full(error):
+        return "The disk is full. Free some space and type the same command again."
+    if isinstance(error, RaliError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
         package = (error.name or "").partition(".")[0]
-        if package in ("", "rali"):
-            raise
-        _say(missing_extra(package))
-        sys.exit(2)
-    except OSError as error:
-        if error.errno in FULL:
-            _say("The disk is full. Free some space and type the same command again.")
-        elif error.filename is None:
-            raise
-        else:
-            _say(f"{error.filename}: {error.strerror}.")
-        sys.exit(2)
+        return None if package in ("", "rali") else missing_extra(package)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}."
+    return None

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rali.files import from_json
 from rali.pictures.paths import path_in
 from rali.runs.folder import alone_in
 
@@ -60,7 +61,7 @@ def _noted(record: Any) -> dict[str, str]:
         if not line.endswith(b"\n"):
             break
         end += len(line)
-        noted = json.loads(line)
+        noted = from_json(line)
         names[noted["from"]] = noted["to"]
     record.truncate(end)
     return names

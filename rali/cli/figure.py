@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import statistics
 import time
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rali.errors import InputError
-from rali.files import from_json, write_text
+from rali.files import read_json, write_text
 
 from ._bar import scoring_bar
 from ._labelled import Manifests, Split
@@ -163,14 +164,16 @@ def parameters(
     for item in evaluations:
         size, _, file = item.partition("=")
         try:
-            millions = float(size)
-            evaluation = Evaluation.from_dict(from_json(Path(file).read_bytes()))
-        except (OSError, ValueError, InputError) as error:
+            if not 0 < (millions := float(size)) < math.inf:
+                raise ValueError(f"{size} is no number of parameters")
+            evaluation = Evaluation.from_dict(read_json(Path(file), "Evaluate again."))
+            accuracy = evaluation.average[metric]
+        except (ValueError, LookupError, TypeError, AttributeError, InputError) as error:
             raise InputError(
                 f"{item!r}: expected millions of parameters, `=`, and an evaluation.json that "
                 f"`rali evaluate -o` wrote ({error})."
             ) from error
-        points[f"{evaluation.model}, {millions:g} M", ""] = millions, evaluation.average[metric]
+        points[f"{evaluation.model}, {millions:g} M", ""] = millions, accuracy
     figure = tradeoff(
         points, x="parameters, millions", y=f"average {short_name(metric)}",
         title="Accuracy against parameters",

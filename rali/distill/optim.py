@@ -144,7 +144,7 @@ class Checkpoint:
             state = torch.load(self.path, map_location="cpu", weights_only=True)  # runs no code
         except Exception as error:  # torch raises many types for a damaged file
             raise InputError(f"{self.path} is damaged; delete it to start again.") from error
-        if state.get("mark") != self.mark:
+        if not isinstance(state, dict) or state.get("mark") != self.mark:
             raise InputError(
                 f"{self.path} belongs to a run with other settings; give another folder, or delete "
                 "it to start again."
@@ -164,5 +164,10 @@ class Checkpoint:
         state |= {"step": step, "mark": self.mark, "rng": torch.get_rng_state()}
         if torch.cuda.is_available():
             state["cuda_rng"] = torch.cuda.get_rng_state_all()
-        replace_atomically(self.path, lambda path: torch.save(state, path))
+
+        def write(path: Path) -> None:
+            with path.open("wb") as file:  # of its own, torch does not say that a disk is full
+                torch.save(state, file)
+
+        replace_atomically(self.path, write, durable=True)
         self._saved = time.monotonic()

@@ -56,8 +56,14 @@ def scores_before_and_after(
     file = Path(run) / UNFITTED
     if not file.is_file():
         raise InputError(f"{run} holds no {UNFITTED}; give a folder that `rali distill` wrote.")
-    with np.load(file) as kept:
-        part: dict[str, Any] = {name: torch.from_numpy(kept[name]).float() for name in kept.files}
+    names = ("mean", "scale", "components", "vectors", "scores", "temperature")
+    try:
+        with np.load(file, allow_pickle=False) as kept:
+            part: dict[str, Any] = {name: torch.from_numpy(kept[name]).float() for name in names}
+    except Exception as error:  # a broken archive raises whatever it leads to
+        raise InputError(
+            f"{file} is damaged ({error}). Delete it and type the same `rali distill` again."
+        ) from error
     points = torch.from_numpy(embeddings).float()
     with torch.inference_mode():
         space = (points - part["mean"]) / part["scale"] @ part["components"].T

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rali.errors import InputError
-from rali.files import write_text
+from rali.files import read_json, write_text
 from rali.runs.config import from_dict, read_yaml
 from rali.runs.folder import fingerprint
 from rali.runs.progress import Progress, silent
@@ -209,4 +209,6 @@ def _mark(job: Job) -> dict[str, Any]:
 def is_done(job: Job) -> bool:
     """Whether the job's commands ran to their end as they are now."""
     file = job.out / DONE
-    return file.is_file() and json.loads(file.read_text("utf-8")) == _mark(job)
+    if not (file.is_file() and job.result.is_file()):
+        return False
+    return read_json(file, "Delete it, and the same command runs the case again.") == _mark(job)

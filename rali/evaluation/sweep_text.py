@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -18,31 +17,35 @@ from typing import Any
 import numpy as np
 
 from rali.errors import InputError
-from rali.files import write_text
+from rali.files import read_json, write_text
 from rali.metrics import short_name
 from rali.report.evaluation import Evaluation
 
 from .sweep import Job, SweepConfig, is_done
+
+AGAIN = "Delete it, and the same command evaluates again."
 
 
 def results(config: SweepConfig, jobs: Sequence[Job]) -> dict[str, dict[str, list[float]]]:
     """{case: {metric: [a value per seed]}} of the jobs that are done.
 
     Raises:
-        InputError: an evaluation lacks a data set or a metric.
+        InputError: an evaluation is damaged, or lacks a data set or a metric.
     """
     found: dict[str, dict[str, list[float]]] = {}
     for job in jobs:
         if not is_done(job):
             continue
         try:
-            columns = _columns(json.loads(job.result.read_text("utf-8")))
+            columns = _columns(read_json(job.result, AGAIN))
             for metric in config.metrics:
                 column, _, name = metric.rpartition("/")
                 value = columns[column or "average"][name]
                 found.setdefault(job.case, {}).setdefault(metric, []).append(value)
         except KeyError as error:
             raise InputError(f"{job.result} has no {error}.") from error
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            raise InputError(f"{job.result} holds no evaluation ({error}). {AGAIN}") from error
     return found
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rali.errors import InputError, PictureError, require, shortened
+from rali.files import from_json
 
 from .entry import Entry, Unreadable
 from .forward import Forward
@@ -210,7 +210,7 @@ class JsonCell:
     def read(self) -> bytes:
         with opened(self.place) as file:
             file.seek(self.offset)
-            cell = json.loads(file.readline())[self.column]
+            cell = from_json(file.readline())[self.column]
         if isinstance(cell, Mapping):
             return from_base64(cell["bytes"])
         return from_data_url(cell)
@@ -271,6 +271,6 @@ def _holds_pictures(kind: Any) -> bool:
 
 def _json(line: bytes, number: int) -> Any:
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
+        return from_json(line)
+    except ValueError as error:
         return Unreadable(f"Row {number} is not JSON ({shortened(error)}).")

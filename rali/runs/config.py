@@ -116,6 +116,14 @@ def check_numbers(where: str, config: Any, *, positive: Sequence[str] = (), **le
 
 
 def _coerce(value: Any, wanted: Any, name: str) -> Any:
+    kind, inner = get_origin(wanted), get_args(wanted)
+    if kind in (list, dict):
+        value = kind() if value is None else value  # YAML reads an empty one as nothing
+        if not isinstance(value, kind):
+            raise InputError(f"{name} is {value!r}; expected a {kind.__name__}.")
+        if kind is list:
+            return [_coerce(each, inner[0], f"{name}.{i}") for i, each in enumerate(value)]
+        return {key: _coerce(each, inner[1], f"{name}.{key}") for key, each in value.items()}
     if wanted is float and isinstance(value, str):  # YAML reads 1e-3 as a string
         try:
             return float(value)
@@ -142,7 +150,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise InputError(f"There is no config file {path}.")
     try:
         values = yaml.safe_load(path.read_text("utf-8"))
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no UTF-8, or no such day
         raise InputError(f"{path} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no settings; expected lines like `seed: 0`.")
@@ -176,7 +186,7 @@ def with_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str
             raise InputError(f"--set {override!r}: {last} is a whole item; name one of its fields.")
         try:
             place[last] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise InputError(f"--set {override!r}: {text!r} is not YAML: {error}") from error
     return values
 

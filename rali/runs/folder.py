@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rali.errors import InputError
-from rali.files import from_json, replace_atomically
+from rali.files import from_json, read_json, replace_atomically
 
 from .config import read_yaml, write_yaml
 
@@ -67,23 +67,15 @@ class RunFolder:
 
     def log(self, **row: Any) -> None:
         """Append a row to metrics.jsonl; it names its `stage` and `step`."""
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        add_row(row, self.folder / "metrics.jsonl")
 
     def metrics(self) -> list[dict[str, Any]]:
         """All logged rows; where a stage logs a step again, its later old rows are dropped.
 
         So a step done twice after a kill counts once, and a changed setting leaves no old tail.
         """
-        path = self.folder / "metrics.jsonl"
-        if not path.is_file():
-            return []
         stages: dict[str, list[dict[str, Any]]] = {}
-        for line in path.read_text("utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:  # the line a kill cut short
-                continue
+        for row in read_rows(self.folder / "metrics.jsonl", "stage", "step"):
             logged = stages.setdefault(row["stage"], [])
             while logged and logged[-1]["step"] >= row["step"]:
                 logged.pop()
@@ -167,18 +159,40 @@ def read_claim(stamp: Path) -> dict[str, Any]:
     """
     if not stamp.is_file():
         return {}
-    if stamp.suffix == ".yaml":
-        return read_yaml(stamp)
+    advice = (
+        f"So what {stamp.parent} holds is not known: give another folder, or delete {stamp.parent}."
+    )
+    if stamp.suffix != ".yaml":
+        return read_json(stamp, advice)
     try:
-        noted = from_json(stamp.read_bytes())
-    except ValueError:
-        noted = None
-    if not isinstance(noted, dict):
-        raise InputError(
-            f"{stamp} is damaged, so what {stamp.parent} holds is not known. Give another folder, "
-            f"or delete {stamp.parent}."
-        )
-    return noted
+        return read_yaml(stamp)
+    except InputError as error:
+        raise InputError(f"{error} {advice}") from error
+
+
+def add_row(row: Mapping[str, Any], path: Path) -> None:
+    """Append a line of JSON; one that a kill or a full disk cut short is ended first."""
+    with path.open("a+b") as file:
+        if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+            file.write(b"\n")
+        file.write(json.dumps(row).encode() + b"\n")
+
+
+def read_rows(path: Path, *names: str) -> Iterator[dict[str, Any]]:
+    """The lines of JSON in a file, if there is one, without those that were cut short.
+
+    Args:
+        names: what each row has.
+    """
+    if not path.is_file():
+        return
+    for line in path.read_bytes().splitlines():
+        try:
+            row = from_json(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and row.keys() >= set(names):
+            yield row
 
 
 def write_json(values: Any, path: Path) -> None:

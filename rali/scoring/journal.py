@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rali.errors import InputError
+from rali.files import from_json
 
 from .keys import Keys
 
@@ -127,7 +128,7 @@ class Journal:
     def _row(self, line: bytes, start: int) -> dict[str, Any]:
         try:
             if self.form == "jsonl":
-                row = json.loads(line)
+                row = from_json(line)
                 if list(row) == list(self.columns):
                     return dict(row)
             else:

@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Any, Generic, Self
 
 from rali.errors import InputError, require
-from rali.files import replace_atomically
+from rali.files import from_json, replace_atomically
 from rali.runs.folder import alone_in
 
 from .keys import E, Keys, New
@@ -209,7 +209,7 @@ class Ledger:
             if len(whole) < len(data):
                 os.truncate(path, len(whole))
             try:
-                lines = [json.loads(line) for line in whole.splitlines()]
+                lines = [from_json(line) for line in whole.splitlines()]
                 self._refuse_others(lines[0]["settings"] if lines else self.settings)
                 shards = {line["file"]: line for line in lines[1:]}
             except (ValueError, KeyError, TypeError):
@@ -256,7 +256,7 @@ class Ledger:
         data = path.read_bytes()
         try:
             table = _table(data)
-            settings = json.loads(table.schema.metadata[_SETTINGS])
+            settings = from_json(table.schema.metadata[_SETTINGS])
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
             self._say(f"{path} is damaged, and is deleted; its rows are made again.")
             path.unlink()

@@ -330,16 +330,15 @@ class Scorer:
 
     def _batch(self, sources: list[Any]) -> list[tuple[Any, Any, str | None]]:
         pixels, ready = self.buffer(), 0
-        outputs: Iterator[Any] = iter(())
         errors = []
         for source in sources:
             errors.append(self._prepare(source, pixels[ready]))
             ready += errors[-1] is None
         try:
-            if ready:
-                outputs = zip(*self.run(pixels[:ready]), strict=True)
+            rows = zip(*self.run(pixels[:ready]), strict=True) if ready else ()
+            outputs: Iterator[Any] = iter(rows)
         except MemoryError as error:
-            errors = [why or str(error) for why in errors]
+            errors, outputs = [why or str(error) for why in errors], iter(())
         return [
             (source, next(outputs) if error is None else None, error)
             for source, error in zip(sources, errors, strict=True)

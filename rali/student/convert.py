@@ -7,7 +7,6 @@ for is named. Out: a student with the same scores.
 
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from rali.errors import InputError
+from rali.files import read_json
 from rali.pictures.preprocess import Preprocess
 
 from .clip_names import to_open_clip
@@ -160,15 +160,16 @@ def _clip_folder(folder: Path) -> tuple[dict[str, Any], Preprocess]:
     if not folder.is_dir():
         return VIT_L, Preprocess(336, MEAN, STD, "bicubic", "shortest")
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-        look = json.loads((folder / "preprocessor_config.json").read_text("utf-8"))
+        again = "Give the folder as it was released."
+        config = read_json(folder / "config.json", again)
+        look = read_json(folder / "preprocessor_config.json", again)
         vision = VIT_L | config["vision_config"]
         crop = look.get("crop_size", vision["image_size"])
         size = crop["height"] if isinstance(crop, dict) else crop
         preprocess = Preprocess(
             int(size), tuple(look["image_mean"]), tuple(look["image_std"]), "bicubic", "shortest"
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputError(f"{folder} is not a Hugging Face CLIP folder: {error}.") from error
     return vision, preprocess
 
@@ -188,7 +189,7 @@ def _spec(vision: dict[str, Any], width: int, folder: Path) -> dict[str, Any]:
                 "mlp_ratio": vision["intermediate_size"] / vision["hidden_size"],
             },
         }
-    except (TypeError, ValueError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise InputError(f"{folder} is not a Hugging Face CLIP folder: {error}.") from error
 
 

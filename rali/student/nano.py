@@ -7,7 +7,6 @@ blocks of every pixel. `benchmarks/nano.md` compares what was tried.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from rali.errors import InputError
+from rali.files import read_json
 from rali.pictures.preprocess import Preprocess
 from rali.scoring.model_folder import BUILTIN, CONFIG_FILE, WEIGHTS_FILE, find_weights
 
@@ -108,7 +108,7 @@ def load_nano(name: str, pretrained: str | None, text: bool) -> Encoder:
 def nano_text(folder: Path | None = None) -> TextTower:
     """Nano's text tower, by default the packaged one."""
     folder = folder or packaged_nano()
-    config = NanoConfig.from_dict(json.loads((folder / CONFIG_FILE).read_text("utf-8")))
+    config = _config_of(folder)
     tower = NanoTextEncoder(config.text)
     tower.load_state_dict(_read(folder / "text.safetensors"))
     return TextTower(tower, tower.tokenize, tower.is_truncated)
@@ -118,19 +118,23 @@ def _config_of(folder: Path) -> NanoConfig:
     """The architecture of nano in a folder of its own, or under a student.
 
     Raises:
-        InputError: the student has another encoder.
+        InputError: the student has another encoder, or the file is damaged.
     """
-    values = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
-    if "model_type" not in values:
-        return NanoConfig.from_dict(values)
-    encoder = values["encoder"]
-    if encoder["name"] != "nano":
-        raise InputError(
-            f"{folder} is a student of {encoder['name']}; expected one of nano, as it is to begin "
-            "from its encoder."
-        )
-    image = TrunkConfig.from_dict(encoder["config"])
-    return NanoConfig(image, preprocess=Preprocess.from_dict(values["preprocess"]))
+    file, again = folder / CONFIG_FILE, "Give another folder, or write this one again."
+    values = read_json(file, again)
+    try:
+        if "model_type" not in values:
+            return NanoConfig.from_dict(values)
+        encoder = values["encoder"]
+        if encoder["name"] != "nano":
+            raise InputError(
+                f"{folder} is a student of {encoder['name']}; expected one of nano, as it is to "
+                "begin from its encoder."
+            )
+        image = TrunkConfig.from_dict(encoder["config"])
+        return NanoConfig(image, preprocess=Preprocess.from_dict(values["preprocess"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{file} describes no nano ({error!r}). {again}") from error
 
 
 def _image_state(folder: Path) -> dict[str, Tensor]:
@@ -144,6 +148,10 @@ def _image_state(folder: Path) -> dict[str, Tensor]:
 
 
 def _read(file: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    return unpack(load_file(file))
+    try:
+        return unpack(load_file(file))
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{file} cannot be read as weights: {error}.") from error

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rali.errors import InputError, shortened
-from rali.files import from_json, write_text
+from rali.files import read_json, write_text
 from rali.pictures.preprocess import Preprocess
 from rali.pictures.read import open_picture, pictures_in
 from rali.report.evaluation import Evaluation
@@ -246,10 +246,7 @@ class Student(nn.Module):
 
         folder = find_weights(model, revision=revision)
         config_file = folder / CONFIG_FILE
-        try:
-            values = from_json(config_file.read_bytes())
-        except ValueError as error:
-            raise InputError(f"{config_file} is not JSON: {error}.") from error
+        values = read_json(config_file, "Write or copy the folder again.")
         config = StudentConfig.from_dict(values, str(config_file))
         try:
             student = cls(config)

@@ -41,7 +41,7 @@ def json_rows(path: Path, keys: Sequence[str]) -> list[tuple[str, dict[str, Any]
         items = from_json(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a JSON file: {error}.") from error
     if not isinstance(items, list):
         raise InputError(f"{path} holds a JSON {type(items).__name__}; expected a list.")
