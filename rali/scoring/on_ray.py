@@ -58,10 +58,10 @@ def score_on_ray(
             source = pickle.dumps(entries)
         except Exception as error:
             raise InputError(f"These sources cannot be sent to Ray's workers: {error}.") from error
-        found = ray.data.read_datasource(
+        groups = ray.data.read_datasource(
             _datasource(source, group), override_num_blocks=1, num_cpus=0
         )
-        done = found.map(
+        done = groups.map(
             _Worker,
             fn_constructor_args=[make],
             compute=pool,
@@ -72,7 +72,10 @@ def score_on_ray(
         )
         try:
             for row in done.iter_rows():
-                yield pickle.loads(row["group"])
+                found = pickle.loads(row["group"])
+                if isinstance(found, _Failed):
+                    raise RaliError(found.reason)
+                yield found
         except ray.exceptions.RayError as error:
             raise RaliError(_reason(error)) from error
 
@@ -100,7 +103,16 @@ class _Worker:
         self._work = make()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"group": pickle.dumps(self._work(pickle.loads(row["group"])))}
+        try:
+            found = self._work(pickle.loads(row["group"]))
+        except Exception as error:  # Ray would repeat it, and hide what it says
+            found = _Failed(f"A worker stopped: {str(error) or type(error).__name__}")
+        return {"group": pickle.dumps(found)}
+
+
+@dataclass(frozen=True)
+class _Failed:
+    reason: str
 
 
 def _datasource(source: bytes, size: int) -> Any:
@@ -162,9 +174,6 @@ def _reason(error: Exception) -> str:
     import ray
 
     causes = [error, getattr(error, "cause", None), error.__cause__]
-    for cause in causes:
-        if isinstance(cause, RaliError):
-            return str(cause)
     if any(isinstance(cause, ray.exceptions.RayActorError) for cause in causes):
         return (
             f"A worker died {RETRIES + 1} times on the same pictures, so the run ends. What is "

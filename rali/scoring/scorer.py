@@ -329,14 +329,13 @@ class Scorer:
         return None
 
     def _batch(self, sources: list[Any]) -> list[tuple[Any, Any, str | None]]:
-        pixels, ready = self.buffer(), 0
-        errors = []
+        pixels, ready, errors = self.buffer(), 0, list[str | None]()
         for source in sources:
             errors.append(self._prepare(source, pixels[ready]))
             ready += errors[-1] is None
         try:
-            rows = zip(*self.run(pixels[:ready]), strict=True) if ready else ()
-            outputs: Iterator[Any] = iter(rows)
+            scored = self.run(pixels[:ready]) if ready else ((), ())
+            outputs: Iterator[Any] = zip(*scored, strict=True)
         except MemoryError as error:
             errors, outputs = [why or str(error) for why in errors], iter(())
         return [
