@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,9 +19,11 @@ from rali.scoring.model_folder import PRECISIONS
 
 from ._bar import scoring_bar
 from ._model import SCORER_HELP, Provider, Threads
-from ._output import check_writable, csv_text
+from ._output import check_output, check_writable, csv_text
 
 if TYPE_CHECKING:
+    from rali.report.contact import SheetRow
+    from rali.scoring.phrases import Reason
     from rali.scoring.scorer import Scorer
 
 COLUMNS = ("image", "score", "error")
@@ -102,10 +104,23 @@ def score(
             show_default="no maps",
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE.html",
+            dir_okay=False,
+            help="Also write a page of thumbnails that a browser sorts and filters. It shows what "
+            "--interval, --explain and --map add.",
+            show_default="no page",
+        ),
+    ] = None,
     precision: Annotated[
         str,
         typer.Option(
-            metavar="NAME", help=f"Which of the model's files to use: {', '.join(PRECISIONS)}."
+            metavar="NAME",
+            autocompletion=lambda: list(PRECISIONS),
+            help=f"Which of the model's files to use: {', '.join(PRECISIONS)}.",
         ),
     ] = "fp32",
     batch_size: Annotated[
@@ -138,6 +153,8 @@ def score(
     warnings.filterwarnings("ignore", module=r"PIL\.")
     chosen = _format(format, output)
     check_writable(output)
+    if report is not None:
+        check_output(report, (".html", ".htm"))
     if chosen is Format.parquet:
         require("pyarrow", "data")
 
@@ -166,6 +183,7 @@ def score(
         else ((result, []) for result in scorer.score_many(pictures))
     )
     rows: list[Row] = []
+    shown: list[SheetRow] = []  # what the page shows, if there is one
     try:
         with scoring_bar() as progress:
             for result, reasons in results:
@@ -174,8 +192,9 @@ def score(
                 between = () if bounds is None else bounds(number)
                 why = ("; ".join(f"{r.phrase} ({r.probability:.0%})" for r in reasons),)
                 rows.append((name, number, *between, *(why if explain else ()), result.error))
-                if draw and number is not None:
-                    draw(result.source)
+                drawn = draw(result.source) if draw and number is not None else None
+                if report is not None:
+                    shown.append(_on_sheet(rows[-1], columns, result.source, reasons, drawn))
                 progress("score", len(rows), len(pictures))
     except KeyboardInterrupt:
         _write(columns, rows, chosen, output)
@@ -186,6 +205,11 @@ def score(
             _write(columns, rows, chosen, output)
         raise
     _write(columns, rows, chosen, output)
+    if report is not None:
+        from rali.report.contact import write_contact_sheet
+
+        intro = f"{len(shown)} pictures, scored by {model}."
+        write_contact_sheet(report, shown, intro=intro, score_range=scorer.score_range)
     if any(row[-1] for row in rows):
         raise typer.Exit(1)
 
@@ -211,19 +235,35 @@ def _bounds(
     return around
 
 
-def _drawing(scorer: Scorer, folder: Path) -> Callable[[Path], None]:
+def _on_sheet(
+    row: Row, columns: tuple[str, ...], picture: Path, reasons: list[Reason], drawn: Path | None
+) -> SheetRow:
+    """A row as the contact sheet takes it."""
+    from rali.report.contact import SheetRow
+
+    cells: dict[str, Any] = dict(zip(columns, row, strict=True))
+    between = None if cells.get("low") is None else (cells["low"], cells["high"])
+    phrases = [(reason.phrase, reason.probability) for reason in reasons]
+    return SheetRow(
+        cells["image"], picture, cells["score"], between, phrases, cells["error"], drawn
+    )
+
+
+def _drawing(scorer: Scorer, folder: Path) -> Callable[[Path], Path]:
     """A function that draws a picture's map into the folder, as PNG under the picture's name."""
     folder.mkdir(parents=True, exist_ok=True)
     used: set[str] = set()
 
-    def draw(picture: Path) -> None:
+    def draw(picture: Path) -> Path:
         name, count = picture.stem, 1
         while name in used:
             count += 1
             name = f"{picture.stem}-{count}"
         used.add(name)
         overlay = scorer.map(picture).overlay()
-        replace_atomically(folder / f"{name}.png", lambda path: overlay.save(path, "PNG"))
+        file = folder / f"{name}.png"
+        replace_atomically(file, lambda path: overlay.save(path, "PNG"))
+        return file
 
     return draw
 
