@@ -22,6 +22,7 @@ from rali.version import __version__
 from . import (
     bench,
     calibrate,
+    compare,
     convert,
     data,
     distill,
@@ -63,6 +64,7 @@ def _root(
 
 
 app.command("score")(score.score)
+app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
 app.command("calibrate")(calibrate.calibrate)
 app.command("bench")(bench.bench)

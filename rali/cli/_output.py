@@ -27,6 +27,18 @@ def check_writable(output: Path | None) -> None:
         raise InputError(f"There is no permission to write {output.name} in {parent}.")
 
 
+def check_output(output: Path, suffixes: Sequence[str]) -> None:
+    """Refuse, before the work, a file whose suffix names no kind that is written.
+
+    Raises:
+        InputError: the suffix is another, or as `check_writable` says.
+    """
+    if output.suffix.lower() not in suffixes:
+        given = f"has the suffix {output.suffix}" if output.suffix else "has no suffix"
+        raise InputError(f"{output} {given}; what is written here ends in {' or '.join(suffixes)}.")
+    check_writable(output)
+
+
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A CSV file's text."""
     buffer = io.StringIO()

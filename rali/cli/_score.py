@@ -25,7 +25,7 @@ from rali.scoring.rows import columns_of, score_rows, settings_of
 from rali.scoring.selection import condition, selected
 
 from ._bar import scoring_bar
-from ._output import check_writable
+from ._output import check_output, check_writable
 from ._resume import Screen, Shards, file_journal
 from ._rows import show, write_rows, write_vectors
 from ._stop import Stop, stoppable
@@ -46,6 +46,7 @@ class Job:
     explain: bool
     embeddings: str | None
     maps: Path | None
+    report: Path | None
     where: str | None
     sort: str | None
     top: int | None
@@ -89,7 +90,8 @@ def _run(
     shown = [name for name in columns if name != "embedding" or job.embeddings == "column"]
     settings = settings_of(scorer, interval=job.interval, **asked)
     if job.output is None or _is_special(job.output):
-        streams = form in ("csv", "jsonl") and not (job.sort or job.top or vectors or job.collects)
+        held = job.sort or job.top or vectors or job.collects or job.report
+        streams = form in ("csv", "jsonl") and not held
         at_once = streams and job.output is None
     else:
         at_once = form in ("csv", "jsonl") and not (job.selects or vectors)
@@ -113,6 +115,12 @@ def _run(
             if vectors:
                 _whole(vectors, lambda path: write_vectors(rows, path))
             written = True
+        if job.report and not code:
+            from ._sheet import write_sheet
+
+            names = None if job.maps is None else _map_names(sink)
+            maps = {key: job.maps / name for key, name in (names or {}).items() if job.maps}
+            write_sheet(job.report, rows(), entries, scorer, maps)
         if job.collects and not code:
             from ._collect import collect
 
@@ -242,6 +250,8 @@ def _form(job: Job) -> tuple[str, bool]:
 def _check(job: Job, form: str, folder: bool) -> None:
     """Refuse, before the model is opened, what cannot be done."""
     condition(job.where)
+    if job.report:
+        check_output(job.report, (".html", ".htm"))
     if job.workers and (not folder or job.maps):
         raise InputError(
             "--engine ray writes a folder of shards and no maps: give --output FOLDER, a name "
@@ -250,9 +260,10 @@ def _check(job: Job, form: str, folder: bool) -> None:
     if job.copy_to and job.move_to:
         raise InputError("Give either --copy-to or --move-to, not both.")
     if folder:
-        if job.selects or job.collects:
+        if job.selects or job.collects or job.report:
             raise InputError(
-                "--sort, --top, --where, --copy-to and --move-to are for a file or the screen; "
+                "--sort, --top, --where, --copy-to, --move-to and --report are for a file or the "
+                "screen; "
                 f"{job.output} is a folder of shards. Give --output scores.parquet."
             )
         require("pyarrow", "data")
@@ -289,29 +300,35 @@ def _whole(path: Path, write: Callable[[Path], object]) -> None:
 def _drawing(scorer: Scorer, folder: Path, sink: Any) -> Callable[[dict[str, Any], Any], None]:
     """A function that draws a row's map into the folder, as PNG under the picture's name."""
     folder.mkdir(parents=True, exist_ok=True)
-    used: set[str] = set()
-
-    def name_of(key: str) -> str:
-        stem = Path(path_in(key)).stem
-        name, count = stem, 1
-        while name in used:
-            count += 1
-            name = f"{stem}-{count}"
-        used.add(name)
-        return name
-
-    if isinstance(sink, Journal):  # a resumed run gives no name a second time
-        for _, row in sink.read():
-            if row["score"] is not None:
-                name_of(row["image"])
+    used = set(_map_names(sink).values())  # a resumed run gives no name a second time
 
     def draw(row: dict[str, Any], picture: Any) -> None:
         if row["score"] is not None:
             overlay = scorer.map(picture).overlay()
-            target = folder / f"{name_of(row['image'])}.png"
+            target = folder / _map_name(row["image"], used)
             replace_atomically(target, lambda path: overlay.save(path, "PNG"))
 
     return draw
+
+
+def _map_names(sink: Any) -> dict[str, str]:
+    """The file name of each map, by the key of its picture, of the rows that a file holds."""
+    if not isinstance(sink, Journal):
+        return {}
+    used: set[str] = set()
+    scored = (row["image"] for _, row in sink.read() if row["score"] is not None)
+    return {key: _map_name(key, used) for key in scored}
+
+
+def _map_name(key: str, used: set[str]) -> str:
+    """A file name after the picture's that is not in use, and now is."""
+    stem = Path(path_in(key)).stem
+    name, count = f"{stem}.png", 1
+    while name in used:
+        count += 1
+        name = f"{stem}-{count}.png"
+    used.add(name)
+    return name
 
 
 def leave_quietly() -> int:

@@ -110,10 +110,22 @@ def score(
             show_default="no maps",
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            dir_okay=False,
+            help="Also write a page of thumbnails that a browser sorts and filters. It shows what "
+            "--interval, --explain and --map add.",
+            show_default="no page",
+        ),
+    ] = None,
     precision: Annotated[
         str,
         typer.Option(
-            metavar="NAME", help=f"Which of the model's files to use: {', '.join(PRECISIONS)}."
+            metavar="NAME",
+            autocompletion=lambda: list(PRECISIONS),
+            help=f"Which of the model's files to use: {', '.join(PRECISIONS)}.",
         ),
     ] = "fp32",
     batch_size: Annotated[
@@ -229,6 +241,7 @@ def score(
         explain=explain,
         embeddings=embeddings,
         maps=maps,
+        report=report,
         where=where,
         sort=sort,
         top=top,

@@ -19,18 +19,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 THUMBNAIL = 320  # pixels of the longer side; shown at about half of it
+PAGE_END = "</main></body></html>\n"
 
 
 def page_html(title: str, intro: str, body: str) -> str:
     """A whole page; `title` and `intro` are escaped, `body` is HTML."""
-    css = "\n" + (files("rali.report") / "page.css").read_text("utf-8")
+    return page_start(title, intro) + body + PAGE_END
+
+
+def page_start(title: str, intro: str, more_css: str = "") -> str:
+    """A page up to its body, which `PAGE_END` closes; `title` and `intro` are escaped."""
+    css = "\n" + (files("rali.report") / "page.css").read_text("utf-8") + more_css
     lead = f"<p class=lead>{escape(intro)}</p>" if intro else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
         f"<title>{escape(title)}</title><style>{css}</style></head>\n"
-        f"<body><main><header><h1>{escape(title)}</h1>{lead}</header>\n{body}</main></body></html>\n"
+        f"<body><main><header><h1>{escape(title)}</h1>{lead}</header>\n"
     )
 
 
