@@ -30,6 +30,7 @@ EXTRAS = {  # by package; all others come with "distill"
     **dict.fromkeys(("pyarrow", "yaml", "openpyxl", "xlrd", "scipy"), "data"),
     **dict.fromkeys(("transformers", "trl", "peft", "datasets"), "teach"),
     "vllm": "vllm",
+    "openai": "openai",
     **dict.fromkeys(("starlette", "uvicorn", "prometheus_client", "python_multipart"), "serve"),
     "diffusers": "rlhf",
     **dict.fromkeys(("fsspec", "aiohttp"), "remote"),

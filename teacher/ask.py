@@ -1,7 +1,7 @@
 """A teacher is asked: for scores with their spread, degradations, descriptions, comparisons.
 
-In: an engine and pictures. Out: one typed result per picture or pair. A picture that cannot be read
-is a result with an `error`; it does not end the batch.
+In: an engine and pictures. Out: one typed result per picture or pair. A picture that cannot be
+read, or about which a server says nothing, is a result with an `error`; it does not end the batch.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from rali.runs.progress import Progress, renamed, silent
 
 from .answers import Answer, Comparison, Failure, Score
 from .completions import parse
-from .engines import Engine, Request, Sampling
 from .models import opened
 from .prompts import Prompt, find_prompt
+from .requests import Engine, NoText, Request, Sampling
 from .tasks import TASKS, to_quality
 
 
@@ -55,7 +55,7 @@ class Reply:
 
     Attributes:
         images: the files.
-        answer: the typed answer; None where a picture could not be read.
+        answer: the typed answer; None where a picture could not be read, or the request failed.
         text: all that the teacher wrote.
         error: why there is no answer.
     """
@@ -98,7 +98,7 @@ def score(
 
 
 def _mean(path: Path, replies: Sequence[Reply], prompt: Prompt) -> TeacherScore:
-    if replies[0].answer is None:
+    if all(reply.answer is None for reply in replies):
         return TeacherScore(path, None, None, 0, len(replies), error=replies[0].error)
     parsed = [reply.answer for reply in replies if isinstance(reply.answer, Score)]
     values = np.array([to_quality(answer.value, prompt) for answer in parsed])
@@ -162,6 +162,11 @@ def _ask_batch(
             found.append(Reply(request.images, None, error=unreadable[bad]))
             continue
         text = next(written)
+        if isinstance(text, NoText):
+            failure = Failure(text.reason) if text.refused else None
+            named = text.reason if text.refused else f"{request.images[0]}: {text.reason}"
+            found.append(Reply(request.images, failure, error=named))
+            continue
         answer = parse(text, request.prompt)
         error = answer.reason if isinstance(answer, Failure) else None
         found.append(Reply(request.images, answer, text, error))

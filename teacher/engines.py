@@ -1,91 +1,22 @@
 """Generation: pictures and prompts in, texts out; one seed gives one text, whatever the batch.
 
-One small interface: `transformers` runs anywhere, `vllm` is fast, and `ray` runs vLLM on many GPUs
-and machines.
+One small interface: `transformers` runs anywhere, `vllm` is fast, `openai` asks a server, and `ray`
+runs vLLM on many GPUs and machines. What is not `transformers` or `vllm` needs no torch.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from rali.errors import InputError, require
+from rali.runs.config import from_dict
 
 from .models import load_processor, load_teacher, opened, teacher_mark, teacher_name, teacher_place
-from .prompts import Prompt
+from .requests import Engine, Request, Sampling, request_seed
 
-
-@dataclass(frozen=True)
-class Request:
-    """A request for one text.
-
-    Attributes:
-        images: as many as the prompt shows, in its order.
-        seed: chooses one of the possible texts; `request_seed` mixes it with the pictures' names.
-    """
-
-    images: tuple[Path, ...]
-    prompt: Prompt
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How texts are drawn.
-
-    Attributes:
-        temperature: 0 takes the likeliest token each time.
-        top_p: only the likeliest tokens are drawn that together have this probability, 0–1.
-        max_new_tokens: a text is cut off after this many.
-    """
-
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_new_tokens: int = 512
-
-    def __post_init__(self) -> None:
-        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.max_new_tokens < 1:
-            raise InputError(
-                f"temperature is {self.temperature} (expected 0 or more), top_p {self.top_p} "
-                f"(expected above 0, at most 1), max_new_tokens {self.max_new_tokens} (expected 1 "
-                "or more)."
-            )
-
-
-class Engine(Protocol):
-    """What harvesting and asking need of a teacher.
-
-    Attributes:
-        name: the teacher's name in triplets.
-        mark: what the texts depend on besides the request: the engine's kind and the weights.
-    """
-
-    name: str
-    mark: str
-
-    @property
-    def pixels(self) -> tuple[int, int]:
-        """The fewest and the most pixels of a picture after its resize."""
-        ...
-
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[str]:
-        """One text per request, in order, without special tokens."""
-        ...
-
-
-def request_seed(request: Request) -> int:
-    """The seed of a request's random number generator, 0 to 2³¹ − 1.
-
-    It also depends on the pictures' names and the prompt, so that pictures with one `seed` do not
-    share their random numbers.
-    """
-    key = "\0".join([request.prompt.name, str(request.seed), *(p.name for p in request.images)])
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4]) >> 1
+if TYPE_CHECKING:
+    import torch
 
 
 class SeededSampling:
@@ -96,10 +27,14 @@ class SeededSampling:
     """
 
     def __init__(self, seeds: Sequence[int], sampling: Sampling) -> None:
+        import torch
+
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.sampling = sampling
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        import torch
+
         if self.sampling.temperature == 0:
             return scores
         scores = scores.float() / self.sampling.temperature
@@ -135,11 +70,13 @@ class TransformersEngine:
     def pixels(self) -> tuple[int, int]:
         return pixels_of(self.processor)
 
-    @torch.inference_mode()
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[str]:
+        import torch
+
         texts: list[str] = []
-        for start in range(0, len(requests), self.batch_size):
-            texts += self._batch(requests[start : start + self.batch_size], sampling)
+        with torch.inference_mode():
+            for start in range(0, len(requests), self.batch_size):
+                texts += self._batch(requests[start : start + self.batch_size], sampling)
         return texts
 
     def _batch(self, requests: Sequence[Request], sampling: Sampling) -> list[str]:
@@ -238,7 +175,7 @@ class VllmEngine:
         return [output.outputs[0].text for output in outputs]
 
 
-ENGINES = ("transformers", "vllm", "ray")
+ENGINES = ("transformers", "vllm", "openai", "ray")
 
 
 def load_engine(
@@ -255,25 +192,36 @@ def load_engine(
 
     Args:
         engine: one of `ENGINES`.
-        model: "nano", a teacher's folder or a Hub id.
+        model: "nano", a teacher's folder or a Hub id; for openai, its name on the server.
         dtype: the weights' type; "auto" keeps their own, but makes float32 bfloat16 on a GPU, as
             vLLM does.
-        batch_size: texts side by side, for transformers.
+        batch_size: texts side by side, for transformers; requests side by side, for openai.
         min_pixels, max_pixels: bounds on a picture's pixels; by default the processor's own.
         options: further arguments of vLLM's LLM, and for ray of its processor (`ray_engine`);
-            `dtype` for any engine.
+            `dtype` for any local engine; for openai, the fields of `server.ServerConfig`.
 
     Raises:
         InputError: no such engine or model, or options that it does not take.
         MissingExtraError: the engine's package is not installed.
     """
     options = dict(options or {})
+    if engine == "openai":
+        from .openai_engine import OpenaiEngine
+        from .server import ServerConfig
+
+        config = from_dict(ServerConfig, options)
+        return OpenaiEngine(
+            model, config, concurrency=batch_size, min_pixels=min_pixels, max_pixels=max_pixels
+        )
+    if "base_url" in options:
+        raise InputError(f"--base-url is for --engine openai, not for {engine}.")
     dtype = str(options.pop("dtype", dtype))
     if options and engine not in ("vllm", "ray"):
         raise InputError(f"{', '.join(options)}: the {engine} engine takes no option but dtype.")
     if set(options) & {"min_pixels", "max_pixels", "model", "name"}:
         raise InputError(f"{', '.join(options)}: pixels and the model have their own options.")
     if engine == "transformers":
+        torch = require("torch", "teach")
         loaded = load_teacher(model, dtype=dtype, min_pixels=min_pixels, max_pixels=max_pixels)
         if torch.cuda.is_available():
             halve = dtype == "auto" and loaded[0].dtype == torch.float32

@@ -3,7 +3,8 @@
 In: an engine, manifest rows and a prompt. Out: a folder of triplets, beside `harvest.json` (how the
 texts were drawn) and `summary.json` (how many there are). A text that cannot be parsed is kept too,
 marked, and drawn again with another seed, up to a limit. A run that is killed loses at most the
-batch in flight; started again it writes only what is missing.
+batch in flight; started again it writes only what is missing, such as what a server gave no answer
+to.
 """
 
 from __future__ import annotations
@@ -11,18 +12,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from rali.data.manifest import Row
 from rali.data.triplets import Triplet, TripletWriter, check_same, read_triplets
 from rali.errors import InputError
 from rali.files import image_sha256
-from rali.runs.folder import claim, write_json
+from rali.runs.folder import claim, read_claim, write_json
 from rali.runs.progress import Progress, silent
 
 from .answers import Score
 from .ask import Reply, ask
-from .engines import Engine, Request, Sampling
 from .prompts import Prompt
+from .requests import Engine, Metered, Request, Sampling
 from .tasks import TASKS, to_quality
 
 RETRY = 1_000_000  # attempt a (from 0) at seed s is drawn with the seed s + a · RETRY
@@ -39,6 +41,8 @@ class HarvestSummary:
         attempts: number of texts drawn so far. failures: how many of these could not be parsed.
         given_up: number of (picture, seed) pairs that stayed without a usable text.
         unreadable: pictures that were left out, each with the reason.
+        server: what a server was asked for, its tokens and their price; over all runs of the
+            folder, but for a batch in flight that was killed. See `OpenaiEngine.usage`.
     """
 
     pictures: int
@@ -48,6 +52,7 @@ class HarvestSummary:
     failures: int
     given_up: int
     unreadable: tuple[str, ...] = ()
+    server: dict[str, Any] | None = None
 
     @property
     def failure_rate(self) -> float:
@@ -78,7 +83,7 @@ def harvest(
 
     Raises:
         InputError: a prompt of another task, or a folder of triplets with another teacher, prompt,
-            sampling, pixels or scores.
+            sampling, pixels or scores; or a server that does not answer any more.
     """
     if not TASKS[prompt.task].as_triplets:
         raise InputError(
@@ -131,9 +136,27 @@ def harvest(
         else:
             todo.append((row, seed))
 
-    for seed in range(seeds):
+    meter = engine if isinstance(engine, Metered) else None
+    used = read_claim(folder / "summary.json").get("server")
+
+    def summarise() -> HarvestSummary:
+        nonlocal used
+        used = meter.usage(used or {}) if meter else used
+        summary = HarvestSummary(
+            pictures=len(rows),
+            unreadable=tuple(unreadable.values()),
+            server=used,
+            **counts,
+        )
+        noted = asdict(summary) | {"failure_rate": summary.failure_rate}
+        write_json(noted, folder / "summary.json")
+        return summary
+
+    together = meter.together if meter else 1
+    for first in range(0, seeds, together):
         for row in rows:
-            follow(row, seed)
+            for seed in range(first, min(first + together, seeds)):
+                follow(row, seed)
     total = seeds * len(rows)
     with TripletWriter(folder, shard_size=batch_size) as writer:
         while todo:
@@ -154,14 +177,15 @@ def harvest(
             for (row, seed), triplet in zip(asked, made, strict=True):
                 settle(row, seed, triplet.parse_ok)
             todo[:] = [pair for pair in todo if pair[0].image not in unreadable]
+            if meter:
+                summarise()  # what was paid for is not forgotten by a kill
+                if meter.stopped:
+                    raise InputError(
+                        f"{meter.stopped} {counts['texts']:,} texts are kept in {folder}; the same "
+                        "command asks for the rest."
+                    )
             progress("harvest", total - len(todo), total)
-    summary = HarvestSummary(
-        pictures=len(rows),
-        unreadable=tuple(unreadable.values()),
-        **counts,
-    )
-    write_json(asdict(summary) | {"failure_rate": summary.failure_rate}, folder / "summary.json")
-    return summary
+    return summarise()
 
 
 def _triplet(

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 from types import MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from PIL import Image
-from torch import nn
 
 from rali.errors import InputError, PictureError, require
 from rali.files import read_json
 from rali.pictures.read import open_picture
 from rali.scoring.hub import download_folder
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 NANO = Path(__file__).parent / "nano_weights"
 
@@ -137,6 +139,7 @@ def load_teacher(
         InputError: there is no such model, or it takes no pictures.
     """
     transformers = require("transformers", "teach")
+    torch = require("torch", "teach")
     processor = load_processor(model, min_pixels=min_pixels, max_pixels=max_pixels)
     try:
         loaded, how = transformers.AutoModelForImageTextToText.from_pretrained(
@@ -187,11 +190,15 @@ def flatten_patches(model: Any) -> None:
 
     On a CPU the convolution would be several times slower.
     """
+    from torch import nn
+
     embed = getattr(vision_tower(model), "patch_embed", None)
     if embed is not None and isinstance(getattr(embed, "proj", None), nn.Conv3d):
         embed.forward = MethodType(_product, embed)
 
 
 def _product(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
+    from torch import nn
+
     weight = self.proj.weight.flatten(1)
     return nn.functional.linear(hidden_states.flatten(1).to(weight.dtype), weight, self.proj.bias)

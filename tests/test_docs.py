@@ -53,6 +53,9 @@ NOT_RUN = {
     "rali teach sft": "it trains; tests/teacher/test_training.py runs it",
     "rali teach harvest --model runs/vq/model": "RACT's harvest runs, of fewer texts",
     "rali teach harvest --model DATA/teacher/model": "as above",
+    "rali teach harvest --engine openai": "it needs a server; tests/teacher/test_openai_engine.py",
+    "rali teach score photos/ --engine openai": "as above",
+    "rali evaluate teacher:MODEL": "as above",
     "rali export runs/mine/model --image": "README's export runs",
     "rali data import biq2021": "tests/data/test_releases.py runs it on a small release",
 }
@@ -377,7 +380,14 @@ def check_curl(words: list[str]) -> None:
         server.kill()
 
 
+def check_server(words: list[str]) -> None:
+    """Another project's command, for a machine with a GPU: it starts a model's server."""
+    assert words[:2] in (["vllm", "serve"], ["ollama", "pull"])
+
+
 CHECKS = {
+    "vllm": check_server,
+    "ollama": check_server,
     "rali": check_rali,
     "accelerate": check_accelerate,
     "make": check_make,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from rali.errors import InputError
 
 if TYPE_CHECKING:
     from rali.evaluation.predictors import Predictor
+    from rali.teacher.requests import Engine
 
 STUDENT_HELP = "`builtin`, a model folder or a Hub id."
 SCORER_HELP = "`builtin`, a model folder, an ONNX file or a Hub id."
@@ -39,6 +41,7 @@ def predictor(
     prompt: str | None = None,
     provider: str | None = None,
     threads: int | None = None,
+    engine: Callable[[str], Engine] | None = None,
 ) -> str | Predictor:
     """What `model`, as typed, means to `rali.evaluation.evaluate`.
 
@@ -47,14 +50,15 @@ def predictor(
         batch_size: for a teacher, texts generated side by side; else pictures per forward pass.
         prompt: the prompt by which a teacher is asked for a score; None takes VisualQuality-R1's.
         provider, threads: where and on how many cores ONNX Runtime runs.
+        engine: makes a teacher's engine of its name; None takes transformers.
 
     Returns:
         A teacher as a predictor, and with a provider or threads a `Scorer`; any other word as it
         is, for `find_predictor`.
 
     Raises:
-        InputError: a prompt for something that is not a teacher, or a provider or threads for
-            something that has no ONNX file.
+        InputError: a prompt or an engine for something that is not a teacher, or a provider or
+            threads for something that has no ONNX file.
     """
     from rali.evaluation.predictors import has_onnx
     from rali.scoring.scorer import Scorer
@@ -71,7 +75,13 @@ def predictor(
     if teaches:
         teacher = name if named else model
         return TeacherPredictor(
-            teacher, prompt=prompt or "visualquality-r1/score", batch_size=batch_size
+            teacher, prompt=prompt or "visualquality-r1/score", batch_size=batch_size,
+            engine=engine(teacher) if engine else "transformers",
+        )  # fmt: skip
+    if engine is not None:
+        raise InputError(
+            f"--engine is for a teacher, which {model} is not. For one behind a server, type its "
+            f"name there as: teacher:{model}"
         )
     if prompt is not None:
         raise InputError(f"--prompt is for a teacher, which {model} is not.")

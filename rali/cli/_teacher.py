@@ -22,7 +22,21 @@ if TYPE_CHECKING:
 
 Model = Annotated[str, typer.Option("--model", "-m", help=f"The teacher: {TEACHER_HELP}")]
 EngineName = Annotated[
-    str, typer.Option("--engine", help="What generates the texts: transformers or vllm.")
+    str,
+    typer.Option(
+        "--engine",
+        help="What generates the texts: transformers, vllm, or openai, a server at --base-url.",
+    ),
+]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--base-url",
+        metavar="URL",
+        help="Address of an OpenAI-compatible server, such as http://localhost:8000/v1. The "
+        "teacher is then a model's name there; a key is read from the variable OPENAI_API_KEY.",
+        show_default="none",
+    ),
 ]
 PromptName = Annotated[
     str, typer.Option(help="A prompt's name, or a YAML file with a question of your own.")
@@ -54,11 +68,14 @@ EngineSet = Annotated[
     typer.Option(
         "--engine-set",
         metavar="NAME=VALUE",
-        help="A setting of vLLM, such as tensor_parallel_size=4; repeat for more.",
+        help="A setting of vLLM, such as tensor_parallel_size=4, or of a server, such as "
+        "timeout=60 or price_in=0.2; repeat for more.",
         show_default="none",
     ),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Texts generated side by side.")]
+BatchSize = Annotated[
+    int, typer.Option(min=1, help="Texts generated, or asked of a server, side by side.")
+]
 Pictures = Annotated[
     list[Path], typer.Argument(metavar="PICTURES", help="Pictures, folders or manifests.")
 ]
@@ -86,18 +103,20 @@ def engine_of(
     max_pixels: int | None,
     min_pixels: int | None = None,
     engine_set: list[str] | None = None,
+    base_url: str | None = None,
 ) -> Engine:
     """The engine that a command's options name."""
     from rali.runs.config import with_overrides
     from rali.teacher.engines import load_engine
 
+    address = {} if base_url is None else {"base_url": base_url}
     return load_engine(
         engine,
         model,
         batch_size=batch_size,
         min_pixels=min_pixels,
         max_pixels=max_pixels,
-        options=with_overrides({}, engine_set or []),
+        options=with_overrides({}, engine_set or []) | address,
     )
 
 

@@ -19,11 +19,13 @@ from ._bar import scoring_bar
 from ._labelled import BatchSize, Manifests, Split
 from ._model import PREDICTOR_HELP, Provider, Threads, predictor
 from ._output import csv_text
+from ._teacher import BaseUrl, EngineName, EngineSet, engine_of
 
 if TYPE_CHECKING:
     from rali.data.manifest import Row
     from rali.evaluation.predictors import Predictor
     from rali.report.evaluation import Evaluation
+    from rali.teacher.requests import Engine
 
 
 def evaluate(
@@ -83,6 +85,9 @@ def evaluate(
     ] = None,
     provider: Provider = None,
     threads: Threads = None,
+    engine: EngineName = "transformers",
+    base_url: BaseUrl = None,
+    engine_set: EngineSet = None,
 ) -> None:
     """Compare a model's scores with people's: SRCC, PLCC, KRCC and RMSE with 95 % intervals.
 
@@ -106,7 +111,12 @@ def evaluate(
         raise InputError(
             "A suite uses the test split if there is one, else all rows; leave out --split."
         )
-    chosen = predictor(model, batch_size, prompt, provider, threads)
+
+    def asked(name: str) -> Engine:
+        return engine_of(engine, name, batch_size, None, None, engine_set, base_url)
+
+    own = engine != "transformers" or base_url or engine_set
+    chosen = predictor(model, batch_size, prompt, provider, threads, asked if own else None)
     if suite is not None:
         form = "json" if as_json else form
         _suite(suite, form, model, chosen, manifests, output, batch_size, unscored)

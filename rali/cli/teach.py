@@ -15,6 +15,7 @@ from . import teach_analyse as analyse
 from . import teach_ask as ask
 from ._config import Config
 from ._teacher import (
+    BaseUrl,
     BatchSize,
     EngineName,
     EngineSet,
@@ -174,6 +175,7 @@ def harvest(
         int, typer.Option(min=1, help="At most this many tries for a text that cannot be parsed.")
     ] = 4,
     batch_size: BatchSize = 32,
+    base_url: BaseUrl = None,
     engine_set: EngineSet = None,
 ) -> None:
     """Let a teacher write rationales of a manifest's pictures: triplets for `rali distill`.
@@ -194,7 +196,7 @@ def harvest(
         within = "" if split is None else f" in split {split!r}"
         raise InputError(f"There is no picture{within} of {', '.join(map(str, manifest))}.")
     asked = find_prompt(prompt)
-    loaded = engine_of(engine, model, batch_size, max_pixels, min_pixels, engine_set)
+    loaded = engine_of(engine, model, batch_size, max_pixels, min_pixels, engine_set, base_url)
     with alone_in(output), StageProgress() as progress:
         summary = run(
             loaded, rows, asked, output, seeds=seeds, attempts=attempts,
@@ -208,10 +210,26 @@ def harvest(
         + (f", {summary.given_up} were given up" if summary.given_up else "")
         + "."
     )
+    if summary.server:
+        typer.echo(_server_line(summary.server))
     for line in summary.unreadable:
         typer.echo(f"rali: left out {line}", err=True)
     if summary.unreadable:
         raise typer.Exit(1)
+
+
+def _server_line(used: dict[str, Any]) -> str:
+    """What a harvest took of a server, over all its runs, in words."""
+    seeds = {
+        "held": "a seed that was drawn twice gave the same text",
+        "not held": "a seed that was drawn twice gave another text, so the texts cannot be redrawn",
+    }.get(used["seeds"], "")
+    cost = f", cost {used['cost']:,.4f}" if "cost" in used else ""
+    line = (
+        f"server: {used['requests']:,} requests ({used['retries']:,} of them again), "
+        f"{used['input_tokens']:,} tokens in, {used['output_tokens']:,} out{cost}"
+    )
+    return f"{line}; {seeds}." if seeds else f"{line}."
 
 
 app.command("score")(ask.score)

@@ -12,6 +12,7 @@ from rali.errors import InputError
 
 from ._output import check_writable
 from ._teacher import (
+    BaseUrl,
     BatchSize,
     CsvOutput,
     EngineName,
@@ -54,6 +55,7 @@ def score(
     min_pixels: MinPixels = None,
     max_pixels: MaxPixels = None,
     batch_size: BatchSize = 32,
+    base_url: BaseUrl = None,
     engine_set: EngineSet = None,
     output: CsvOutput = None,
 ) -> None:
@@ -70,7 +72,7 @@ def score(
 
     check_writable(output)
     rows, asked = find_rows(pictures), find_prompt(prompt)
-    loaded = engine_of(engine, model, batch_size, max_pixels, min_pixels, engine_set)
+    loaded = engine_of(engine, model, batch_size, max_pixels, min_pixels, engine_set, base_url)
     sampling = Sampling(temperature, top_p, max_tokens)
     found = in_chunks(
         rows,
@@ -110,6 +112,8 @@ def perceive(
     max_tokens: MaxTokens = 512,
     max_pixels: MaxPixels = None,
     batch_size: BatchSize = 32,
+    base_url: BaseUrl = None,
+    engine_set: EngineSet = None,
     output: CsvOutput = None,
 ) -> None:
     """Ask a teacher which degradation a picture has, and how severe it is.
@@ -123,7 +127,7 @@ def perceive(
 
     check_writable(output)
     rows = find_rows(pictures)
-    loaded = engine_of(engine, model, batch_size, max_pixels)
+    loaded = engine_of(engine, model, batch_size, max_pixels, None, engine_set, base_url)
     prompt = degradation_prompt(DISTORTIONS) if all_classes else degradation_prompt()
 
     def cells(reply: Reply) -> list[Any]:
@@ -146,6 +150,8 @@ def describe(
     max_tokens: MaxTokens = 512,
     max_pixels: MaxPixels = None,
     batch_size: BatchSize = 32,
+    base_url: BaseUrl = None,
+    engine_set: EngineSet = None,
     output: CsvOutput = None,
 ) -> None:
     """Let a teacher describe the quality of pictures in its own words.
@@ -157,7 +163,7 @@ def describe(
 
     check_writable(output)
     rows = find_rows(pictures)
-    loaded = engine_of(engine, model, batch_size, max_pixels)
+    loaded = engine_of(engine, model, batch_size, max_pixels, None, engine_set, base_url)
     _ask_each(
         rows, find_prompt("ract/description"), loaded,
         Sampling(temperature, max_new_tokens=max_tokens), ["description"],
@@ -186,6 +192,8 @@ def compare(
     max_tokens: MaxTokens = 512,
     max_pixels: MaxPixels = None,
     batch_size: BatchSize = 32,
+    base_url: BaseUrl = None,
+    engine_set: EngineSet = None,
     output: CsvOutput = None,
 ) -> None:
     """Ask a teacher which of two pictures is better, once in each order.
@@ -207,7 +215,7 @@ def compare(
             (pair.image_a, pair.image_b, Path(pair.reference) if pair.reference else reference)
             for pair in read_pairs(first)
         ]
-    loaded = engine_of(engine, model, batch_size, max_pixels)
+    loaded = engine_of(engine, model, batch_size, max_pixels, None, engine_set, base_url)
     sampling = Sampling(0, max_new_tokens=max_tokens)
     found = in_chunks(
         pairs,

@@ -457,3 +457,22 @@ def test_a_dry_run_prints_what_would_happen(degraded, tmp_path):
     assert run.exit_code == 0, run.output
     assert "4 prompts × 3 completions = 4 pictures compared" in run.stdout
     assert "GPU memory: about" in run.stdout and not (tmp_path / "run").exists()
+
+
+def test_pixels_are_bounded_as_the_processor_bounds_them(photograph_files):
+    """A picture that goes to a server has the size that Qwen2.5-VL's own resize would give it."""
+    import base64
+    import io
+
+    from PIL import Image
+    from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
+
+    from rali.teacher.data_urls import bounded, data_url
+
+    for width, height in [(640, 480), (427, 640), (4000, 100), (30, 20)]:
+        wanted = smart_resize(height, width, 28, 56 * 56, 200 * 200)[::-1]
+        inside = 56 * 56 <= width * height <= 200 * 200
+        assert inside or bounded(width, height, 56 * 56, 200 * 200) == wanted
+    data = data_url(photograph_files[0], max_pixels=100 * 100).partition(",")[2]
+    size = Image.open(io.BytesIO(base64.b64decode(data))).size
+    assert size[0] * size[1] <= 100 * 100 and not any(side % 28 for side in size)

@@ -1,0 +1,115 @@
+"""What is asked of a teacher, how texts are drawn, and what an engine is that draws them.
+
+Needs no torch, as an engine may be a server elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from rali.errors import InputError
+
+from .prompts import Prompt
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request for one text.
+
+    Attributes:
+        images: as many as the prompt shows, in its order.
+        seed: chooses one of the possible texts; `request_seed` mixes it with the pictures' names.
+    """
+
+    images: tuple[Path, ...]
+    prompt: Prompt
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How texts are drawn.
+
+    Attributes:
+        temperature: 0 takes the likeliest token each time.
+        top_p: only the likeliest tokens are drawn that together have this probability, 0–1.
+        max_new_tokens: a text is cut off after this many.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 512
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.max_new_tokens < 1:
+            raise InputError(
+                f"temperature is {self.temperature} (expected 0 or more), top_p {self.top_p} "
+                f"(expected above 0, at most 1), max_new_tokens {self.max_new_tokens} (expected 1 "
+                "or more)."
+            )
+
+
+@dataclass(frozen=True)
+class NoText:
+    """What an engine returns for a request that got no text.
+
+    Attributes:
+        reason: a sentence.
+        refused: the teacher, or a filter before it, declined to answer. Otherwise the request
+            failed, and may be made again.
+    """
+
+    reason: str
+    refused: bool = False
+
+
+class Engine(Protocol):
+    """What harvesting and asking need of a teacher.
+
+    Attributes:
+        name: the teacher's name in triplets.
+        mark: what the texts depend on besides the request: the engine's kind and the weights.
+    """
+
+    name: str
+    mark: str
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """The fewest and the most pixels of a picture after its resize."""
+        ...
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Sequence[str | NoText]:
+        """One text per request, in order, without special tokens; or why there is none."""
+        ...
+
+
+@runtime_checkable
+class Metered(Protocol):
+    """What an engine that asks a server has beside: its meter, and its end.
+
+    Attributes:
+        together: texts of one picture that are best asked for in a row.
+        stopped: why nothing is sent any more; empty while the server answers.
+    """
+
+    together: int
+    stopped: str
+
+    def usage(self, before: Mapping[str, Any]) -> dict[str, Any]:
+        """What was used since the last call, for a summary, added to what that returned."""
+        ...
+
+
+def request_seed(request: Request) -> int:
+    """The seed of a request's random number generator, 0 to 2³¹ − 1.
+
+    It also depends on the pictures' names and the prompt, so that pictures with one `seed` do not
+    share their random numbers.
+    """
+    key = "\0".join([request.prompt.name, str(request.seed), *(p.name for p in request.images)])
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4]) >> 1
