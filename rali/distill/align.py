@@ -238,6 +238,8 @@ def align(
                 keeper.save(step)
     accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # autocast ends with the training
     set_checkpointing(encoder, False)
+    # As it is read again from a file: another layout would change the last bits of what follows.
+    encoder.to(memory_format=torch.contiguous_format)
     accelerator.free_memory()  # or it would keep the optimizer's moments alive
     return encoder.eval()
 
