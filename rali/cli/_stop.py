@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP end a command as Ctrl-C does: what is done is kept, and one sentence is said."""
+"""SIGTERM and SIGHUP end a command as Ctrl-C does: what is done is kept, one sentence is said."""
 
 from __future__ import annotations
 

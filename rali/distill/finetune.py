@@ -29,6 +29,7 @@ from rali.student.student import Student
 from .adversary import climb
 from .batches import PictureBatches, in_order
 from .optim import Checkpoint, check_normalised, cosine_schedule, rate_groups
+from .stream import draw_view
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 LOSSES: dict[str, Loss] = {"squared": F.mse_loss, "absolute": F.l1_loss}
@@ -163,8 +164,8 @@ def finetune(
         order = _order(of, per_pass, np.random.default_rng((seed, epoch)))
         chosen = np.array_split(order, per_epoch)[place]  # all of them, in nearly equal parts
         draw = np.random.default_rng((seed, step, 1))
-        flip = draw.random(len(chosen)) < 0.5
-        pixels = pictures.pixels(chosen, flip=flip, crop=config.crop, draw=draw).to(device)
+        view = draw_view(chosen, True, config.crop, pictures.preprocess.size, draw)
+        pixels = pictures.normalised(pictures.read(view)).to(device)
         if count := round(config.climbed * len(chosen)):
             reach = torch.from_numpy(draw.uniform(1 / 6, 1, count)) * config.climb_radius / 255
             reach = reach / min(pictures.preprocess.std)

@@ -98,7 +98,7 @@ def align_stage(
         encoder.spec,
         encoder.preprocess.to_dict(),
         weights_sha256(encoder.image),
-        asdict(config),
+        config.deciding(),
         seed,
     )
     state = PartialState()
