@@ -9,7 +9,7 @@ DATA ?=
 # Each core runs tests of its own, with one thread each; a file's tests stay together.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test test-fast test-vllm test-verl test-openvino lint docs builtin clean
+.PHONY: quickstart test test-fast test-vllm test-verl test-openvino test-faults lint docs builtin clean
 
 quickstart: $(READY)
 	$(BIN)/rali quickstart $(PICTURES)
@@ -20,6 +20,15 @@ test: $(READY) lint
 # Between two edits: no training, no browser, at most three minutes.
 test-fast: $(READY)
 	$(PYTEST) -m "not slow"
+
+# Commands that are killed, starved and fed nonsense: about 20 minutes, and its counts as a page.
+KILLS ?= 20
+
+test-faults: $(READY)
+	mkdir -p build && rm -f build/faults.jsonl
+	RALI_FAULT_KILLS=$(KILLS) RALI_FAULT_LOG=$(CURDIR)/build/faults.jsonl OMP_NUM_THREADS=1 \
+	$(BIN)/python -m pytest tests/faults
+	$(BIN)/python benchmarks/faults.py build/faults.jsonl > benchmarks/faults.md
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -88,6 +88,7 @@ def invented(text: str, answer: Answer, prompt: Prompt) -> bool:
     content = content.replace('"confidence_score": 4', "")  # the number of something else
     if not blocks and "{" not in content:
         return True
+    content = content if blocks else content[content.index("{") :]
     if not prompt.low <= answer.value <= prompt.high:
         return True
     groups = list(GROUP.finditer(content))

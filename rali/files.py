@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
+import json
 import os
 import shutil
 import stat
@@ -13,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rali.errors import InputError
 
@@ -77,6 +79,18 @@ def _sweep(folder: Path, name: str) -> None:
         with contextlib.suppress(OSError):  # another process may sweep too
             if time.time() - left.stat().st_mtime > _LEFT_OVER:
                 left.unlink()
+
+
+def from_json(text: str | bytes) -> Any:
+    """The values of a JSON text that somebody else may have written.
+
+    Raises:
+        ValueError: it is not JSON, or is nested deeper than Python goes.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def image_sha256(path: str | Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import statistics
 import time
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rali.errors import InputError
-from rali.files import write_text
+from rali.files import from_json, write_text
 
 from ._bar import scoring_bar
 from ._labelled import Manifests, Split
@@ -165,7 +164,7 @@ def parameters(
         size, _, file = item.partition("=")
         try:
             millions = float(size)
-            evaluation = Evaluation.from_dict(json.loads(Path(file).read_text("utf-8")))
+            evaluation = Evaluation.from_dict(from_json(Path(file).read_bytes()))
         except (OSError, ValueError, InputError) as error:
             raise InputError(
                 f"{item!r}: expected millions of parameters, `=`, and an evaluation.json that "

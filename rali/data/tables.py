@@ -187,14 +187,28 @@ def read_cells(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _read_parquet(path: Path) -> tuple[list[str], Records]:
+    table = read_parquet(path)
+    header = table.column_names
+    if twice := [name for name in header if header.count(name) > 1]:
+        raise InputError(f"{path} has two columns named {twice[0]!r}; rename one.")
+    return header, list(enumerate(table.to_pylist(), 2))
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Any:
+    """A Parquet file as a `pyarrow.Table`, of the given columns or all; every cell can be read.
+
+    Raises:
+        InputError: it cannot be read, or is damaged.
+    """
     pa = require("pyarrow", "data")
     parquet = require("pyarrow.parquet", "data")
     try:
         with path.open("rb") as file:  # pyarrow takes no name that is not UTF-8
-            table = parquet.ParquetFile(file).read()
-    except (OSError, pa.ArrowException) as error:
+            table = parquet.ParquetFile(file).read(columns=columns)
+        table.validate(full=True)  # offsets that lie outside, and text that is none
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(f"{path} cannot be read as a Parquet file: {error}") from error
-    return table.column_names, list(enumerate(table.to_pylist(), 2))
+    return table
 
 
 def write_records(

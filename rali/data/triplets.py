@@ -19,7 +19,7 @@ from rali.errors import InputError, require
 from rali.files import replace_atomically
 
 from .manifest import Row
-from .tables import absolute, resolve_path, stored_path
+from .tables import absolute, read_parquet, resolve_path, stored_path
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Triplet:
 
 
 FIELDS = tuple(field.name for field in fields(Triplet))
+_MAY_BE_EMPTY = ("score", "teacher_score")
 
 
 class TripletWriter:
@@ -214,16 +215,12 @@ def _write_shard(records: list[dict[str, Any]], path: Path) -> None:
 
 
 def _read_shard(shard: Path, columns: Iterable[str]) -> list[dict[str, Any]]:
-    pa = require("pyarrow", "data")
-    parquet = require("pyarrow.parquet", "data")
     wanted = list(columns)
     try:
-        with shard.open("rb") as file:
-            table = parquet.ParquetFile(file).read(columns=wanted)
-    except (OSError, pa.ArrowException) as error:
+        table = read_parquet(shard, wanted)
+    except InputError as error:
         raise InputError(
-            f"{shard} is not a readable Parquet file ({error}). Delete it and run the same command "
-            "again: only its triplets are written anew."
+            f"{error} Delete it and run the same command again: only its triplets are written anew."
         ) from error
     missing = [name for name in wanted if name not in table.column_names]
     if missing:
@@ -231,5 +228,23 @@ def _read_shard(shard: Path, columns: Iterable[str]) -> list[dict[str, Any]]:
             f"{shard} is not a shard of triplets: it has no column {', '.join(missing)}. "
             "Move it elsewhere or delete it."
         )
+    for name in wanted:
+        kind, empty = table.schema.field(name).type, table[name].null_count
+        if not _fits(name, kind) or (empty and name not in _MAY_BE_EMPTY):
+            what = f"{empty} empty cells" if _fits(name, kind) else f"{kind} in it"
+            raise InputError(
+                f"{shard} is not a shard of triplets: its column {name} has {what}. Move it "
+                "elsewhere or delete it."
+            )
     records: list[dict[str, Any]] = table.to_pylist()
     return records
+
+
+def _fits(name: str, kind: Any) -> bool:
+    """Whether a column of this type holds what `Triplet` says."""
+    types = require("pyarrow", "data").types
+    if name in _MAY_BE_EMPTY:
+        return bool(types.is_floating(kind) or types.is_null(kind))
+    tests = {"seed": types.is_integer, "parse_ok": types.is_boolean}
+    is_text = types.is_string(kind) or types.is_large_string(kind)
+    return bool(tests[name](kind) if name in tests else is_text)

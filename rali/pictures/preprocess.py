@@ -16,13 +16,14 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from rali.errors import InputError
+from rali.errors import InputError, shortened
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _RESIZE_MODES = ("shortest", "squash", "mirror")
 # From this aspect ratio on, only what the centre crop keeps is resized: 3×10000 would otherwise
 # pass through 336×1120000. Below it, the whole picture is, exactly as torchvision does.
 LONG = 8
+LARGEST = 16_384  # pixels of an encoder's edge: 3 GB of them
 
 
 def shrink(rgb: np.ndarray, *, longer: int | None = None, shorter: int | None = None) -> np.ndarray:
@@ -68,9 +69,11 @@ class Preprocess:
     resize_mode: Literal["shortest", "squash", "mirror"] = "shortest"
 
     def __post_init__(self) -> None:
-        if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
+        whole = isinstance(self.size, int) and not isinstance(self.size, bool)
+        if not whole or not 1 <= self.size <= LARGEST:
             raise InputError(
-                f"Preprocess: size must be a whole number of pixels ≥ 1, got {self.size!r}."
+                f"Preprocess: size must be a whole number of pixels from 1 to {LARGEST:,}, got "
+                f"{shortened(repr(self.size))}."
             )
         for name in ("mean", "std"):
             object.__setattr__(self, name, _three(name, getattr(self, name)))
@@ -214,8 +217,10 @@ def rows_first(rows: Axis, columns: Axis) -> bool:
 def _three(name: str, values: Any) -> tuple[float, ...]:
     try:
         numbers = tuple(float(v) for v in values)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = ()
     if isinstance(values, str) or len(numbers) != 3 or not all(map(math.isfinite, numbers)):
-        raise InputError(f"Preprocess: {name} must be three finite numbers, got {values!r}.")
+        raise InputError(
+            f"Preprocess: {name} must be three finite numbers, got {shortened(repr(values))}."
+        )
     return numbers

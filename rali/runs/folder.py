@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rali.errors import InputError
-from rali.files import replace_atomically
+from rali.files import from_json, replace_atomically
 
 from .config import read_yaml, write_yaml
 
@@ -170,7 +170,7 @@ def read_claim(stamp: Path) -> dict[str, Any]:
     if stamp.suffix == ".yaml":
         return read_yaml(stamp)
     try:
-        noted = json.loads(stamp.read_text("utf-8"))
+        noted = from_json(stamp.read_bytes())
     except ValueError:
         noted = None
     if not isinstance(noted, dict):

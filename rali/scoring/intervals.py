@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rali.errors import InputError
-from rali.files import replace_atomically
+from rali.files import from_json, replace_atomically
 
 from .model_folder import INTERVAL_FILE, check_owner, find_file, side_file
 
@@ -57,7 +57,7 @@ class Interval:
     def around(self, score: float, level: float) -> tuple[float, float]:
         """The lowest and the highest human score to expect, inside the score range."""
         radius, (low, high) = self.radius(level), self.score_range
-        return max(low, score - radius), min(high, score + radius)
+        return min(high, max(low, score - radius)), max(low, min(high, score + radius))
 
 
 def calibrate(
@@ -109,14 +109,14 @@ def read_interval(model: str | Path, weights_sha256: str = "") -> Interval:
             "MODEL_FOLDER MANIFEST --split val"
         )
     try:
-        values = json.loads(path.read_text("utf-8"))
+        values = from_json(path.read_bytes())
         low, high = values["score_range"]
         errors = tuple(sorted(float(error) for error in values["errors"]))
         if not all(0 <= error < math.inf for error in errors) or not float(low) < float(high):
             raise ValueError("an error is no distance, or the range has no width")
         owner = str(values.get("weights_sha256", ""))
         interval = Interval(errors, (float(low), float(high)), str(values.get("source", "")), owner)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise InputError(f"{path} is not a file of `rali calibrate`: {error}.") from error
     check_owner(path, owner, model, weights_sha256)
     return interval

@@ -7,11 +7,11 @@ a Hub id. This rule and every file name of the model folder are written here and
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from rali.errors import InputError
+from rali.files import from_json
 
 from .hub import download, is_hub_id
 
@@ -195,7 +195,7 @@ def check_weights(onnx: Path, digest: str) -> None:
     if onnx.parent.name != ONNX_FOLDER or not config.is_file():
         return
     try:
-        wanted = json.loads(config.read_text("utf-8")).get(WEIGHTS_SHA256)
+        wanted = from_json(config.read_bytes()).get(WEIGHTS_SHA256)
     except (OSError, ValueError, AttributeError):  # scoring needs no config.json
         return
     if wanted and digest and wanted != digest:

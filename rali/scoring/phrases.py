@@ -139,6 +139,7 @@ def read_phrases(model: str | Path, weights_sha256: str = "") -> Phrases:
         KeyError,
         TypeError,
         EOFError,
+        RuntimeError,  # as of an archive that needs a password or an unknown method
         zlib.error,
         zipfile.BadZipFile,
     ) as error:
@@ -160,4 +161,11 @@ def _check(phrases: Phrases, path: Path) -> None:
             raise InputError(
                 f"{path} is not a table of phrases of `rali distill`: {name} is "
                 f"{list(np.shape(getattr(phrases, name)))}, expected {list(shape)}."
+            )
+    for name in ("vectors", "offsets"):
+        held = getattr(phrases, name)
+        if not np.issubdtype(held.dtype, np.floating) or not np.isfinite(held).all():
+            raise InputError(
+                f"{path} is not a table of phrases of `rali distill`: {name} holds what is no "
+                "finite number."
             )

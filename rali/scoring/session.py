@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import io
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,8 @@ from pathlib import Path
 from threading import Lock, local
 from typing import Any
 
-from rali.errors import InputError
+from rali.errors import InputError, shortened
+from rali.files import from_json
 from rali.pictures.preprocess import Preprocess
 
 from .model_folder import PRECISIONS
@@ -143,7 +143,7 @@ def read_metadata(session: Any, path: Path) -> dict[str, Any]:
     metadata: dict[str, Any] = {}
     for key, text in session.get_modelmeta().custom_metadata_map.items():
         try:
-            metadata[key] = json.loads(text)
+            metadata[key] = from_json(text)
         except ValueError:
             metadata[key] = text
     again = "Write one with: rali export MODEL_FOLDER"
@@ -158,11 +158,28 @@ def read_metadata(session: Any, path: Path) -> dict[str, Any]:
             f"{path} takes {', '.join(inputs)} and gives {', '.join(sorted(outputs))}; expected "
             f"pixel_values in, score and embedding out, as in {PRECISIONS['fp32'].file}. {again}"
         )
-    bounds = metadata["score_range"]
-    is_range = isinstance(bounds, list) and len(bounds) == 2
-    if not is_range or not all(isinstance(bound, int | float) for bound in bounds):
-        raise InputError(f"score_range of {path} must be two numbers, got {bounds!r}. {again}")
+    if not is_range(bounds := metadata["score_range"]):
+        raise InputError(
+            f"score_range of {path} must be two numbers, the lower first, got "
+            f"{shortened(repr(bounds))}. {again}"
+        )
+    size, edges = metadata["size"], session.get_inputs()[0].shape[2:]
+    if isinstance(size, int) and any(isinstance(edge, int) and edge != size for edge in edges):
+        raise InputError(
+            f"{path} takes pictures of {' × '.join(map(str, edges))} pixels, but its metadata say "
+            f"size {shortened(size)}. {again}"
+        )
     return metadata
+
+
+def is_range(bounds: Any) -> bool:
+    """Whether these are two finite numbers as JSON holds them, the lower first."""
+    return (
+        isinstance(bounds, list)
+        and len(bounds) == 2
+        and all(isinstance(bound, int | float) and abs(bound) < 1e9 for bound in bounds)
+        and bounds[0] < bounds[1]
+    )
 
 
 def read_preprocess(metadata: Mapping[str, Any]) -> Preprocess:

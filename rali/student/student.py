@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rali.errors import InputError
-from rali.files import write_text
+from rali.errors import InputError, shortened
+from rali.files import from_json, write_text
 from rali.pictures.preprocess import Preprocess
 from rali.pictures.read import check_many, open_picture
 from rali.report.evaluation import Evaluation
@@ -36,6 +36,7 @@ from rali.scoring.model_folder import (
     find_weights,
     onnx_file,
 )
+from rali.scoring.session import is_range
 from rali.version import __version__
 
 from .encoders import embed_batches, image_tower
@@ -92,7 +93,12 @@ class StudentConfig:
                 "Give a folder written by `rali distill`."
             )
         fields = {key: values[key] for key in cls.__dataclass_fields__ if key in values}
-        fields["score_range"] = tuple(fields.get("score_range") or (1.0, 5.0))
+        if not is_range(bounds := fields.get("score_range") or [1.0, 5.0]):
+            raise InputError(
+                f"{where} has score_range {shortened(repr(bounds))}, expected two numbers, the "
+                "lower first."
+            )
+        fields["score_range"] = tuple(bounds)
         stored = fields.get("evaluation")
         fields["evaluation"] = Evaluation.from_dict(stored) if stored else None
         try:
@@ -104,11 +110,8 @@ class StudentConfig:
             value = getattr(config, name)
             if not isinstance(value, int) or not 0 < value < 2**24:
                 raise InputError(f"{where} has {name} {value!r}, expected a whole number above 0.")
-        numbers = [config.temperature, *config.score_range]
-        if len(numbers) != 3 or not all(isinstance(n, int | float) for n in numbers):
-            raise InputError(f"{where} needs a temperature and a score_range of two numbers.")
-        if config.temperature <= 0 or config.score_range[0] >= config.score_range[1]:
-            raise InputError(f"{where} needs a temperature above 0, and the lower score first.")
+        if not isinstance(config.temperature, int | float) or not 0 < config.temperature < 1e9:
+            raise InputError(f"{where} needs a temperature, a number above 0.")
         encoder = config.encoder
         if not isinstance(encoder, dict) or not isinstance(encoder.get("name"), str):
             raise InputError(f"{where} does not name its encoder.")
@@ -248,7 +251,7 @@ class Student(nn.Module):
         folder = find_weights(model, revision=revision)
         config_file = folder / CONFIG_FILE
         try:
-            values = json.loads(config_file.read_text("utf-8"))
+            values = from_json(config_file.read_bytes())
         except ValueError as error:
             raise InputError(f"{config_file} is not JSON: {error}.") from error
         config = StudentConfig.from_dict(values, str(config_file))

@@ -171,6 +171,12 @@ def test_paths_that_are_not_a_manifest(tmp_path):
         read_manifest(tmp_path / "missing.csv")
     with pytest.raises(InputError, match=r"\.csv or \.parquet"):
         read_manifest(tmp_path / "manifest.xlsx")
+    from pyarrow import array, parquet, table
+
+    twice = table([array(["a.jpg"]), array(["b.jpg"])], ["image", "image"])
+    parquet.write_table(twice, tmp_path / "twice.parquet")
+    with pytest.raises(InputError, match="two columns named 'image'"):
+        read_manifest(tmp_path / "twice.parquet")
     (tmp_path / "fake.parquet").write_text("image\n")
     with pytest.raises(InputError, match="Parquet"):
         read_manifest(tmp_path / "fake.parquet")

@@ -125,11 +125,42 @@ def test_a_broken_shard_is_a_sentence(tmp_path):
     write_triplets(tmp_path, [triplet(tmp_path / "a.png")])
     shard = shards(tmp_path)[0]
     shard.write_bytes(shard.read_bytes()[:100])
-    with pytest.raises(InputError, match=r"not a readable Parquet file.*Delete it") as error:
+    with pytest.raises(InputError, match=r"cannot be read as a Parquet file.*Delete it") as error:
         read_triplets(tmp_path)
     assert str(shard) in str(error.value)
     with pytest.raises(InputError, match="Delete it"):
         TripletWriter(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("image", [None]), ("image", [7]), ("image", [["a.png"]]), ("image", [{"path": "a.png"}]),
+        ("reasoning", [None]), ("seed", [0.5]), ("seed", [None]), ("seed", [[1]]),
+        ("score", ["3.5"]), ("parse_ok", ["yes"]),
+    ],
+)  # fmt: skip
+def test_a_shard_with_cells_of_another_kind_is_refused(tmp_path, column, values):
+    from pyarrow import Table, parquet
+
+    write_triplets(tmp_path, [triplet(tmp_path / "a.png")])
+    shard = shards(tmp_path)[0]
+    record = parquet.ParquetFile(shard).read().to_pylist()[0]
+    parquet.write_table(Table.from_pylist([{**record, column: values[0]}]), shard)
+    with pytest.raises(InputError, match=f"its column {column} has"):
+        read_triplets(tmp_path)
+
+
+def test_text_of_a_shard_that_is_no_text_is_told(tmp_path):
+    write_triplets(tmp_path, [triplet(tmp_path / "a.png", reasoning="plain plain")])
+    shard = shards(tmp_path)[0]
+    from pyarrow import parquet
+
+    table = parquet.ParquetFile(shard).read()
+    parquet.write_table(table, shard, compression="none", use_dictionary=False)
+    shard.write_bytes(shard.read_bytes().replace(b"plain plain", b"plain\xffplain"))
+    with pytest.raises(InputError, match="cannot be read as a Parquet file"):
+        read_triplets(tmp_path)
 
 
 def test_other_files_are_refused(tmp_path):

@@ -5,13 +5,13 @@ In: a path. Out: rows of cells; the place of a row or cell begins the message of
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rali.errors import InputError, require
+from rali.files import from_json
 
 from ..tables import number_in
 
@@ -38,7 +38,7 @@ def json_rows(path: Path, keys: Sequence[str]) -> list[tuple[str, dict[str, Any]
         InputError: no such file, not such a list, or an item without one of the keys.
     """
     try:
-        items = json.loads(path.read_text(encoding="utf-8-sig"))
+        items = from_json(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
     except ValueError as error:
