@@ -23,7 +23,14 @@ from rali.runs.config import check_numbers
 from rali.runs.progress import Progress, silent
 
 from .batches import PictureBatches
-from .optim import Checkpoint, Passes, check_normalised, cosine_schedule, rate_groups
+from .optim import (
+    Checkpoint,
+    Passes,
+    check_normalised,
+    cosine_schedule,
+    processes,
+    rate_groups,
+)
 from .stream import View, draw_view, stream
 
 
@@ -187,6 +194,7 @@ def align(
         texts = [of_picture[: config.seeds_used] for of_picture in texts]
     owner_of = list(owners) if owners is not None else list(range(len(pictures)))
     on_gpu = torch.cuda.is_available()
+    processes()
     accelerator = Accelerator(
         mixed_precision={"fp32": "no"}.get(config.precision, config.precision) if on_gpu else "no"
     )
@@ -220,10 +228,12 @@ def align(
     def views() -> Iterator[View]:
         for step in range(first, steps):
             draw = np.random.default_rng((seed, step))  # the same batches after a resume
-            mine = passes.at(step)[accelerator.process_index :: world]
-            view = draw_view(mine, config.flip, config.crop, pictures.preprocess.size, draw)
-            drawn.append((mine, [_some(texts[i], config.texts_per_picture, draw) for i in mine]))
-            yield view
+            everyone = passes.at(step)
+            view = draw_view(everyone, config.flip, config.crop, pictures.preprocess.size, draw)
+            words = [_some(texts[i], config.texts_per_picture, draw) for i in everyone]
+            mine = slice(accelerator.process_index, None, world)  # of what one process would see
+            drawn.append((everyone[mine], words[mine]))
+            yield view.part(mine)
 
     with stream(pictures, views(), config.workers) as pixels_of_steps:
         for step, read in enumerate(pixels_of_steps, first):

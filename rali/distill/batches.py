@@ -25,6 +25,8 @@ from rali.student.encoders import embed_batches
 
 from .stream import View
 
+BATCH = 16  # pictures that are embedded at once
+
 
 class PictureBatches:
     """A list of picture files as tensors.
@@ -130,9 +132,19 @@ class PictureBatches:
         return {name: value for name, value in vars(self).items() if name != "_pool"}
 
 
-def in_order(pictures: PictureBatches, batch_size: int, *, flip: bool = False) -> Iterator[Tensor]:
-    """Pixels [batch, 3, S, S] of all pictures, one batch after the other."""
-    for start in range(0, len(pictures), batch_size):
+def in_order(
+    pictures: PictureBatches,
+    batch_size: int,
+    *,
+    flip: bool = False,
+    share: tuple[int, int] = (0, 1),
+) -> Iterator[Tensor]:
+    """Pixels [batch, 3, S, S] of all pictures, one batch after the other.
+
+    Args:
+        share: (k, n) gives every n-th batch, from the k-th on.
+    """
+    for start in range(share[0] * batch_size, len(pictures), share[1] * batch_size):
         yield pictures.pixels(range(start, min(start + batch_size, len(pictures))), flip=flip)
 
 
@@ -140,13 +152,32 @@ def embed(
     encoder: nn.Module,
     pictures: PictureBatches,
     *,
-    batch_size: int = 16,
+    batch_size: int = BATCH,
     flip: bool = False,
     device: torch.device | str = "cpu",
+    share: tuple[int, int] = (0, 1),
     progress: Progress = silent,
 ) -> np.ndarray:
-    """Embeddings [n, dim], float32, of all pictures with the encoder in evaluation mode."""
+    """Embeddings [n, dim], float32, of all pictures with the encoder in evaluation mode.
+
+    Args:
+        share: (k, n) embeds every n-th batch, from the k-th on. A batch is the same whoever embeds
+            it, so `join_shares` makes the shares of n processes what one process gets.
+    """
     encoder.eval().to(device)
-    batches = in_order(pictures, batch_size, flip=flip)
-    embedded = embed_batches(encoder, batches, len(pictures), progress)
-    return np.concatenate([embedding.float().cpu().numpy() for embedding in embedded])
+    batches = in_order(pictures, batch_size, flip=flip, share=share)
+    embedded = embed_batches(encoder, batches, -(-len(pictures) // share[1]), progress)
+    found = [embedding.float().cpu().numpy() for embedding in embedded]
+    return np.concatenate(found) if found else np.empty((0, 0), np.float32)
+
+
+def join_shares(shares: Sequence[np.ndarray], batch_size: int = BATCH) -> np.ndarray:
+    """The rows of n shares of `embed` in the order of the pictures."""
+    places: list[list[int]] = [[] for _ in shares]
+    for place in range(sum(map(len, shares))):
+        places[place // batch_size % len(shares)].append(place)
+    joined = np.empty((sum(map(len, shares)), shares[0].shape[1]), np.float32)
+    for own, share in zip(places, shares, strict=True):
+        if own:  # there may be fewer batches than processes
+            joined[own] = share
+    return joined

@@ -40,6 +40,11 @@ class View:
     corners: np.ndarray | None = None
     edge: int = 0
 
+    def part(self, some: slice) -> View:
+        """What is seen of some of the pictures."""
+        corners = None if self.corners is None else self.corners[some]
+        return View(self.indices[some], self.flip[some], corners, self.edge)
+
 
 def draw_view(
     indices: np.ndarray, flip: bool, crop: float, size: int, draw: np.random.Generator
@@ -59,8 +64,8 @@ def draw_view(
 class Readable(Protocol):
     """Pictures as `stream` reads them: `rali.distill.batches.PictureBatches`."""
 
-    kept: bool
-
+    @property
+    def kept(self) -> bool: ...
     def read(self, view: View) -> np.ndarray: ...
     def normalised(self, stack: np.ndarray) -> Tensor: ...
 
