@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from rali.distill.stream import View
 from rali.pictures.preprocess import Preprocess
 from rali.student.nano import NanoConfig
 from rali.student.nano_text import NanoTextEncoder, TextConfig
@@ -79,12 +80,18 @@ class Pixels:
     def name(self, index: int) -> str:
         return f"picture {index}"
 
-    def pixels(self, indices, *, flip=False, crop=1.0, draw=None, quality=None):
-        batch = self.data[torch.as_tensor(np.asarray(indices))]
-        if quality is not None:  # what a JPEG changes, of pictures without one
-            batch = batch * (1 - torch.as_tensor(quality).view(-1, 1, 1, 1) / 1000).to(batch)
-        mirrored = torch.as_tensor(np.broadcast_to(flip, len(batch)).copy())
-        return torch.where(mirrored[:, None, None, None], batch.flip(3), batch)
+    kept = False
+
+    def read(self, view: View) -> np.ndarray:
+        batch = self.data[torch.as_tensor(view.indices)]
+        mirrored = torch.as_tensor(view.flip)
+        return torch.where(mirrored[:, None, None, None], batch.flip(3), batch).numpy()
+
+    def normalised(self, stack: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(stack)
+
+    def pixels(self, indices, *, flip=False):
+        return self.normalised(self.read(View(indices, np.broadcast_to(flip, len(indices)).copy())))
 
 
 def tower(seed: int = 0) -> nn.Module:

@@ -37,6 +37,7 @@ from . import (
     sweep,
     teach,
 )
+from ._stop import ending_like_ctrl_c
 
 app = typer.Typer(
     name="rali",
@@ -108,9 +109,17 @@ def _open_streams() -> None:
 
 
 def main() -> None:
-    """Run the command line; a `RaliError` is one sentence on standard error and exit code 2."""
+    """Run the command line; a `RaliError` is one sentence on standard error and exit code 2.
+
+    SIGTERM and SIGHUP end it as Ctrl-C does, with 143 and 129 where that has 130.
+    """
     warnings.showwarning = _say_warning
     _open_streams()
+    with ending_like_ctrl_c(_say):
+        _run()
+
+
+def _run() -> None:
     try:
         app()
     except Exception as error:

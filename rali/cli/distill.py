@@ -77,11 +77,10 @@ def distill(
     """
     from dataclasses import asdict
 
-    from accelerate import PartialState
-
     from rali.data.manifest import read_manifest
     from rali.data.reference_rationales import build_reference_triplets, requested_triplets
     from rali.data.triplets import read_triplets
+    from rali.distill.optim import processes
     from rali.distill.pipeline import DistillConfig, training_rows
     from rali.distill.pipeline import distill as run
     from rali.distill.plan import plan
@@ -110,7 +109,7 @@ def distill(
     with alone_in(output), StageProgress() as progress:
         if texts is None:
             asked = {"count": count, "seed": settings.seed}
-            with PartialState().main_process_first():  # the others find them done
+            with processes().main_process_first():  # the others find them done
                 build_reference_triplets(train, output / "triplets", **asked, progress=progress)
             texts = requested_triplets(train, output / "triplets", **asked)
         student = run(

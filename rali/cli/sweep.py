@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,8 +79,6 @@ def sweep(
     if dry_run:
         _show(chosen, data)
         return
-    # Without this the cases' processes would outlive this one.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with alone_in(output), StageProgress() as progress:
         run_sweep(chosen, jobs, progress=progress)
     typer.echo(write_results(settings, every, output))

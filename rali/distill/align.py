@@ -7,8 +7,9 @@ of CLIP while the text tower stays frozen (RALI section 4, "Contrastive Alignmen
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,15 @@ from rali.runs.config import check_numbers
 from rali.runs.progress import Progress, silent
 
 from .batches import PictureBatches
-from .optim import Checkpoint, Passes, check_normalised, cosine_schedule, rate_groups
+from .optim import (
+    Checkpoint,
+    Passes,
+    check_normalised,
+    cosine_schedule,
+    processes,
+    rate_groups,
+)
+from .stream import View, draw_view, stream
 
 
 @dataclass
@@ -51,6 +60,8 @@ class AlignConfig:
         crop: share of each edge that a step sees, at a random place, without resizing; below 1
             only for encoders that take pixels of any size, as nano does.
         precision: autocast type on a GPU: `bf16`, `fp16` or `fp32`.
+        workers: processes that read pictures ahead of the training, in each process of it; -1 takes
+            one per core, at most 8, 0 none. The outcome does not depend on it.
     """
 
     enabled: bool = True
@@ -68,15 +79,20 @@ class AlignConfig:
     flip: bool = True
     crop: float = 1.0
     precision: str = "bf16"
+    workers: int = field(default=-1, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_numbers(
             "align.", self, positive=("temperature",),
             epochs=0, batch_size=2, micro_batch=1, texts_per_picture=1, seeds_used=0, lr=0,
-            warmup=0, weight_decay=0, trunk_rate=0, crop=0,
+            warmup=0, weight_decay=0, trunk_rate=0, crop=0, workers=-1,
         )  # fmt: skip
         if self.precision not in ("bf16", "fp16", "fp32"):
             raise InputError(f"align.precision is {self.precision!r}; expected bf16, fp16 or fp32.")
+
+    def deciding(self) -> dict[str, Any]:
+        """The settings on which the outcome depends."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.compare}
 
     def plan(self, pictures: int, processes: int = 1) -> tuple[int, int]:
         """Pictures per process and step, and steps."""
@@ -178,6 +194,7 @@ def align(
         texts = [of_picture[: config.seeds_used] for of_picture in texts]
     owner_of = list(owners) if owners is not None else list(range(len(pictures)))
     on_gpu = torch.cuda.is_available()
+    processes()
     accelerator = Accelerator(
         mixed_precision={"fp32": "no"}.get(config.precision, config.precision) if on_gpu else "no"
     )
@@ -205,41 +222,53 @@ def align(
         parts_kept["scaler"] = accelerator.scaler  # of fp16's gradients
     keeper = Checkpoint(checkpoint, f"align {config} {seed} {steps}", **parts_kept)
     passes = Passes(len(pictures), batch * world, seed)
-    step = keeper.resume()
-    while step < steps:
-        draw = np.random.default_rng((seed, step))  # the same batches after a resume
-        mine = passes.at(step)[accelerator.process_index :: world]
-        flip = config.flip & (draw.random(len(mine)) < 0.5)
-        pixels = pictures.pixels(mine, flip=flip, crop=config.crop, draw=draw).to(device)
-        drawn = [
-            texts[i][
-                draw.choice(len(texts[i]), min(config.texts_per_picture, len(texts[i])), False)
-            ]
-            for i in mine
-        ]
-        text = torch.cat(drawn).to(device)
-        image_owner = torch.tensor([owner_of[i] for i in mine], device=device)
-        text_owner = torch.repeat_interleave(
-            image_owner, torch.tensor([len(of_picture) for of_picture in drawn], device=device)
-        )
-        loss = _backward(model, accelerator, pixels, text, image_owner, text_owner, scale, parts)
-        if world > 1:  # DDP averages; the scale is not part of the wrapped model
-            scale.log.grad = accelerator.reduce(scale.log.grad, "mean")
-        accelerator.clip_grad_norm_(model.parameters(), 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * cosine_schedule(step, steps, config.warmup)
-        optimizer.step()
-        optimizer.zero_grad()
-        scale.clamp()
-        step += 1
-        if accelerator.is_main_process:
-            progress("align", step, steps, loss)
-            if step < steps:
-                keeper.save(step)
+    first = keeper.resume()
+    drawn: deque[tuple[np.ndarray, list[Tensor]]] = deque()  # for steps whose pixels are read
+
+    def views() -> Iterator[View]:
+        for step in range(first, steps):
+            draw = np.random.default_rng((seed, step))  # the same batches after a resume
+            everyone = passes.at(step)
+            view = draw_view(everyone, config.flip, config.crop, pictures.preprocess.size, draw)
+            words = [_some(texts[i], config.texts_per_picture, draw) for i in everyone]
+            mine = slice(accelerator.process_index, None, world)  # of what one process would see
+            drawn.append((everyone[mine], words[mine]))
+            yield view.part(mine)
+
+    with stream(pictures, views(), config.workers) as pixels_of_steps:
+        for step, read in enumerate(pixels_of_steps, first):
+            mine, words = drawn.popleft()
+            pixels, text = read.to(device), torch.cat(words).to(device)
+            image_owner = torch.tensor([owner_of[i] for i in mine], device=device)
+            text_owner = torch.repeat_interleave(
+                image_owner, torch.tensor([len(of_picture) for of_picture in words], device=device)
+            )
+            loss = _backward(
+                model, accelerator, pixels, text, image_owner, text_owner, scale, parts
+            )
+            if world > 1:  # DDP averages; the scale is not part of the wrapped model
+                scale.log.grad = accelerator.reduce(scale.log.grad, "mean")
+            accelerator.clip_grad_norm_(model.parameters(), 1.0)
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * cosine_schedule(step, steps, config.warmup)
+            optimizer.step()
+            optimizer.zero_grad()
+            scale.clamp()
+            if accelerator.is_main_process:
+                progress("align", step + 1, steps, loss)
+                if step + 1 < steps:
+                    keeper.save(step + 1)
     accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # autocast ends with the training
     set_checkpointing(encoder, False)
+    # As it is read again from a file: another layout would change the last bits of what follows.
+    encoder.to(memory_format=torch.contiguous_format)
     accelerator.free_memory()  # or it would keep the optimizer's moments alive
     return encoder.eval()
+
+
+def _some(texts: Tensor, count: int, draw: np.random.Generator) -> Tensor:
+    """At most `count` of a picture's texts."""
+    return texts[draw.choice(len(texts), min(count, len(texts)), False)]
 
 
 def set_checkpointing(encoder: nn.Module, enable: bool) -> bool:

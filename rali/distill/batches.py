@@ -10,17 +10,22 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import get_worker_info
 
 from rali.errors import InputError, PictureError
-from rali.pictures.degrade import through_jpeg
 from rali.pictures.preprocess import Preprocess
 from rali.pictures.read import open_picture
 from rali.runs.progress import Progress, silent
 from rali.student.encoders import embed_batches
+
+from .stream import View
+
+BATCH = 16  # pictures that are embedded at once
 
 
 class PictureBatches:
@@ -67,6 +72,7 @@ class PictureBatches:
     def take(self, indices: Sequence[int]) -> PictureBatches:
         """The pictures at `indices`; what either object reads is kept for both."""
         part = copy.copy(self)
+        part._pool = self._pool
         part.paths = [self.paths[index] for index in indices]
         part._places = self._places[list(indices)]
         return part
@@ -87,53 +93,58 @@ class PictureBatches:
             self._read_before[place] = True
         return pixels
 
-    def pixels(
-        self,
-        indices: Sequence[int] | np.ndarray,
-        *,
-        flip: bool | np.ndarray = False,
-        crop: float = 1.0,
-        draw: np.random.Generator | None = None,
-        quality: np.ndarray | None = None,
-    ) -> Tensor:
-        """Normalised pixels [len(indices), 3, S, S], float32, channels last in memory.
+    @property
+    def kept(self) -> bool:
+        """Whether pixels are kept, which this process alone can do."""
+        return self._kept is not None
 
-        Args:
-            flip: mirrors all of them, or those where an array [len(indices)] of bool says so.
-            crop: below 1, a window of this share of S, rounded down to a multiple of 16, is cut out
-                of each at a random place, without resizing: new content, the same quality.
-            draw: chooses the places.
-            quality: of each picture the quality at which it is written as a JPEG and read back,
-                1–100; 0 leaves it as it is.
-        """
-        stack = np.stack(list(self._pool.map(self._read, indices)))
-        if crop < 1 and draw is not None:
-            stack = _windows(stack, max(16, int(self.preprocess.size * crop) // 16 * 16), draw)
-        mirrored = np.broadcast_to(flip, len(stack))
-        stack[mirrored] = stack[mirrored, :, ::-1]
-        for index, own in enumerate(() if quality is None else quality.tolist()):
-            if own:
-                stack[index] = through_jpeg(stack[index], own)
+    def read(self, view: View) -> np.ndarray:
+        """What a step sees: uint8 [n, edge, edge, 3]."""
+        # The pool's threads do not exist in a process that was forked off to read.
+        found = map if get_worker_info() else self._pool.map
+        stack = np.stack(list(found(self._read, view.indices)))
+        if view.corners is not None:
+            tops_lefts = zip(stack, view.corners, strict=True)
+            edge = view.edge
+            stack = np.stack([each[y : y + edge, x : x + edge] for each, (y, x) in tops_lefts])
+        stack[view.flip] = stack[view.flip, :, ::-1]
+        return stack
+
+    def normalised(self, stack: np.ndarray) -> Tensor:
+        """Pixels [n, 3, edge, edge], float32, channels last in memory, of `read`'s."""
         batch = torch.from_numpy(stack).permute(0, 3, 1, 2).float()  # channels last as it is
         mean = torch.tensor(self.preprocess.mean).view(3, 1, 1)
         std = torch.tensor(self.preprocess.std).view(3, 1, 1)
         return batch.sub_(255 * mean).div_(255 * std)  # in place: these are the largest tensors
 
+    def pixels(
+        self, indices: Sequence[int] | np.ndarray, *, flip: bool | np.ndarray = False
+    ) -> Tensor:
+        """Normalised pixels [len(indices), 3, S, S] of whole pictures.
 
-def _windows(stack: np.ndarray, edge: int, draw: np.random.Generator) -> np.ndarray:
-    """One window [edge, edge, 3] of each picture of [n, S, S, 3], at a random place."""
-    corners = draw.integers(0, stack.shape[1] - edge + 1, (len(stack), 2))
-    return np.stack(
-        [
-            picture[top : top + edge, left : left + edge]
-            for picture, (top, left) in zip(stack, corners, strict=True)
-        ]
-    )
+        Args:
+            flip: mirrors all of them, or those where an array [len(indices)] of bool says so.
+        """
+        view = View(np.asarray(indices), np.broadcast_to(flip, len(indices)))
+        return self.normalised(self.read(view))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_pool"}
 
 
-def in_order(pictures: PictureBatches, batch_size: int, *, flip: bool = False) -> Iterator[Tensor]:
-    """Pixels [batch, 3, S, S] of all pictures, one batch after the other."""
-    for start in range(0, len(pictures), batch_size):
+def in_order(
+    pictures: PictureBatches,
+    batch_size: int,
+    *,
+    flip: bool = False,
+    share: tuple[int, int] = (0, 1),
+) -> Iterator[Tensor]:
+    """Pixels [batch, 3, S, S] of all pictures, one batch after the other.
+
+    Args:
+        share: (k, n) gives every n-th batch, from the k-th on.
+    """
+    for start in range(share[0] * batch_size, len(pictures), share[1] * batch_size):
         yield pictures.pixels(range(start, min(start + batch_size, len(pictures))), flip=flip)
 
 
@@ -141,13 +152,32 @@ def embed(
     encoder: nn.Module,
     pictures: PictureBatches,
     *,
-    batch_size: int = 16,
+    batch_size: int = BATCH,
     flip: bool = False,
     device: torch.device | str = "cpu",
+    share: tuple[int, int] = (0, 1),
     progress: Progress = silent,
 ) -> np.ndarray:
-    """Embeddings [n, dim], float32, of all pictures with the encoder in evaluation mode."""
+    """Embeddings [n, dim], float32, of all pictures with the encoder in evaluation mode.
+
+    Args:
+        share: (k, n) embeds every n-th batch, from the k-th on. A batch is the same whoever embeds
+            it, so `join_shares` makes the shares of n processes what one process gets.
+    """
     encoder.eval().to(device)
-    batches = in_order(pictures, batch_size, flip=flip)
-    embedded = embed_batches(encoder, batches, len(pictures), progress)
-    return np.concatenate([embedding.float().cpu().numpy() for embedding in embedded])
+    batches = in_order(pictures, batch_size, flip=flip, share=share)
+    embedded = embed_batches(encoder, batches, -(-len(pictures) // share[1]), progress)
+    found = [embedding.float().cpu().numpy() for embedding in embedded]
+    return np.concatenate(found) if found else np.empty((0, 0), np.float32)
+
+
+def join_shares(shares: Sequence[np.ndarray], batch_size: int = BATCH) -> np.ndarray:
+    """The rows of n shares of `embed` in the order of the pictures."""
+    places: list[list[int]] = [[] for _ in shares]
+    for place in range(sum(map(len, shares))):
+        places[place // batch_size % len(shares)].append(place)
+    joined = np.empty((sum(map(len, shares)), shares[0].shape[1]), np.float32)
+    for own, share in zip(places, shares, strict=True):
+        if own:  # there may be fewer batches than processes
+            joined[own] = share
+    return joined

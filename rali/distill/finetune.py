@@ -29,6 +29,7 @@ from rali.student.student import Student
 from .adversary import climb
 from .batches import PictureBatches, in_order
 from .optim import Checkpoint, check_normalised, cosine_schedule, rate_groups
+from .stream import draw_view
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 LOSSES: dict[str, Loss] = {"squared": F.mse_loss, "absolute": F.l1_loss}
@@ -53,8 +54,6 @@ class FinetuneConfig:
         climb_steps: steps of that ascent; each costs a pass forwards and backwards.
         climb_radius: largest change of a value, in 256ths; each picture's is drawn between a
             sixth of it and all.
-        recoded: share of the pictures of a step that are written as a JPEG of a quality from 88 to
-            98 and read back, which people do not see and the score should not.
     """
 
     epochs: float = 0.0
@@ -69,14 +68,13 @@ class FinetuneConfig:
     climbed: float = 0.0
     climb_steps: int = 2
     climb_radius: float = 12.0
-    recoded: float = 0.0
 
     def __post_init__(self) -> None:
         check_numbers(
             "finetune.", self, positive=("crop",), epochs=0, batch_size=1, lr=0, weight_decay=0,
-            trunk_rate=0, average=0, climbed=0, climb_steps=1, climb_radius=0, recoded=0,
+            trunk_rate=0, average=0, climbed=0, climb_steps=1, climb_radius=0,
         )  # fmt: skip
-        for name in ("climbed", "average", "crop", "recoded"):
+        for name in ("climbed", "average", "crop"):
             if getattr(self, name) > 1:
                 raise InputError(f"finetune.{name} is {getattr(self, name)}; give at most 1.")
         if self.loss not in LOSSES:
@@ -166,11 +164,8 @@ def finetune(
         order = _order(of, per_pass, np.random.default_rng((seed, epoch)))
         chosen = np.array_split(order, per_epoch)[place]  # all of them, in nearly equal parts
         draw = np.random.default_rng((seed, step, 1))
-        flip = draw.random(len(chosen)) < 0.5
-        recoded = draw.random(len(chosen)) < config.recoded
-        quality = np.where(recoded, draw.integers(88, 99, len(chosen)), 0)
-        pixels = pictures.pixels(chosen, flip=flip, crop=config.crop, draw=draw, quality=quality)
-        pixels = pixels.to(device)
+        view = draw_view(chosen, True, config.crop, pictures.preprocess.size, draw)
+        pixels = pictures.normalised(pictures.read(view)).to(device)
         if count := round(config.climbed * len(chosen)):
             reach = torch.from_numpy(draw.uniform(1 / 6, 1, count)) * config.climb_radius / 255
             reach = reach / min(pictures.preprocess.std)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +15,23 @@ from torch import Tensor, nn
 
 from rali.errors import InputError
 from rali.files import replace_atomically
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+SAVE_EVERY = 60.0  # seconds between two checkpoints
+
+
+def processes() -> PartialState:
+    """This process among those of `accelerate launch` or `torchrun`; on CPUs too.
+
+    accelerate takes processes without a GPU for single ones, of which each would write, unless it
+    is told before anything else asks.
+    """
+    from accelerate import PartialState
+
+    alone = "LOCAL_RANK" not in os.environ
+    return PartialState() if alone or torch.accelerator.is_available() else PartialState(cpu=True)
 
 
 def cosine_schedule(step: int, steps: int, warmup: float) -> float:
@@ -157,8 +175,8 @@ class Checkpoint:
         return state["step"]
 
     def save(self, step: int) -> None:
-        """Save after `step` steps, if the last save is a minute old."""
-        if self.path is None or time.monotonic() - self._saved < 60:
+        """Save after `step` steps, if the last save is a minute old (`SAVE_EVERY`)."""
+        if self.path is None or time.monotonic() - self._saved < SAVE_EVERY:
             return
         state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
         state |= {"step": step, "mark": self.mark, "rng": torch.get_rng_state()}

@@ -35,6 +35,7 @@ from .compress import CompressConfig, fit_projection
 from .finetune import FinetuneConfig
 from .fit import FitConfig, fit_scores
 from .learn_phrases import PhrasesConfig
+from .optim import processes
 from .stages import align_stage, embed_stage, finetune_stage, logged, phrases_stage, rationales_of
 from .unfitted import save_unfitted
 
@@ -101,16 +102,14 @@ def distill(
 
     Returns:
         The student; None in all processes of `accelerate launch` but the first, as they have
-        nothing to do after the alignment.
+        nothing to do after the embedding.
 
     Raises:
         InputError: nothing to train on, pictures or contents in two splits, pictures without
             rationales, or pictures that cannot be read.
     """
-    from accelerate import PartialState
-
     run = RunFolder(Path(folder))
-    state = PartialState()
+    state = processes()
     train, val = training_rows(rows)
     if state.is_main_process:
         write_yaml(asdict(config), run.folder / "config.yaml")
@@ -121,9 +120,6 @@ def distill(
     )
     chosen = rationales_of(train, triplets) if config.align.enabled else []
     facts = align_stage(run, encoder, pictures, chosen, config.align, config.seed, progress)
-    if not state.is_main_process:
-        return None
-
     places = [place for place, row in enumerate(train) if row.score is not None]
     flips = [False, True][: config.views]
     train_set = pictures.take(places), _scores(train[place] for place in places)
@@ -131,6 +127,8 @@ def distill(
     val_set = PictureBatches([row.image for row in val], encoder.preprocess), _scores(val)
     jobs = [(train_set[0], flip) for flip in flips] + ([(val_set[0], False)] if val else [])
     parts = embed_stage(run, encoder, jobs, progress)
+    if not state.is_main_process:
+        return None
     held_out = parts.pop() if val else None
     embeddings = np.concatenate(parts)
     scores = np.tile(train_set[1], len(flips))

@@ -29,9 +29,10 @@ from rali.student.student import Student, weights_sha256
 from rali.student.towers import Encoder, TextTower
 
 from .align import AlignConfig, align
-from .batches import PictureBatches, embed
+from .batches import PictureBatches, embed, join_shares
 from .finetune import FinetuneConfig, finetune
 from .learn_phrases import PhrasesConfig, best_photographs, build_phrases
+from .optim import processes
 
 MARK = "made_from"  # in the metadata of a stage's file
 
@@ -89,8 +90,6 @@ def align_stage(
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Align the encoder in place, or load the result of an earlier call; returns card entries."""
-    from accelerate import PartialState
-
     if not config.enabled:
         return {"rationales": 0}
     mark = fingerprint(
@@ -98,10 +97,10 @@ def align_stage(
         encoder.spec,
         encoder.preprocess.to_dict(),
         weights_sha256(encoder.image),
-        asdict(config),
+        config.deciding(),
         seed,
     )
-    state = PartialState()
+    state = processes()
     with state.main_process_first():  # the others find them done
         texts, truncated = _embed_texts(run, encoder, chosen, progress)
     used = config.seeds_used or max(map(len, texts))
@@ -130,13 +129,16 @@ def align_stage(
             progress=logged(run, progress),
         )
 
-    if not state.is_main_process:
+    if state.is_main_process:
+        with run.timed("align", mark):
+            work()
+            _keep(aligned_file, mark, encoder.image.state_dict())
+        checkpoint.unlink(missing_ok=True)
+    else:
         work()
-        return facts
-    with run.timed("align", mark):
-        work()
-        _keep(aligned_file, mark, encoder.image.state_dict())
-    checkpoint.unlink(missing_ok=True)
+    state.wait_for_everyone()
+    if not state.is_main_process:  # what batches were normalised with is each process's own
+        encoder.image.load_state_dict(_kept(aligned_file, mark) or encoder.image.state_dict())
     return facts
 
 
@@ -242,26 +244,71 @@ def embed_stage(
     jobs: Sequence[tuple[PictureBatches, bool]],
     progress: Progress = silent,
 ) -> list[np.ndarray]:
-    """Embeddings [n, D] for each job: pictures, and whether they are mirrored."""
+    """Embeddings [n, D] for each job: pictures, and whether they are mirrored.
+
+    Under `accelerate launch` each process embeds its share; the first gets the whole, the others
+    nothing.
+    """
     mark = fingerprint(
         [(file_marks(pictures.paths), flip) for pictures, flip in jobs],
         encoder.preprocess.to_dict(),
         weights_sha256(encoder.image),
     )
     file = run.folder / "embeddings.safetensors"
-    if (stored := _kept(file, mark)) is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        total = sum(len(pictures) for pictures, _ in jobs)
-        arrays: list[np.ndarray] = []
-        with run.timed("embed", mark):
-            for pictures, flip in jobs:
-                on_batch = _within(progress, sum(map(len, arrays)), total)
-                arrays.append(
-                    embed(encoder.image, pictures, flip=flip, device=device, progress=on_batch)
+    if (stored := _kept(file, mark)) is not None:
+        return [stored[str(job)].numpy() for job in range(len(jobs))]
+    state = processes()
+    if not state.is_main_process:
+        _embed_share(run.folder, mark, encoder, jobs, silent)
+        state.wait_for_everyone()
+        return []
+    with run.timed("embed", mark):
+        own = _embed_share(run.folder, mark, encoder, jobs, progress)
+        state.wait_for_everyone()
+        shares = [own]
+        for process in range(1, state.num_processes):
+            share = _kept(_share_file(run.folder, process), mark)
+            if share is None:
+                raise InputError(
+                    f"{_share_file(run.folder, process)}, which process {process} has written, is "
+                    "not there. All processes need one disk for the run folder."
                 )
-            stored = {str(job): torch.from_numpy(array) for job, array in enumerate(arrays)}
-            _keep(file, mark, stored)
-    return [stored[str(job)].numpy() for job in range(len(jobs))]
+            shares.append(share)
+        arrays = [
+            join_shares([share[str(job)].numpy() for share in shares]) for job in range(len(jobs))
+        ]
+        _keep(file, mark, {str(job): torch.from_numpy(array) for job, array in enumerate(arrays)})
+    for process in range(1, state.num_processes):
+        _share_file(run.folder, process).unlink(missing_ok=True)
+    return arrays
+
+
+def _embed_share(
+    folder: Path,
+    mark: str,
+    encoder: Encoder,
+    jobs: Sequence[tuple[PictureBatches, bool]],
+    progress: Progress,
+) -> dict[str, Tensor]:
+    """What this process embeds of each job; all processes but the first leave it in a file."""
+    state = processes()
+    device = state.device if torch.cuda.is_available() else "cpu"
+    share = state.process_index, state.num_processes
+    total = sum(len(pictures) for pictures, _ in jobs) // share[1]
+    found: dict[str, Tensor] = {}
+    for job, (pictures, flip) in enumerate(jobs):
+        on_batch = _within(progress, sum(map(len, found.values())), total)
+        array = embed(
+            encoder.image, pictures, flip=flip, device=device, share=share, progress=on_batch
+        )
+        found[str(job)] = torch.from_numpy(array)
+    if not state.is_main_process:
+        _keep(_share_file(folder, state.process_index), mark, found)
+    return found
+
+
+def _share_file(folder: Path, process: int) -> Path:
+    return folder / f"embeddings-{process}.safetensors"
 
 
 def _within(progress: Progress, before: int, total: int) -> Progress:

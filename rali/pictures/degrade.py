@@ -154,19 +154,10 @@ def _noise(rgb: np.ndarray, sigma: float, seed: int) -> np.ndarray:
     return _bytes(rgb + noise * sigma)
 
 
-def through_jpeg(rgb: np.ndarray, quality: int) -> np.ndarray:
-    """A picture written as a JPEG (quality 1–100, colours at half the resolution) and read again.
-
-    Args:
-        rgb: uint8 [H, W, 3]. Returns the same shape.
-    """
-    buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
-    return np.array(Image.open(buffer))  # a copy: Pillow's own buffer is read-only
-
-
 def _compression(rgb: np.ndarray, quality: float, seed: int) -> np.ndarray:
-    return through_jpeg(rgb, int(quality))
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, "JPEG", quality=int(quality), subsampling="4:2:0")
+    return np.array(Image.open(buffer))  # a copy: Pillow's own buffer is read-only
 
 
 def _curve(rgb: np.ndarray, *points: tuple[float, float]) -> np.ndarray:

@@ -73,9 +73,10 @@ class StageProgress:
         trace: TracebackType | None,
     ) -> None:
         self._bars.stop()
-        if kind is KeyboardInterrupt:
+        if isinstance(error, KeyboardInterrupt):
             more = "; the same command resumes it" if self.resumes else ""
             self.console.print(f"rali: stopped{more}.")
+            error.add_note("stopped")  # nobody needs to say it again
 
     def __call__(self, stage: str, done: int, total: int, loss: float | None = None) -> None:
         new = stage not in self._tasks

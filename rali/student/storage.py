@@ -7,6 +7,7 @@ the same weights.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -44,7 +45,8 @@ def write_tensors(
 ) -> None:
     """Write a `.safetensors` file, whole or not at all, that others may read as any new file.
 
-    safetensors itself lets nobody but the user read what it writes.
+    safetensors itself lets nobody but the user read what it writes, and has its metadata in another
+    order each time; here the same tensors are the same bytes.
     """
     from safetensors.torch import save_file
 
@@ -52,9 +54,23 @@ def write_tensors(
         target.touch()
         mode = target.stat().st_mode
         save_file(dict(tensors), target, metadata=dict(metadata or {}) or None)
+        _sort_metadata(target)
         target.chmod(mode)
 
     replace_atomically(path, write, durable=True)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Sort the metadata in the header of a `.safetensors` file: eight bytes of length, and JSON."""
+    with path.open("rb+") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        if "__metadata__" in header:
+            header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= length:  # the rest is filled with spaces, as it was
+            file.seek(8)
+            file.write(text.ljust(length))
 
 
 def unpack(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import subprocess
@@ -72,6 +73,7 @@ def test_schedule_rises_then_falls_to_zero():
 
 
 def run(config: AlignConfig, **more) -> nn.Module:
+    config = dataclasses.replace(config, workers=0)
     return align(tower(), Pixels(), texts(), config, seed=3, **more)
 
 
@@ -150,13 +152,13 @@ def test_each_pass_sees_every_picture_once_and_a_step_none_twice(count, size):
 
 def test_one_epoch_sees_every_picture():
     class Watched(Pixels):
-        def pixels(self, indices, **more):
-            seen.extend(np.asarray(indices).tolist())
-            return super().pixels(indices, **more)
+        def read(self, view):
+            seen.extend(view.indices.tolist())
+            return super().read(view)
 
     for batch_size in (2, 3, 4, 5):
         seen: list[int] = []
-        config = AlignConfig(epochs=2, batch_size=batch_size)
+        config = AlignConfig(epochs=2, batch_size=batch_size, workers=0)
         align(tower(), Watched(30), texts(30), config)
         assert {seen[:30].count(place) for place in range(30)} == {1}
 
@@ -241,8 +243,8 @@ def test_checkpointing_gives_the_same_training_and_is_off_afterwards():
     pixels = torch.randn(6, 3, 32, 32)
 
     class Pictures(Pixels):
-        def pixels(self, indices, **unused):
-            return pixels[list(indices)]
+        def read(self, view):
+            return pixels[view.indices].numpy()
 
     words = [torch.randn(2, 16, generator=torch.Generator().manual_seed(n)) for n in range(6)]
     trained = []
@@ -254,7 +256,9 @@ def test_checkpointing_gives_the_same_training_and_is_off_afterwards():
                 clip.transformer.grad_checkpointing
             )
         )
-        config = AlignConfig(epochs=2, batch_size=6, lr=1e-2, flip=False, grad_checkpointing=enable)
+        config = AlignConfig(
+            epochs=2, batch_size=6, lr=1e-2, flip=False, grad_checkpointing=enable, workers=0
+        )
         align(clip, Pictures(), words, config, seed=3)
         assert set(used) == {enable} and not clip.transformer.grad_checkpointing
         trained.append(clip.state_dict())

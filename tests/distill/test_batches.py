@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,16 +32,6 @@ def test_flip_mirrors_only_the_pictures_it_names(paths: list[Path]) -> None:
     some = pictures.pixels([0, 1, 2], flip=np.array([False, True, False]))
     torch.testing.assert_close(some, torch.stack([plain[0], plain[1].flip(2), plain[2]]))
     torch.testing.assert_close(pictures.pixels([2], flip=True)[0], plain[2].flip(2))
-
-
-def test_a_picture_goes_through_jpeg_at_its_own_quality(paths: list[Path]) -> None:
-    pictures = PictureBatches(paths, PREPROCESS)
-    recoded = pictures.pixels([0, 1], quality=np.array([0, 90]))
-    torch.testing.assert_close(recoded[0], pictures.pixels([0])[0])
-    file = io.BytesIO()
-    Image.open(paths[1]).save(file, "JPEG", quality=90)
-    expected = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1) / 255
-    torch.testing.assert_close(recoded[1], expected)
 
 
 def test_kept_pictures_are_not_read_again(paths: list[Path]) -> None:

@@ -59,9 +59,9 @@ def test_the_weights_with_the_least_validation_error_are_kept():
 @pytest.mark.parametrize("batch_size", [2, 3, 4, 5, 6])
 def test_one_epoch_sees_every_picture(batch_size):
     class Watched(Pixels):
-        def pixels(self, indices, **more):
-            seen.extend(np.asarray(indices).tolist())
-            return super().pixels(indices, **more)
+        def read(self, view):
+            seen.extend(view.indices.tolist())
+            return super().read(view)
 
     seen: list[int] = []
     config = FinetuneConfig(epochs=2, batch_size=batch_size, climbed=0.5)
@@ -130,7 +130,7 @@ def test_a_pass_sees_the_share_of_each_data_set_that_was_asked_for():
 
 def test_climbed_and_averaged_weights_resume_as_they_were(tmp_path, saved_every_step):
     config = dataclasses.replace(
-        CONFIG, loss="absolute", average=0.9, climbed=0.5, climb_radius=2.0, recoded=0.5
+        CONFIG, loss="absolute", average=0.9, climbed=0.5, climb_radius=2.0
     )
     through = finetune(student(), Pixels(), SCORES, config)
 

@@ -100,11 +100,19 @@ def kills(sample: int = 1) -> int:
     return int(os.environ.get("RALI_FAULT_KILLS", sample))
 
 
-def survives(command: Command, folder: Path, count: int, *, seed: int = 0) -> None:
+def survives(
+    command: Command,
+    folder: Path,
+    count: int,
+    *,
+    seed: int = 0,
+    others: Sequence[Command] = (),
+) -> None:
     """Kill a command `count` times, up to three times each run, and compare what it finishes.
 
     Args:
         folder: an empty one for all runs.
+        others: commands that are killed in the same folder in between, as with other settings.
     """
     draw = random.Random(f"{command.name} {seed}")
     started = time.monotonic()
@@ -115,7 +123,7 @@ def survives(command: Command, folder: Path, count: int, *, seed: int = 0) -> No
     while count > 0:
         place = folder / str(run) / "out"
         for _ in range(min(count, draw.randint(1, 3))):
-            count -= _kill(command, place, draw, seconds, files)
+            count -= _kill(draw.choice([command, *others]), place, draw, seconds, files)
         assert command.finish(place) == whole, f"{command.name} gives another result after kills"
         run += 1
 

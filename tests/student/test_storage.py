@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from rali.export.compact import compact
@@ -39,6 +40,16 @@ def test_weights_may_be_read_by_whoever_may_read_a_new_file(state, tmp_path):
     assert modes == [0o644, 0o644]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "other"]
     assert torch.equal(load_file(tmp_path / "model.safetensors")["kernel"], state["kernel"])
+
+
+def test_the_same_weights_are_the_same_bytes(state, tmp_path):
+    noted = {name: name.upper() for name in "hgfedcba"}  # 1 of 40,320 orders
+    for name in ("one", "two"):
+        write_tensors(state, tmp_path / name, noted)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert torch.equal(load_file(tmp_path / "one")["kernel"], state["kernel"])
+    with safe_open(tmp_path / "one", "pt") as file:
+        assert file.metadata() == noted
 
 
 def test_eight_bits_lose_half_a_step_of_each_channel_at_most(state: dict[str, torch.Tensor]):
