@@ -24,8 +24,8 @@ PICTURE_SUFFIXES = frozenset((
     ".hif", ".tga", ".qoi", ".ico", ".jxl",
 ))
 # fmt: on
-_RUN = 20_000  # names that are sorted in memory
-_BLOCK = 1 << 16  # bytes of a run that are read at once
+_RUN = 5_000  # names that are sorted in memory
+_BLOCK = 1 << 14  # bytes of a run that are read at once
 
 
 def is_picture_name(name: str) -> bool:
@@ -99,7 +99,7 @@ def natural(name: str) -> tuple[str, str]:
 
 
 def in_order(names: Iterable[str]) -> Iterator[str]:
-    """`names` sorted by `natural`, in the memory that 20,000 of them need."""
+    """`names` sorted by `natural`, in the memory that 5,000 of them need."""
     names = iter(names)
     run = sorted(islice(names, _RUN), key=natural)
     if len(run) < _RUN:
