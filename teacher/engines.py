@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 from rali.errors import InputError, require
 from rali.runs.config import from_dict
 
-from .models import load_processor, load_teacher, opened, teacher_mark, teacher_name, teacher_place
+from .models import (
+    load_processor,
+    load_teacher,
+    opened,
+    pixels_of,
+    teacher_mark,
+    teacher_name,
+    teacher_place,
+)
 from .requests import Engine, Request, Sampling, request_seed
 
 if TYPE_CHECKING:
@@ -256,9 +264,3 @@ def filled(request: Request) -> list[dict[str, Any]]:
         }
         for message in request.prompt.messages()
     ]
-
-
-def pixels_of(processor: Any) -> tuple[int, int]:
-    """The fewest and the most pixels of a picture after a processor's resize."""
-    size = processor.image_processor.size
-    return size["shortest_edge"], size["longest_edge"]

@@ -202,3 +202,9 @@ def _product(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
 
     weight = self.proj.weight.flatten(1)
     return nn.functional.linear(hidden_states.flatten(1).to(weight.dtype), weight, self.proj.bias)
+
+
+def pixels_of(processor: Any) -> tuple[int, int]:
+    """The fewest and the most pixels of a picture after a processor's resize."""
+    size = processor.image_processor.size
+    return size["shortest_edge"], size["longest_edge"]

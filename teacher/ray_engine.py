@@ -13,8 +13,15 @@ from typing import Any
 
 from rali.errors import InputError, require
 
-from .engines import Request, Sampling, pixels_of, request_seed
-from .models import load_processor, opened, teacher_mark, teacher_name, teacher_place
+from .models import (
+    load_processor,
+    opened,
+    pixels_of,
+    teacher_mark,
+    teacher_name,
+    teacher_place,
+)
+from .requests import Request, Sampling, request_seed
 
 # Settings of `vLLMEngineProcessorConfig`; any other is vLLM's own.
 OF_RAY = frozenset(
