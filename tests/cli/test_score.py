@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from rali.cli.score import score
 from rali.errors import InputError
 from rali.pictures.degrade import degrade
 from rali.pictures.entry import Entry
+from rali.pictures.samples import sample_files
 from rali.scoring.scorer import Scorer
 from tiny_onnx import write_model
 
@@ -247,3 +249,31 @@ def test_provider_and_threads(photos: Path, model: str) -> None:
     assert given.exit_code == 0 and given.stdout == usual.stdout
     refused = runner.invoke(app, [*arguments, "--provider", "NoExecutionProvider"])
     assert refused.exit_code and "has no NoExecutionProvider; it has" in str(refused.exception)
+
+
+def test_the_report_shows_every_row_of_an_archive_with_its_own_map(tmp_path: Path) -> None:
+    files, page = sample_files()[:3], tmp_path / "page.html"
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        for file in files:
+            archive.write(file, file.name)
+        archive.writestr("other/" + files[0].name, files[1].read_bytes())  # a map of that name too
+        archive.writestr("bad.png", b"no picture")
+    options = ["--explain", "--map", str(tmp_path / "maps"), "--sort", "worst"]
+    run = runner.invoke(app, [str(tmp_path / "z.zip"), *options, "--report", str(page)])
+    assert run.exit_code == 1, run.output
+    text = page.read_text("utf-8")
+    rows = {row["image"]: row for row in csv.DictReader(io.StringIO(_as_csv(tmp_path / "z.zip")))}
+    shown = re.findall(r'data-score="([^"]*)"', text)
+    scores = sorted(float(row["score"]) for row in rows.values() if row["score"])
+    assert [float(score) for score in shown if score] == pytest.approx(scores, abs=0.006)
+    assert len(shown) == len(rows) == 5 and all(Path(key).name in text for key in rows)
+    assert len(list((tmp_path / "maps").iterdir())) == 4
+    cards = [
+        re.findall(r"data:image/[^\"']+", line) for line in text.splitlines() if "data-map" in line
+    ]
+    assert [len(card) for card in cards] == [2] * 4
+    assert len({tuple(card) for card in cards}) == 3, "each picture beside its own map"
+
+
+def _as_csv(source: Path) -> str:
+    return runner.invoke(app, [str(source), "-f", "csv"]).stdout
