@@ -103,6 +103,12 @@ class GrpoConfig(TrainingConfig):
             raise InputError(
                 f"lr_schedule is {self.lr_schedule!r}; there are linear, polynomial, constant."
             )
+        if self.trl.get("use_vllm"):
+            raise InputError(
+                "trl.use_vllm: TRL hands vLLM a prompt whose picture is already written out in "
+                "tokens, and the picture, which vLLM writes out again; the texts would answer "
+                "another prompt (TRL's issue 6294). Leave it out: transformers generates."
+            )
         if self.lr_end and self.lr_schedule != "polynomial":
             raise InputError(f"lr_end needs lr_schedule: polynomial, not {self.lr_schedule}.")
 
@@ -178,6 +184,7 @@ def build_trainer(
     from trl import GRPOConfig as TrlConfig
     from trl import GRPOTrainer
 
+    config.check_trl(TrlConfig)
     rewards = Rewards(config.tasks, drawn, config.pair_scope)
     model, processor = config.load()
     if not config.vision:
@@ -204,6 +211,7 @@ def build_trainer(
         num_iterations=1,
         loss_type="grpo",
         scale_rewards="group",  # VisualQuality-R1's Eq. 4
+        use_bias_correction_kl=False,  # Eq. 6 has no importance ratio; TRL's default does
     )
     trainer = GRPOTrainer(
         model=model,

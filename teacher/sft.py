@@ -145,6 +145,7 @@ def train_sft(
     from trl import SFTConfig as TrlConfig
     from trl import SFTTrainer
 
+    config.check_trl(TrlConfig)
     output = Path(output)
     own = list(examples) if examples is not None else sft_examples(config)
     validation = config.watch.rows(path for example in own for path in example.images)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class TrainingConfig:
         log_every: steps between logged rows.
         report_to: where TRL also logs: "tensorboard", "trackio", "wandb", …
         watch: validation and probe pictures during the training.
-        trl: any other field of TRL's config (use_vllm, vllm_mode, deepspeed, …).
+        trl: any other field of TRL's config (max_steps, deepspeed, …).
     """
 
     model: str = "Qwen/Qwen2.5-VL-7B-Instruct"
@@ -74,6 +75,19 @@ class TrainingConfig:
         """Steps of a training whose examples are enough for `available` steps."""
         most = int(self.trl.get("max_steps", -1))
         return most if most > 0 else available
+
+    def check_trl(self, kind: Any) -> None:
+        """Refuse a name in `trl` that TRL's config of this kind does not have.
+
+        Raises:
+            InputError: it names the nearest that there is.
+        """
+        known = [each.name for each in fields(kind)]
+        for name in self.trl:
+            if name not in known:
+                near = get_close_matches(name, known, 1)
+                hint = f"; did you mean {near[0]}?" if near else "."
+                raise InputError(f"trl.{name}: {kind.__name__} of TRL has no such field{hint}")
 
     def load(self) -> tuple[Any, Any]:
         """The model to train and its processor."""

@@ -94,8 +94,14 @@ def train(
     plan = settings.plan(processes or world if dry_run else world)
     if dry_run:
         from rali.teacher.memory import describe_memory
+        from rali.teacher.training import check_pictures
 
+        require("trl", "teach")
+        from trl import GRPOConfig
+
+        settings.check_trl(GRPOConfig)
         examples = ordered_examples(settings, plan)
+        check_pictures(examples)
         settings.watch.rows(path for example in examples for path in example.images)
         _show(asdict(settings))
         typer.echo(plan.words())
@@ -134,6 +140,13 @@ def sft(
     settings = from_dict(SftConfig, _settings(config, set_, data))
     examples = sft_examples(settings)
     if dry_run:
+        from rali.teacher.training import check_pictures
+
+        require("trl", "teach")
+        from trl import SFTConfig as TrlConfig
+
+        settings.check_trl(TrlConfig)
+        check_pictures(examples)
         settings.watch.rows(path for example in examples for path in example.images)
         _show(asdict(settings))
         world = int(os.environ.get("WORLD_SIZE", 1))

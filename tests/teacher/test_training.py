@@ -207,3 +207,11 @@ def test_recipes_hold_the_papers_numbers(name, kind, expected):
         for task in config.tasks:
             assert (task.threshold, task.class_weight, task.level_weight) == (0.35, 0.25, 0.75)
             assert task.fidelity_eps == 1e-6
+
+
+def test_what_trl_would_do_wrong_or_not_know_is_refused():
+    with pytest.raises(InputError, match=r"trl\.use_vllm: TRL hands vLLM a prompt whose picture"):
+        GrpoConfig(trl={"use_vllm": True})
+    trl = pytest.importorskip("trl")
+    with pytest.raises(InputError, match=r"trl\.max_step: GRPOConfig .* did you mean max_steps\?"):
+        GrpoConfig(trl={"max_step": 3}).check_trl(trl.GRPOConfig)
