@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any, Protocol
 
 import numpy as np
@@ -90,7 +92,7 @@ def stream(pictures: Readable, views: Iterable[View], workers: int) -> Iterator[
         sampler=views,
         num_workers=count,
         collate_fn=_as_it_is,  # arrays go through pipes: shared memory is small in a container
-        worker_init_fn=_leave_signals,
+        worker_init_fn=_serve_the_training,
         generator=torch.Generator(),  # else it would draw from the training's
     )
     batches = _pixels(pictures, loader)
@@ -129,11 +131,21 @@ def _as_it_is(found: Any) -> Any:
     return found
 
 
-def _leave_signals(worker: int) -> None:
-    """Ctrl-C and a lost terminal are the training's business, which ends its workers."""
+def _serve_the_training(worker: int) -> None:
+    """Ctrl-C and a lost terminal are the training's business; a worker ends with it.
+
+    Else a worker whose training was killed would wait for ever for somebody to take its pixels.
+    """
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _workers() -> int:

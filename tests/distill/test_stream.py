@@ -6,6 +6,8 @@ import dataclasses
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -85,3 +87,26 @@ def test_kept_pixels_are_read_here(photograph_files):
     with stream(kept, views(), 2) as batches:
         next(batches)
         assert multiprocessing.active_children() == []
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+from pathlib import Path
+from rali.distill.batches import PictureBatches
+from rali.distill.stream import View, stream
+from small import SMALL
+pictures = PictureBatches([Path(sys.argv[1])] * 64, SMALL.preprocess)  # more than a pipe holds
+views = [View(np.arange(64), np.zeros(64, bool))] * 20
+with stream(pictures, views, 2) as batches:
+    next(batches)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_processes_end_with_a_training_that_is_killed(photograph_files):
+    # They hold its standard output, which therefore ends with the last of them.
+    command = [sys.executable, "-c", KILLED, str(photograph_files[0])]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, timeout=120)
+    assert done.returncode == -signal.SIGKILL
