@@ -22,7 +22,7 @@ from rali.errors import PictureError
 from .preprocess import Preprocess
 from .read import announced_size, open_picture
 
-BYTES_PER_PIXEL = 30  # from file to pixels; 12 (PNG) to 28 (WebP with alpha) at the highest
+BYTES_PER_PIXEL = 30  # from file to pixels; measured at most 26 (benchmarks/decoding_memory.md)
 _SPARE = 64 * 2**20  # beside the pixels: what a decoder takes for itself
 
 
