@@ -45,14 +45,6 @@ TEACHER = {
     "save_every": 1,
     "trl": {"max_steps": 4},
 }
-QUICKSTART = """
-from dataclasses import replace
-from rali.cli import _quickstart as quick, main
-quick.SIZE, quick.RATIONALES = 64, 1
-quick.CONFIG = replace(quick.CONFIG, align=replace(quick.CONFIG.align, epochs=0.2))
-quick.TEACHING.update(prompts_per_step=2, num_generations=2, micro_batch=4, trl={"max_steps": 2})
-main()
-"""
 
 
 @pytest.fixture(scope="session")
@@ -188,18 +180,5 @@ def test_sweep(data, tmp_path):
         "sweep",
         lambda out: ["sweep", config, "--data", data, "-o", out],
         lambda out: (out / "sweep.csv").read_text("utf-8"),
-    )
-    survives(command, tmp_path, kills())
-
-
-@needs_teacher
-@pytest.mark.slow
-@beyond_the_sample
-def test_quickstart(tmp_path):
-    command = Command(
-        "quickstart",
-        lambda out: ["quickstart", "-o", out],
-        made("aligned.safetensors", "model/*", "teacher/model/*", "evaluation.json"),
-        program=("-c", QUICKSTART),
     )
     survives(command, tmp_path, kills())
