@@ -1,6 +1,6 @@
 """Steps per second of the alignment with pictures read by processes of their own, and without.
 
-    python benchmarks/align_workers.py
+    python benchmarks/align_workers.py > benchmarks/align_workers.md
 
 In: photographs that every install has, degraded in memory to JPEG files of 1024 × 768. Out: a table
 in Markdown. Runs with 0, 1 and 2 processes take turns; medians count, as the speed drifts.
@@ -48,13 +48,15 @@ def main() -> None:
                 started = time.monotonic()
                 align(encoder.image, pictures, texts, dataclasses.replace(config, workers=workers))
                 taken[workers].append(steps / (time.monotonic() - started))
+    print("# Pictures read ahead of the alignment\n")
     print(
-        f"{given.encoder}, {encoder.preprocess.size} pixels, batch 16, {steps} steps, "
+        f"{platform.machine()}, seed 0: {given.encoder}, {encoder.preprocess.size} pixels, "
+        f"batch 16, {steps} steps, "
         f"{given.rounds} rounds; {os.cpu_count()} cores, torch {torch.__version__} with "
         f"{torch.get_num_threads()} threads, Python {platform.python_version()}\n"
     )
     print("| processes that read | steps/s, median | against none, median of rounds |")
-    print("| --- | --- | --- |")
+    print("| ---: | ---: | ---: |")
     for workers, speeds in taken.items():
         ratios = [speed / none for speed, none in zip(speeds, taken[0], strict=True)]
         print(f"| {workers} | {statistics.median(speeds):.2f} | {statistics.median(ratios):.2f} |")

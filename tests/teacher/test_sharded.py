@@ -1,4 +1,4 @@
-"""The recipe `fsdp2` on two CPU processes: weights in shards, saved, and resumed."""
+"""The recipes `fsdp2` and `zero3` on two CPU processes: weights in shards, saved, and resumed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ pytestmark = [
 ]
 
 
-def test_shards_are_saved_and_resumed_to_the_same_weights(tmp_path):
+@pytest.mark.parametrize("name", ["fsdp2", "zero3"])
+def test_shards_are_saved_and_resumed_to_the_same_weights(name, tmp_path):
+    if name == "zero3":
+        pytest.importorskip("deepspeed", reason="pip install 'rali[deepspeed]'")
     rows = read_manifest(Path(manifest(tmp_path, "one", 8)))
     build_reference_triplets(rows, tmp_path / "triplets", count=1, workers=1)
     settings = {
@@ -45,19 +48,19 @@ def test_shards_are_saved_and_resumed_to_the_same_weights(tmp_path):
         "gradient_checkpointing": False, "trl": {"max_steps": 2},
         "sources": [{"triplets": "triplets", "prompt": "ract/description"}],
     }  # fmt: skip
-    recipe = yaml.safe_load(recipes()["fsdp2"].read_text("utf-8"))
-    for name, values in (
-        ("sft", settings), ("fsdp2", recipe | {"num_processes": 2, "mixed_precision": "no"}),
-    ):  # fmt: skip
-        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(values))
+    recipe = yaml.safe_load(recipes()[name].read_text("utf-8"))
+    here = recipe | {"num_processes": 2, "mixed_precision": "no"}
+    for file, values in (("sft", settings), (name, here)):
+        (tmp_path / f"{file}.yaml").write_text(yaml.safe_dump(values))
     (tmp_path / "launched.py").write_text(LAUNCHED)
     command = [
-        *(sys.executable, "-m", "accelerate.commands.launch", "--config_file", "fsdp2.yaml"),
+        *(sys.executable, "-m", "accelerate.commands.launch", "--config_file", f"{name}.yaml"),
         *("launched.py", "teach", "sft", "--config", "sft.yaml", "--data", ".", "-o", "run"),
     ]
 
     def run() -> bytes:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        environment |= {"DS_ACCELERATOR": "cpu"} if name == "zero3" else {}
         done = subprocess.run(
             command, cwd=tmp_path, capture_output=True, text=True, timeout=600, env=environment
         )
@@ -66,7 +69,8 @@ def test_shards_are_saved_and_resumed_to_the_same_weights(tmp_path):
 
     whole = run()
     checkpoints = tmp_path / "run" / "checkpoints"
-    assert (checkpoints / "checkpoint-1" / "pytorch_model_fsdp.bin").is_file(), "it was sharded"
+    sharded = {"fsdp2": "pytorch_model_fsdp.bin", "zero3": "global_step1"}
+    assert (checkpoints / "checkpoint-1" / sharded[name]).exists()
     shutil.rmtree(tmp_path / "run" / "model")
     shutil.rmtree(checkpoints / "checkpoint-2")
     assert run() == whole
