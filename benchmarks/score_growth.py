@@ -175,7 +175,7 @@ def main() -> None:
     counts = tuple(count for count in COUNTS if count <= arguments.most)
     print("# `rali score` and the number of pictures\n")
     print(
-        f"`python benchmarks/score_growth.py`: {platform.machine()}, {os.cpu_count()} cores, "
+        f"`{' '.join(['python', *sys.argv])}`: {platform.machine()}, {os.cpu_count()} cores, "
         f"Python {platform.python_version()}, rali {__version__}. Bars: time linear (R² ≥ 0.99), "
         "memory within 5 %.\n"
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rali.report.contact import SheetRow, write_contact_sheet
+from rali.scoring.journal import reasons_of
 from rali.scoring.scorer import Scorer
 
 
@@ -29,7 +30,7 @@ def write_sheet(
     def shown() -> Iterator[SheetRow]:
         for row in rows:
             between = None if row.get("low") is None else (row["low"], row["high"])
-            why = [(reason["phrase"], reason["probability"]) for reason in row.get("why") or ()]
+            why = reasons_of(row.get("why") or ())
             key = row["image"]
             drawn = maps.get(key)
             yield SheetRow(key, pictures.get(key), row["score"], between, why, row["error"], drawn)

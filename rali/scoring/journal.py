@@ -10,8 +10,9 @@ import csv
 import io
 import json
 import os
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -166,6 +167,14 @@ def why_text(why: Any) -> str:
     if why is None or isinstance(why, str):
         return why or ""
     return "; ".join(f"{one['phrase']} ({one['probability']:.0%})" for one in why)
+
+
+def reasons_of(why: str | Iterable[Mapping[str, Any]]) -> list[tuple[str, float]]:
+    """Each phrase with its probability, of the column `why` in any form: a CSV's is rounded."""
+    if not isinstance(why, str):
+        return [(one["phrase"], one["probability"]) for one in why]
+    found = re.findall(r"(.+?) \((\d+)%\)(?:; |$)", why)
+    return [(phrase, int(percent) / 100) for phrase, percent in found]
 
 
 def _lines(path: Path, form: str) -> Iterator[tuple[int, bytes]]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -251,21 +252,27 @@ def test_provider_and_threads(photos: Path, model: str) -> None:
     assert refused.exit_code and "has no NoExecutionProvider; it has" in str(refused.exception)
 
 
-def test_the_report_shows_every_row_of_an_archive_with_its_own_map(tmp_path: Path) -> None:
+@pytest.mark.parametrize("output", [None, "rows.csv", "rows.jsonl", "rows.parquet"])
+def test_the_report_shows_every_row_of_an_archive_with_its_own_map(
+    tmp_path: Path, output: str | None
+) -> None:
     files, page = sample_files()[:3], tmp_path / "page.html"
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
         for file in files:
             archive.write(file, file.name)
         archive.writestr("other/" + files[0].name, files[1].read_bytes())  # a map of that name too
         archive.writestr("bad.png", b"no picture")
-    options = ["--explain", "--map", str(tmp_path / "maps"), "--sort", "worst"]
+    options = ["--explain", "--interval", "0.9", "--map", str(tmp_path / "maps")]
+    options += ["--output", str(tmp_path / output)] if output else ["--sort", "worst"]
     run = runner.invoke(app, [str(tmp_path / "z.zip"), *options, "--report", str(page)])
     assert run.exit_code == 1, run.output
     text = page.read_text("utf-8")
     rows = {row["image"]: row for row in csv.DictReader(io.StringIO(_as_csv(tmp_path / "z.zip")))}
     shown = re.findall(r'data-score="([^"]*)"', text)
     scores = sorted(float(row["score"]) for row in rows.values() if row["score"])
-    assert [float(score) for score in shown if score] == pytest.approx(scores, abs=0.006)
+    assert sorted(float(one) for one in shown if one) == pytest.approx(scores, abs=0.006)
+    phrases = {reason.phrase for file in files for reason in Scorer().explain(file)}
+    assert all(escape(phrase) in text for phrase in phrases)
     assert len(shown) == len(rows) == 5 and all(Path(key).name in text for key in rows)
     assert len(list((tmp_path / "maps").iterdir())) == 4
     cards = [
