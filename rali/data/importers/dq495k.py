@@ -1,7 +1,7 @@
 """DQ-495K (You et al., 2024): photographs with one synthetic degradation each, and no scores.
 
-In: a JSON list of {image_ref, image_A, distortion_class, distortion_name, severity}, or of Q-Insight's
-{image, distortion_class, severity}, or the folder that holds one.
+In: a JSON list of {image_ref, image_A, distortion_class, distortion_name, severity}, or of
+Q-Insight's {image, distortion_class, severity}, or the folder that holds one.
 """
 
 from __future__ import annotations
