@@ -67,7 +67,33 @@ def _content(text: str, prompt: Prompt) -> str:
     return content
 
 
-def format_reward(text: str, prompt: Prompt, *, strict: bool = False) -> float:
+# The form of a completion by name, as the authors' code spells it. `paper` and `strict` are rules.
+FORMATS = {
+    "visualquality-r1": r"<think>.*?</think>\s*<answer>.*?</answer>",
+    "q-insight": r"<think>\n.*?\n</think>\n<answer>\n.*?\n</answer>",
+}
+
+
+def format_pattern(form: str) -> re.Pattern[str] | None:
+    """The pattern that a whole completion has, by name or spelt out; None for the two rules.
+
+    Raises:
+        InputError: no such name, nor a regular expression with tags.
+    """
+    if form in ("paper", "strict"):
+        return None
+    if form not in FORMATS and "<" not in form:
+        raise InputError(
+            f"format is {form!r}; there are paper, strict, {', '.join(FORMATS)}, or a regular "
+            "expression of a whole completion, tags included."
+        )
+    try:
+        return re.compile(FORMATS.get(form, form), re.DOTALL)
+    except re.error as error:
+        raise InputError(f"format {form!r} is no regular expression: {error}.") from None
+
+
+def format_reward(text: str, prompt: Prompt, *, form: str = "paper") -> float:
     """Q-Insight §3.3's format reward: 1 if the completion has the form that was asked for, else 0.
 
     Reasoning and answer stand in their tags, each once and in this order, with nothing but white
@@ -75,11 +101,16 @@ def format_reward(text: str, prompt: Prompt, *, strict: bool = False) -> float:
     or one label.
 
     Args:
-        strict: the tags are also spelt as asked, the object is JSON with a key for each thing
-            asked, and the answer can be read.
+        form: "paper" is the above. "strict": the tags are also spelt as asked, the object is JSON
+            with a key for each thing asked, and the answer can be read. Any other is the name of
+            one in `FORMATS`, or a regular expression, which the whole completion must match but
+            for white space around it.
     """
+    if pattern := format_pattern(form):
+        return float(bool(pattern.fullmatch(text.strip())))
     if prompt.answer == "text":
         return float(bool(text.strip()))
+    strict = form == "strict"
     tags = list(TAG.finditer(text))
     asked = [f"<{name}>" for name in ("think", "/think", "answer", "/answer")]
     asked = asked if prompt.reasons else asked[2:]

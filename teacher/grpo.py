@@ -21,6 +21,7 @@ from rali.runs.config import check_numbers
 from rali.runs.folder import RunFolder
 from rali.runs.progress import Progress, silent
 
+from .completions import format_pattern
 from .examples import examples
 from .models import opened, vision_tower
 from .plan import BatchPlan, plan_batch
@@ -64,13 +65,18 @@ class GrpoConfig(TrainingConfig):
         num_generations: completions per prompt (K in VisualQuality-R1, N in Q-Insight).
         pair_scope: "global" compares a picture with all of its data set in the step, "process"
             only with those on its process.
+        compare: pictures that are compared at a time, whatever the number of processes (8 in
+            VisualQuality-R1); 0 compares all of pair_scope.
         group: examples of one task and data set that are drawn together; 0 takes as many as are
             compared.
-        draw: "size" draws each example once an epoch, "uniform" draws from each data set equally.
+        draw: "size" draws each example once an epoch, "uniform" draws from each data set equally,
+            "exhaust" picks a data set uniformly until all are exhausted (VisualQuality-R1's code).
+        data_seed: seed of the order of examples; None takes seed.
         lr_end: the last rate of the polynomial schedule.
         lr_schedule: "linear" to 0, "polynomial" (linear to lr_end), or "constant".
         beta: weight of the KL divergence from the model at the start.
-        temperature: sampling temperature of the rollouts.
+        temperature: sampling temperature of the rollouts. top_k: they are drawn from so many likely
+            tokens; 0 takes all. top_p: or from this much probability.
         max_completion_length: a completion is cut off after this many tokens.
         vision: whether the vision tower learns.
         lora: a low-rank adapter instead of all weights.
@@ -83,20 +89,37 @@ class GrpoConfig(TrainingConfig):
     num_generations: int = 6
     micro_batch: int = 6
     pair_scope: str = "global"
+    compare: int = 0
     group: int = 0
     draw: str = "size"
+    data_seed: int | None = None
     lr: float = 1e-6
     lr_end: float = 0.0
     lr_schedule: str = "linear"
     beta: float = 0.04
     temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
     max_completion_length: int = 512
     vision: bool = True
     lora: LoraConfig = field(default_factory=LoraConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_numbers("", self, lr_end=0, beta=0, group=0, positive=["temperature"])
+        check_numbers(
+            "",
+            self,
+            lr_end=0,
+            beta=0,
+            group=0,
+            compare=0,
+            top_k=0,
+            positive=["temperature", "top_p"],
+        )
+        for task in self.tasks:
+            format_pattern(task.format)
+        if self.top_p > 1:
+            raise InputError(f"top_p is {self.top_p:g}; give 1 or less.")
         if self.draw not in DRAWS:
             raise InputError(f"draw is {self.draw!r}; there are {', '.join(DRAWS)}.")
         if self.lr_schedule not in ("linear", "polynomial", "constant"):
@@ -123,6 +146,7 @@ class GrpoConfig(TrainingConfig):
             pair_scope=self.pair_scope,
             processes=processes,
             ranked=any(task.ranked for task in self.tasks),
+            compare=self.compare,
         )
 
 
@@ -140,7 +164,8 @@ def ordered_examples(config: GrpoConfig, plan: BatchPlan) -> list[Example]:
             "compared."
         )
     keys = [f"{config.tasks[e.task].resolve().name} on {e.dataset}" for e in found]
-    order = sample_order(keys, group, config.epochs, draw=config.draw, seed=config.seed)
+    seed = config.seed if config.data_seed is None else config.data_seed
+    order = sample_order(keys, group, config.epochs, draw=config.draw, seed=seed)
     steps = len(order) // plan.prompts
     if not steps:
         raise InputError(
@@ -185,7 +210,7 @@ def build_trainer(
     from trl import GRPOTrainer
 
     config.check_trl(TrlConfig)
-    rewards = Rewards(config.tasks, drawn, config.pair_scope)
+    rewards = Rewards(config.tasks, drawn, config.pair_scope, config.compare)
     model, processor = config.load()
     if not config.vision:
         vision_tower(model).requires_grad_(False)
@@ -205,6 +230,8 @@ def build_trainer(
         num_generations=plan.generations,
         max_completion_length=config.max_completion_length,
         temperature=config.temperature,
+        top_k=config.top_k,
+        top_p=config.top_p,
         lr_scheduler_type=config.lr_schedule,
         lr_scheduler_kwargs={"lr_end": config.lr_end, "power": 1.0} if polynomial else {},
         beta=config.beta,

@@ -6,6 +6,7 @@ model takes no memory here. Where its config cannot be read, one of `SHAPES` is 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,15 +34,21 @@ SHAPES: dict[str, dict[str, Any]] = {
         },
     },
 }  # fmt: skip
+SHAPES["ByteDance/Q-Insight"] = SHAPES["Qwen/Qwen2.5-VL-7B-Instruct"]  # what it was trained from
 
 
 def model_config(model: str) -> Any:
-    """transformers' config of a teacher; None where it cannot be read and is not in `SHAPES`."""
+    """transformers' config of a teacher; None where it is not on this machine nor in `SHAPES`.
+
+    Nothing is downloaded, and nobody waits for a Hub that cannot be reached.
+    """
     transformers = require("transformers", "teach")
     try:
-        return transformers.AutoConfig.from_pretrained(teacher_place(model))
+        if model.count("/") > 1 and not Path(model).exists():  # a folder on the Hub
+            raise OSError(model)
+        return transformers.AutoConfig.from_pretrained(teacher_place(model), local_files_only=True)
     except (OSError, ValueError):
-        shape = SHAPES.get(model)
+        shape = SHAPES.get(model) or SHAPES.get(model.rpartition("/")[0])
         return shape and transformers.Qwen2_5_VLConfig(**shape)
 
 
@@ -88,7 +95,7 @@ def describe_memory(settings: GrpoConfig, plan: BatchPlan) -> str:
     """The estimate in words."""
     config = model_config(settings.model)
     if config is None:
-        return f"GPU memory is not known, as the config of {settings.model} cannot be read."
+        return f"GPU memory is not known, as {settings.model} is not on this machine."
     words = f"GPU memory: {memory_of(settings, plan, config).words()}"
     if not settings.max_pixels:
         words += " This counts 1,280 visual tokens a picture, as max_pixels is not set; large "

@@ -65,11 +65,14 @@ def plan_batch(
     pair_scope: str,
     processes: int = 1,
     ranked: bool = True,
+    compare: int = 0,
 ) -> BatchPlan:
     """Check that the numbers divide and that there is something to compare.
 
     Args:
         ranked: whether a reward compares pictures, so that a step needs at least two.
+        compare: pictures that are compared at a time, on any number of processes; 0 takes all of
+            `pair_scope`.
 
     Raises:
         InputError: a number that cannot work; the sentence says what to set.
@@ -95,6 +98,13 @@ def plan_batch(
             f"process, which micro_batch {micro_batch} does not divide."
         )
     compared = prompts_per_step if pair_scope == "global" else local
+    if compare:
+        if compared % compare:
+            raise InputError(
+                f"compare is {compare}, which does not divide the {compared} pictures of "
+                f"pair_scope {pair_scope}."
+            )
+        compared = compare
     if ranked and compared < 2:
         more = "" if pair_scope == "global" else ' or pair_scope: "global"'
         raise InputError(
@@ -145,7 +155,8 @@ def estimate_memory(
         trained: number of weights (or of an adapter's) that learn.
         micro_batch: completions per forward pass. rollouts: completions generated at once.
         prompt_tokens: tokens of a prompt, with its pictures. completion_tokens: the most of a text.
-        reference: whether a second copy of the weights is held for the KL term.
+        reference: whether a second copy of the weights is held for the KL term;
+            it is whole on each GPU, as FSDP2 does not share it.
         shards: number of processes that share weights, gradients and optimiser (FSDP, ZeRO-3).
     """
     tokens = micro_batch * (prompt_tokens + completion_tokens)
@@ -154,7 +165,7 @@ def estimate_memory(
     layer = 2 * (8 * config.hidden_size + 3 * config.intermediate_size)
     parts = {
         "weights": 2 * parameters / shards,
-        "reference": 2 * parameters / shards if reference else 0,
+        "reference": 2 * parameters if reference else 0,
         "gradients and optimiser": 14 * trained / shards,
         "activations": tokens * (2 * config.hidden_size * config.num_hidden_layers + layer),
         "logits": micro_batch * completion_tokens * config.vocab_size * 4 * 3,

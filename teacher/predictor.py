@@ -27,7 +27,7 @@ def is_teacher(folder: Path) -> bool:
 
 
 class TeacherPredictor:
-    """A teacher that scores pictures, each by the mean of several texts, as in the papers' tests.
+    """A teacher that scores pictures, each by the mean of several texts.
 
         from rali.evaluation.evaluate import evaluate
         from rali.teacher.predictor import TeacherPredictor

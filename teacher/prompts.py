@@ -3,7 +3,7 @@
 In: a prompt's name, or a question. Out: chat messages whose `{"type": "image"}` parts stand where
 the pictures go. Sources: Q-Insight Table A, VisualQuality-R1 Table 1, RALI/RACT Table A.4. RALI's
 Table A.1 compares with a teacher that does not reason, but prints no prompt for it: `direct/score`
-is ours.
+is ours. `visualquality-r1/released` and `/fast` are those of its authors' README.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ _REASON = (
     "user with the answer. The reasoning process and answer are enclosed within <think> </think> "
     "and <answer> </answer> tags, respectively, i.e., <think> reasoning process here </think>"
     "<answer> answer here </answer>."
+)
+_RELEASED = (  # the question of VisualQuality-R1's README, another than its paper's
+    "What is your overall rating on the quality of this picture? The rating should be a float "
+    "between 1 and 5, rounded to two decimal places, with 1 representing very poor quality and 5 "
+    "representing excellent quality."
 )
 _IMAGE = re.compile(r"<(image|image_a|image_b|reference)>")
 
@@ -165,6 +170,22 @@ PROMPTS: dict[str, Prompt] = {
             answer="number",
         ),
         Prompt(
+            name="visualquality-r1/released",
+            task="score",
+            text="<image>You are doing the image quality assessment task. Here is the question: "
+            f"{_RELEASED} First output the thinking process in <think> </think> tags and then "
+            "output the final answer with only one score in <answer> </answer> tags.",
+            answer="number",
+        ),
+        Prompt(
+            name="visualquality-r1/fast",
+            task="score",
+            text="<image>You are doing the image quality assessment task. Here is the question: "
+            f"{_RELEASED} Output the final answer with only one score in <answer> </answer> tags.",
+            answer="number",
+            reasons=False,
+        ),
+        Prompt(
             name="direct/score",
             task="score",
             text="<image>Rate the overall image visual quality. The rating should be a float "
@@ -216,13 +237,44 @@ class Question:
 
     Attributes:
         name: the prompt's name; by default the file's, without its ending.
+        text: the whole user's turn, verbatim, with `<image>` where the picture goes; in place of
+            `question` and `meaning`.
+        system: the system's turn; empty for the model's own.
+        answer: with `text`, what is inside the answer tags: "number" or "json".
+        reasons: with `text`, whether the completion opens with `<think>…</think>`.
     """
 
     question: str = ""
+    text: str = ""
+    system: str = ""
+    answer: str = "number"
+    reasons: bool = True
     name: str = ""
     low: float = 1.0
     high: float = 5.0
     meaning: list[str] = field(default_factory=lambda: ["very poor quality", "excellent quality"])
+
+
+def _verbatim(name: str, given: Question) -> Prompt:
+    """The prompt of a question that spells its whole text."""
+    if given.question or given.answer not in ("number", "json") or not given.low < given.high:
+        raise InputError(
+            f"{name}: a prompt has a text or a question, an answer of number or json, and a range "
+            "from low to high."
+        )
+    prompt = Prompt(
+        name=given.name or Path(name).stem,
+        task="score",
+        text=given.text.strip(),
+        answer="json" if given.answer == "json" else "number",
+        system=given.system.strip(),
+        reasons=given.reasons,
+        low=given.low,
+        high=given.high,
+    )
+    if prompt.images != ("image",):
+        raise InputError(f"{name}: text shows {prompt.images or 'no picture'}; write <image> once.")
+    return prompt
 
 
 def find_prompt(name: str) -> Prompt:
@@ -237,6 +289,8 @@ def find_prompt(name: str) -> Prompt:
             raise InputError(
                 f"{name}: meaning is {given.meaning!r}; expected two texts, for low and high."
             )
+        if given.text:
+            return _verbatim(name, given)
         low, high = given.meaning
         return score_prompt(
             given.question, name=given.name or Path(name).stem, low=given.low, high=given.high,

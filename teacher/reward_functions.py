@@ -28,6 +28,7 @@ class Prediction:
     image: str
     mos: float
     score: float
+    block: int = 0
 
 
 def ranked_rewards(
@@ -38,9 +39,9 @@ def ranked_rewards(
     Completions of one picture may stand anywhere in the list. Pictures are compared within one task
     and data set.
     """
-    rows: dict[tuple[int, str, str], list[int]] = {}
+    rows: dict[tuple[int, str, str, int], list[int]] = {}
     for index, prediction in enumerate(predictions):
-        key = (prediction.task, prediction.dataset, prediction.image)
+        key = (prediction.task, prediction.dataset, prediction.image, prediction.block)
         rows.setdefault(key, []).append(index)
     found: list[float | None] = [None] * len(predictions)
     for place, task in enumerate(tasks):
@@ -53,7 +54,7 @@ def ranked_rewards(
         rewards = rl2r_rewards(
             scores,
             np.array([predictions[members[0]].mos for _, members in own]),
-            [key[1] for key, _ in own],
+            [f"{key[3]} {key[1]}" for key, _ in own],
             variant=task.variant,  # type: ignore[arg-type]
             eps=task.fidelity_eps,
         )
@@ -73,12 +74,17 @@ class Rewards:
         tasks: the training's tasks.
         drawn: the training's examples, in the order of its data set.
         pair_scope: whether RL2R compares over all processes ("global") or within one ("process").
+        compare: so many examples that follow each other in `drawn` are compared; 0 takes all.
     """
 
     def __init__(
-        self, tasks: Sequence[TaskConfig], drawn: Sequence[Example], pair_scope: str = "global"
+        self,
+        tasks: Sequence[TaskConfig],
+        drawn: Sequence[Example],
+        pair_scope: str = "global",
+        compare: int = 0,
     ) -> None:
-        self.tasks, self.drawn, self.pair_scope = tasks, drawn, pair_scope
+        self.tasks, self.drawn, self.pair_scope, self.compare = tasks, drawn, pair_scope, compare
         self.prompts = [task.resolve() for task in tasks]
 
     def format(
@@ -89,7 +95,7 @@ class Rewards:
         for completion, index in zip(completions, place, strict=True):
             task = self.tasks[self.drawn[index].task]
             prompt = self.prompts[self.drawn[index].task]
-            reward = format_reward(_text(completion), prompt, strict=task.strict_format)
+            reward = format_reward(_text(completion), prompt, form=task.format)
             found.append(task.format_weight * reward)
         return found
 
@@ -125,6 +131,7 @@ class Rewards:
                 image=str(own[row].images[0]),
                 mos=own[row].score or 0.0,
                 score=_value(answers[row]),
+                block=place[row] // self.compare if self.compare else 0,
             )
             for row in ranked
         ]

@@ -13,7 +13,7 @@ import numpy as np
 
 from rali.errors import InputError
 
-DRAWS = ("size", "uniform")
+DRAWS = ("size", "uniform", "exhaust")
 
 
 def sample_order(
@@ -26,7 +26,8 @@ def sample_order(
         group: examples of one key that are drawn together.
         epochs: passes over all examples.
         draw: "size" draws every example once an epoch (except a random few that do not fill a
-            group); "uniform" draws every key as often as the others.
+            group); "uniform" draws every key as often as the others; "exhaust" draws
+            like "size", but each time picks a key uniformly of those that are not exhausted.
         seed: seed of the shuffling.
 
     Raises:
@@ -49,18 +50,29 @@ def sample_order(
     return [
         index
         for epoch in range(int(np.ceil(epochs)))
-        for index in _epoch(members, runs, group, np.random.default_rng((seed, epoch)))
+        for index in _epoch(members, runs, group, np.random.default_rng((seed, epoch)), draw)
     ][: round(epochs * sum(runs.values())) * group]
 
 
 def _epoch(
-    members: dict[str, list[int]], runs: dict[str, int], group: int, draw: np.random.Generator
+    members: dict[str, list[int]],
+    runs: dict[str, int],
+    group: int,
+    draw: np.random.Generator,
+    how: str,
 ) -> list[int]:
     groups = []
     for key, own in members.items():
         whole = len(own) // group * group
-        order: list[int] = []
-        while len(order) < runs[key] * group:
-            order += draw.permutation(own).tolist()[:whole]
-        groups += [order[i * group : (i + 1) * group] for i in range(runs[key])]
-    return [index for place in draw.permutation(len(groups)) for index in groups[place]]
+        own_order: list[int] = []
+        while len(own_order) < runs[key] * group:
+            own_order += draw.permutation(own).tolist()[:whole]
+        groups += [own_order[i * group : (i + 1) * group] for i in range(runs[key])]
+    order: list[int] = draw.permutation(len(groups)).tolist()
+    if how == "exhaust":
+        of = np.repeat(list(range(len(runs))), list(runs.values()))
+        left = [[place for place in order if of[place] == key] for key in range(len(runs))]
+        order = []
+        while left := [places for places in left if places]:
+            order.append(left[draw.integers(len(left))].pop())
+    return [index for place in order for index in groups[place]]

@@ -55,8 +55,8 @@ class TaskConfig:
         threshold: Q-Insight's ε, on the prompt's scale.
         class_weight, level_weight: Q-Insight's α₁ and α₂.
         format_weight: weight of the format reward beside the task's.
-        strict_format: whether the format reward wants the exact form; see
-            `completions.format_reward`.
+        format: the form that the format reward wants: "paper", "strict", "q-insight" or
+            "visualquality-r1" (their code's), or a pattern; see `completions.format_reward`.
         count: at most this many examples of each manifest, drawn once; 0 takes all.
     """
 
@@ -70,7 +70,7 @@ class TaskConfig:
     class_weight: float = 0.25
     level_weight: float = 0.75
     format_weight: float = 1.0
-    strict_format: bool = False
+    format: str = "paper"
     count: int = 0
 
     def __post_init__(self) -> None:

@@ -42,7 +42,7 @@ class WatchConfig:
         manifests: manifests of pictures to validate on.
         split: the split of these manifests.
         pictures: at most this many pictures of each manifest, drawn once.
-        samples: texts per picture; the mean of their scores counts, as in the papers' tests.
+        samples: texts per picture; the mean of their scores counts.
         temperature: sampling temperature of these texts.
         probes: pictures whose rationale is saved at each look (VisualQuality-R1, Fig. 4).
         prompt: the prompt for a score; empty takes the training's own, or VisualQuality-R1's.

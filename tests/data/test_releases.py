@@ -449,13 +449,17 @@ def test_real_comparisons(data_dir, tmp_path):
 
 
 def test_lists_of_kadid10k_are_found_whatever_their_case_and_both_are_named(tmp_path):
-    for name, place in (("kadid-10k_Train_set.txt", 1), ("KADID-10K_test_set.txt", 2)):
+    for name, place in (
+        ("kadid-10k_Train_set.txt", 1),
+        ("KADID-10K_test_set.txt", 2),
+        ("KADID-10K_val_set.txt", 3),
+    ):
         picture = f"I0{place}_10_01.png"
         (tmp_path / name).write_text(f"I0{place}.png {picture} 4.2 0.5\n")
         touch(tmp_path / "images" / picture)
-    with pytest.warns(UserWarning, match=rf"{tmp_path.name} lists 2 pictures"):
+    with pytest.warns(UserWarning, match=rf"{tmp_path.name} lists 3 pictures"):
         rows = kadid10k.read(tmp_path)
-    assert sorted(row.split for row in rows) == ["test", "train"]
+    assert sorted(row.split for row in rows) == ["test", "train", "val"]
 
 
 def test_spaq_may_be_given_as_its_score_file(tmp_path):
@@ -492,3 +496,16 @@ def test_dq495k_knows_pictures_without_a_degradation(tmp_path):
     (tmp_path / "dq495k.json").write_text(json.dumps(items))
     found = [(row.distortion, row.severity) for row in dq495k.read(tmp_path)]
     assert found == [("null", 0), ("null", None), ("compression", 3)]
+
+
+def test_dq495k_reads_q_insights_list_of_single_pictures(tmp_path):
+    make_dq495k(tmp_path)
+    file = tmp_path / "train.json"
+    items = [{"image": "jpeg/1.png", "distortion_class": "compression", "severity": "slight"}]
+    file.write_text(json.dumps(items))
+    with pytest.warns(UserWarning, match="lists 1 picture"):
+        (row,) = dq495k.read(file)
+    assert (row.image.name, row.distortion, row.severity) == ("1.png", "compression", 1)
+    file.write_text(json.dumps([{"distortion_class": "compression", "severity": "slight"}]))
+    with pytest.raises(InputError, match="image_A \\(or image\\)"):
+        dq495k.read(file)

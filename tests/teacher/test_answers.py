@@ -285,7 +285,7 @@ def test_reasoning_is_the_last_closed_thought():
 )
 def test_the_format_reward_loose_and_strict(text, prompt, loose, strict):
     assert format_reward(text, prompt) == loose
-    assert format_reward(text, prompt, strict=True) == strict
+    assert format_reward(text, prompt, form="strict") == strict
 
 
 def test_every_prompt_shows_its_pictures_in_place():
@@ -324,7 +324,7 @@ def test_a_repeated_piece_takes_linear_time(piece):
         for prompt in PROMPTS.values():
             parse(text, prompt)
             format_reward(text, prompt)
-            format_reward(text, prompt, strict=True)
+            format_reward(text, prompt, form="strict")
         assert time.process_time() - started < 1.0, len(text)  # quadratic: 4 s and more
 
 
@@ -346,8 +346,8 @@ def check_any(text: str) -> None:
             assert found.choice in prompt.choices
         else:
             assert isinstance(found, Description) or found.reason
-        for strict in (False, True):
-            assert format_reward(text, prompt, strict=strict) in (0.0, 1.0)
+        for form in ("paper", "strict"):
+            assert format_reward(text, prompt, form=form) in (0.0, 1.0)
 
 
 @settings(max_examples=1500, deadline=None)

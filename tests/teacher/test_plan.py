@@ -60,5 +60,6 @@ def test_a_7b_teacher_fits_where_the_recipes_say(monkeypatch):
     small = memory_of(settings, settings.plan(1), config)
     assert small.total < 80 < full.total and shared.total < 80
     assert "reference" not in small.parts and full.parts["reference"] > 14
+    assert shared.parts["reference"] == full.parts["reference"], "FSDP2 does not share it"
     assert describe_memory(settings, settings.plan(1)).startswith("GPU memory: about ")
     assert model_config("nobody/nothing") is None

@@ -42,7 +42,7 @@ def test_each_task_has_its_own_reward(tmp_path):
     config = GrpoConfig(
         tasks=[
             TaskConfig(prompt="q-insight/score", manifests=[scored], reward="threshold"),
-            TaskConfig(prompt="q-insight/degradation", manifests=[degraded], strict_format=True),
+            TaskConfig(prompt="q-insight/degradation", manifests=[degraded], format="strict"),
             TaskConfig(prompt="q-insight/compare", manifests=[str(tmp_path / "pairs.csv")]),
         ],
         group=1, epochs=1, prompts_per_step=8, num_generations=2, micro_batch=2,

@@ -1,7 +1,7 @@
 """DQ-495K (You et al., 2024): photographs with one synthetic degradation each, and no scores.
 
-In: a JSON list of {image_ref, image_A, distortion_class, distortion_name, severity}, or the folder
-that holds one.
+In: a JSON list of {image_ref, image_A, distortion_class, distortion_name, severity}, or of
+Q-Insight's {image, distortion_class, severity}, or the folder that holds one.
 """
 
 from __future__ import annotations
@@ -29,13 +29,16 @@ def read(
     """
     source = score_file(meta, ["dq495k.json", "train.json"], RELEASE)
     labels = []
-    for where, item in json_rows(source, ("image_ref", "image_A", "distortion_class", "severity")):
+    for where, item in json_rows(source, ("distortion_class", "severity")):
+        if not {"image", "image_A"} & item.keys():
+            raise InputError(f"{where}: expected an object with image_A (or image).")
+        reference = text_of(item, "image_ref", where) if "image_ref" in item else ""
         labels.append(
             Label(
                 where,
-                text_of(item, "image_A", where),
-                content=text_of(item, "image_ref", where),
-                reference=text_of(item, "image_ref", where),
+                text_of(item, "image_A" if "image_A" in item else "image", where),
+                content=reference,
+                reference=reference,
                 distortion=text_of(item, "distortion_class", where) or "null",
                 severity=_severity(item["severity"], where),
             )

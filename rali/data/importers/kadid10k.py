@@ -1,8 +1,8 @@
 """KADID-10k (Lin, Hosu and Saupe, 2019): 81 photographs × 25 degradations × 5 levels.
 
 In: the release's folder (`dmos.csv`, `images/`), or VisualQuality-R1's lists of `reference picture
-score std`, which split it (`KADID-10K_train_set.txt`, `KADID-10K_test_set.txt`). Despite its name
-`dmos` is 1–5 and higher is better.
+score std`, which split it (`KADID-10K_train_set.txt`, `…_val_set.txt`, `…_test_set.txt`). Despite
+its name `dmos` is 1–5 and higher is better.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ._cells import number, spaced
 from ._pictures import subfolder
 from ._release import Label, Release, home_of, name_parts, rows_of, score_file
 
-LISTS = {"train": "KADID-10K_train_set.txt", "test": "KADID-10K_test_set.txt"}
+LISTS = {split: f"KADID-10K_{split}_set.txt" for split in ("train", "val", "test")}
 TYPES = (
     "gaussian blur", "lens blur", "motion blur", "color diffusion", "color shift",
     "color quantization", "color saturation 1", "color saturation 2", "jpeg2000", "jpeg",
@@ -94,7 +94,7 @@ RELEASE = Release(
     best=5.0,
     scale="1–5, higher is better",
     content="reference picture",
-    split="VisualQuality-R1's lists: 6,125 train, 2,000 test",
+    split="VisualQuality-R1's lists: 6,125 train, 2,000 test, the rest val",
     licence="see its page",
     home="database.mmsp-kn.de/kadid-10k-database.html",
     read=read,

@@ -1,0 +1,115 @@
+"""The authors' code where it differs from the papers: prompts, formats, order, comparison group."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from rali.errors import InputError
+from rali.recipes import find_recipe
+from rali.runs.config import from_dict, read_yaml
+from rali.teacher.completions import format_reward, parse
+from rali.teacher.grpo import GrpoConfig
+from rali.teacher.memory import describe_memory
+from rali.teacher.plan import plan_batch
+from rali.teacher.prompts import PROMPTS, find_prompt
+from rali.teacher.reward_functions import Prediction, ranked_rewards
+from rali.teacher.sampling import sample_order
+from rali.teacher.tasks import TaskConfig
+
+AUTHORS = (
+    "visualquality-r1-kadid", "visualquality-r1-kadid-spaq", "q-insight", "q-insight-compare"
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AUTHORS)
+def test_a_recipe_of_the_authors_names_the_source_of_each_line_that_differs(name):
+    paper = find_recipe(name).read_text("utf-8").splitlines()
+    file = find_recipe(f"{name}-authors")
+    for line in file.read_text("utf-8").splitlines():
+        assert line in paper or line.startswith("#") or "# code" in line or "# README" in line
+    settings = from_dict(GrpoConfig, read_yaml(file))
+    for processes in (1, 8):
+        plan = settings.plan(processes)
+        assert not plan.ranked or plan.compared == 8
+        assert "completions per step" in plan.words()
+    assert describe_memory(settings, plan).startswith("GPU memory: about")
+    assert settings.seed == 42
+
+
+def test_visualquality_r1_as_released():
+    settings = from_dict(GrpoConfig, read_yaml(find_recipe("visualquality-r1-kadid-authors")))
+    assert (settings.max_completion_length, settings.top_k) == (256, 50)
+    assert "rounded to two decimal places" in settings.tasks[0].resolve().text
+    fast = PROMPTS["visualquality-r1/fast"]
+    assert parse("<answer>3.25</answer>", fast).value == 3.25
+
+
+@pytest.mark.parametrize(
+    ("text", "form", "reward"),
+    [
+        ("<think>a</think> <answer>rather good</answer>", "visualquality-r1", 1),
+        ("<think>a</think> <answer>rather good</answer>", "paper", 0),
+        ("<answer>3</answer>", "visualquality-r1", 0),
+        ("<think>\na\n</think>\n<answer>\n3\n</answer>", "q-insight", 1),
+        ("<think>a</think><answer>3</answer>", "q-insight", 0),
+        ("<score>3</score>", "<score>[0-9]</score>", 1),
+        ("<score>30</score>", "<score>[0-9]</score>", 0),
+    ],
+)
+def test_format_rewards_by_name_and_spelt_out(text, form, reward):
+    assert format_reward(text, PROMPTS["visualquality-r1/score"], form=form) == reward
+
+
+@pytest.mark.parametrize("form", ["loose", "<a>("])
+def test_a_format_that_is_none_is_refused(form):
+    with pytest.raises(InputError, match="regular expression"):
+        GrpoConfig(tasks=[TaskConfig(format=form)])
+
+
+def test_a_prompt_of_your_own_word_for_word(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("text: 'Rate it. <image> One number.'\nsystem: Be brief.\nreasons: false\n")
+    prompt = find_prompt(str(file))
+    assert (prompt.text, prompt.system) == ("Rate it. <image> One number.", "Be brief.")
+    assert parse("<answer>2</answer>", prompt).value == 2
+    file.write_text("text: Rate it.\n")
+    with pytest.raises(InputError, match="write <image> once"):
+        find_prompt(str(file))
+    file.write_text("text: <image> Rate it.\nquestion: Rate it.\n")
+    with pytest.raises(InputError, match="a text or a question"):
+        find_prompt(str(file))
+
+
+def test_a_data_set_is_drawn_uniformly_until_exhausted():
+    keys = ["small"] * 40 + ["large"] * 400
+    order = sample_order(keys, 4, 1, draw="exhaust", seed=0)
+    assert sorted(order) == list(range(440)), "each picture once"
+    drawn = [keys[index] for index in order]
+    assert all(len(set(drawn[i : i + 4])) == 1 for i in range(0, 440, 4))
+    first = Counter(
+        keys[index]
+        for seed in range(50)
+        for index in sample_order(keys, 4, 1, draw="exhaust", seed=seed)[:40]
+    )
+    assert 0.4 < first["small"] / 2000 < 0.6, "as often as the large one, while there are any"
+    assert set(drawn[-200:]) == {"large"}
+
+
+def test_pictures_are_compared_in_groups_that_do_not_depend_on_the_processes():
+    values = {"prompts_per_step": 32, "num_generations": 2, "micro_batch": 2}
+    for processes in (1, 2, 4):
+        plan = plan_batch(**values, pair_scope="process", processes=processes, compare=8)
+        assert plan.compared == 8 and "8 at a time" in plan.words()
+    with pytest.raises(InputError, match="compare is 8, which does not divide the 4"):
+        plan_batch(**values, pair_scope="process", processes=8, compare=8)
+    rows = [
+        Prediction(0, "a", str(place), mos, score, block)
+        for place, (mos, score, block) in enumerate([(1, 1, 0), (2, 2, 0), (1, 5, 1), (2, 1, 1)])
+        for _ in range(2)
+    ]
+    config = [TaskConfig()]
+    both = ranked_rewards(rows, config)
+    apart = ranked_rewards(rows[:4], config) + ranked_rewards(rows[4:], config)
+    assert both == apart
