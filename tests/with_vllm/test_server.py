@@ -43,6 +43,8 @@ def url(tmp_path_factory):
         *("--served-model-name", "nano-7b", "--host", "127.0.0.1", "--port", str(port)),
         *("--dtype", "float32", "--max-model-len", "1024", "--enforce-eager"),
         *("--limit-mm-per-prompt", '{"image": 3}'),
+        # The CPU build dies where a seeded request's prompt is cut in two: one batch takes all.
+        *("--max-num-batched-tokens", "16384"),
     ]
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, env=dict(os.environ))
@@ -79,8 +81,7 @@ def test_prompts_are_as_long_as_the_processors(engine, photograph_files, prompt)
 
     processor = load_processor("nano", max_pixels=MAX_PIXELS)
     request = Request(tuple(photograph_files[: len(prompt.images)]), prompt)
-    before = engine.usage({})["input_tokens"]  # takes what was counted; the rest is this request's
-    assert before >= 0
+    engine.usage({})  # takes what was counted so far
     assert ask(engine, [request], CERTAIN)[0].text
     wanted = processor.apply_chat_template(
         [filled(request)], add_generation_prompt=True, tokenize=True, return_dict=True
@@ -113,8 +114,7 @@ def test_several_texts_per_request(url, photograph_files, tmp_path: Path):
         "openai", "nano-7b", options={"base_url": url, "texts_per_request": 4},
         max_pixels=MAX_PIXELS,
     )  # fmt: skip
-    # A prompt that vLLM reads in parts ends its CPU build, where a text has a seed: so only two.
-    rows = [Row(path) for path in photograph_files[:2]]
+    rows = [Row(path) for path in photograph_files]
     summary = harvest(together, rows, SCORE, tmp_path / "t", seeds=4, attempts=1)
     assert summary.attempts == 4 * len(rows) and summary.server is not None
     assert summary.server["requests"] == len(rows) + 1
