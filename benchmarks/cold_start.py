@@ -64,8 +64,11 @@ def main() -> None:
         wall, core = ([pair[n] for pair in taken] for n in (0, 1))
         middles = f"{statistics.median(core):.2f} | {statistics.median(wall):.2f}"
         print(f"| `{name}` | {middles} | {min(wall):.2f} | {max(wall):.2f} |")
-    met = statistics.median(core for _, core in times["rali score one.jpg"]) <= 1
-    print(f"\nBar: ≤ 1 s on a core for `rali score one.jpg`: {'met' if met else 'not met'}.")
+    print("\nBar for `rali score one.jpg`: ≤ 1 s.", end="")
+    for n, clock in enumerate(("On the wall clock", "On a core")):
+        middle = statistics.median(pair[n] for pair in times["rali score one.jpg"])
+        print(f" {clock}: {'met' if middle <= 1 else 'not met'}.", end="")
+    print()
 
 
 if __name__ == "__main__":
