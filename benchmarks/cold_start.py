@@ -60,8 +60,8 @@ def main() -> None:
     )
     print("| process | on a core, median (s) | wall, median (s) | fastest | slowest |")
     print("| --- | ---: | ---: | ---: | ---: |")
-    for name, taken in times.items():
-        wall, core = ([pair[n] for pair in taken] for n in (0, 1))
+    for name, pairs in times.items():
+        wall, core = ([pair[n] for pair in pairs] for n in (0, 1))
         middles = f"{statistics.median(core):.2f} | {statistics.median(wall):.2f}"
         print(f"| `{name}` | {middles} | {min(wall):.2f} | {max(wall):.2f} |")
     print("\nBar for `rali score one.jpg`: ≤ 1 s.", end="")
