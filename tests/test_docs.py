@@ -69,6 +69,7 @@ STAND_INS = {
     '"CUDAExecutionProvider", ': "",
     '("OpenVINOExecutionProvider", {"device_type": "CPU"})': '"CPUExecutionProvider"',
 }
+ENGINES = ("ray", "daft", "pyspark")  # blocks that import one run where it is installed
 LANGUAGES = {
     "sh": "each command is run or parsed",
     "python": "each block is run",
@@ -119,7 +120,11 @@ def commands_of(block: Block) -> list[list[str]]:
 
 
 def marks(text: str) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.slow] if text.startswith(SLOW) or "rali.teacher" in text else []
+    return (
+        [pytest.mark.slow]
+        if text.startswith(SLOW) or re.search("--engine ray|import ray|rali.teacher", text)
+        else []
+    )
 
 
 FIRST: dict[str, Block] = {}  # a command that several pages have is run once
@@ -426,6 +431,9 @@ def test_python_block_runs(block, here):
     import torch
 
     text = block.text
+    for engine in ENGINES:
+        if re.search(rf"^(import|from) {engine}\b", text, re.MULTILINE):
+            pytest.importorskip(engine)
     for asked, stand_in in STAND_INS.items():
         text = text.replace(asked, stand_in)
     names = {

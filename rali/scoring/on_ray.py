@@ -11,6 +11,8 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,15 +63,17 @@ def score_on_ray(
         groups = ray.data.read_datasource(
             _datasource(source, group), override_num_blocks=1, num_cpus=0
         )
-        done = groups.map(
-            _Worker,
-            fn_constructor_args=[make],
-            compute=pool,
-            num_cpus=threads,
-            num_gpus=gpus or None,
-            max_restarts=-1,
-            max_task_retries=RETRIES,
-        )
+        with warnings.catch_warnings():  # Ray has no other names for the two about dying yet
+            warnings.filterwarnings("ignore", message=".*ray_remote_args")
+            done = groups.map(
+                _Worker,
+                fn_constructor_args=[make],
+                compute=pool,
+                num_cpus=threads,
+                num_gpus=gpus or None,
+                max_restarts=-1,
+                max_task_retries=RETRIES,
+            )
         try:
             for row in done.iter_rows():
                 found = pickle.loads(row["group"])
@@ -151,12 +155,13 @@ def _ray(cores: int) -> Iterator[None]:
     if own:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        ray.init(
-            num_cpus=cores,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with _silent():  # it tells there which level of messages was set
+            ray.init(
+                num_cpus=cores,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what ends a run is told below
     context = ray.data.DataContext.get_current()
     before = context.copy()
@@ -167,6 +172,20 @@ def _ray(cores: int) -> Iterator[None]:
         ray.data.DataContext._set_current(before)
         if own:
             ray.shutdown()
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Nothing on standard error, not even from a library in C++; exceptions come as ever."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _reason(error: Exception) -> str:

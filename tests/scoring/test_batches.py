@@ -117,3 +117,28 @@ def test_daft(model: str, files: list[str], expected: list[float | None]) -> Non
         scored = frame.select("path", quality.of(frame[column])).to_pydict()
         assert scored["path"] == files and scored["score"] == expected
         assert [e is None for e in scored["error"]] == [s is not None for s in expected]
+
+
+@pytest.mark.slow
+def test_ray(model: str, files: list[str], expected: list[float | None]) -> None:
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'rali[scale]'")
+    data = pytest.importorskip("ray.data")
+    own = not ray.is_initialized()
+    if own:
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        rows = [{"number": n, "image": path} for n, path in enumerate(files)]
+        scored = data.from_items(rows).map_batches(
+            RaliScorer,
+            fn_constructor_args=[model],
+            compute=data.ActorPoolStrategy(size=2),
+            num_cpus=1,
+            batch_size=3,
+        )
+        found = sorted(scored.take_all(), key=lambda row: row["number"])
+    finally:
+        if own:
+            ray.shutdown()
+    assert [row["image"] for row in found] == files
+    assert [row["score"] for row in found] == expected
+    assert [row["error"] is None for row in found] == [s is not None for s in expected]
