@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from rali.data.degraded import degrade_folder
 from rali.pictures.measure import measure
 from rali.pictures.read import open_picture
-from rali.report.canvas import save_png
+from rali.report.canvas import save_figure
 from rali.report.plots import curves
 from rali.runs.folder import RunFolder
 from rali.teacher.ask import agreement, score
@@ -96,7 +96,7 @@ def main() -> None:
         progress=print_progress,
     )  # fmt: skip
     values = agreement(list(zip(scored, scores, strict=True)))
-    save_png(curves({"loss on new texts": {"nano teacher": points}}), HERE / "nano_teacher.png")
+    save_figure(curves({"loss on new texts": {"nano teacher": points}}), HERE / "nano_teacher.png")
     lines = [
         "# The nano teacher's start\n",
         f"`python benchmarks/nano_teacher.py --data DIR`: {platform.machine()}, 2 cores, torch "

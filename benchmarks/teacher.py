@@ -29,7 +29,7 @@ from rali.data.manifest import Row, read_manifest, write_manifest
 from rali.metrics import plcc, srcc
 from rali.pictures.degrade import DISTORTIONS
 from rali.pictures.samples import sample_files
-from rali.report.canvas import save_png
+from rali.report.canvas import save_figure
 from rali.report.plots import curves
 from rali.runs.folder import RunFolder
 from rali.runs.progress import Progress, StageProgress, renamed
@@ -202,7 +202,7 @@ def degraded(bench: Bench, seeds: int) -> list[str]:
         for seed in range(seeds)
     }
     rows = RunFolder(bench.output / "degraded-0").metrics()
-    save_png(curves(training_curves(rows)), HERE / "teacher-degraded.png")
+    save_figure(curves(training_curves(rows)), HERE / "teacher-degraded.png")
     lines = ["## RL2R on degraded photographs\n"]
     for of in ("validation", "kodak"):
         start = bench.scores("nano", of)

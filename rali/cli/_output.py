@@ -11,6 +11,8 @@ from typing import Any
 
 from rali.errors import InputError
 
+FIGURES = (".png", ".pdf", ".svg")
+
 
 def check_writable(output: Path | None) -> None:
     """Refuse, before hours of work, a file that cannot be written.

@@ -16,7 +16,7 @@ import typer
 from rali.errors import InputError
 from rali.scoring.model_folder import PRECISIONS
 
-from ._output import check_writable
+from ._output import FIGURES, check_output
 
 MEASURED = ("fp32", "int8", "int8-dynamic")  # precisions, where none is given
 
@@ -68,7 +68,10 @@ def bench(
         int, typer.Option(min=2000, help="Pictures to score while memory is watched.")
     ] = 50_000,
     plot: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="PNG file to write: speed against memory.")
+        Path | None,
+        typer.Option(
+            dir_okay=False, help="File to write: speed against memory, as .png, .pdf or .svg."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -84,13 +87,13 @@ def bench(
     from rali.export.measure.speed import as_rows, prepare
     from rali.export.measure.speed import bench as run
     from rali.pictures.read import find_pictures
-    from rali.report.canvas import save_png
+    from rali.report.canvas import save_figure
     from rali.report.plots import tradeoff
     from rali.runs.progress import StageProgress
     from rali.scoring.scorer import available_cores
 
     if plot:
-        check_writable(plot)
+        check_output(plot, FIGURES)
     rows = [] if manifest is None else labelled_rows([manifest], split=split)
     pictures = [] if photographs is None else find_pictures([photographs])
     if photographs is not None and not pictures:
@@ -122,7 +125,7 @@ def bench(
             (row.model, f"{row.precision}, batch {row.batch}"): (1 / row.seconds, row.peak)
             for row in found
         }
-        save_png(
+        save_figure(
             tradeoff(
                 points,
                 x="pictures per second",

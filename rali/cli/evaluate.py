@@ -211,7 +211,7 @@ def _write(
     except MissingExtraError:
         typer.echo("rali: scatter.png is left out. Type: pip install matplotlib", err=True)
         return
-    from rali.report.canvas import save_png
+    from rali.report.canvas import save_figure
     from rali.report.plots import residual_band, scatter
 
     predicted_scores = [predictions[row.image] for row in labelled]
@@ -223,7 +223,7 @@ def _write(
         band=residual_band(predicted_scores, mos),
         title=f"{Path(evaluation.model).name}: predicted against human scores",
     )
-    save_png(figure, folder / "scatter.png")
+    save_figure(figure, folder / "scatter.png")
 
 
 def _near(picture: Path, folder: Path) -> bool:

@@ -20,7 +20,7 @@ from rali.files import read_json, write_text
 from ._bar import scoring_bar
 from ._labelled import Manifests, Split
 from ._model import PREDICTOR_HELP, STUDENT_HELP, predictor
-from ._output import check_writable, csv_text
+from ._output import FIGURES, check_output, csv_text
 
 if TYPE_CHECKING:
     from rali.data.manifest import Row
@@ -34,7 +34,13 @@ app = typer.Typer(
 
 Output = Annotated[
     Path,
-    typer.Option("--output", "-o", metavar="FILE", dir_okay=False, help="The PNG file to write."),
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        dir_okay=False,
+        help="The file to write: .png, .pdf or .svg.",
+    ),
 ]
 
 
@@ -61,15 +67,15 @@ def efficiency(
     """Draw seconds and peak memory per picture over batch sizes (RALI, Fig. 6).
 
     Measurements take turns, each in a process of its own. The numbers are written as CSV beside the
-    PNG.
+    figure.
 
     Example: rali figure efficiency builtin --pictures photos/ -o efficiency.png
     """
     from rali.pictures.read import find_pictures
-    from rali.report.canvas import save_png
+    from rali.report.canvas import save_figure
     from rali.report.plots import curves
 
-    check_writable(output)
+    check_output(output, FIGURES)
     found = find_pictures([pictures])
     if not found:
         raise InputError(f"There are no pictures in {pictures}.")
@@ -96,7 +102,7 @@ def efficiency(
     for model, size, seconds, memory in rows:
         panels["seconds per picture"].setdefault(model, []).append((size, seconds))
         panels["peak memory, MiB"].setdefault(model, []).append((size, memory))
-    save_png(curves(panels, x="batch size", log=True), output)
+    save_figure(curves(panels, x="batch size", log=True), output)
     typer.echo(f"{output} and {output.with_suffix('.csv')}")
 
 
@@ -153,11 +159,11 @@ def parameters(
     """
     from rali.evaluation.published import published_sizes
     from rali.metrics import METRICS, short_name
-    from rali.report.canvas import save_png
+    from rali.report.canvas import save_figure
     from rali.report.evaluation import Evaluation
     from rali.report.plots import tradeoff
 
-    check_writable(output)
+    check_output(output, FIGURES)
     if metric not in METRICS:
         raise InputError(f"There is no metric {metric!r}; there are {', '.join(METRICS)}.")
     points = {(name, ""): at for name, at in published_sizes(metric).items()} if published else {}
@@ -178,7 +184,7 @@ def parameters(
         points, x="parameters, millions", y=f"average {short_name(metric)}",
         title="Accuracy against parameters",
     )  # fmt: skip
-    save_png(figure, output)
+    save_figure(figure, output)
     typer.echo(output)
 
 
@@ -196,15 +202,17 @@ def space(
     Example: rali figure space builtin manifest.csv --split test -o space.png
     """
     from rali.evaluation.analysis import map_2d, projected, scores_of
-    from rali.report.canvas import save_png
+    from rali.report.canvas import save_figure
     from rali.report.maps import score_maps
 
-    check_writable(output)
+    check_output(output, FIGURES)
     student, rows, human = _student_and_rows(model, manifests, split)
     embeddings = student.embed([row.image for row in rows])
     points = map_2d(projected(student, embeddings))
     predicted = scores_of(student, embeddings)
-    save_png(score_maps({"human score": (points, human), "predicted": (points, predicted)}), output)
+    save_figure(
+        score_maps({"human score": (points, human), "predicted": (points, predicted)}), output
+    )
     typer.echo(output)
 
 
@@ -220,14 +228,14 @@ def scores(
     Example: rali figure scores runs/mine manifest.csv --split test -o scores.png
     """
     from rali.distill.unfitted import scores_before_and_after
-    from rali.report.canvas import save_png
+    from rali.report.canvas import save_figure
     from rali.report.plots import histograms
 
-    check_writable(output)
+    check_output(output, FIGURES)
     student, rows, human = _student_and_rows(str(run / "model"), manifests, split)
     embeddings = student.embed([row.image for row in rows])
     before, after = scores_before_and_after(student, embeddings, run)
-    save_png(histograms({"before fitting": before, "after fitting": after}, truth=human), output)
+    save_figure(histograms({"before fitting": before, "after fitting": after}, truth=human), output)
     typer.echo(output)
 
 
@@ -248,17 +256,17 @@ def calibration(
     """
     from rali.evaluation.analysis import calibration_curve
     from rali.evaluation.evaluate import labelled_rows, predict
-    from rali.report.canvas import save_png
+    from rali.report.canvas import save_figure
     from rali.report.plots import calibration as draw
 
-    check_writable(output)
+    check_output(output, FIGURES)
     rows = [row for row in labelled_rows(manifests, split=split) if row.score is not None]
     with scoring_bar() as progress:
         scores = predict(predictor(model), [row.image for row in rows], progress=progress)
     curve = calibration_curve(
         [scores[row.image] for row in rows], [float(row.score or 0) for row in rows], bins
     )
-    save_png(draw(*curve, title=f"Calibration of {Path(model).name}"), output)
+    save_figure(draw(*curve, title=f"Calibration of {Path(model).name}"), output)
     typer.echo(output)
 
 

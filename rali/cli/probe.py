@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rali.errors import InputError, PictureError
+from rali.files import replace_atomically
 
 from ._model import STUDENT_HELP
-from ._output import check_writable
+from ._output import check_output
 
 if TYPE_CHECKING:
     from rali.rewards.probe import Probe
@@ -70,7 +71,7 @@ def probe(
     from rali.runs.progress import StageProgress
 
     if sheet:
-        check_writable(sheet)
+        check_output(sheet, (".png",))
     reward = RaliReward(model, device=device)
     if photographs is None:
         given = sample_photographs(IN_COLOUR)
@@ -92,7 +93,8 @@ def probe(
                 found.append(each)
     finally:  # also print what was found before a stop
         if found and sheet:
-            contact_sheet(found).save(sheet)
+            image = contact_sheet(found)
+            replace_atomically(sheet, lambda path: image.save(path, "PNG"))
         if found and as_json:
             rows = [
                 {key: value for key, value in asdict(each).items() if key != "picture"}

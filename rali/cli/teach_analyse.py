@@ -9,7 +9,7 @@ import typer
 
 from ._bar import scoring_bar
 from ._model import TEACHER_HELP
-from ._output import check_writable
+from ._output import FIGURES, check_output
 from ._teacher import (
     MaxPixels,
     MaxTokens,
@@ -63,7 +63,8 @@ def map_(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="PNG file to write.")
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="File to write: .png, .pdf or .svg."),
     ],
     model: Model = "nano",
     max_pixels: MaxPixels = None,
@@ -93,12 +94,12 @@ def map_(
 
     from rali.data.triplets import read_triplets
     from rali.evaluation.analysis import map_2d
-    from rali.report.canvas import save_png
+    from rali.report.canvas import save_figure
     from rali.report.maps import group_maps, score_maps
     from rali.student.encoders import load_encoder
     from rali.teacher.analysis import separation, visual_features
 
-    check_writable(output)
+    check_output(output, FIGURES)
     chosen, groups = [], []
     for folder in triplets:
         own = {t.image: t for t in read_triplets(folder) if t.parse_ok}
@@ -114,7 +115,7 @@ def map_(
         for name in dict.fromkeys(groups):
             mine = np.array([group == name for group in groups])
             clouds[name] = map_2d(embedded[mine]), scores[mine]
-        save_png(score_maps(clouds), output)
+        save_figure(score_maps(clouds), output)
         typer.echo(f"map: {output}")
         return
     with scoring_bar() as progress:
@@ -122,7 +123,7 @@ def map_(
             transformers_engine(model, max_pixels), [t.image for t in chosen], progress=progress
         )
     panels = {"visual tokens": (map_2d(tokens), groups), "rationales": (map_2d(embedded), groups)}
-    save_png(group_maps(panels), output)
+    save_figure(group_maps(panels), output)
     if len(set(groups)) > 1:
         typer.echo(
             f"silhouette of the {len(set(groups))} groups: visual tokens "
@@ -207,5 +208,5 @@ def sheet(
     """
     from rali.teacher.sheets import write_sheet
 
-    check_writable(output)
+    check_output(output, (".html", ".htm"))
     typer.echo(f"sheet: {write_sheet(first, second, output, count=count)}")

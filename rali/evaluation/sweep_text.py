@@ -61,7 +61,7 @@ def _columns(stored: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 def write_results(config: SweepConfig, jobs: Sequence[Job], folder: str | Path) -> str:
     """Write sweep.csv, sweep.md and sweep.png; returns the Markdown."""
-    from rali.report.canvas import save_png
+    from rali.report.canvas import save_figure
     from rali.report.plots import intervals
 
     folder, found = Path(folder), results(config, jobs)
@@ -98,7 +98,7 @@ def write_results(config: SweepConfig, jobs: Sequence[Job], folder: str | Path) 
     )
     write_text(folder / "sweep.md", text)
     if found:
-        save_png(
+        save_figure(
             intervals(
                 {
                     _title(metric): {

@@ -90,21 +90,21 @@ def legend(axes: Axes, colours: Theme, **place: Any) -> None:
     )
 
 
-def to_png(figure: Figure, *, dpi: int = 144) -> bytes:
-    """The figure as a PNG file."""
+def to_file(figure: Figure, kind: str = "png", *, dpi: int = 144) -> bytes:
+    """The figure as a file of this kind: "png", "pdf" or "svg"."""
     for text in figure.findobj(Text):
         text.set_parse_math(False)  # a "$" in a user's name would start a formula
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, facecolor=figure.get_facecolor())
+    figure.savefig(buffer, format=kind, dpi=dpi, facecolor=figure.get_facecolor())
     return buffer.getvalue()
 
 
-def save_png(figure: Figure, path: str | Path, *, dpi: int = 144) -> None:
-    """Write the figure as a PNG file, in one step."""
-    image = to_png(figure, dpi=dpi)
+def save_figure(figure: Figure, path: str | Path, *, dpi: int = 144) -> None:
+    """Write the figure in one step, as the kind of file that its suffix names."""
+    image = to_file(figure, Path(path).suffix.lower().lstrip("."), dpi=dpi)
     replace_atomically(Path(path), lambda target: target.write_bytes(image))
 
 
 def data_uri(figure: Figure, *, dpi: int = 144) -> str:
     """The figure as a `data:` address, for an <img> in a page without other files."""
-    return "data:image/png;base64," + base64.b64encode(to_png(figure, dpi=dpi)).decode("ascii")
+    return "data:image/png;base64," + base64.b64encode(to_file(figure, dpi=dpi)).decode("ascii")

@@ -122,9 +122,13 @@ def test_figures_draw_in_both_themes(theme: canvas.ThemeName, tmp_path: Path) ->
         maps.bases_2d(np.eye(3), [1, 3, 5], theme=theme),
     ]
     for figure in figures:
-        canvas.save_png(figure, tmp_path / "figure.png")
+        canvas.save_figure(figure, tmp_path / "figure.png")
         with Image.open(tmp_path / "figure.png") as picture:
             assert len(set(np.asarray(picture.convert("L")).ravel())) > 10
+        canvas.save_figure(figure, tmp_path / "figure.SVG")
+        assert "<svg" in (tmp_path / "figure.SVG").read_text("utf-8")
+        canvas.save_figure(figure, tmp_path / "figure.pdf")
+        assert (tmp_path / "figure.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_residual_band_holds_95_percent() -> None:
