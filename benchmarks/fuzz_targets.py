@@ -277,7 +277,7 @@ def answers(folder: Path) -> Target:
     def read(given: tuple[int, str]) -> None:
         prompt, text = prompts[given[0]], given[1]
         answer = parse(text, prompt)
-        rewards = format_reward(text, prompt), format_reward(text, prompt, strict=True)
+        rewards = format_reward(text, prompt), format_reward(text, prompt, form="strict")
         assert rewards[1] <= rewards[0], "the strict format is looser"
         assert not invented(text, answer, prompt), f"invented {answer}"
         if isinstance(answer, Failure):

@@ -15,7 +15,10 @@ from rali.pictures.samples import sample_files
 
 def degrade(folder: Path, before: str = "") -> subprocess.Popen[str]:
     """A command that takes long, once it has written its first picture."""
-    code = f"import signal; {before}\nfrom rali.cli import main; main()"
+    # Whatever the tests themselves were started under.
+    default = "signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+    default += "; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"import signal; {default}; {before}\nfrom rali.cli import main; main()"
     words = ["data", "degrade", *map(str, sample_files()), "-o", str(folder)]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True

@@ -12,6 +12,7 @@ import torch
 from rali import Scorer, Student
 from rali.errors import InputError
 from rali.export import export_onnx
+from rali.pictures.read import open_picture
 from rali.scoring.model_folder import onnx_file
 from rali.student.student import weights_sha256
 
@@ -105,11 +106,11 @@ def test_no_pictures_have_no_scores(small_run):
     assert small_run.student.embed([]).shape == (0, 24)
 
 
-def test_a_single_picture_is_refused_in_a_sentence(small_run, photograph_files):
+def test_a_single_picture_is_a_list_of_one(small_run, photograph_files):
     student = small_run.student
-    for single in (photograph_files[0], str(photograph_files[0]), np.zeros((8, 8, 3), np.uint8)):
+    array = open_picture(photograph_files[0])
+    for single in (photograph_files[0], str(photograph_files[0]), array):
         for method in (student.score, student.embed):
-            with pytest.raises(InputError, match=r"for a single one give \[picture\]"):
-                method(single)
+            np.testing.assert_array_equal(method(single), method([photograph_files[0]]))
     scores = student.score(iter(photograph_files[:2]))
     np.testing.assert_array_equal(scores, student.score(photograph_files[:2]))
