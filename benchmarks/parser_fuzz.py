@@ -79,6 +79,9 @@ def number(group: str) -> float | None:
         return None
 
 
+OPENED = re.compile(r"(?i)<\s*answer\s*>")
+
+
 def denied(content: str, found: re.Match[str]) -> bool:
     """Whether a denial or another minus sign stands before a number, or another thing after it."""
     before, after = content[: found.start()], content[found.end() :]
@@ -92,15 +95,20 @@ def invented(text: str, answer: Answer, prompt: Prompt) -> bool:
     """Whether a score is not what the text says; written independently of the parser."""
     if not isinstance(answer, Score):
         return False
-    blocks = re.findall(r"(?is)<\s*answer\s*>(.*?)<\s*/\s*answer\s*>", text)
-    blocks = [re.split(r"(?i)<\s*answer\s*>", each)[-1] for each in blocks]  # the inner one
-    content = blocks[-1] if blocks else re.sub(r"(?is)<\s*think\s*>.*?<\s*/\s*think\s*>", "", text)
-    content = content.replace('"confidence_score": 4', "")  # the number of something else
-    if not blocks and "{" not in content:
-        return True
-    content = content if blocks else content[content.index("{") :]
     if not prompt.low <= answer.value <= prompt.high:
         return True
+    blocks = re.findall(r"(?is)<\s*answer\s*>(.*?)<\s*/\s*answer\s*>", text)
+    if blocks:  # one that is opened twice may be read from either
+        return all(
+            unsaid(each, answer, prompt.high) for each in (blocks[-1], OPENED.split(blocks[-1])[-1])
+        )
+    content = re.sub(r"(?is)<\s*think\s*>.*?<\s*/\s*think\s*>", "", text)
+    return "{" not in content or unsaid(content[content.index("{") :], answer, prompt.high)
+
+
+def unsaid(content: str, answer: Score, most: float) -> bool:
+    """Whether an answer's content does not give this score, of a scale up to `most`, or several."""
+    content = content.replace('"confidence_score": 4', "")  # the number of something else
     groups = list(GROUP.finditer(content))
     if not any(number(f[0]) == answer.value and not denied(content, f) for f in groups):
         return True
@@ -108,7 +116,7 @@ def invented(text: str, answer: Answer, prompt: Prompt) -> bool:
         return False  # other numbers may stand under other keys
     others = [
         f for f in groups
-        if not (re.search(r"(?:/|of)\s*$", content[: f.start()]) and number(f[0]) == prompt.high)
+        if not (re.search(r"(?:/|of)\s*$", content[: f.start()]) and number(f[0]) == most)
     ]  # fmt: skip
     return len(others) > 1
 
@@ -122,7 +130,7 @@ def slowest(prompts: list[Prompt]) -> tuple[float, str]:
             for prompt in prompts:
                 started = time.perf_counter()
                 parse(text, prompt)
-                format_reward(text, prompt, strict=True)
+                format_reward(text, prompt, form="strict")
                 found = max(found, (time.perf_counter() - started, repr(piece)))
     return found
 
@@ -145,7 +153,7 @@ def main() -> None:
             text = "".join(draw.choices(PIECES, k=draw.randint(0, 14)))
         try:
             answer = parse(text, prompt)
-            rewards = format_reward(text, prompt), format_reward(text, prompt, strict=True)
+            rewards = format_reward(text, prompt), format_reward(text, prompt, form="strict")
         except Exception as error:
             wrong.append((f"{type(error).__name__}: {error}", repr(text)))
             continue
