@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,23 @@ def data_dir() -> Path:
     if folder and (Path(folder) / "score_files").is_dir():
         return Path(folder).resolve()
     pytest.skip("no data here: set RALI_DATA to the folder with biq2021/ and score_files/")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A browser for all tests of a process: Playwright cannot be started twice in one."""
+    from rali.errors import InputError
+    from rali.export.measure.browser import find_browser
+
+    try:
+        path = find_browser()
+    except InputError as error:
+        pytest.skip(str(error))
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

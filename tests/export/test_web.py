@@ -24,7 +24,7 @@ from rali import Scorer
 from rali.cli import main
 from rali.errors import InputError, PictureError
 from rali.export import web
-from rali.export.measure.browser import find_browser, serve
+from rali.export.measure.browser import serve
 from rali.pictures.preprocess import Preprocess
 from rali.pictures.read import PICTURE_SUFFIXES
 from rali.scoring.heatmap import windows
@@ -45,19 +45,6 @@ def runtime(request) -> Path:
         return next(kept.glob("*.tgz"), None) or web._fetch(kept)
     except InputError as error:
         pytest.skip(f"no onnxruntime-web at hand: {error}")
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    try:
-        path = find_browser()
-    except InputError as error:
-        pytest.skip(str(error))
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

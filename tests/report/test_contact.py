@@ -50,54 +50,45 @@ def test_a_page_is_written_whole_or_not_at_all(photograph_files, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_browser_sorts_and_filters(photograph_files, tmp_path):
-    from rali.export.measure.browser import find_browser
-
-    playwright = pytest.importorskip("playwright.sync_api")
-    try:
-        path = find_browser()
-    except InputError as error:
-        pytest.skip(str(error))
+def test_a_browser_sorts_and_filters(chromium, photograph_files, tmp_path):
     page_file = tmp_path / "page.html"
     write_contact_sheet(page_file, rows(photograph_files, tmp_path))
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        page, faults, asked = browser.new_page(), [], []
-        page.on("pageerror", lambda fault: faults.append(str(fault)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(page_file.as_uri())
+    page, faults, asked = chromium.new_page(), [], []
+    page.on("pageerror", lambda fault: faults.append(str(fault)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(page_file.as_uri())
 
-        def shown() -> list[str]:
-            names = page.locator(".card:visible small").all_text_contents()
-            return ["evil" if "onerror" in name else name for name in names]
+    def shown() -> list[str]:
+        names = page.locator(".card:visible small").all_text_contents()
+        return ["evil" if "onerror" in name else name for name in names]
 
-        assert shown() == ["b10.jpg", "evil", "b9.jpg", "a.jpg"]
-        page.select_option("#order", "best")
-        assert shown() == ["a.jpg", "b10.jpg", "evil", "b9.jpg"]
-        page.select_option("#order", "worst")
-        assert shown() == ["evil", "b10.jpg", "a.jpg", "b9.jpg"]
-        page.select_option("#order", "name")
-        assert [name for name in shown() if name != "evil"] == ["a.jpg", "b9.jpg", "b10.jpg"]
-        page.fill("#text", "SOFT")
-        assert shown() == ["b10.jpg"]
-        assert page.text_content("#count") == "1 of 4 pictures"
-        page.fill("#text", "")
-        page.fill("#low", "4")
-        assert shown() == ["a.jpg", "b9.jpg"]
-        page.uncheck("#failed")
-        assert shown() == ["a.jpg"]
-        page.fill("#low", "1")
-        page.fill("#high", "2")
-        assert shown() == ["evil"]
-        page.fill("#high", "5")
-        page.focus("[data-map]")
-        page.keyboard.press("Enter")
-        assert page.locator("dialog img").get_attribute("src").startswith("data:image/jpeg")
-        assert page.text_content("dialog p") == "b10.jpg"
-        page.keyboard.press("Escape")
-        assert not page.locator("dialog").is_visible()
-        assert page.evaluate("window.hacked") is None and not faults
-        assert all(url.startswith(("file:", "data:")) for url in asked)
-        page.set_viewport_size({"width": 390, "height": 800})
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
-        browser.close()
+    assert shown() == ["b10.jpg", "evil", "b9.jpg", "a.jpg"]
+    page.select_option("#order", "best")
+    assert shown() == ["a.jpg", "b10.jpg", "evil", "b9.jpg"]
+    page.select_option("#order", "worst")
+    assert shown() == ["evil", "b10.jpg", "a.jpg", "b9.jpg"]
+    page.select_option("#order", "name")
+    assert [name for name in shown() if name != "evil"] == ["a.jpg", "b9.jpg", "b10.jpg"]
+    page.fill("#text", "SOFT")
+    assert shown() == ["b10.jpg"]
+    assert page.text_content("#count") == "1 of 4 pictures"
+    page.fill("#text", "")
+    page.fill("#low", "4")
+    assert shown() == ["a.jpg", "b9.jpg"]
+    page.uncheck("#failed")
+    assert shown() == ["a.jpg"]
+    page.fill("#low", "1")
+    page.fill("#high", "2")
+    assert shown() == ["evil"]
+    page.fill("#high", "5")
+    page.focus("[data-map]")
+    page.keyboard.press("Enter")
+    assert page.locator("dialog img").get_attribute("src").startswith("data:image/jpeg")
+    assert page.text_content("dialog p") == "b10.jpg"
+    page.keyboard.press("Escape")
+    assert not page.locator("dialog").is_visible()
+    assert page.evaluate("window.hacked") is None and not faults
+    assert all(url.startswith(("file:", "data:")) for url in asked)
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
