@@ -89,6 +89,7 @@ def _run(
     columns = columns_of(interval=job.interval is not None, **asked)
     shown = [name for name in columns if name != "embedding" or job.embeddings == "column"]
     settings = settings_of(scorer, interval=job.interval, **asked)
+    settings["maps"] = job.maps is not None
     if job.output is None or _is_special(job.output):
         held = job.sort or job.top or vectors or job.collects or job.report
         streams = form in ("csv", "jsonl") and not held
@@ -158,10 +159,10 @@ def _score(
                 else score_rows(scorer, kept() if draw else new, columns, job.interval)
             )
             for row in rows:
+                if draw:  # first, so that no row stands without its map
+                    draw(row, pictures.pop(row["image"]))
                 with stop:
                     sink.write(row)
-                if draw:
-                    draw(row, pictures.pop(row["image"]))
                 progress("score", sink.rows, total or 0)
     except KeyboardInterrupt as stopped:
         code = getattr(stopped, "code", 130)
@@ -237,6 +238,10 @@ def _form(job: Job) -> tuple[str, bool]:
         return job.form or "table", False
     suffix = output.suffix.lower()
     if (not suffix and job.form is None) or output.is_dir():
+        if job.form not in (None, "parquet"):
+            raise InputError(
+                f"{output} is a folder, which holds Parquet; --format {job.form} needs a file."
+            )
         return "parquet", True
     by_name = SUFFIXES.get(suffix)
     known = f"Known are {', '.join(SUFFIXES)}, and a name without a suffix for a folder of shards."

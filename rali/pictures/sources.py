@@ -104,7 +104,14 @@ def find_entries(
     """
     look = _Look(recursive, column)
     hint = "" if recursive else " (--recursive also looks into their folders)"
-    return Entries(sources, map(look.typed, map(str, sources)), hint)
+    found = list(map(look.typed, map(str, sources)))
+    named = (listed.Table, hugging_face.DataSet, _Listed, _Pattern)  # the last two may hold tables
+    if column is not None and not any(isinstance(each, named) for each in found):
+        raise InputError(
+            f"A column ({column}) is for tables and data sets, and there is none among "
+            f"{', '.join(map(str, sources))}."
+        )
+    return Entries(sources, found, hint)
 
 
 @dataclass(frozen=True)

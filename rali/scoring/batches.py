@@ -13,6 +13,7 @@ from typing import Any
 
 from rali.errors import InputError, require
 
+from .rows import arrow_schema
 from .scorer import Result, Scorer
 
 
@@ -55,17 +56,8 @@ class RaliScorer:
         threads: int = 1,
         **options: Any,
     ) -> None:
-        pa = require("pyarrow", "data")
-        reason = {"phrase": pa.string(), "meaning": pa.string(), "probability": pa.float64()}
-        number, words = pa.float64(), pa.list_(pa.struct(list(reason.items())))
-        types = {"score": number, "error": pa.string()}
-        if interval is not None:
-            types |= {"low": number, "high": number}
-        if explain:
-            types["why"] = words
-        if embed:
-            types["embedding"] = pa.list_(pa.float32())
-        self.schema = pa.schema(list(types.items()))
+        columns = ["score", "error"] + ([] if interval is None else ["low", "high"])
+        self.schema = arrow_schema(columns + ["why"] * explain + ["embedding"] * embed)
         self.column = column
         self.scorer = Scorer(model, threads=threads, **options)
         self._asked: dict[str, Any] = {"interval": interval, "explain": explain, "embed": embed}

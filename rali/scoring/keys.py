@@ -1,17 +1,17 @@
 """A set of keys that takes 12 bytes a key, so that a run knows what an earlier one has done.
 
-In: the keys of finished rows. Out: whether a key is among them. A key is kept as 96 bits of its
-BLAKE2 hash: among ten billion keys, the chance that any two share them is below one in a billion.
+In: the keys of finished rows. Out: whether a key is among them, by its `digest`.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
+
+from rali.pictures.seen import digest
 
 _DTYPE = np.dtype([("head", ">u8"), ("tail", ">u4")])
 
@@ -22,7 +22,7 @@ class Keys:
     def __init__(self, keys: Iterable[str] = ()) -> None:
         hashes = bytearray()
         for key in keys:
-            hashes += _hash(key)
+            hashes += digest(key)
         pairs = np.frombuffer(hashes, _DTYPE)
         order = np.lexsort((pairs["tail"], pairs["head"]))
         self._heads = pairs["head"].astype(np.uint64)[order]
@@ -34,7 +34,7 @@ class Keys:
     def __contains__(self, key: str) -> bool:
         if not len(self._heads):
             return False
-        pair = _hash(key)
+        pair = digest(key)
         head, tail = np.uint64(int.from_bytes(pair[:8], "big")), int.from_bytes(pair[8:], "big")
         place = int(self._heads.searchsorted(head))
         while place < len(self._heads) and self._heads[place] == head:
@@ -63,7 +63,3 @@ class New(Generic[E]):
 
     def __iter__(self) -> Iterator[E]:
         return (entry for entry in self.entries if entry.key not in self.done)
-
-
-def _hash(key: str) -> bytes:
-    return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=12).digest()

@@ -93,6 +93,7 @@ _SPOKEN = {
     "interval": "--interval {}",
     "explain": "--explain",
     "embeddings": "--embeddings",
+    "maps": "--map",
 }
 
 
@@ -103,7 +104,7 @@ def differences(noted: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         if value == now.get(name):
             continue
         spoken = _SPOKEN.get(name, f"{name} {{}}")
-        if not value and name in ("interval", "explain", "embeddings"):
+        if not value and name in ("interval", "explain", "embeddings", "maps"):
             words.append(f"no {spoken.split()[0]}")
         else:
             words.append(spoken.format(value[:8] if name == "weights" else value))

@@ -203,22 +203,34 @@ def test_table_and_bar_on_a_terminal(
     assert LONG in out and "[bold]odd.jpg" in out and "not a picture" in out
 
 
-def test_a_map_that_cannot_be_drawn_loses_no_score(
+def test_a_map_that_cannot_be_drawn_is_drawn_by_the_same_command(
     model: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = []
+    own, calls = Scorer.map, []
 
-    def full(self: Scorer, picture: Entry) -> None:
+    def full(self: Scorer, picture: Entry) -> Any:
         calls.append(picture)
-        raise OSError(28, "No space left on device")
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        return own(self, picture)
 
     monkeypatch.setattr(Scorer, "map", full)
     out = tmp_path / "scores.csv"
     maps = str(tmp_path / "maps")
-    run = runner.invoke(app, [str(photos), "-m", model, "--map", maps, "-o", str(out)])
-    assert isinstance(run.exception, OSError)
+    command = [str(photos), "-m", model, "--map", maps, "-o", str(out)]
+    assert isinstance(runner.invoke(app, command).exception, OSError)
     with out.open(newline="") as file:
         assert [row["image"] for row in csv.DictReader(file)] == [calls[0].key]
+    assert runner.invoke(app, command).exit_code == 0
+    with out.open(newline="") as file:
+        rows = [row["image"] for row in csv.DictReader(file)]
+    assert len(rows) == 3 and {one.stem for one in Path(maps).glob("*.png")} == {
+        Path(row).stem for row in rows
+    }
+    without = runner.invoke(app, [*command[:3], "-o", str(out)])
+    assert "were made with --map" in str(without.exception)
+    table = runner.invoke(app, [str(photos), "-m", model, "-o", str(photos), "-f", "csv"])
+    assert "is a folder, which holds Parquet; --format csv needs a file" in str(table.exception)
 
 
 def test_reasons_maps_and_intervals(photographs: dict[str, np.ndarray], tmp_path: Path) -> None:

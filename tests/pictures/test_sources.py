@@ -307,6 +307,8 @@ def test_columns(photos: Path, tmp_path: Path) -> None:
         find_entries([table])
     with pytest.raises(InputError, match="no column 'x'"):
         find_entries([table], column="x")
+    with pytest.raises(InputError, match=r"A column \(x\) is for tables and data sets"):
+        find_entries([photos], column="x")
     assert len(keys(table, column="picture")) == 4
     with pytest.raises(InputError, match="No such file"):
         find_entries([tmp_path / "none.csv"])
