@@ -206,7 +206,7 @@ def _sink(
         from rali.scoring.ledger import Ledger, model_partition
 
         assert job.output is not None
-        place = job.output / model_partition(scorer.model, settings["weights"])
+        place = model_partition(job.output, scorer.model, settings["weights"])
 
         def say(sentence: str) -> None:
             typer.echo(f"rali: {sentence}", err=True)

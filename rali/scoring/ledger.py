@@ -44,10 +44,15 @@ class Unit(Generic[E]):
     entries: list[E]
 
 
-def model_partition(model: str | Path, weights_sha256: str) -> str:
-    """The name of a model's folder in an output: `model=builtin-0a1b2c3d`."""
+def model_partition(output: Path, model: str | Path, weights_sha256: str) -> Path:
+    """A model's folder in an output: `OUTPUT/model=builtin-0a1b2c3d`.
+
+    The weights decide: one that is there keeps its name, whatever path the model is given by now.
+    """
+    for known in sorted(output.glob(f"model=*-{weights_sha256[:8]}")):
+        return known
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", str(model).rstrip("/\\").replace("\\", "/"))
-    return f"model={name.strip('-.')[-80:] or 'model'}-{weights_sha256[:8]}"
+    return output / f"model={name.strip('-.')[-80:] or 'model'}-{weights_sha256[:8]}"
 
 
 class Ledger:
@@ -58,7 +63,7 @@ class Ledger:
                 ledger.write(rows_of(unit.entries), unit.index)
 
     Args:
-        folder: `OUTPUT / model_partition(…)`; made when it does not exist.
+        folder: `model_partition(OUTPUT, …)`; made when it does not exist.
         settings: JSON-able values that decide what a row holds, as `rows.settings_of` gives them.
         columns: of a row, as in `rows.COLUMNS`.
         say: told in a sentence what was found damaged and is made again.

@@ -70,11 +70,12 @@ def test_keys_find_exactly_what_they_hold() -> None:
 
 
 def test_only_what_is_new_is_scored_wherever_it_was_inserted(tmp_path: Path) -> None:
-    folder = tmp_path / model_partition("runs/mine/model", "0a1b2c3d4e")
+    folder = model_partition(tmp_path, "runs/mine/model", "0a1b2c3d4e")
     assert folder.name == "model=runs-mine-model-0a1b2c3d"
     assert run(folder, entries(*range(0, 20, 2))) == [4, 4, 2]
     assert run(folder, entries(*range(20))) == [4, 4, 2], "the odd ones, no even one again"
     assert run(folder, entries(*range(20))) == []
+    assert model_partition(tmp_path, "/elsewhere/model", "0a1b2c3d4e") == folder
     found = keys_in(tmp_path)
     assert sorted(found) == sorted(one.key for one in entries(*range(20)))
     with Ledger(folder, SETTINGS, COLUMNS) as ledger:
