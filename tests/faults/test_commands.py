@@ -90,7 +90,7 @@ def test_export(photos, tmp_path):
         lambda out: ["export", "builtin", "--pictures", photos / "000.jpg", "-o", out / "x.onnx"],
         lambda out: (
             sorted(contents(out)),
-            Scorer(out / "x.onnx")(sorted(photos.glob("00[1-5]*"))),
+            Scorer(out / "x.onnx")(sorted(photos.glob("00[1-5]*"))).tolist(),
         ),
     )
     survives(command, tmp_path, kills())

@@ -43,6 +43,7 @@ TEACHER = {
     "dtype": "float32",
     "gradient_checkpointing": False,
     "save_every": 1,
+    "log_every": 1,  # a mean over several steps is one over fewer after a kill
     "trl": {"max_steps": 4},
 }
 
