@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from rali.pictures.inside import picture_bytes
+
 from .models import opened
 
 FACTOR = 28  # Qwen2.5-VL's: sides that are multiples of it are not resized again
@@ -34,7 +36,7 @@ def data_url(path: Path, min_pixels: int | None = None, max_pixels: int | None =
     if size != picture.size:
         picture = picture.resize(size, Image.Resampling.BICUBIC)
     elif kind := _plain(path, picture):
-        return _url(kind, path.read_bytes())
+        return _url(kind, picture_bytes(path))
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return _url("png", buffer.getvalue())
@@ -56,7 +58,7 @@ def bounded(
 def _plain(path: Path, seen: Image.Image) -> str:
     """`jpeg` or `png` where a reader that knows no colour profile or rotation sees the same."""
     try:
-        with Image.open(path) as raw:
+        with Image.open(io.BytesIO(picture_bytes(path))) as raw:
             kind = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}.get(raw.format or "", "")
             turned = raw.getexif().get(0x0112, 1) != 1
             if not kind or turned or raw.mode not in ("RGB", "L"):

@@ -17,7 +17,7 @@ from typing import Any
 from rali.data.manifest import Row
 from rali.data.triplets import Triplet, TripletWriter, check_same, read_triplets
 from rali.errors import InputError
-from rali.files import image_sha256
+from rali.pictures.inside import picture_sha256
 from rali.runs.folder import claim, read_claim, write_json
 from rali.runs.progress import Progress, silent
 
@@ -169,7 +169,7 @@ def harvest(
                     unreadable[row.image] = str(reply.error)
                     continue
                 if row.image not in digests:
-                    digests[row.image] = image_sha256(row.image)
+                    digests[row.image] = picture_sha256(row.image)
                 asked.append((row, seed))
                 made.append(_triplet(row, digests[row.image], reply, prompt, engine.name, seed))
             counts["written"] += writer.add(made)

@@ -20,6 +20,7 @@ import torch
 
 from rali.errors import InputError
 from rali.files import check_space, from_json
+from rali.pictures.inside import is_there
 from rali.runs.config import check_numbers
 from rali.runs.folder import claim, fingerprint
 
@@ -161,11 +162,15 @@ def check_pictures(examples: Sequence[Any]) -> None:
         examples: objects with `images`.
     """
     pictures = sorted({path for example in examples for path in example.images})
-    bad = [path for path in pictures if not path.is_file() or not path.stat().st_size]
+    bad = [path for path in pictures if not is_there(path) or _is_empty(path)]
     if bad:
         raise InputError(
             f"{len(bad)} of {len(pictures)} pictures are missing or empty, such as {bad[0]}."
         )
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and not path.stat().st_size
 
 
 def _mark(example: Any) -> dict[str, Any]:

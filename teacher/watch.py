@@ -18,6 +18,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from rali.data.manifest import Row, read_manifest
 from rali.errors import InputError
+from rali.pictures.inside import is_there
 from rali.runs.config import check_numbers
 from rali.runs.folder import RunFolder, add_row
 from rali.runs.progress import Progress, silent
@@ -81,7 +82,7 @@ class WatchConfig:
         """
         training = set(trained)
         for probe in self.probes:
-            if not Path(probe).is_file():
+            if not is_there(Path(probe)):
                 raise InputError(f"watch.probes: there is no picture {probe}.")
         found = []
         for path in self.manifests:

@@ -132,11 +132,12 @@ def transformers_engine(model: str, max_pixels: int | None = None) -> Transforme
 def find_rows(paths: list[Path]) -> list[Row]:
     """The pictures that paths and manifests name, with the scores that manifests give."""
     from rali.data.manifest import Row, read_manifest
+    from rali.data.webdataset import is_archive
     from rali.pictures.read import find_pictures
 
     found: list[Row] = []
     for path in paths:
-        if path.suffix.lower() in (".csv", ".parquet"):
+        if path.suffix.lower() in (".csv", ".parquet") or is_archive(path):
             found += read_manifest(path)
         else:
             found += [Row(picture) for picture in find_pictures([path])]

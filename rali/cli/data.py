@@ -96,12 +96,13 @@ def check(
     from rali.data.manifest import read_manifest
     from rali.data.tables import first_few
     from rali.data.twins import find_twins
+    from rali.pictures.inside import is_there
     from rali.pictures.paths import as_text
     from rali.runs.progress import StageProgress
 
     rows = [row for path in manifest for row in read_manifest(path)]
     print_summary(rows)
-    missing = [row.image for row in rows if files and not row.image.is_file()]
+    missing = [row.image for row in rows if files and not is_there(row.image)]
     if missing:
         typer.echo(
             f"{len(missing)} of {len(rows)} pictures are missing: {first_few(missing)}.", err=True

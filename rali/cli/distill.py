@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 def distill(
     manifest: Annotated[
         list[Path],
-        typer.Argument(metavar="MANIFEST", help="Pictures to train on: CSV or Parquet."),
+        typer.Argument(
+            metavar="MANIFEST",
+            help="Pictures to train on: a CSV, or a Parquet, .tar or .zip that may hold them.",
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="The run folder to write.")

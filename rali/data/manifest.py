@@ -1,6 +1,7 @@
 """Manifests and pairs: the tables that everything downstream reads (CSV or Parquet).
 
-In: a file with one row per picture (or per comparison). Out: checked rows with absolute picture
+In: a file with one row per picture (or per comparison). Pictures are files, or lie inside one that
+may be the manifest itself: Parquet with bytes, an archive. Out: checked rows with absolute picture
 paths, or one `InputError` that names the file, the row and the column of each fault. Writing checks
 the same things, so a file written here can always be read back.
 """
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from rali.errors import InputError
+from rali.pictures.inside import is_there
 from rali.pictures.paths import as_text, find_path
 
 from .tables import Records, number_in, read_records, stored_path, write_records
+from .webdataset import is_archive, read_archive
 
 SPLITS = ("train", "val", "test", "")
 RESULTS = ("A", "B", "similar")
@@ -28,7 +31,8 @@ class Row:
     """One picture of a manifest; an empty string or None means that a value is not known.
 
     Attributes:
-        image: the picture's absolute path (in the file: relative to the manifest).
+        image: the picture's absolute path (in the file: relative to the manifest); inside a file
+            `shard.tar/a.jpg` or `train.parquet#17`, as `rali.pictures.inside` reads them.
         score: quality, 1 (worst) to 5 (best); None when unlabelled.
         raw_score: the score as the data set's release gives it, in its own range and direction.
         dataset: the data set's name; scores are compared only inside one data set.
@@ -73,15 +77,18 @@ PAIR_COLUMNS = ("image_a", "image_b", "reference", "result", "dataset", "content
 class _Problems:
     """Collects the faults of a table, for one message with the first ten of them.
 
-    A table that is read has rows with numbers; one that is to be `written` has none yet, so its
+    A table that is read has rows with numbers; in an archive, and in a table that is to be written,
     pictures are named instead.
     """
 
-    def __init__(self, path: Path, kind: str, written: Sequence[Path] = ()) -> None:
-        self.path, self.kind, self.written, self.found = path, kind, written, list[str]()
+    def __init__(
+        self, path: Path, kind: str, names: Sequence[str | Path] = (), *, writing: bool = False
+    ) -> None:
+        self.path, self.kind, self.names, self.writing = path, kind, names, writing
+        self.found = list[str]()
 
     def place(self, row: int) -> str:
-        return f"{self.written[row - 2]}" if self.written else f"row {row}"
+        return f"{self.names[row - 2]}" if self.names else f"row {row}"
 
     def add(self, row: int, column: str, what: str) -> None:
         self.found.append(f"{self.place(row)}, column {column!r}: {what}")
@@ -92,8 +99,8 @@ class _Problems:
         shown = self.found[:MAX_PROBLEMS]
         if len(self.found) > len(shown):
             shown.append(f"and {len(self.found) - len(shown)} more")
-        fault = f"is not a valid {self.kind} (the header is row 1)"
-        if self.written:
+        fault = f"is not a valid {self.kind}{'' if self.names else ' (the header is row 1)'}"
+        if self.writing:
             fault = f"is not written, because it would be no valid {self.kind}"
         raise InputError(f"{self.path} {fault}:\n  " + "\n  ".join(shown))
 
@@ -102,6 +109,9 @@ def read_manifest(
     path: str | Path, *, check_files: bool = False, check_straddling: bool = True
 ) -> list[Row]:
     """Read and check a manifest (.csv or .parquet); columns of other names are ignored.
+
+    A Parquet file may hold the pictures themselves in its column `image`: their bytes, or a data
+    set's cells. So may an archive (.tar, .zip), as `rali.data.webdataset` reads it.
 
     Args:
         path: the manifest.
@@ -112,8 +122,13 @@ def read_manifest(
         InputError: the file cannot be read, or at least one cell is not what it should be.
     """
     path = Path(path)
-    problems = _Problems(path, "manifest")
-    rows, numbers = _parse_rows(read_records(path, "manifest", ["image"]), problems)
+    records, names = (
+        read_archive(path)
+        if is_archive(path)
+        else (read_records(path, "manifest", ["image"], COLUMNS, pictures="image"), [])
+    )
+    problems = _Problems(path, "manifest", names)
+    rows, numbers = _parse_rows(records, problems)
     if check_straddling:
         _check_straddling(rows, numbers, problems)
     if check_files:
@@ -130,7 +145,7 @@ def write_manifest(rows: Iterable[Row], path: str | Path) -> None:
     """
     path = Path(path)
     rows = list(rows)
-    problems = _Problems(path, "manifest", [row.image for row in rows])
+    problems = _Problems(path, "manifest", [row.image for row in rows], writing=True)
     records = [_to_record(row, COLUMNS, path) for row in rows]
     parsed, numbers = _parse_rows(list(enumerate(records, 2)), problems)
     _check_straddling(parsed, numbers, problems)
@@ -143,7 +158,9 @@ def read_pairs(path: str | Path, *, check_files: bool = False) -> list[PairRow]:
     path = Path(path)
     required = ["image_a", "image_b", "result"]
     problems = _Problems(path, "table of pairs")
-    pairs, numbers = _parse_pairs(read_records(path, "table of pairs", required), problems)
+    pairs, numbers = _parse_pairs(
+        read_records(path, "table of pairs", required, PAIR_COLUMNS), problems
+    )
     if check_files:
         _check_files(pairs, numbers, ["image_a", "image_b"], problems)
     problems.stop_if_any()
@@ -154,7 +171,7 @@ def write_pairs(pairs: Iterable[PairRow], path: str | Path) -> None:
     """Write a table of pairs (.csv or .parquet), as `write_manifest` does."""
     path = Path(path)
     pairs = list(pairs)
-    problems = _Problems(path, "table of pairs", [pair.image_a for pair in pairs])
+    problems = _Problems(path, "table of pairs", [pair.image_a for pair in pairs], writing=True)
     records = [_to_record(pair, PAIR_COLUMNS, path) for pair in pairs]
     _parse_pairs(list(enumerate(records, 2)), problems)
     problems.stop_if_any()
@@ -218,7 +235,7 @@ def _parse_rows(records: Records, problems: _Problems) -> tuple[list[Row], list[
     for row, number in zip(rows, row_numbers, strict=True):
         if row.image.name and first.setdefault(row.image, number) != number:
             where = problems.place(first[row.image])
-            what = "is there twice" if problems.written else f"is already in {where}"
+            what = "is there twice" if problems.writing else f"is already in {where}"
             problems.add(number, "image", f"{row.image} {what}.")
     return rows, row_numbers
 
@@ -293,7 +310,7 @@ def _check_files(
     for row, number in zip(rows, numbers, strict=True):
         for column in columns:
             path: Path = getattr(row, column)
-            if path.name and not path.is_file():
+            if path.name and not is_there(path):
                 problems.add(number, column, f"there is no file {path}.")
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rali.errors import InputError, PictureError
-from rali.files import image_sha256
+from rali.pictures.inside import is_there, picture_sha256
 from rali.runs.progress import Progress, silent
 
 from .manifest import Row
@@ -37,10 +37,10 @@ def reference_triplets(row: Row, *, count: int = 4, seed: int = 0) -> list[Tripl
 
     from .rationale_text import write_rationales
 
-    if not row.image.is_file():
+    if not is_there(row.image):
         raise PictureError("There is no such file.")
     rgb = open_picture(row.image)
-    digest = image_sha256(row.image)
+    digest = picture_sha256(row.image)
     texts = write_rationales(
         score=row.score,
         measures=measure(rgb),

@@ -9,13 +9,13 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rali.errors import InputError, require
 from rali.files import replace_atomically
-from rali.pictures.listed import iter_cells
+from rali.pictures.listed import holds_pictures, iter_cells
 from rali.pictures.paths import path_text
 
 Records = list[tuple[int, Mapping[str, Any]]]
@@ -71,16 +71,26 @@ def _suffix(path: Path, kind: str) -> str:
     return suffix
 
 
-def read_records(path: Path, kind: str, required: Sequence[str]) -> Records:
+def read_records(
+    path: Path, kind: str, required: Sequence[str], columns: Sequence[str], *, pictures: str = ""
+) -> Records:
     """Read a .csv or .parquet file that must have the `required` columns.
 
+    Args:
+        columns: what is read of a Parquet file, where it is there.
+        pictures: the column whose cells may be pictures themselves; they are not read, and each
+            record has the picture's path instead, as in `train.parquet#17`.
+
     Raises:
-        InputError: another suffix, no such file, not readable, or a column is missing.
+        InputError: another suffix, no such file, not readable, a column is missing, or one that
+            should be text holds pictures.
     """
     suffix = _suffix(path, kind)
     if not path.is_file():
         raise InputError(f"There is no {kind} at {path}.")
-    header, records = read_csv(path) if suffix == ".csv" else _read_parquet(path)
+    header, records = (
+        read_csv(path) if suffix == ".csv" else _read_parquet(path, kind, columns, pictures)
+    )
     need_columns(path, header, required)
     return records
 
@@ -115,12 +125,25 @@ def read_cells(path: Path) -> list[tuple[int, list[str]]]:
     return list(iter_cells(path))
 
 
-def _read_parquet(path: Path) -> tuple[list[str], Records]:
-    table = read_parquet(path)
-    header = table.column_names
+def _read_parquet(
+    path: Path, kind: str, columns: Sequence[str], pictures: str
+) -> tuple[list[str], Records]:
+    fields = list(_parquet_file(path, lambda file: file.schema_arrow))
+    header = [field.name for field in fields]
     if twice := [name for name in header if header.count(name) > 1]:
         raise InputError(f"{path} has two columns named {twice[0]!r}; rename one.")
-    return header, list(enumerate(table.to_pylist(), 2))
+    inside = [each.name for each in fields if each.name in columns and holds_pictures(each.type)]
+    for name in inside:
+        if name != pictures:
+            raise InputError(
+                f"{path}: column {name!r} holds bytes or pictures; a {kind} needs text or numbers "
+                "there. Write it anew without this column, or with paths in it."
+            )
+    table = read_parquet(path, [name for name in header if name in columns and name not in inside])
+    rows = table.to_pylist() if table.num_columns else [{} for _ in range(table.num_rows)]
+    for number, row in enumerate(rows):
+        row.update((name, path_text(f"{path.name}#{number}")) for name in inside)
+    return header, list(enumerate(rows, 2))
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Any:
@@ -129,15 +152,23 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Any:
     Raises:
         InputError: it cannot be read, or is damaged.
     """
+
+    def read(file: Any) -> Any:
+        table = file.read(columns=columns)
+        table.validate(full=True)  # offsets that lie outside, and text that is none
+        return table
+
+    return _parquet_file(path, read)
+
+
+def _parquet_file(path: Path, read: Callable[[Any], Any]) -> Any:
     pa = require("pyarrow", "data")
     parquet = require("pyarrow.parquet", "data")
     try:
         with path.open("rb") as file:  # pyarrow takes no name that is not UTF-8
-            table = parquet.ParquetFile(file).read(columns=columns)
-        table.validate(full=True)  # offsets that lie outside, and text that is none
+            return read(parquet.ParquetFile(file))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(f"{path} cannot be read as a Parquet file: {error}") from error
-    return table
 
 
 def write_records(

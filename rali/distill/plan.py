@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from rali.data.manifest import Row
 from rali.data.triplets import Triplet
 from rali.errors import InputError
+from rali.pictures.inside import is_there
 from rali.student.encoders import find_pretrained
 
 from .memory import memory_words
@@ -31,7 +32,7 @@ def plan(
         InputError: what `distill` would refuse for the same reason, or a picture that is missing.
     """
     train, val = training_rows(rows)
-    missing = [row.image for row in (*train, *val) if not row.image.is_file()]
+    missing = [row.image for row in (*train, *val) if not is_there(row.image)]
     if missing:
         raise InputError(
             f"{len(missing)} of {len(train) + len(val)} pictures are missing, the first is "

@@ -19,8 +19,8 @@ from torch import Tensor
 from rali.data.manifest import Row
 from rali.data.triplets import Triplet
 from rali.errors import InputError
-from rali.files import image_sha256
-from rali.runs.folder import RunFolder, file_marks, fingerprint
+from rali.pictures.inside import is_there, picture_marks, picture_sha256
+from rali.runs.folder import RunFolder, fingerprint
 from rali.runs.progress import Progress, silent
 from rali.scoring.model_folder import PHRASES_FILE
 from rali.scoring.phrases import write_phrases
@@ -58,7 +58,7 @@ def rationales_of(rows: Sequence[Row], triplets: Sequence[Triplet]) -> list[list
         )
     found = [sorted(by_image[row.image.resolve()], key=lambda t: t.seed) for row in rows]
     for row, of_row in zip(rows, found, strict=True):
-        if row.image.is_file() and image_sha256(row.image) != of_row[0].image_sha256:
+        if is_there(row.image) and picture_sha256(row.image) != of_row[0].image_sha256:
             raise InputError(
                 f"{row.image} has changed since its rationales were written; write them anew, "
                 "in another folder."
@@ -177,7 +177,7 @@ def finetune_stage(
         datasets: of each picture of `train` its data set.
     """
     data = [
-        (file_marks(pictures.paths), scores.tolist())
+        (picture_marks(pictures.paths), scores.tolist())
         for pictures, scores in (train, val)
         if pictures
     ]
@@ -216,7 +216,7 @@ def phrases_stage(
     photographs = best_photographs(rows, config.photographs)
     weights = weights_sha256(student)
     towers = weights, weights_sha256(text.model)
-    mark = fingerprint(file_marks(photographs), *towers, rationales, asdict(config), seed)
+    mark = fingerprint(picture_marks(photographs), *towers, rationales, asdict(config), seed)
     file = run.folder / "model" / PHRASES_FILE
     if run.done("phrases", mark) and file.is_file():
         return
@@ -250,7 +250,7 @@ def embed_stage(
     nothing.
     """
     mark = fingerprint(
-        [(file_marks(pictures.paths), flip) for pictures, flip in jobs],
+        [(picture_marks(pictures.paths), flip) for pictures, flip in jobs],
         encoder.preprocess.to_dict(),
         weights_sha256(encoder.image),
     )

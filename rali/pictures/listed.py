@@ -22,7 +22,7 @@ from .entry import Entry, Unreadable
 from .forward import Forward
 from .inline import from_base64, from_cell, from_data_url, is_data_url
 from .paths import find_path, path_in, path_text
-from .remote import Fetched, is_address, opened, reason
+from .remote import Fetched, is_address, opened, reason, stamp
 
 SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet")
 COLUMNS = ("image", "file_name", "path", "url")  # where none is named, the first that is there
@@ -81,7 +81,7 @@ class Table:
         if suffix == ".parquet":
             schema, self.count = self._parquet()
             self.column = chosen_column(key, schema.names, column)
-            inside = _holds_pictures(schema.field(self.column).type)
+            inside = holds_pictures(schema.field(self.column).type)
             self._read = self._parquet_pictures if inside else self._parquet_cells
         elif suffix == ".csv":
             _, header = next(iter_cells(place), (1, []))
@@ -158,14 +158,14 @@ class Table:
     def _parquet(self) -> tuple[Any, int]:
         try:
             with opened(self.place) as file:
-                table = require("pyarrow.parquet", "data").ParquetFile(file)
+                table = _parquet_file(file)
                 return table.schema_arrow, table.metadata.num_rows
         except (OSError, ValueError) as error:
             raise InputError(f"{self.key} cannot be read as a Parquet file: {error}") from error
 
     def _parquet_cells(self) -> Iterator[tuple[int, Any]]:
         with opened(self.place) as file:
-            table = require("pyarrow.parquet", "data").ParquetFile(file, buffer_size=1 << 20)
+            table = _parquet_file(file, buffer_size=1 << 20)
             number = 0
             for batch in table.iter_batches(4096, columns=[self.column]):
                 for cell in batch.column(0).to_pylist():
@@ -175,7 +175,7 @@ class Table:
     def _parquet_pictures(self) -> Iterator[tuple[int, Any]]:
         """Cells that are not read yet: groups and rows are in the file's footer."""
         with opened(self.place) as file:
-            footer = require("pyarrow.parquet", "data").ParquetFile(file).metadata
+            footer = _parquet_file(file).metadata
             number = 0
             for group in range(footer.num_row_groups):
                 for row in range(footer.row_group(group).num_rows):
@@ -226,8 +226,8 @@ class ParquetCell:
     row: int
 
     def read(self) -> bytes:
-        group = _group(os.getpid(), self.place, self.column, self.group)
         try:
+            group = _group(os.getpid(), self.place, stamp(self.place), self.column, self.group)
             slices = group.slices(self.row, self.row + 1)
         except Exception as error:  # pyarrow's, or a driver's
             text = shortened(error).rstrip(".")
@@ -252,19 +252,33 @@ def bytes_of(cell: Any, folder: Path) -> bytes:
 
 
 @lru_cache(maxsize=4)
-def _group(process: int, place: str, column: str, group: int) -> Forward:
+def _group(process: int, place: str, changed: tuple[int, int], column: str, group: int) -> Forward:
     """One group of rows as this process reads it (a fork must not share its file)."""
 
     def batches() -> Iterator[Any]:
         with opened(place) as file:
-            table = require("pyarrow.parquet", "data").ParquetFile(file, buffer_size=1 << 20)
-            for batch in table.iter_batches(_ROWS, row_groups=[group], columns=[column]):
+            footer = _footer(place, changed)
+            table = _parquet_file(file, metadata=footer, buffer_size=1 << 20)
+            rows = {"row_groups": [group], "columns": [column]}
+            for batch in table.iter_batches(_ROWS, **rows, use_threads=False):
                 yield batch.column(0)
 
     return Forward(batches, lambda column: column.nbytes)
 
 
-def _holds_pictures(kind: Any) -> bool:
+@lru_cache(maxsize=256)
+def _footer(place: str, changed: tuple[int, int]) -> Any:
+    """What a Parquet file says of its groups; of many, this takes longer to read than a group."""
+    with opened(place) as file:
+        return _parquet_file(file).metadata
+
+
+def _parquet_file(file: Any, **options: Any) -> Any:
+    return require("pyarrow.parquet", "data").ParquetFile(file, **options)
+
+
+def holds_pictures(kind: Any) -> bool:
+    """Whether an Arrow type is that of pictures in a table: bytes, or a data set's cells."""
     types = require("pyarrow", "data").types
     return types.is_struct(kind) or types.is_binary(kind) or types.is_large_binary(kind)
 

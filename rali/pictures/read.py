@@ -67,9 +67,10 @@ def open_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     whichever its values fit first.
 
     Args:
-        source: a path, the bytes of a file, an open binary file, a data URL, a data set's image
-            cell (`{"bytes": …}` or `{"path": …}`), an `Entry`, a `PIL.Image.Image`, or an array
-            [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] of uint8, uint16 or floats from 0 to 1.
+        source: a path (also of a picture inside a file: `shard.tar/a.jpg`, `train.parquet#17`),
+            the bytes of a file, an open binary file, a data URL, a data set's image cell
+            (`{"bytes": …}` or `{"path": …}`), an `Entry`, a `PIL.Image.Image`, or an array [H, W],
+            [H, W, 1], [H, W, 3] or [H, W, 4] of uint8, uint16 or floats from 0 to 1.
         max_pixels: a file that announces more pixels is refused before it is decoded.
 
     Raises:
@@ -219,6 +220,10 @@ def _open_file(path: str | Path) -> Any:
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116 (a str must not pass through Path first)
     except (FileNotFoundError, NotADirectoryError):
+        from .inside import picture_inside
+
+        if (inside := picture_inside(path)) is not None:
+            return io.BytesIO(inside.read())
         if _ADDRESS.match(str(path)):
             raise PictureError(
                 "This is an address, and rali reads files: download it and give the file."

@@ -63,6 +63,14 @@ def opened(place: str) -> BinaryIO:
     return system.open(path, "rb")
 
 
+def stamp(place: str) -> tuple[int, int]:
+    """Size and time of change of a local file, to remember what it holds by; no address has one."""
+    if is_address(place):
+        return 0, 0
+    found = Path(place).stat()
+    return found.st_size, found.st_mtime_ns
+
+
 def read_range(place: str, start: int, size: int) -> bytes:
     """`size` bytes from `start`, fewer at the end of the file."""
     if is_address(place):

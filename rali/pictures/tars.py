@@ -13,7 +13,7 @@ import lzma
 import os
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, BinaryIO
@@ -52,6 +52,7 @@ class Tar:
     place: str
     key: str
     count: Any = None  # it has no directory: counting would be a pass over it
+    wanted: Callable[[str], bool] = is_picture_name  # by a member's name
 
     def __iter__(self) -> Iterator[Entry]:
         offset, seen = 0, Seen()
@@ -59,7 +60,7 @@ class Tar:
             with opened(self.place) as raw:
                 for member in _members(raw):
                     offset = member.offset
-                    if not (is_picture_name(member.name) and is_visible(member.name)):
+                    if not (self.wanted(member.name) and is_visible(member.name)):
                         continue
                     if member.isdir():
                         continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from rali.errors import PictureError, shortened
@@ -29,6 +29,7 @@ class Zip:
 
     place: str
     key: str
+    wanted: Callable[[str], bool] = is_picture_name  # by a member's name
 
     def __iter__(self) -> Iterator[Entry]:
         seen = Seen()
@@ -59,9 +60,7 @@ class Zip:
         return (
             member
             for member in members
-            if not member.is_dir()
-            and is_picture_name(member.filename)
-            and is_visible(member.filename)
+            if not member.is_dir() and self.wanted(member.filename) and is_visible(member.filename)
         )
 
 

@@ -11,7 +11,7 @@ import json
 import operator
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -205,9 +205,3 @@ def fingerprint(*parts: Any) -> str:
     """A short hash of JSON-able parts."""
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def file_marks(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
-    """Path, size and time of change of each file: they differ where a file was changed."""
-    stats = [(path, path.stat()) for path in paths]
-    return [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
