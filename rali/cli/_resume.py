@@ -35,11 +35,13 @@ def file_journal(
     *,
     direct: bool,
     restart: bool,
+    retry: bool = False,
 ) -> Iterator[Journal]:
     """The journal of an output file, with the rows that it holds already.
 
     Args:
         direct: the output itself is the journal.
+        retry: rows without a score are made again.
 
     Raises:
         InputError: the file was made by something else or with other settings, or another process
@@ -70,7 +72,7 @@ def file_journal(
         now = {"settings": dict(settings), "direct": direct, "finished": False}
         write_json(now, note)
         try:
-            with Journal(path, columns, form if direct else "jsonl") as journal:
+            with Journal(path, columns, form if direct else "jsonl", retry=retry) as journal:
                 yield journal
         except InputError:
             if not journal.rows:  # such as a folder without pictures: leave no empty file
@@ -85,7 +87,7 @@ class Shards:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger, self._pending = ledger, list[Mapping[str, Any]]()
-        self._failed, self._total = 0, 0.0
+        self._failed, self._total, self._replaced = 0, 0.0, 0
 
     @property
     def done(self) -> Keys:
@@ -93,11 +95,11 @@ class Shards:
 
     @property
     def rows(self) -> int:
-        return self.ledger.rows + len(self._pending)
+        return self.ledger.rows + len(self._pending) - self._replaced
 
     @property
     def failed(self) -> int:
-        return self.ledger.failed + self._failed
+        return self.ledger.failed + self._failed - self._replaced
 
     @property
     def total(self) -> float:
@@ -107,6 +109,7 @@ class Shards:
         self._pending.append(row)
         self._failed += row["score"] is None
         self._total += row["score"] or 0.0
+        self._replaced += row["image"] in self.ledger.again
         if len(self._pending) >= UNIT:
             self._shard()
 
@@ -128,6 +131,8 @@ class Shards:
     ) -> None:
         with self._open:
             self._shard()
+            if self._replaced and error is None:  # else the next opening does it
+                self.ledger.drop_replaced()
 
 
 class Screen:

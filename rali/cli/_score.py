@@ -53,6 +53,7 @@ class Job:
     copy_to: Path | None
     move_to: Path | None
     restart: bool
+    retry: bool
     workers: int = 0  # Ray's; 0 for this process alone
 
     @property
@@ -211,11 +212,11 @@ def _sink(
         def say(sentence: str) -> None:
             typer.echo(f"rali: {sentence}", err=True)
 
-        ledger = Ledger(place, settings, columns, say=say, restart=job.restart)
+        ledger = Ledger(place, settings, columns, say=say, restart=job.restart, retry=job.retry)
         with Shards(ledger) as shards:
             yield shards
     elif job.output is not None and not _is_special(job.output):
-        how = {"direct": direct, "restart": job.restart}
+        how = {"direct": direct, "restart": job.restart, "retry": job.retry}
         with file_journal(job.output, columns, settings, form, **how) as journal:
             yield journal
     elif direct:
@@ -261,6 +262,11 @@ def _check(job: Job, form: str, folder: bool) -> None:
         raise InputError(
             "--engine ray writes a folder of shards and no maps: give --output FOLDER, a name "
             "without a suffix."
+        )
+    if job.retry and (job.restart or job.output is None or _is_special(job.output)):
+        raise InputError(
+            "--retry is for an --output that is there already, without --restart, which scores "
+            "everything again."
         )
     if job.copy_to and job.move_to:
         raise InputError("Give either --copy-to or --move-to, not both.")

@@ -204,6 +204,12 @@ def score(
         bool,
         typer.Option("--restart", help="Begin --output again, whatever it holds."),
     ] = False,
+    retry: Annotated[
+        bool,
+        typer.Option(
+            "--retry", help="Score again what --output says could not be scored; its row goes."
+        ),
+    ] = False,
     engine: Annotated[
         Literal["local", "ray"],
         typer.Option(help="Where pictures are scored: in this process, or by Ray's workers."),
@@ -248,6 +254,7 @@ def score(
         copy_to=copy_to,
         move_to=move_to,
         restart=restart,
+        retry=retry,
         workers=(workers or available_cores()) if engine == "ray" else 0,
     )
     try:

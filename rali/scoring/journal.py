@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rali.errors import InputError
-from rali.files import from_json
+from rali.files import from_json, replace_atomically
 
 from .keys import Keys
 
@@ -32,9 +32,11 @@ class Journal:
         path: made when it does not exist. A name that ends in .csv is a CSV, any other JSON lines,
             unless `form` says "csv" or "jsonl".
         columns: of a row, in their order.
+        retry: rows without a score are not done; each stays until another of its key is written,
+            and after a kill both stand there until the next opening.
 
     Attributes:
-        done: the keys of the rows that were there on opening.
+        done: the keys of the rows that were there on opening, and need not be made again.
         rows, failed, total: how many rows there are, how many of them have no score, and the sum
             of the scores.
 
@@ -42,8 +44,11 @@ class Journal:
         InputError: on entering: the file has other columns, or a line that is no row.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str], form: str) -> None:
+    def __init__(
+        self, path: Path, columns: Sequence[str], form: str, *, retry: bool = False
+    ) -> None:
         self.path, self.columns, self.form = path, tuple(columns), form
+        self._retry, self._again, self._replaced = retry, Keys(), 0
         self.rows = self.failed = 0
         self.total = 0.0
         self._pending: list[bytes] = []
@@ -51,14 +56,24 @@ class Journal:
 
     def __enter__(self) -> Self:
         self.path.touch()
-        self._end = 0
-        self.done = Keys(self._resume())
+        failed: list[str] = []
+        self.done = Keys(self._resume(failed))
+        if self.done.repeated:  # a retry was killed
+            self._drop_replaced()
+            failed.clear()
+            self.done = Keys(self._resume(failed))
+        if self._retry:
+            self._again = Keys(failed)
+            self.done = self.done.without(self._again)
+        self._open()
+        return self
+
+    def _open(self) -> None:
         self._file = os.open(self.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
         os.ftruncate(self._file, self._end)
         os.lseek(self._file, self._end, os.SEEK_SET)
         if not self._end and self.form == "csv":
             self._pending.append(csv_line(self.columns))
-        return self
 
     def __exit__(
         self,
@@ -71,10 +86,15 @@ class Journal:
             os.fsync(self._file)
         finally:
             os.close(self._file)
+        if self._replaced and error is None:  # else the next opening does it
+            self._drop_replaced()
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Add a row; it leaves the process within a second, or with the next row."""
         self._pending.append(row_line(row, self.columns, self.form))
+        if row["image"] in self._again:
+            self._replaced += 1
+            self.rows, self.failed = self.rows - 1, self.failed - 1
         self._count(row)
         if time.monotonic() - self._written > 0.5:
             self.flush()
@@ -97,9 +117,14 @@ class Journal:
     def read(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Each row with its place in the file, for `row_at`."""
         self.flush()
-        for start, line in _lines(self.path, self.form):
-            if start or self.form != "csv":
-                yield start, self._row(line, start)
+        if self._replaced:
+            os.close(self._file)
+            try:
+                self._drop_replaced()
+            finally:
+                self._end = self.path.stat().st_size
+                self._open()
+        yield from self._rows()
 
     def row_at(self, place: int) -> dict[str, Any]:
         """The row at a place that `read` gave."""
@@ -112,7 +137,10 @@ class Journal:
         self.failed += row["score"] is None
         self.total += row["score"] or 0.0
 
-    def _resume(self) -> Iterator[str]:
+    def _resume(self, failed: list[str]) -> Iterator[str]:
+        """The keys of all rows, which are counted; those without a score are added to `failed`."""
+        self.rows = self.failed = self._end = 0
+        self.total = 0.0
         for start, line in _lines(self.path, self.form):
             if not start and self.form == "csv":
                 if line.rstrip(b"\r\n") != csv_line(self.columns).rstrip():
@@ -123,8 +151,35 @@ class Journal:
             else:
                 row = self._row(line, start)
                 self._count(row)
+                if row["score"] is None:
+                    failed.append(row["image"])
                 yield row["image"]
             self._end = start + len(line)
+
+    def _drop_replaced(self) -> None:
+        """Write the file anew without the rows that have no score and another row of their key."""
+        last: dict[str, int] = {}
+        for start, row in self._rows():
+            if row["score"] is None or row["image"] in last:
+                last[row["image"]] = start
+
+        def kept() -> Iterator[bytes]:
+            for start, line in _lines(self.path, self.form):
+                header = not start and self.form == "csv"
+                if header or last.get(self._row(line, start)["image"], start) == start:
+                    yield line
+
+        def write(target: Path) -> None:
+            with target.open("wb") as file:
+                file.writelines(kept())
+
+        replace_atomically(self.path, write, durable=True)
+        self._replaced = 0
+
+    def _rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for start, line in _lines(self.path, self.form):
+            if start or self.form != "csv":
+                yield start, self._row(line, start)
 
     def _row(self, line: bytes, start: int) -> dict[str, Any]:
         try:

@@ -31,6 +31,19 @@ class Keys:
     def __len__(self) -> int:
         return len(self._heads)
 
+    @property
+    def repeated(self) -> bool:
+        """Whether a key was given twice."""
+        same = self._heads[1:] == self._heads[:-1]
+        return bool((same & (self._tails[1:] == self._tails[:-1])).any())
+
+    def without(self, others: Keys) -> Keys:
+        """Those that are not among `others`."""
+        left = Keys()
+        kept = ~np.isin(self._heads, others._heads)
+        left._heads, left._tails = self._heads[kept], self._tails[kept]
+        return left
+
     def __contains__(self, key: str) -> bool:
         if not len(self._heads):
             return False

@@ -68,9 +68,12 @@ class Ledger:
         columns: of a row, as in `rows.COLUMNS`.
         say: told in a sentence what was found damaged and is made again.
         restart: delete what is there first.
+        retry: rows without a score are not done; each stays until the end, or the next opening
+            after a kill, and goes where another row of its key has been written.
 
     Attributes:
-        done: the keys that have a row.
+        done: the keys that have a row, and need no other.
+        again: those of the rows that are to be replaced.
         rows, failed, total: how many rows there are, how many of them have no score, and the sum
             of the scores.
 
@@ -87,14 +90,16 @@ class Ledger:
         *,
         say: Callable[[str], object] = lambda sentence: None,
         restart: bool = False,
+        retry: bool = False,
     ) -> None:
         require("pyarrow", "data")
         self.folder, self.settings, self.columns = folder, dict(settings), tuple(columns)
-        self.done = Keys()
+        self.done = self.again = Keys()
         self.rows = self.failed = 0
         self.total = 0.0
-        self._say, self._restart = say, restart
+        self._say, self._restart, self._retry = say, restart, retry
         self._shards: dict[str, dict[str, Any]] = {}
+        self._noted: dict[str, list[dict[str, Any]]] = {}
         self._next = 0
         self._open = ExitStack()
 
@@ -109,6 +114,12 @@ class Ledger:
                     shard.unlink()
             self._read()
             self.done = Keys(self._check())
+            if self.done.repeated:  # a retry was killed
+                self.drop_replaced()
+                self.done = Keys(self._keys())
+            if self._retry:
+                self.again = Keys(self._keys(failed=True))
+                self.done = self.done.without(self.again)
             self._open = entered.pop_all()
         return self
 
@@ -143,7 +154,6 @@ class Ledger:
             index: of `units`; by default a new one.
         """
         pa = require("pyarrow", "data")
-        parquet = require("pyarrow.parquet", "data")
         schema = arrow_schema(self.columns)
         if isinstance(rows, pa.Table):
             table = rows.select(self.columns).cast(schema)
@@ -152,11 +162,8 @@ class Ledger:
         if not table.num_rows:
             return
         note = json.dumps(self.settings, sort_keys=True).encode()
-        buffer = pa.BufferOutputStream()
-        parquet.write_table(
-            table.replace_schema_metadata({_SETTINGS: note}), buffer, compression="zstd"
-        )
-        data = buffer.getvalue().to_pybytes()
+        table = table.replace_schema_metadata({_SETTINGS: note})
+        data = _as_bytes(table)
         path = self.folder / f"part-{self.reserve() if index is None else index:06d}.parquet"
         replace_atomically(path, lambda target: target.write_bytes(data), durable=True)
         self._note(path.name, data, table)
@@ -169,6 +176,45 @@ class Ledger:
                 for batch in parquet.ParquetFile(file).iter_batches():
                     yield from batch.to_pylist()
 
+    def drop_replaced(self) -> None:
+        """Write the shards anew that hold rows without a score and without need: their key has
+        another row, in a later shard.
+        """
+        last = dict.fromkeys(self._keys(failed=True), "")
+        if not last:
+            return
+        for name, key in self._named_keys():
+            if key in last:
+                last[key] = name
+        for name in sorted(self._shards):
+            if self._shards[name]["failed"]:
+                self._rewrite(name, last)
+
+    def _rewrite(self, name: str, last: Mapping[str, str]) -> None:
+        pa, path = require("pyarrow", "data"), self.folder / name
+        table = require("pyarrow.parquet", "data").ParquetFile(path).read()
+        kept = [last.get(key, name) == name for key in table["image"].to_pylist()]
+        if all(kept):
+            return
+        rest = table.filter(pa.array(kept))
+        data = _as_bytes(rest)
+        # Noted first: a kill between leaves the old shard, which the line before tells of.
+        self._note(name, data, rest)
+        replace_atomically(path, lambda target: target.write_bytes(data), durable=True)
+
+    def _named_keys(self, failed: bool = False) -> Iterator[tuple[str, str]]:
+        """Each row's shard and key; of those without a score alone if `failed` says so."""
+        for name in sorted(self._shards):
+            if failed and not self._shards[name]["failed"]:
+                continue
+            table = _table((self.folder / name).read_bytes())
+            if failed:
+                table = table.filter(table["score"].is_null())
+            yield from ((name, key) for key in table["image"].to_pylist())
+
+    def _keys(self, failed: bool = False) -> Iterator[str]:
+        return (key for _, key in self._named_keys(failed))
+
     def _parts(self) -> list[Path]:
         return sorted(self.folder.glob("part-*.parquet"))
 
@@ -179,8 +225,8 @@ class Ledger:
             "rows": table.num_rows,
             "failed": table["score"].null_count,
             "total": round(require("pyarrow.compute", "data").sum(table["score"]).as_py() or 0, 6),
-            "first": keys[0].as_py(),
-            "last": keys[-1].as_py(),
+            "first": keys[0].as_py() if len(keys) else "",
+            "last": keys[-1].as_py() if len(keys) else "",
             "bytes": len(data),
             "sha256": hashlib.sha256(data).hexdigest(),
         }
@@ -188,6 +234,10 @@ class Ledger:
         self._count(line)
 
     def _count(self, line: dict[str, Any]) -> None:
+        if before := self._shards.get(line["file"]):
+            self.rows -= before["rows"]
+            self.failed -= before["failed"]
+            self.total -= before["total"]
         self._shards[line["file"]] = line
         self.rows += line["rows"]
         self.failed += line["failed"]
@@ -208,6 +258,7 @@ class Ledger:
         """Fill `_shards` from the ledger; begin it where there is none."""
         path = self.folder / LEDGER
         lines: list[dict[str, Any]] = []
+        shards: dict[str, list[dict[str, Any]]] = {}
         if path.exists():
             data = path.read_bytes()
             whole = data[: data.rfind(b"\n") + 1]  # a kill may have cut the last line
@@ -216,15 +267,18 @@ class Ledger:
             try:
                 lines = [from_json(line) for line in whole.splitlines()]
                 self._refuse_others(lines[0]["settings"] if lines else self.settings)
-                shards = {line["file"]: line for line in lines[1:]}
+                for line in lines[1:]:
+                    shards.setdefault(line["file"], []).append(line)
             except (ValueError, KeyError, TypeError):
                 # Each shard holds the settings too, and is counted anew.
                 self._say(f"{path} is damaged and is made again from the shards beside it.")
                 path.unlink()
                 lines, shards = [], {}
-            for line in shards.values():
-                if "lost" not in line:
-                    self._shards[line["file"]] = line
+            self._noted = {
+                name: [line for line in own if "lost" not in line]
+                for name, own in shards.items()
+                if "lost" not in own[-1]
+            }
         if not lines:
             self._append({"settings": self.settings})
 
@@ -237,17 +291,20 @@ class Ledger:
 
     def _check(self) -> Iterator[str]:
         """Compare the shards with the ledger; yields the keys of those that are whole."""
-        known, self._shards = self._shards, {}
+        known, self._noted = self._noted, {}
         for path in self._parts():
             self._next = max(self._next, int(re.sub(r"\D", "", path.stem) or 0) + 1)
-        for name, line in known.items():
+        for name, lines in known.items():
             path = self.folder / name
             data = path.read_bytes() if path.is_file() else b""
-            if hashlib.sha256(data).hexdigest() != line["sha256"]:
-                what = "is damaged" if data else "is missing"
-                self._say(f"{path} {what}: its {line['rows']:,} rows are made again.")
+            sha256 = hashlib.sha256(data).hexdigest()
+            # One that is written anew has a line more; a kill may have kept the shard before.
+            line = next((each for each in reversed(lines) if each["sha256"] == sha256), None)
+            if line is None:
+                what, rows = "is damaged" if data else "is missing", lines[-1]["rows"]
+                self._say(f"{path} {what}: its {rows:,} rows are made again.")
                 path.unlink(missing_ok=True)
-                self._append({"file": name, "lost": line["rows"]})
+                self._append({"file": name, "lost": rows})
                 continue
             self._count(line)
             yield from _table(data)["image"].to_pylist()
@@ -270,6 +327,12 @@ class Ledger:
         self._note(path.name, data, table)
         keys: list[str] = table["image"].to_pylist()
         return keys
+
+
+def _as_bytes(table: Any) -> bytes:
+    buffer = require("pyarrow", "data").BufferOutputStream()
+    require("pyarrow.parquet", "data").write_table(table, buffer, compression="zstd")
+    return bytes(buffer.getvalue().to_pybytes())
 
 
 def _table(data: bytes) -> Any:

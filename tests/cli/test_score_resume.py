@@ -167,3 +167,17 @@ def test_two_runs_on_one_output_are_refused(folder: Path) -> None:
     with alone_in(folder / ".s.csv.rali"):
         code, _, err = finish(folder, "-o", "s.csv")
     assert code == 2 and "Another process is at work" in err
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "scores"])
+def test_retry_scores_what_failed_and_nothing_else(folder: Path, name: str) -> None:
+    assert finish(folder, "-o", name)[0] == 1
+    before = rows_in(folder / name)
+    Image.fromarray(np.full((9, 9, 3), 7, np.uint8)).save(folder / "photos" / "7.png")
+    code, _, err = finish(folder, "-o", name, "--retry")
+    assert code == 0 and f"{COUNT} scored, 0 failed" in err, err
+    after = rows_in(folder / name)
+    assert len(after) == COUNT and len({row["image"] for row in after}) == COUNT
+    assert [row for row in after if row in before] == [
+        row for row in before if row["image"] != "photos/7.png"
+    ]
