@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rali.errors import PictureError
@@ -19,6 +20,13 @@ class Entry:
 
     key: str
     picture: Any
+
+
+def key_of(picture: Any) -> Any:
+    """What names a picture in an output: an entry's key, a path's text, anything else itself."""
+    if isinstance(picture, Entry):
+        return picture.key
+    return str(picture) if isinstance(picture, Path) else picture
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,24 +113,38 @@ def is_many(pictures: Any) -> bool:
     return isinstance(pictures, Iterable) and not single and not hasattr(pictures, "read")
 
 
-def is_folder(pictures: Any) -> bool:
-    """Whether this is the path of a folder."""
-    return isinstance(pictures, str | Path) and os.path.isdir(pictures)  # noqa: PTH112
+def is_source(pictures: Any) -> bool:
+    """Whether this is the path of something with pictures in it: a folder, an archive, a table."""
+    if not isinstance(pictures, str | Path):
+        return False
+    return os.path.isdir(pictures) or (_holds_pictures(str(pictures)) and os.path.isfile(pictures))  # noqa: PTH112, PTH113
 
 
 def pictures_in(pictures: Any) -> Iterable[Any]:
-    """The pictures that this holds, one by one: several as they are, a folder's, or the one.
+    """The pictures that this holds, one by one: several as they are, a source's, or the one.
 
     Raises:
-        InputError: a folder without pictures.
+        InputError: a source without pictures, or a table without a column of them.
     """
     if is_many(pictures):
         return pictures
-    if not is_folder(pictures):
+    if not is_source(pictures):
         return [pictures]
+    if not os.path.isdir(pictures):  # noqa: PTH112
+        from .sources import find_entries
+
+        return find_entries([pictures])
     if not (found := find_pictures([pictures])):
         raise InputError(f"There are no pictures in the folder {pictures}.")
     return found
+
+
+def _holds_pictures(name: str) -> bool:
+    if os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES:  # noqa: PTH122
+        return False
+    from . import inside, listed
+
+    return name.lower().endswith((*inside.ARCHIVES, *listed.SUFFIXES))
 
 
 @contextlib.contextmanager
@@ -209,6 +223,11 @@ def _open(source: Any, max_pixels: int) -> Iterator[tuple[Image.Image, bytes]]:
             image: Image.Image = Image.open(file, formats=formats)
         except UnidentifiedImageError:
             other = open_with_tifffile(file, max_pixels) if is_tiff(head) else None
+            if other is None and _holds_pictures(name):
+                raise PictureError(
+                    "This is an archive or a table, not a picture: give it alone, or let "
+                    "`rali.pictures.sources.find_entries` list what is in it."
+                ) from None
             if other is None:
                 raise
             image = other

@@ -18,15 +18,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from rali.errors import InputError, PictureError, shortened
-from rali.pictures.entry import Entry
-from rali.pictures.read import (
-    MAX_PIXELS,
-    Source,
-    is_folder,
-    is_many,
-    open_picture,
-    pictures_in,
-)
+from rali.pictures.entry import key_of
+from rali.pictures.read import MAX_PIXELS, Source, is_many, is_source, open_picture, pictures_in
 
 from .model_folder import BUILTIN, WEIGHTS_SHA256, check_weights, find_model
 from .session import (
@@ -150,7 +143,8 @@ class Scorer:
         """One picture → float; a list or uint8 [n, H, W, C] → float64 [n]; a folder → dict.
 
         A generator or any other iterable of pictures is as good as a list. A folder's dict is
-        {path: score} of the pictures directly inside, in natural order.
+        {path: score} of the pictures directly inside, in natural order. An archive (.zip, .tar) or
+        a table (.csv, .jsonl, .parquet) gives {key: score}, with the keys of `find_entries`.
 
         Raises:
             PictureError: a picture cannot be read; the message names it. `score_many` continues
@@ -158,9 +152,9 @@ class Scorer:
         """
         if is_many(pictures):
             return self._all(pictures)
-        if is_folder(pictures):
-            paths = [str(path) for path in pictures_in(pictures)]
-            return dict(zip(paths, self._all(paths).tolist(), strict=True))
+        if is_source(pictures):
+            found = list(pictures_in(pictures))
+            return dict(zip(map(key_of, found), self._all(found).tolist(), strict=True))
         return float(self._all([pictures])[0])
 
     def score_many(
@@ -177,7 +171,8 @@ class Scorer:
         memory, however many sources there are.
 
         Args:
-            sources: pictures in a list, a generator or any other iterable; a folder; one picture.
+            sources: pictures in a list, a generator or any other iterable; a folder, an archive or
+                a table; one picture.
             interval: the probability, such as 0.9, with which people's score lies between `low`
                 and `high`.
             explain: fill `why` with the three likeliest phrases.
@@ -345,6 +340,6 @@ class Scorer:
 
 
 def _named(index: int, source: Any, error: str | None) -> str:
-    source = source.key if isinstance(source, Entry) else source
-    name = shortened(source) if isinstance(source, str | Path) else f"Picture number {index + 1}"
+    key = key_of(source)
+    name = shortened(key) if isinstance(key, str) else f"Picture number {index + 1}"
     return f"{name}: {error}"

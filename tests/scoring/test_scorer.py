@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -336,3 +337,23 @@ def test_a_scorer_is_pickled_and_copied(model: Path, photos: Path, monkeypatch) 
     assert pickle.loads(pickle.dumps(Scorer())).model == "builtin"
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         assert pool.submit(scorer, photos / "写真 1.png").result() == scores[1]
+
+
+def test_an_archive_or_a_table_is_as_good_as_a_folder(
+    model: Path, photos: Path, tmp_path: Path
+) -> None:
+    scorer, names = Scorer(model), sorted(path.name for path in photos.iterdir())
+    table, archive = tmp_path / "list.csv", tmp_path / "photos.zip"
+    table.write_text("image\n" + "".join(f"{photos / name}\n" for name in names))
+    with zipfile.ZipFile(archive, "w") as file:
+        for name in names:
+            file.write(photos / name, name)
+    expected = scorer([photos / name for name in names]).tolist()
+    assert scorer(table) == {str(photos / name): s for name, s in zip(names, expected, strict=True)}
+    inside = {f"{archive}/{name}": s for name, s in zip(names, expected, strict=True)}
+    assert scorer(str(archive)) == inside
+    assert scorer(list(inside)).tolist() == expected  # what lies inside has a path of its own
+    assert [row.score for row in scorer.score_many(archive)] == expected
+    assert len(scorer.embed(archive)) == len(names)
+    with pytest.raises(PictureError, match=r"photos\.zip: This is an archive or a table"):
+        scorer([photos / names[0], archive])
