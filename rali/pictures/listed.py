@@ -69,6 +69,10 @@ class Table:
         key: as it was given.
         column: which column; by default the first of `COLUMNS`.
 
+    Attributes:
+        count: how many rows there are; None where counting them would need a pass.
+        numbered: whether each key is its row's number, so that no two are the same.
+
     Raises:
         InputError: the table cannot be read, or has no such column.
     """
@@ -77,12 +81,13 @@ class Table:
         self.place, self.key = place, key
         self._read: Callable[[], Iterator[tuple[int, Any]]]
         self.count: int | None = None
+        self.numbered = False
         suffix = os.path.splitext(place)[1].lower()  # noqa: PTH122
         if suffix == ".parquet":
             schema, self.count = self._parquet()
             self.column = chosen_column(key, schema.names, column)
-            inside = holds_pictures(schema.field(self.column).type)
-            self._read = self._parquet_pictures if inside else self._parquet_cells
+            self.numbered = holds_pictures(schema.field(self.column).type)
+            self._read = self._parquet_pictures if self.numbered else self._parquet_cells
         elif suffix == ".csv":
             _, header = next(iter_cells(place), (1, []))
             self.column = chosen_column(key, [cell.strip() for cell in header], column)

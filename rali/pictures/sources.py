@@ -62,6 +62,7 @@ class Entries:
         """
         only = self._found[0] if len(self._found) == 1 else None
         unique = isinstance(only, _Folder | Zip | tars.Tar | hugging_face.DataSet)
+        unique = unique or (isinstance(only, listed.Table) and only.numbered)
         seen, entry = Seen(), None
         for found in self._found:
             for entry in [found] if isinstance(found, Entry) else found:
