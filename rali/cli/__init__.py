@@ -29,6 +29,7 @@ from . import (
     evaluate,
     export,
     figure,
+    licenses,
     probe,
     quickstart,
     recipes,
@@ -71,6 +72,7 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("bench")(bench.bench)
 app.command("distill")(distill.distill)
 app.command("export")(export.export)
+app.command("licenses")(licenses.licenses)
 app.command("probe")(probe.probe)
 app.command("quickstart")(quickstart.quickstart)
 app.command("recipes")(recipes.recipes)

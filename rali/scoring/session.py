@@ -199,6 +199,17 @@ class Engine:
         )
 
 
+def decode_metadata(session: Any) -> dict[str, Any]:
+    """`metadata_props`, decoded from JSON where they are JSON."""
+    metadata: dict[str, Any] = {}
+    for key, text in session.get_modelmeta().custom_metadata_map.items():
+        try:
+            metadata[key] = from_json(text)
+        except ValueError:
+            metadata[key] = text
+    return metadata
+
+
 def read_metadata(session: Any, path: Path) -> dict[str, Any]:
     """`metadata_props`, decoded from JSON.
 
@@ -206,12 +217,7 @@ def read_metadata(session: Any, path: Path) -> dict[str, Any]:
         InputError: this is not a model of rali, or its metadata, inputs or outputs are not those
             that `Scorer` needs.
     """
-    metadata: dict[str, Any] = {}
-    for key, text in session.get_modelmeta().custom_metadata_map.items():
-        try:
-            metadata[key] = from_json(text)
-        except ValueError:
-            metadata[key] = text
+    metadata = decode_metadata(session)
     again = "Write one with: rali export MODEL_FOLDER"
     if metadata.get("model_type") != "rali":
         raise InputError(f"{path} is an ONNX file, but not one that rali wrote. {again}")

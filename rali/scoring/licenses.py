@@ -1,0 +1,121 @@
+"""What is inside the package or a model, where it comes from and under which terms.
+
+In: nothing, or a model's name. Out: one entry per file, with the file's SHA-256. The package's own
+entries are `licenses.toml`; a model's are what its ONNX files and its web page say of themselves.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from rali.errors import InputError
+from rali.files import image_sha256, read_json
+
+from .model_folder import BUILTIN, CONFIG_FILE, WEIGHTS_FILE, find_model
+from .session import decode_metadata, open_session
+
+UNKNOWN = "not stated"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file and what is known of it.
+
+    Attributes:
+        file: where it lies, below the package or as the model was named.
+        what: what the file holds.
+        license: an SPDX identifier, or `UNKNOWN`.
+        origin: where it comes from, in sentences; "" where nothing is known.
+        sha256: of the file, in hexadecimal.
+    """
+
+    file: str
+    what: str
+    license: str
+    origin: str
+    sha256: str
+
+
+def package_parts() -> list[Part]:
+    """Every file in the package that is not source code."""
+    table = tomllib.loads(files(__package__).joinpath("licenses.toml").read_text("utf-8"))
+    return [
+        Part(
+            f"{entry['package'].replace('.', '/')}/{path.relative_to(root).as_posix()}",
+            entry["what"], entry["license"], entry["origin"], image_sha256(path),
+        )
+        for entry in table["part"]
+        for root in [Path(str(files(entry["package"])))]
+        for pattern in entry["files"]
+        for path in sorted(root.glob(pattern))
+    ]  # fmt: skip
+
+
+def model_parts(model: str | Path) -> list[Part]:
+    """Every file of a model that holds weights, by what it says of itself.
+
+    Args:
+        model: "builtin", which is the whole package; a model folder, an ONNX file, a folder of
+            `rali export --web` or a Hub id.
+
+    Raises:
+        InputError: there is no such model, or the folder holds no file with weights.
+    """
+    if str(model) == BUILTIN:
+        return package_parts()
+    folder = Path(model)
+    if not folder.is_dir():
+        return [_onnx_part(find_model(model))]
+    found = [
+        read(path)
+        for suffix, read in _READERS.items()
+        for path in sorted(folder.rglob(f"*{suffix}"))
+    ]
+    if not found:
+        raise InputError(
+            f"{folder} holds no {', '.join(_READERS)} file; expected a model folder, or one that "
+            "`rali export --web` wrote."
+        )
+    return found
+
+
+def _onnx_part(path: Path) -> Part:
+    said = decode_metadata(open_session(path, None, 1))
+    if said.get("model_type") != "rali":
+        return _part(path, "an ONNX file that rali did not write, or one without weights", {})
+    return _part(path, "a model", said)
+
+
+def _weights_part(path: Path) -> Part:
+    config = path.with_name(CONFIG_FILE)
+    settings = read_json(config, "Give a whole model folder.") if config.is_file() else {}
+    training = settings.get("training")
+    said = dict(training) if isinstance(training, dict) else {}
+    said["training_data"] = said.get("data")
+    return _part(path, "weights for torch", said)
+
+
+def _runtime_part(path: Path) -> Part:
+    return _part(
+        path, "a part of ONNX Runtime Web", {"license": "MIT", "notice": "Copyright Microsoft."}
+    )
+
+
+_READERS: dict[str, Callable[[Path], Part]] = {
+    ".onnx": _onnx_part, Path(WEIGHTS_FILE).suffix: _weights_part, ".wasm": _runtime_part,
+}  # fmt: skip
+
+
+def _part(path: Path, what: str, said: Mapping[str, Any]) -> Part:
+    sentences = (
+        str(said.get("notice") or ""),
+        f"Trained on {data}." if (data := said.get("training_data")) else "",
+        f"Made by the source of commit {commit}." if (commit := said.get("source_commit")) else "",
+    )
+    origin = " ".join(filter(None, sentences))
+    return Part(str(path), what, str(said.get("license") or UNKNOWN), origin, image_sha256(path))
