@@ -63,6 +63,15 @@ def whole(text: str, prompt: Prompt, opening: str) -> str:
     return answer if closed else opening + thought
 
 
+def beside(opening: str, completion: str, prompt: Prompt) -> str:
+    """A completion to learn, so that it goes on where the chat template stops; see `whole`."""
+    if not opening:
+        return completion
+    if prompt.reasons:
+        return opening + completion.removeprefix("<think>")
+    return f"{opening}\n</think>\n\n{completion}"
+
+
 def _content(text: str, prompt: Prompt) -> str:
     """The part of a completion that holds the answer."""
     if prompt.answer == "text":

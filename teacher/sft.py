@@ -24,8 +24,8 @@ from rali.runs.progress import Progress, silent
 
 from .adapter import lora_config
 from .answers import Score
-from .completions import compose
-from .models import opened, vision_weights
+from .completions import beside, compose
+from .models import opened, thought_opening, vision_weights
 from .prompts import Prompt, find_prompt
 from .tasks import TASKS, rescale
 from .training import TrainingConfig, check_pictures, claim_run, finished, train_to
@@ -188,7 +188,7 @@ def train_sft(
         model=teacher,
         processing_class=processor,
         args=TrlConfig(**settings),
-        train_dataset=_dataset(own, config),
+        train_dataset=_dataset(own, config, thought_opening(processor)),
         peft_config=lora_config(config.lora, vision=config.parts == "all"),
         callbacks=[watch],
     )
@@ -196,7 +196,7 @@ def train_sft(
     return train_to(output, trainer, config.dtype)
 
 
-def _dataset(examples: Sequence[SftExample], config: SftConfig) -> Any:
+def _dataset(examples: Sequence[SftExample], config: SftConfig, opening: str) -> Any:
     """A data set for TRL in the order of all epochs; pictures are opened when a row is read."""
     from datasets import Dataset
 
@@ -211,8 +211,8 @@ def _dataset(examples: Sequence[SftExample], config: SftConfig) -> Any:
         return {
             "prompt": [example.prompt.messages() for example in own],
             "completion": [
-                [{"role": "assistant", "content": [{"type": "text", "text": example.completion}]}]
-                for example in own
+                [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
+                for text in (beside(opening, e.completion, e.prompt) for e in own)
             ],
             "images": [[opened(path) for path in example.images] for example in own],
         }
