@@ -58,11 +58,10 @@ def lora_config(config: LoraConfig, *, vision: bool = True) -> Any:
 
 
 def check_quantization(quantization: str, rank: int) -> None:
-    """Refuse what cannot be quantised, here or at all; imports no torch where nothing is asked for.
+    """Refuse a quantisation that no machine has; see `quantized` for what this machine has.
 
     Raises:
-        InputError: no such quantisation, no adapter to train beside it, or no CUDA.
-        MissingExtraError: bitsandbytes is not installed.
+        InputError: no such quantisation, or no adapter to train beside it.
     """
     if quantization not in QUANTIZATIONS:
         raise InputError(f"quantization is {quantization!r}; give 4bit, or leave it out.")

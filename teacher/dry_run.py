@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rali.errors import InputError
+from rali.errors import InputError, MissingExtraError, missing_extra
 
 from .grpo import GrpoConfig, ordered_examples
 from .memory import describe_memory
@@ -35,11 +36,12 @@ class DryRun:
     problems: list[str] = field(default_factory=list)
 
     def attempt(self, work: Callable[[], T]) -> T | None:
-        """What `work` returns; None where it raises an InputError, which is a problem then."""
+        """What `work` returns; None where it raises an error of rali's, which is a problem then."""
         try:
             return work()
-        except InputError as error:
-            self.problems.append(str(error))
+        except (InputError, MissingExtraError) as error:
+            if str(error) not in self.problems:
+                self.problems.append(str(error))
             return None
 
     def check(self) -> None:
@@ -51,9 +53,15 @@ class DryRun:
             raise InputError(self.problems[0])
 
 
+def _installed(settings: TrainingConfig) -> DryRun:
+    """A dry run that has looked for the packages that the settings need."""
+    needed = ["trl", *(["bitsandbytes"] if settings.quantization else [])]
+    return DryRun(problems=[missing_extra(name) for name in needed if find_spec(name) is None])
+
+
 def grpo_dry_run(settings: GrpoConfig, processes: int) -> DryRun:
     """What `grpo.train` would do on this many processes (GPUs)."""
-    found = DryRun()
+    found = _installed(settings)
     found.attempt(lambda: check_trl("GRPOConfig", settings.trl))
     plan = found.attempt(lambda: settings.plan(processes))
     if plan is None:
@@ -88,7 +96,7 @@ def grpo_dry_run(settings: GrpoConfig, processes: int) -> DryRun:
 
 def sft_dry_run(settings: SftConfig, processes: int) -> DryRun:
     """What `sft.train_sft` would do on this many processes (GPUs)."""
-    found = DryRun()
+    found = _installed(settings)
     found.attempt(lambda: check_trl("SFTConfig", settings.trl))
     together = settings.batch_size * processes
     each = f" on each of {processes} GPUs" if processes > 1 else ""
@@ -115,7 +123,9 @@ def sft_dry_run(settings: SftConfig, processes: int) -> DryRun:
 
 
 def _steps(settings: TrainingConfig, steps: int) -> str:
-    return f"{settings.steps(steps):,} steps in {settings.epochs:g} epochs"
+    count = settings.steps(steps)
+    epochs = f"{settings.epochs:g} epoch{'s' * (settings.epochs != 1)}"
+    return f"{count:,} step{'s' * (count != 1)} in {epochs}"
 
 
 def _absent(what: str, paths: Sequence[str]) -> str:
