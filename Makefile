@@ -9,7 +9,7 @@ DATA ?=
 # Each core runs tests of its own, with one thread each; a file's tests stay together.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test test-fast test-vllm test-verl test-openvino test-faults lint docs builtin clean
+.PHONY: quickstart test test-fast test-vllm test-verl test-openvino test-gpu test-faults lint docs builtin clean
 
 quickstart: $(READY)
 	$(BIN)/rali quickstart $(PICTURES)
@@ -97,6 +97,14 @@ $(OPENVINO)/.ready: $(READY)
 	rm -rf $(OPENVINO)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(OPENVINO) 'onnxruntime-openvino>=1.24'
 	touch $(OPENVINO)/.ready
+
+# All that needs a GPU, at most 8 minutes on one of 80 GB, into benchmarks/gpu.md. It runs in the
+# machine's own Python, which has torch and transformers; the head of benchmarks/gpu.py says which
+# wheels it finds in wheels/.
+test-gpu:
+	test ! -d wheels || $(PYTHON) -m pip install --quiet --no-index --no-deps wheels/*.whl
+	$(PYTHON) -m pip install --quiet --no-index --no-deps --no-build-isolation -e .
+	$(PYTHON) benchmarks/gpu.py
 
 # The install is repeated only when pyproject.toml changes.
 $(READY): pyproject.toml

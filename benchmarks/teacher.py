@@ -42,7 +42,7 @@ from rali.teacher.prompts import Prompt, degradation_prompt, find_prompt
 from rali.teacher.q_insight import class_reward, score_reward
 from rali.teacher.report import training_curves
 from rali.teacher.tasks import TaskConfig
-from rali.teacher.watch import WatchConfig
+from rali.teacher.watch_config import WatchConfig
 
 HERE = Path(__file__).parent
 EXPERIMENTS = ("degraded", "human", "mixed", "tasks")

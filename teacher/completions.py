@@ -49,10 +49,33 @@ def parse(text: str, prompt: Prompt) -> Answer:
         return Failure(str(error), reasoning)
 
 
+def whole(text: str, prompt: Prompt, opening: str) -> str:
+    """A completion with what the chat template wrote of it, so that it reads like any other.
+
+    A Thinking model reasons even where the prompt asks for none: then the answer alone is returned.
+
+    Args:
+        opening: `<think>` where the template ends with it; see `models.thought_opening`.
+    """
+    if not opening or prompt.reasons:
+        return opening + text
+    thought, closed, answer = text.partition("</think>")
+    return answer if closed else opening + thought
+
+
+def beside(opening: str, completion: str, prompt: Prompt) -> str:
+    """A completion to learn, so that it goes on where the chat template stops; see `whole`."""
+    if not opening:
+        return completion
+    if prompt.reasons:
+        return opening + completion.removeprefix("<think>")
+    return f"{opening}\n</think>\n\n{completion}"
+
+
 def _content(text: str, prompt: Prompt) -> str:
     """The part of a completion that holds the answer."""
     if prompt.answer == "text":
-        return reasoning_of(text) or text.strip()
+        return reasoning_of(text) or without(text, blocks(text, "think")).strip()
     answers = blocks(text, "answer")
     if answers:
         content = answers[-1].content(text)

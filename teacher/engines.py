@@ -20,6 +20,7 @@ from .models import (
     teacher_mark,
     teacher_name,
     teacher_place,
+    thought_opening,
 )
 from .requests import Engine, Request, Sampling, request_seed
 
@@ -58,7 +59,7 @@ class SeededSampling:
 
 
 class TransformersEngine:
-    """A Qwen2.5-VL through transformers.
+    """A teacher through transformers.
 
     Args:
         model, processor: as `load_teacher` returns them.
@@ -73,6 +74,7 @@ class TransformersEngine:
         self.model, self.processor = model, processor
         self.name, self.batch_size = name, batch_size
         self.mark = f"transformers {mark}"
+        self.opening = thought_opening(processor)
 
     @property
     def pixels(self) -> tuple[int, int]:
@@ -110,7 +112,8 @@ class TransformersEngine:
             logits_processor=LogitsProcessorList([SeededSampling(seeds, sampling)]),
         )
         new = written[:, inputs["input_ids"].shape[1] :]
-        return self.processor.batch_decode(new, skip_special_tokens=True)
+        texts = self.processor.batch_decode(new, skip_special_tokens=True)
+        return [self.opening + text for text in texts]
 
 
 class VllmEngine:
@@ -141,6 +144,7 @@ class VllmEngine:
         self.name = name or teacher_name(model)
         self.mark = f"vllm {teacher_mark(model)}"
         self.processor = load_processor(model, min_pixels=min_pixels, max_pixels=max_pixels)
+        self.opening = thought_opening(self.processor)
         # One size for both, or vLLM would see other pictures than transformers does.
         look = {"size": dict(self.processor.image_processor.size)}
         self.llm = vllm.LLM(
@@ -180,7 +184,7 @@ class VllmEngine:
         outputs = self.llm.generate(
             [self.inputs(request) for request in requests], drawn, use_tqdm=False
         )
-        return [output.outputs[0].text for output in outputs]
+        return [self.opening + output.outputs[0].text for output in outputs]
 
 
 ENGINES = ("transformers", "vllm", "openai", "ray")

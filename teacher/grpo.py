@@ -21,37 +21,17 @@ from rali.runs.config import check_numbers
 from rali.runs.folder import RunFolder
 from rali.runs.progress import Progress, silent
 
+from .adapter import lora_config
 from .completions import format_pattern
 from .examples import examples
-from .models import opened, vision_tower
+from .models import opened, thought_opening, vision_weights
 from .plan import BatchPlan, plan_batch
 from .prompts import Prompt
 from .reward_functions import Rewards
 from .sampling import DRAWS, sample_order
 from .tasks import Example, TaskConfig
 from .training import TrainingConfig, check_pictures, claim_run, finished, train_to
-from .watch import Watch
-
-
-@dataclass
-class LoraConfig:
-    """A low-rank adapter instead of training all weights.
-
-    Attributes:
-        rank: the adapter's rank; 0 trains all weights without one.
-        alpha: the adapter's output is scaled by alpha / rank.
-        dropout: the share of the adapter's input that is dropped, 0–1.
-        targets: names of the layers that get an adapter.
-    """
-
-    rank: int = 0
-    alpha: int = 128
-    dropout: float = 0.05
-    targets: list[str] = field(
-        default_factory=lambda: [
-            "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
-        ]
-    )  # fmt: skip
+from .trl_fields import check_trl
 
 
 @dataclass
@@ -79,7 +59,6 @@ class GrpoConfig(TrainingConfig):
             tokens; 0 takes all. top_p: or from this much probability.
         max_completion_length: a completion is cut off after this many tokens.
         vision: whether the vision tower learns.
-        lora: a low-rank adapter instead of all weights.
     """
 
     tasks: list[TaskConfig] = field(default_factory=list)
@@ -102,7 +81,6 @@ class GrpoConfig(TrainingConfig):
     top_p: float = 1.0
     max_completion_length: int = 512
     vision: bool = True
-    lora: LoraConfig = field(default_factory=LoraConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -193,7 +171,8 @@ def train(config: GrpoConfig, output: str | Path, *, progress: Progress = silent
     if finished(output):
         return output / "model"
     check_pictures(drawn)
-    return train_to(output, build_trainer(config, plan, drawn, output, validation, progress))
+    trainer = build_trainer(config, plan, drawn, output, validation, progress)
+    return train_to(output, trainer, config.dtype)
 
 
 def build_trainer(
@@ -209,11 +188,16 @@ def build_trainer(
     from trl import GRPOConfig as TrlConfig
     from trl import GRPOTrainer
 
-    config.check_trl(TrlConfig)
-    rewards = Rewards(config.tasks, drawn, config.pair_scope, config.compare)
+    from .watch import Watch
+
+    check_trl("GRPOConfig", config.trl)
     model, processor = config.load()
+    rewards = Rewards(
+        config.tasks, drawn, config.pair_scope, config.compare, thought_opening(processor)
+    )
     if not config.vision:
-        vision_tower(model).requires_grad_(False)
+        for weights in vision_weights(model):
+            weights.requires_grad_(False)
     watch = Watch(
         config.watch,
         validation,
@@ -268,23 +252,3 @@ def prompt_dataset(drawn: Sequence[Example], prompts: Sequence[Prompt]) -> Any:
         }
 
     return Dataset.from_dict({"place": list(range(len(drawn)))}).with_transform(rows)
-
-
-def lora_config(config: LoraConfig, *, vision: bool = True) -> Any:
-    """peft's settings of an adapter, or None where all weights learn.
-
-    Args:
-        vision: whether the vision tower's layers of these names get an adapter too.
-    """
-    if not config.rank:
-        return None
-    from peft import LoraConfig as PeftConfig
-
-    return PeftConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,
-        lora_dropout=config.dropout,
-        target_modules=config.targets,
-        exclude_modules=None if vision else r".*visual.*",
-        task_type="CAUSAL_LM",
-    )

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .data_urls import data_url
+from .data_urls import data_url, token_side
 from .requests import NoText, Request, Sampling, request_seed
 from .server import Server, ServerConfig
 
@@ -73,7 +73,8 @@ class OpenaiEngine:
             PictureError: a picture cannot be read; nothing was sent.
         """
         paths = dict.fromkeys(path for request in requests for path in request.images)
-        urls = {path: data_url(path, *self._bounds) for path in paths}
+        side = token_side(self.name)
+        urls = {path: data_url(path, *self._bounds, side) for path in paths}
         groups = list(_grouped(requests, self.together))
         check = sampling.temperature > 0 and not self._seeds and len(requests) >= SEED_CHECK
         asked = [*groups, groups[0]] if check else groups

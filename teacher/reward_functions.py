@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .answers import Answer, Failure, Score
-from .completions import format_reward, parse
+from .completions import format_reward, parse, whole
 from .rl2r import rl2r_rewards
 from .tasks import TASKS, Example, TaskConfig
 
@@ -75,6 +75,7 @@ class Rewards:
         drawn: the training's examples, in the order of its data set.
         pair_scope: whether RL2R compares over all processes ("global") or within one ("process").
         compare: so many examples that follow each other in `drawn` are compared; 0 takes all.
+        opening: what the chat template writes of a completion; see `models.thought_opening`.
     """
 
     def __init__(
@@ -83,7 +84,9 @@ class Rewards:
         drawn: Sequence[Example],
         pair_scope: str = "global",
         compare: int = 0,
+        opening: str = "",
     ) -> None:
+        self.opening = opening
         self.tasks, self.drawn, self.pair_scope, self.compare = tasks, drawn, pair_scope, compare
         self.prompts = [task.resolve() for task in tasks]
 
@@ -95,7 +98,8 @@ class Rewards:
         for completion, index in zip(completions, place, strict=True):
             task = self.tasks[self.drawn[index].task]
             prompt = self.prompts[self.drawn[index].task]
-            reward = format_reward(_text(completion), prompt, form=task.format)
+            text = whole(_text(completion), prompt, self.opening)
+            reward = format_reward(text, prompt, form=task.format)
             found.append(task.format_weight * reward)
         return found
 
@@ -116,8 +120,9 @@ class Rewards:
         from accelerate.utils import gather_object
 
         answers = [
-            parse(_text(completion), self.prompts[self.drawn[index].task])
+            parse(whole(_text(completion), prompt, self.opening), prompt)
             for completion, index in zip(completions, place, strict=True)
+            for prompt in [self.prompts[self.drawn[index].task]]
         ]
         own = [self.drawn[index] for index in place]
         found = [

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from scipy.special import ndtr
 
 GAMMA = 1e-6
 Variant = Literal["fidelity", "binary", "probability_average", "fixed_variance"]
@@ -33,6 +32,8 @@ def comparative_probability(
     Returns:
         Probabilities [K], 0–1.
     """
+    from scipy.special import ndtr  # a second, which the settings of a training need not wait for
+
     return ndtr((scores - mean) / np.sqrt(variance + other_variance + gamma))
 
 
@@ -53,6 +54,8 @@ def averaged_probability(
     Returns:
         Probabilities [K], 0–1.
     """
+    from scipy.special import ndtr
+
     spread = np.sqrt(variance + other_variance + gamma)
     return ndtr((scores[:, None] - others[None, :]) / spread).mean(1)
 

@@ -7,27 +7,39 @@ examples are noted in it, and another training is refused.
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
-from difflib import get_close_matches
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from rali.errors import InputError
-from rali.files import check_space, from_json
+from rali.files import check_space, from_json, read_json
 from rali.pictures.inside import is_there
 from rali.runs.config import check_numbers
 from rali.runs.folder import claim, fingerprint
 
+from .adapter import LoraConfig, check_quantization
 from .models import load_teacher
-from .watch import WatchConfig
+from .watch_config import WatchConfig
 
-FREE = ("report_to", "log_every", "save_every", "watch")  # settings that do not change the outcome
+# Settings that do not change the outcome.
+FREE = ("report_to", "log_every", "save_every", "watch", "gpus", "attn_implementation")
+DTYPES = ("bfloat16", "float16", "float32")
+# Fields of TRL's config that have a setting here: two values of one thing would contradict.
+OURS = {
+    "seed": "seed", "learning_rate": "lr", "per_device_train_batch_size": "micro_batch",
+    "gradient_checkpointing": "gradient_checkpointing", "bf16": "dtype", "fp16": "dtype",
+    "save_steps": "save_every", "logging_steps": "log_every", "report_to": "report_to",
+    "output_dir": "-o", "num_train_epochs": "epochs", "shuffle_dataset": "data_seed",
+    "beta": "beta", "num_generations": "num_generations", "temperature": "temperature",
+    "top_k": "top_k", "top_p": "top_p", "max_completion_length": "max_completion_length",
+    "gradient_accumulation_steps": "prompts_per_step or batch_size and micro_batch",
+    "generation_batch_size": "prompts_per_step", "warmup_steps": "warmup",
+}  # fmt: skip
 EXAMPLES = "examples.json"
 
 
@@ -36,14 +48,23 @@ class TrainingConfig:
     """Settings of every training of a teacher.
 
     Attributes:
-        model: "nano", a teacher's folder or a Hub id (a Qwen2.5-VL).
+        model: "nano", a teacher's folder or a Hub id: a Qwen2.5-VL, a Qwen3-VL, or another that
+            transformers loads and TRL trains.
+        revision: a branch, tag or commit of the model on the Hub; empty takes the newest.
+        attn_implementation: how transformers computes attention ("sdpa", "flash_attention_2", …);
+            empty leaves it to transformers.
         seed: seed of the order, the sampling and an adapter's first weights.
         epochs: passes over all examples.
         micro_batch: texts in one forward pass of a process.
         lr: peak learning rate of AdamW.
         min_pixels, max_pixels: bounds on a picture's pixels after the processor's resize; None
             keeps the processor's own.
-        dtype: type of the weights: "bfloat16", "float16" or "float32".
+        dtype: type of the weights: "bfloat16", "float16" or "float32". The teacher is saved in it,
+            the checkpoints in float32, in which the weights learn.
+        quantization: "4bit" holds the weights in 4 bits beside a learning adapter (`lora.rank`),
+            with bitsandbytes on a CUDA GPU; empty does not.
+        lora: a low-rank adapter instead of all weights.
+        gpus: number of GPUs that `--dry-run` counts with; a training takes accelerate launch's.
         gradient_checkpointing: whether to save memory at the cost of time.
         save_every: steps between checkpoints.
         log_every: steps between logged rows.
@@ -53,6 +74,8 @@ class TrainingConfig:
     """
 
     model: str = "Qwen/Qwen2.5-VL-7B-Instruct"
+    revision: str = ""
+    attn_implementation: str = ""
     seed: int = 0
     epochs: float = 1.0
     micro_batch: int = 4
@@ -60,6 +83,9 @@ class TrainingConfig:
     min_pixels: int | None = None
     max_pixels: int | None = None
     dtype: str = "bfloat16"
+    quantization: str = ""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    gpus: int = 1
     gradient_checkpointing: bool = True
     save_every: int = 100
     log_every: int = 1
@@ -68,36 +94,42 @@ class TrainingConfig:
     trl: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_numbers("", self, save_every=1, log_every=1, positive=["epochs", "lr"])
-        if not isinstance(getattr(torch, self.dtype, None), torch.dtype):
+        check_numbers("", self, save_every=1, log_every=1, gpus=1, positive=["epochs", "lr"])
+        if self.dtype not in DTYPES:
             raise InputError(f"dtype is {self.dtype!r}; give bfloat16, float16 or float32.")
+        check_quantization(self.quantization, self.lora.rank)
+        if (self.min_pixels or 0) > (self.max_pixels or float("inf")):
+            raise InputError(
+                f"min_pixels is {self.min_pixels:,} and max_pixels {self.max_pixels:,}; min_pixels "
+                "must not be above max_pixels."
+            )
+        for name, own in OURS.items():
+            if name in self.trl and (
+                own == "-o" or any(hasattr(self, each) for each in own.split())
+            ):
+                raise InputError(f"trl.{name}: set {own}, which would contradict it.")
 
     def steps(self, available: int) -> int:
         """Steps of a training whose examples are enough for `available` steps."""
         most = int(self.trl.get("max_steps", -1))
         return most if most > 0 else available
 
-    def check_trl(self, kind: Any) -> None:
-        """Refuse a name in `trl` that TRL's config of this kind does not have.
-
-        Raises:
-            InputError: it names the nearest that there is.
-        """
-        known = [each.name for each in fields(kind)]
-        for name in self.trl:
-            if name not in known:
-                near = get_close_matches(name, known, 1)
-                hint = f"; did you mean {near[0]}?" if near else "."
-                raise InputError(f"trl.{name}: {kind.__name__} of TRL has no such field{hint}")
-
     def load(self) -> tuple[Any, Any]:
         """The model to train and its processor."""
         return load_teacher(
-            self.model, dtype=self.dtype, min_pixels=self.min_pixels, max_pixels=self.max_pixels
+            self.model,
+            dtype=self.dtype,
+            min_pixels=self.min_pixels,
+            max_pixels=self.max_pixels,
+            revision=self.revision,
+            attn_implementation=self.attn_implementation,
+            quantization=self.quantization,
         )
 
     def trl_settings(self, output: Path, **own: Any) -> dict[str, Any]:
         """Arguments of TRL's config; a trainer's `own` and then the user's `trl` override them."""
+        import torch
+
         shared = {
             "output_dir": str(output / "checkpoints"),
             "seed": self.seed,
@@ -196,10 +228,13 @@ def finished(output: Path) -> bool:
     return (output / "model").is_dir()
 
 
-def train_to(output: Path, trainer: Any) -> Path:
+def train_to(output: Path, trainer: Any, dtype: str) -> Path:
     """Train from the last checkpoint, or from the start; returns the folder of the model.
 
     An adapter is saved in `output/adapter` and merged into `output/model`, which any engine loads.
+
+    Args:
+        dtype: type of the weights in `output/model`; they learn in float32.
     """
     if not _sharded(trainer):
         # FSDP and DeepSpeed keep float32 copies of what learns; without them bfloat16 would
@@ -213,12 +248,35 @@ def train_to(output: Path, trainer: Any) -> Path:
     if trainer.is_world_process_zero():
         if adapter:
             _merge(trainer, output / "adapter", partial)
+        save_as(dtype, partial)
         trainer.processing_class.save_pretrained(partial)
         _tidy(partial)
         _tidy(output / "adapter")
         partial.rename(output / "model")
     trainer.accelerator.wait_for_everyone()
     return output / "model"
+
+
+def save_as(dtype: str, folder: Path) -> None:
+    """Rewrite a model's files in a type of this name, one by one, and note it in its config."""
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    kind = getattr(torch, dtype)
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            weights, note = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+        for name, values in weights.items():
+            if values.is_floating_point():
+                weights[name] = values.to(kind)
+        save_file(weights, path, note)
+    place = folder / "config.json"
+    config = read_json(place, "Train it again.")
+    for part in (config, *(part for part in config.values() if isinstance(part, dict))):
+        if "dtype" in part:
+            part["dtype"] = dtype
+    place.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
 def _tidy(folder: Path) -> None:

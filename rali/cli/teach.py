@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +28,9 @@ from ._teacher import (
     TopP,
     engine_of,
 )
+
+if TYPE_CHECKING:
+    from rali.teacher.dry_run import DryRun
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,7 +59,19 @@ Data = Annotated[
 ]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Print the settings and the number of steps, and stop."),
+    typer.Option(
+        "--dry-run",
+        help="Print the settings, the batch in words, GPU memory and all that would stop the "
+        "training, in a second and without a network, and stop.",
+    ),
+]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="With --dry-run, the number of processes (GPUs) that would share the model.",
+        show_default="those of accelerate launch, or the config's gpus",
+    ),
 ]
 
 
@@ -67,14 +82,7 @@ def train(
     set_: Set = None,
     data: Data = None,
     dry_run: DryRun = False,
-    processes: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="With --dry-run, the number of processes (GPUs) that would share the model.",
-            show_default="those of accelerate launch",
-        ),
-    ] = None,
+    processes: Processes = None,
 ) -> None:
     """Train a teacher by reinforcement learning: GRPO with RL2R's or Q-Insight's rewards.
 
@@ -85,35 +93,19 @@ def train(
     """
     from rali.runs.config import from_dict
     from rali.runs.progress import StageProgress
-    from rali.teacher.grpo import GrpoConfig, ordered_examples
+    from rali.teacher.grpo import GrpoConfig
     from rali.teacher.grpo import train as run
-    from rali.teacher.report import write_teacher_report
 
     settings = from_dict(GrpoConfig, _settings(config, set_, data))
-    world = int(os.environ.get("WORLD_SIZE", 1))
-    plan = settings.plan(processes or world if dry_run else world)
     if dry_run:
-        from rali.teacher.memory import describe_memory
-        from rali.teacher.training import check_pictures
+        from rali.teacher.dry_run import grpo_dry_run
 
-        require("trl", "teach")
-        from trl import GRPOConfig
-
-        settings.check_trl(GRPOConfig)
-        examples = ordered_examples(settings, plan)
-        check_pictures(examples)
-        settings.watch.rows(path for example in examples for path in example.images)
-        _show(asdict(settings))
-        typer.echo(plan.words())
-        steps = settings.steps(len(examples) // plan.prompts)
-        typer.echo(
-            f"{steps:,} steps over {len(set(examples)):,} examples of "
-            f"{', '.join(sorted({e.dataset for e in examples}))}, {settings.epochs:g} epochs."
-        )
-        typer.echo(describe_memory(settings, plan))
+        _say(settings, grpo_dry_run(settings, _counted(processes, settings.gpus)))
         return
     with StageProgress("reward") as progress:
         folder = run(settings, output, progress=progress)
+    from rali.teacher.report import write_teacher_report
+
     if int(os.environ.get("RANK", 0)) == 0:
         typer.echo(f"report:  {write_teacher_report(output)}")
         typer.echo(f"teacher: {folder}")
@@ -122,7 +114,12 @@ def train(
 
 @app.command("sft")
 def sft(
-    config: Config, output: Output, set_: Set = None, data: Data = None, dry_run: DryRun = False
+    config: Config,
+    output: Output,
+    set_: Set = None,
+    data: Data = None,
+    dry_run: DryRun = False,
+    processes: Processes = None,
 ) -> None:
     """Fine-tune a teacher on rationales: RACT's third stage, or the plain baseline.
 
@@ -134,29 +131,19 @@ def sft(
     from rali.runs.config import from_dict
     from rali.runs.folder import alone_in
     from rali.runs.progress import StageProgress
-    from rali.teacher.report import write_teacher_report
     from rali.teacher.sft import SftConfig, sft_examples, train_sft
 
     settings = from_dict(SftConfig, _settings(config, set_, data))
-    examples = sft_examples(settings)
     if dry_run:
-        from rali.teacher.training import check_pictures
+        from rali.teacher.dry_run import sft_dry_run
 
-        require("trl", "teach")
-        from trl import SFTConfig as TrlConfig
-
-        settings.check_trl(TrlConfig)
-        check_pictures(examples)
-        settings.watch.rows(path for example in examples for path in example.images)
-        _show(asdict(settings))
-        world = int(os.environ.get("WORLD_SIZE", 1))
-        drawn = max(1, round(settings.epochs * len(examples)))
-        steps = settings.steps(-(-drawn // (settings.batch_size * world)))
-        shared = f" on each of {world} processes" if world > 1 else ""
-        typer.echo(f"{len(examples):,} examples, {steps:,} steps of {settings.batch_size}{shared}.")
+        _say(settings, sft_dry_run(settings, _counted(processes, settings.gpus)))
         return
+    examples = sft_examples(settings)
     with alone_in(output), StageProgress() as progress:
         folder = train_sft(settings, output, examples, progress=progress)
+    from rali.teacher.report import write_teacher_report
+
     if int(os.environ.get("RANK", 0)) == 0:
         typer.echo(f"report:  {write_teacher_report(output)}")
         typer.echo(f"teacher: {folder}")
@@ -278,6 +265,15 @@ def _settings(config: Path, set_: list[str] | None, data: Path | None) -> dict[s
     return values
 
 
-def _show(settings: dict[str, Any]) -> None:
-    typer.echo(require("yaml", "data").safe_dump(settings, sort_keys=False).rstrip())
+def _counted(processes: int | None, gpus: int) -> int:
+    """The number of processes that a dry run counts with."""
+    return processes or int(os.environ.get("WORLD_SIZE", gpus))
+
+
+def _say(settings: Any, found: DryRun) -> None:
+    """Print what a training would do; then an error, where something would stop it."""
+    typer.echo(require("yaml", "data").safe_dump(asdict(settings), sort_keys=False).rstrip())
     typer.echo()
+    for line in found.lines:
+        typer.echo(line)
+    found.check()

@@ -27,11 +27,12 @@ from rali.errors import InputError
 from rali.evaluation.analysis import map_2d
 from rali.runs.folder import RunFolder
 from rali.teacher import analysis
+from rali.teacher.adapter import LoraConfig
 from rali.teacher.analysis import attention_share, separation, transplant, visual_features
 from rali.teacher.answers import Description, Score
 from rali.teacher.completions import parse
 from rali.teacher.engines import Request, Sampling, TransformersEngine, load_engine
-from rali.teacher.grpo import GrpoConfig, LoraConfig, train
+from rali.teacher.grpo import GrpoConfig, train
 from rali.teacher.harvest import harvest
 from rali.teacher.models import NANO, load_teacher, vision_tower
 from rali.teacher.prompts import find_prompt
@@ -39,7 +40,7 @@ from rali.teacher.report import training_curves, write_teacher_report
 from rali.teacher.sft import SftConfig, SftExample, train_sft
 from rali.teacher.sheets import write_sheet
 from rali.teacher.tasks import TaskConfig
-from rali.teacher.watch import WatchConfig
+from rali.teacher.watch_config import WatchConfig
 
 VQ = find_prompt("visualquality-r1/score")
 pytestmark = [
