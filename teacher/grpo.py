@@ -26,10 +26,12 @@ from .examples import examples
 from .models import opened, vision_tower
 from .plan import BatchPlan, plan_batch
 from .prompts import Prompt
-from .reward_functions import Rewards
+from .reward_functions import Rewards, Votes
+from .rewards import find_reward, is_ranked
 from .sampling import DRAWS, sample_order
 from .tasks import Example, TaskConfig
 from .training import TrainingConfig, check_pictures, claim_run, finished, train_to
+from .votes import VoteConfig, pairs_that_meet, vote
 from .watch import Watch
 
 
@@ -79,6 +81,7 @@ class GrpoConfig(TrainingConfig):
             tokens; 0 takes all. top_p: or from this much probability.
         max_completion_length: a completion is cut off after this many tokens.
         vision: whether the vision tower learns.
+        votes: how the model votes on pairs before the training, for the reward "voted".
         lora: a low-rank adapter instead of all weights.
     """
 
@@ -102,6 +105,7 @@ class GrpoConfig(TrainingConfig):
     top_p: float = 1.0
     max_completion_length: int = 512
     vision: bool = True
+    votes: VoteConfig = field(default_factory=VoteConfig)
     lora: LoraConfig = field(default_factory=LoraConfig)
 
     def __post_init__(self) -> None:
@@ -118,6 +122,8 @@ class GrpoConfig(TrainingConfig):
         )
         for task in self.tasks:
             format_pattern(task.format)
+            for part in task.parts:
+                find_reward(part)
         if self.top_p > 1:
             raise InputError(f"top_p is {self.top_p:g}; give 1 or less.")
         if self.draw not in DRAWS:
@@ -145,7 +151,7 @@ class GrpoConfig(TrainingConfig):
             micro_batch=self.micro_batch,
             pair_scope=self.pair_scope,
             processes=processes,
-            ranked=any(task.ranked for task in self.tasks),
+            ranked=any(map(is_ranked, self.tasks)),
             compare=self.compare,
         )
 
@@ -193,7 +199,33 @@ def train(config: GrpoConfig, output: str | Path, *, progress: Progress = silent
     if finished(output):
         return output / "model"
     check_pictures(drawn)
-    return train_to(output, build_trainer(config, plan, drawn, output, validation, progress))
+    votes = cast_votes(config, plan, drawn, output, progress)
+    trainer = build_trainer(config, plan, drawn, output, validation, progress, votes)
+    return train_to(output, trainer)
+
+
+def cast_votes(
+    config: GrpoConfig,
+    plan: BatchPlan,
+    drawn: Sequence[Example],
+    output: Path,
+    progress: Progress = silent,
+) -> Votes:
+    """The model's votes on the pairs that will meet, where a reward needs them; see `votes`."""
+    pairs = pairs_that_meet(drawn, config.tasks, plan.compared)
+    if not pairs:
+        return {}
+    from accelerate import PartialState
+
+    from .engines import load_engine
+
+    engine = load_engine(
+        "transformers", config.model, dtype=config.dtype, batch_size=config.votes.batch_size,
+        min_pixels=config.min_pixels, max_pixels=config.max_pixels,
+    )  # fmt: skip
+    state = PartialState()
+    rank, world = state.process_index, state.num_processes
+    return vote(engine, pairs, config.votes, output, rank=rank, world=world, progress=progress)
 
 
 def build_trainer(
@@ -203,6 +235,7 @@ def build_trainer(
     output: Path,
     validation: list[Row],
     progress: Progress = silent,
+    votes: Votes | None = None,
 ) -> Any:
     """TRL's GRPOTrainer with its model, rewards, data and a `Watch` on the validation rows."""
     require("trl", "teach")
@@ -210,7 +243,10 @@ def build_trainer(
     from trl import GRPOTrainer
 
     config.check_trl(TrlConfig)
-    rewards = Rewards(config.tasks, drawn, config.pair_scope, config.compare)
+    rewards = Rewards(
+        config.tasks, drawn, config.pair_scope, config.compare,
+        limit=config.max_completion_length, votes=votes,
+    )  # fmt: skip
     model, processor = config.load()
     if not config.vision:
         vision_tower(model).requires_grad_(False)
@@ -235,6 +271,7 @@ def build_trainer(
         lr_scheduler_type=config.lr_schedule,
         lr_scheduler_kwargs={"lr_end": config.lr_end, "power": 1.0} if polynomial else {},
         beta=config.beta,
+        reward_weights=rewards.weights,
         num_iterations=1,
         loss_type="grpo",
         scale_rewards="group",  # VisualQuality-R1's Eq. 4
@@ -243,7 +280,7 @@ def build_trainer(
     trainer = GRPOTrainer(
         model=model,
         processing_class=processor,
-        reward_funcs=[rewards.format, rewards.quality],
+        reward_funcs=rewards.functions,
         args=TrlConfig(**settings),
         train_dataset=prompt_dataset(drawn, rewards.prompts),
         peft_config=lora_config(config.lora, vision=config.vision),

@@ -8,6 +8,7 @@ examples are noted in it, and another training is refused.
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -28,6 +29,8 @@ from .watch import WatchConfig
 
 FREE = ("report_to", "log_every", "save_every", "watch")  # settings that do not change the outcome
 EXAMPLES = "examples.json"
+EXACT = ("options", "prompt")  # of a task: their names are not fields that an older version lacks
+EXPONENT = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?[eE][+-]?[0-9]+")
 
 
 @dataclass
@@ -68,13 +71,18 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_numbers("", self, save_every=1, log_every=1, positive=["epochs", "lr"])
+        # YAML reads 3e-4 as a text.
+        self.trl = {
+            name: float(value) if isinstance(value, str) and EXPONENT.fullmatch(value) else value
+            for name, value in self.trl.items()
+        }
         if not isinstance(getattr(torch, self.dtype, None), torch.dtype):
             raise InputError(f"dtype is {self.dtype!r}; give bfloat16, float16 or float32.")
 
     def steps(self, available: int) -> int:
         """Steps of a training whose examples are enough for `available` steps."""
         most = int(self.trl.get("max_steps", -1))
-        return most if most > 0 else available
+        return most if most > 0 else available * int(self.trl.get("num_iterations", 1))
 
     def check_trl(self, kind: Any) -> None:
         """Refuse a name in `trl` that TRL's config of this kind does not have.
@@ -130,15 +138,16 @@ def claim_run(config: TrainingConfig, examples: Sequence[Any], output: Path) -> 
     from accelerate import PartialState
 
     main = PartialState().is_main_process
+    values = asdict(config)
     settings = partial(
         claim,
         output / "config.yaml",
-        asdict(config),
+        values,
         lambda other: (
             f"{output} holds a training with other settings ({', '.join(other)}); give another "
             "folder, or the same settings to resume it."
         ),
-        same=_same,
+        same=lambda before, now: before == now if now is values["trl"] else _same(before, now),
         free=FREE,
     )
     settings(write=False)  # a folder of other examples stays as it is
@@ -170,6 +179,8 @@ def check_pictures(examples: Sequence[Any]) -> None:
 
 def _mark(example: Any) -> dict[str, Any]:
     values = asdict(example)
+    if values.get("std", 0) is None:  # an older version wrote none
+        del values["std"]
     return values | {"images": [path.name for path in values["images"]]}
 
 
@@ -180,7 +191,10 @@ def _same(before: Any, value: Any) -> bool:
     """
     if isinstance(value, dict) and isinstance(before, dict):
         shared = (before.keys() & value.keys()) - {"manifests", "triplets"}
-        return all(_same(before[key], value[key]) for key in shared)
+        return all(
+            before[key] == value[key] if key in EXACT else _same(before[key], value[key])
+            for key in shared
+        )
     if isinstance(value, list | tuple) and isinstance(before, list):
         return len(before) == len(value) and all(map(_same, before, value))
     return bool(before == value)
