@@ -96,6 +96,13 @@ def is_voted(task: TaskConfig) -> bool:
     return any(part.name == "voted" for part in task.parts)
 
 
+def subjects_of(pairs: Sequence[tuple[str, str]], config: VoteConfig) -> list[Subject]:
+    """What the teacher is asked about, `config.count` times each: the pairs, or each picture."""
+    if len(config.resolve().images) == 2:
+        return [*pairs]
+    return [(image,) for image in dict.fromkeys(image for pair in pairs for image in pair)]
+
+
 def vote(
     engine: Engine,
     pairs: Sequence[tuple[str, str]],
@@ -115,11 +122,8 @@ def vote(
     """
     from accelerate.utils import gather_object
 
-    prompt = config.resolve()
+    prompt, subjects = config.resolve(), subjects_of(pairs, config)
     single = prompt.images == ("image",)
-    subjects: list[Subject] = [*pairs]
-    if single:
-        subjects = [(image,) for image in dict.fromkeys(image for pair in pairs for image in pair)]
     noted: dict[Subject, list[float | None]] = {
         tuple(row["images"]): row["votes"]
         for file in sorted(folder.glob("votes-*.jsonl"))

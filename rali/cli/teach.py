@@ -76,7 +76,7 @@ def train(
         ),
     ] = None,
 ) -> None:
-    """Train a teacher by reinforcement learning: GRPO with RL2R's or Q-Insight's rewards.
+    """Train a teacher by reinforcement learning: GRPO with RL2R's, Q-Insight's or other rewards.
 
     The same command resumes a training that was stopped. For several GPUs, type `accelerate launch
     -m rali teach train` and the same options.
@@ -88,6 +88,7 @@ def train(
     from rali.teacher.grpo import GrpoConfig, ordered_examples
     from rali.teacher.grpo import train as run
     from rali.teacher.report import write_teacher_report
+    from rali.teacher.votes import pairs_that_meet, subjects_of
 
     settings = from_dict(GrpoConfig, _settings(config, set_, data))
     world = int(os.environ.get("WORLD_SIZE", 1))
@@ -110,6 +111,9 @@ def train(
             f"{steps:,} steps over {len(set(examples)):,} examples of "
             f"{', '.join(sorted({e.dataset for e in examples}))}, {settings.epochs:g} epochs."
         )
+        if pairs := pairs_that_meet(examples, settings.tasks, plan.compared):
+            texts = len(subjects_of(pairs, settings.votes)) * settings.votes.count
+            typer.echo(f"Before them the model votes on {len(pairs):,} pairs, in {texts:,} texts.")
         typer.echo(describe_memory(settings, plan))
         return
     with StageProgress("reward") as progress:
