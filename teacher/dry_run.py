@@ -19,6 +19,7 @@ from .memory import describe_memory
 from .sft import SftConfig, sft_examples
 from .training import TrainingConfig, check_pictures
 from .trl_fields import check_trl
+from .votes import pairs_that_meet, subjects_of
 
 T = TypeVar("T")
 
@@ -89,6 +90,11 @@ def grpo_dry_run(settings: GrpoConfig, processes: int) -> DryRun:
                 + _steps(settings, steps)
                 + (f" (trl.max_steps; {steps:,} without it)." if most > 0 else ".")
             )
+            if pairs := pairs_that_meet(drawn, settings.tasks, plan.compared):
+                texts = len(subjects_of(pairs, settings.votes)) * settings.votes.count
+                found.lines.append(
+                    f"Before them the model votes on {len(pairs):,} pairs, in {texts:,} texts."
+                )
         _pictures(found, settings, drawn or [])
     found.lines.append(describe_memory(settings, plan))
     return found

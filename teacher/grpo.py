@@ -27,11 +27,13 @@ from .examples import examples
 from .models import opened, thought_opening, vision_weights
 from .plan import BatchPlan, plan_batch
 from .prompts import Prompt
-from .reward_functions import Rewards
+from .reward_functions import Rewards, Votes
+from .rewards import find_reward, is_ranked
 from .sampling import DRAWS, sample_order
 from .tasks import Example, TaskConfig
 from .training import TrainingConfig, check_pictures, claim_run, finished, train_to
 from .trl_fields import check_trl
+from .votes import VoteConfig, pairs_that_meet, vote
 
 
 @dataclass
@@ -59,6 +61,7 @@ class GrpoConfig(TrainingConfig):
             tokens; 0 takes all. top_p: or from this much probability.
         max_completion_length: a completion is cut off after this many tokens.
         vision: whether the vision tower learns.
+        votes: how the model votes on pairs before the training, for the reward "voted".
     """
 
     tasks: list[TaskConfig] = field(default_factory=list)
@@ -81,6 +84,7 @@ class GrpoConfig(TrainingConfig):
     top_p: float = 1.0
     max_completion_length: int = 512
     vision: bool = True
+    votes: VoteConfig = field(default_factory=VoteConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -96,6 +100,8 @@ class GrpoConfig(TrainingConfig):
         )
         for task in self.tasks:
             format_pattern(task.format)
+            for part in task.parts:
+                find_reward(part)
         if self.top_p > 1:
             raise InputError(f"top_p is {self.top_p:g}; give 1 or less.")
         if self.draw not in DRAWS:
@@ -123,7 +129,7 @@ class GrpoConfig(TrainingConfig):
             micro_batch=self.micro_batch,
             pair_scope=self.pair_scope,
             processes=processes,
-            ranked=any(task.ranked for task in self.tasks),
+            ranked=any(map(is_ranked, self.tasks)),
             compare=self.compare,
         )
 
@@ -171,8 +177,33 @@ def train(config: GrpoConfig, output: str | Path, *, progress: Progress = silent
     if finished(output):
         return output / "model"
     check_pictures(drawn)
-    trainer = build_trainer(config, plan, drawn, output, validation, progress)
+    votes = cast_votes(config, plan, drawn, output, progress)
+    trainer = build_trainer(config, plan, drawn, output, validation, progress, votes)
     return train_to(output, trainer, config.dtype)
+
+
+def cast_votes(
+    config: GrpoConfig,
+    plan: BatchPlan,
+    drawn: Sequence[Example],
+    output: Path,
+    progress: Progress = silent,
+) -> Votes:
+    """The model's votes on the pairs that will meet, where a reward needs them; see `votes`."""
+    pairs = pairs_that_meet(drawn, config.tasks, plan.compared)
+    if not pairs:
+        return {}
+    from accelerate import PartialState
+
+    from .engines import load_engine
+
+    engine = load_engine(
+        "transformers", config.model, dtype=config.dtype, batch_size=config.votes.batch_size,
+        min_pixels=config.min_pixels, max_pixels=config.max_pixels,
+    )  # fmt: skip
+    state = PartialState()
+    rank, world = state.process_index, state.num_processes
+    return vote(engine, pairs, config.votes, output, rank=rank, world=world, progress=progress)
 
 
 def build_trainer(
@@ -182,6 +213,7 @@ def build_trainer(
     output: Path,
     validation: list[Row],
     progress: Progress = silent,
+    votes: Votes | None = None,
 ) -> Any:
     """TRL's GRPOTrainer with its model, rewards, data and a `Watch` on the validation rows."""
     require("trl", "teach")
@@ -193,8 +225,9 @@ def build_trainer(
     check_trl("GRPOConfig", config.trl)
     model, processor = config.load()
     rewards = Rewards(
-        config.tasks, drawn, config.pair_scope, config.compare, thought_opening(processor)
-    )
+        config.tasks, drawn, config.pair_scope, config.compare,
+        opening=thought_opening(processor), limit=config.max_completion_length, votes=votes,
+    )  # fmt: skip
     if not config.vision:
         for weights in vision_weights(model):
             weights.requires_grad_(False)
@@ -219,6 +252,7 @@ def build_trainer(
         lr_scheduler_type=config.lr_schedule,
         lr_scheduler_kwargs={"lr_end": config.lr_end, "power": 1.0} if polynomial else {},
         beta=config.beta,
+        reward_weights=rewards.weights,
         num_iterations=1,
         loss_type="grpo",
         scale_rewards="group",  # VisualQuality-R1's Eq. 4
@@ -227,7 +261,7 @@ def build_trainer(
     trainer = GRPOTrainer(
         model=model,
         processing_class=processor,
-        reward_funcs=[rewards.format, rewards.quality],
+        reward_funcs=rewards.functions,
         args=TrlConfig(**settings),
         train_dataset=prompt_dataset(drawn, rewards.prompts),
         peft_config=lora_config(config.lora, vision=config.vision),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -52,6 +53,8 @@ class Prompt:
         low, high: range of a score, higher is better; a score outside it is a failure.
         choices: for a comparison, the possible answers: `A`, `B`, `similar`.
         classes: for degradation, the possible classes beside `null`.
+        pattern: a regular expression whose one group holds the answer, in place of answer tags;
+            empty where there are tags.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Prompt:
     high: float = 5.0
     choices: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    pattern: str = ""
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -233,72 +237,112 @@ def score_prompt(
 
 @dataclass
 class Question:
-    """A YAML file's question for a score; see `score_prompt`.
+    """A question of your own, for a score or a comparison; see `score_prompt`.
 
     Attributes:
-        name: the prompt's name; by default the file's, without its ending.
-        text: the whole user's turn, verbatim, with `<image>` where the picture goes; in place of
-            `question` and `meaning`.
-        system: the system's turn; empty for the model's own.
-        answer: with `text`, what is inside the answer tags: "number" or "json".
+        name: the prompt's name; of a YAML file by default the file's, without its ending.
+        question: for a score, a sentence, put into VisualQuality-R1's words.
+        text: the whole user's turn, verbatim, in place of `question` and `meaning`: with `<image>`
+            where the picture goes, or for a comparison with `<image_a>` and `<image_b>`.
+        system: with `text`, the system's turn; empty for the model's own.
+        answer: with `text`, what is inside the answer tags: "number", "json" or for a comparison
+            "label"; or a regular expression whose one group is the answer, as in
+            `Score: ([0-9.]+)`. Empty for a number or a label.
+        choices: for a comparison, its answers: A, B and maybe similar, of which a completion writes
+            "Image A", "Image B" or "Similar".
         reasons: with `text`, whether the completion opens with `<think>…</think>`.
+        low, high: for a score, its range. meaning: what the two ends stand for.
     """
 
+    name: str = ""
     question: str = ""
     text: str = ""
     system: str = ""
-    answer: str = "number"
+    answer: str = ""
+    choices: list[str] = field(default_factory=list)
     reasons: bool = True
-    name: str = ""
     low: float = 1.0
     high: float = 5.0
     meaning: list[str] = field(default_factory=lambda: ["very poor quality", "excellent quality"])
 
 
-def _verbatim(name: str, given: Question) -> Prompt:
+def _verbatim(given: Question) -> Prompt:
     """The prompt of a question that spells its whole text."""
-    if given.question or given.answer not in ("number", "json") or not given.low < given.high:
+    kinds: tuple[AnswerFormat, ...] = ("label",) if given.choices else ("number", "json")
+    kind = next((kind for kind in kinds if kind == given.answer), kinds[0])
+    pattern = "" if given.answer in ("", kind) else given.answer
+    if given.question or not given.low < given.high:
+        raise InputError(f"{given.name}: give a text or a question, and a range from low to high.")
+    try:
+        one = not pattern or re.compile(pattern).groups == 1
+    except re.error:
+        one = False
+    if not one:
         raise InputError(
-            f"{name}: a prompt has a text or a question, an answer of number or json, and a range "
-            "from low to high."
+            f"{given.name}: answer is {pattern!r}; expected {' or '.join(kinds)}, or a regular "
+            "expression with one group."
         )
+    if given.choices and not {"A", "B"} <= set(given.choices) <= {"A", "B", "similar"}:
+        raise InputError(f"{given.name}: choices are {given.choices}; give A, B and maybe similar.")
     prompt = Prompt(
-        name=given.name or Path(name).stem,
-        task="score",
-        text=given.text.strip(),
-        answer="json" if given.answer == "json" else "number",
-        system=given.system.strip(),
-        reasons=given.reasons,
-        low=given.low,
-        high=given.high,
-    )
-    if prompt.images != ("image",):
-        raise InputError(f"{name}: text shows {prompt.images or 'no picture'}; write <image> once.")
+        given.name, "comparison" if given.choices else "score", given.text.strip(), kind,
+        system=given.system.strip(), reasons=given.reasons, low=given.low, high=given.high,
+        choices=tuple(given.choices), pattern=pattern,
+    )  # fmt: skip
+    wanted = ["image_a", "image_b"] if given.choices else ["image"]
+    optional = ["reference"] * (prompt.images.count("reference") == 1 and bool(given.choices))
+    if sorted(prompt.images) != wanted + optional:
+        shown, tags = ", ".join(prompt.images), " and ".join(f"<{name}>" for name in wanted)
+        raise InputError(f"{given.name}: text shows {shown or 'no picture'}; write {tags} once.")
     return prompt
 
 
-def find_prompt(name: str) -> Prompt:
-    """The prompt of this name, or the one that a YAML file with a `Question` makes.
+def spelt_out(prompt: str | Mapping[str, Any]) -> str | dict[str, Any]:
+    """A prompt as a run notes it: a name, or every setting of a `Question`.
+
+    So a YAML file, or settings that leave some out, are noted whole, and read back as they were.
 
     Raises:
-        InputError: there is no such prompt, or the file holds no question.
+        InputError: no such file, or no such settings.
     """
-    if name.endswith((".yaml", ".yml")):
-        given = from_dict(Question, read_yaml(name))
+    if isinstance(prompt, str):
+        if not prompt.endswith((".yaml", ".yml")):
+            return prompt
+        given, name = read_yaml(prompt), Path(prompt).stem
+    elif isinstance(prompt, Mapping):
+        given, name = dict(prompt), "own"
+    else:
+        raise InputError(f"prompt is {prompt!r}; give a prompt's name, or settings such as `text`.")
+    return dataclasses.asdict(from_dict(Question, {"name": name} | given))
+
+
+def find_prompt(name: str | Mapping[str, Any]) -> Prompt:
+    """The prompt of this name, or the one that a `Question` makes: its settings or a YAML file.
+
+    Raises:
+        InputError: there is no such prompt, or the settings make none.
+    """
+    spelt = spelt_out(name)
+    if isinstance(spelt, dict):
+        given = from_dict(Question, spelt)
         if len(given.meaning) != 2:
             raise InputError(
-                f"{name}: meaning is {given.meaning!r}; expected two texts, for low and high."
+                f"{given.name}: meaning is {given.meaning!r}; expected two texts, for low and high."
             )
         if given.text:
-            return _verbatim(name, given)
+            return _verbatim(given)
+        if given.choices or given.answer or given.system or not given.reasons:
+            raise InputError(
+                f"{given.name}: system, answer, choices and reasons go with text, not with a "
+                "question."
+            )
         low, high = given.meaning
         return score_prompt(
-            given.question, name=given.name or Path(name).stem, low=given.low, high=given.high,
-            meaning=(low, high),
-        )  # fmt: skip
-    if name not in PROMPTS:
+            given.question, name=given.name, low=given.low, high=given.high, meaning=(low, high)
+        )
+    if spelt not in PROMPTS:
         raise InputError(
-            f"There is no prompt {name!r}; there are {', '.join(PROMPTS)}. To ask a question of "
+            f"There is no prompt {spelt!r}; there are {', '.join(PROMPTS)}. To ask a question of "
             "your own, give a .yaml file with `question`, `low`, `high` and `meaning`."
         )
-    return PROMPTS[name]
+    return PROMPTS[spelt]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -41,6 +42,8 @@ OURS = {
     "generation_batch_size": "prompts_per_step", "warmup_steps": "warmup",
 }  # fmt: skip
 EXAMPLES = "examples.json"
+EXACT = ("options", "prompt")  # of a task: their names are not fields that an older version lacks
+EXPONENT = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?[eE][+-]?[0-9]+")
 
 
 @dataclass
@@ -95,6 +98,11 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_numbers("", self, save_every=1, log_every=1, gpus=1, positive=["epochs", "lr"])
+        # YAML reads 3e-4 as a text.
+        self.trl = {
+            name: float(value) if isinstance(value, str) and EXPONENT.fullmatch(value) else value
+            for name, value in self.trl.items()
+        }
         if self.dtype not in DTYPES:
             raise InputError(f"dtype is {self.dtype!r}; give bfloat16, float16 or float32.")
         check_quantization(self.quantization, self.lora.rank)
@@ -112,7 +120,7 @@ class TrainingConfig:
     def steps(self, available: int) -> int:
         """Steps of a training whose examples are enough for `available` steps."""
         most = int(self.trl.get("max_steps", -1))
-        return most if most > 0 else available
+        return most if most > 0 else available * int(self.trl.get("num_iterations", 1))
 
     def load(self) -> tuple[Any, Any]:
         """The model to train and its processor."""
@@ -163,15 +171,16 @@ def claim_run(config: TrainingConfig, examples: Sequence[Any], output: Path) -> 
     from accelerate import PartialState
 
     main = PartialState().is_main_process
+    values = asdict(config)
     settings = partial(
         claim,
         output / "config.yaml",
-        asdict(config),
+        values,
         lambda other: (
             f"{output} holds a training with other settings ({', '.join(other)}); give another "
             "folder, or the same settings to resume it."
         ),
-        same=_same,
+        same=lambda before, now: before == now if now is values["trl"] else _same(before, now),
         free=FREE,
     )
     settings(write=False)  # a folder of other examples stays as it is
@@ -207,6 +216,8 @@ def _is_empty(path: Path) -> bool:
 
 def _mark(example: Any) -> dict[str, Any]:
     values = asdict(example)
+    if values.get("std", 0) is None:  # an older version wrote none
+        del values["std"]
     return values | {"images": [path.name for path in values["images"]]}
 
 
@@ -217,7 +228,10 @@ def _same(before: Any, value: Any) -> bool:
     """
     if isinstance(value, dict) and isinstance(before, dict):
         shared = (before.keys() & value.keys()) - {"manifests", "triplets"}
-        return all(_same(before[key], value[key]) for key in shared)
+        return all(
+            before[key] == value[key] if key in EXACT else _same(before[key], value[key])
+            for key in shared
+        )
     if isinstance(value, list | tuple) and isinstance(before, list):
         return len(before) == len(value) and all(map(_same, before, value))
     return bool(before == value)

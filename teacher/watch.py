@@ -1,12 +1,13 @@
 """Watching a teacher while it trains: its validation scores, and its texts about some pictures.
 
-A callback for TRL's trainers. It writes rows to the run's metrics.jsonl and texts to probes.jsonl.
-It draws nothing from the training's random numbers, so that a training takes the same steps whether
-it is watched or not.
+A callback for TRL's trainers. It writes rows to the run's metrics.jsonl and texts to probes.jsonl,
+and warns once of each thing that goes wrong (see `advice`). It draws nothing from the training's
+random numbers, so that a training takes the same steps whether it is watched or not.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from rali.data.manifest import Row
 from rali.runs.folder import RunFolder, add_row
 from rali.runs.progress import Progress, silent
 
+from .advice import advice
 from .ask import agreement, ask, score
 from .engines import Request, Sampling, TransformersEngine
 from .prompts import Prompt
@@ -54,6 +56,7 @@ class Watch(TrainerCallback):
         self.max_new_tokens, self.stage, self.progress = max_new_tokens, stage, progress
         self.rows = rows
         self.trainer: Any = None
+        self.warned: set[str] = set()
 
     def follow(self, trainer: Any) -> None:
         """Watch this trainer's model, and log in place of the trainer's own printer."""
@@ -82,6 +85,15 @@ class Watch(TrainerCallback):
             self.run.log(stage=self.stage, step=state.global_step, **values)
             shown = values.get("reward", values["loss"])
             self.progress(self.stage, state.global_step, state.max_steps, shown)
+            if state.global_step % (10 * args.logging_steps) == 0:
+                self.warn()
+
+    def warn(self) -> None:
+        """Say what to try, once of each thing, where the log shows that it goes nowhere."""
+        for about, sentence in advice(self.run.metrics()).items():
+            if about not in self.warned:
+                warnings.warn(sentence, stacklevel=2)
+            self.warned.add(about)
 
     def look(self, step: int) -> None:
         """Score the validation pictures and ask the teacher about the probes."""
@@ -112,6 +124,7 @@ class Watch(TrainerCallback):
         for probe, reply in zip(self.config.probes, replies, strict=True):
             row = {"step": step, "image": probe, "text": reply.text}
             add_row(row, self.run.folder / PROBES)
+        self.warn()
 
     @contextmanager
     def _engine(self) -> Iterator[TransformersEngine]:

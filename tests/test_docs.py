@@ -445,11 +445,19 @@ def test_python_block_runs(block, here):
 
 
 @pytest.mark.parametrize("block", of("yaml"), ids=str)
-def test_a_question_of_your_own_is_a_prompt(block, here):
+def test_a_yaml_block_is_a_question_or_part_of_a_recipe(block, here, monkeypatch):
+    from rali.runs.config import from_dict, read_yaml
+    from rali.teacher.grpo import GrpoConfig
     from rali.teacher.prompts import find_prompt
 
     (here / "own.yaml").write_text(block.text, "utf-8")
-    assert find_prompt("own.yaml").task == "score"
+    values = read_yaml("own.yaml")
+    if "question" in values:
+        assert find_prompt("own.yaml").task == "score"
+        return
+    (here / "my_rewards.py").write_text("def short(completion):\n    return 0.0\n")
+    monkeypatch.syspath_prepend(here)
+    assert from_dict(GrpoConfig, {"tasks": [values]} if "prompt" in values else values).tasks
 
 
 @pytest.mark.parametrize("block", of("csv"), ids=str)

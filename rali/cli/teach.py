@@ -84,7 +84,7 @@ def train(
     dry_run: DryRun = False,
     processes: Processes = None,
 ) -> None:
-    """Train a teacher by reinforcement learning: GRPO with RL2R's or Q-Insight's rewards.
+    """Train a teacher by reinforcement learning: GRPO with RL2R's, Q-Insight's or other rewards.
 
     The same command resumes a training that was stopped. For several GPUs, type `accelerate launch
     -m rali teach train` and the same options.
