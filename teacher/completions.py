@@ -53,6 +53,8 @@ def _content(text: str, prompt: Prompt) -> str:
     """The part of a completion that holds the answer."""
     if prompt.answer == "text":
         return reasoning_of(text) or text.strip()
+    if prompt.answer == "levels":
+        return text
     answers = blocks(text, "answer")
     if answers:
         content = answers[-1].content(text)
@@ -148,8 +150,10 @@ def compose(
         choice: `A`, `B` or `similar`.
 
     Raises:
-        InputError: what the prompt asks for was not given.
+        InputError: what the prompt asks for was not given, or its answer is not written.
     """
+    if prompt.answer == "levels":
+        raise InputError(f"The answer to {prompt.name!r} is not written, but read off its levels.")
     answer = TASKS[prompt.task].write(
         prompt,
         reasoning=reasoning,

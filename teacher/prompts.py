@@ -3,7 +3,9 @@
 In: a prompt's name, or a question. Out: chat messages whose `{"type": "image"}` parts stand where
 the pictures go. Sources: Q-Insight Table A, VisualQuality-R1 Table 1, RALI/RACT Table A.4. RALI's
 Table A.1 compares with a teacher that does not reason, but prints no prompt for it: `direct/score`
-is ours. `visualquality-r1/released` and `/fast` are those of its authors' README.
+is ours. `visualquality-r1/released` and `/fast` are those of its authors' README,
+`q-insight/released` that of theirs (`demo_score.py`). `q-realign/score` is for a judge that writes
+nothing: its score is read off the probabilities of five words (`levels`).
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from rali.pictures.degrade import SEVERITY_NAMES, canonical
 from rali.runs.config import from_dict, read_yaml
 
 TaskName = Literal["score", "degradation", "comparison", "description"]
-AnswerFormat = Literal["json", "number", "label", "text"]
+AnswerFormat = Literal["json", "number", "label", "text", "levels"]
 
 _REASON = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant solves "
@@ -46,12 +48,15 @@ class Prompt:
         text: the user's turn. `<image>`, `<image_a>`, `<image_b>` and `<reference>` stand where
             the pictures go.
         answer: what stands inside the answer tags: a JSON object, one number, one label, or
-            (`text`) the whole completion, without tags.
+            (`text`) the whole completion, without tags. `levels`: nothing is written; the score is
+            read off the probabilities of `levels` as the next word.
         system: the system's turn; empty for the model's own.
         reasons: whether the completion opens with `<think>…</think>`.
         low, high: range of a score, higher is better; a score outside it is a failure.
         choices: for a comparison, the possible answers: `A`, `B`, `similar`.
         classes: for degradation, the possible classes beside `null`.
+        levels: for `levels`, the words from the best to the worst. stem: the words of the
+            assistant's turn that they follow.
     """
 
     name: str
@@ -64,6 +69,8 @@ class Prompt:
     high: float = 5.0
     choices: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    levels: tuple[str, ...] = ()
+    stem: str = ""
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -127,6 +134,14 @@ PROMPTS: dict[str, Prompt] = {
             'final answer in JSON format with the following keys: "rating": The score.',
             answer="json",
             system=_REASON,
+        ),
+        Prompt(
+            name="q-insight/released",
+            task="score",
+            text=f"{_RELEASED} Return the final answer in JSON format with the following keys: "
+            '"rating": The score.<image>',
+            answer="json",
+            system=_REASON.removesuffix("."),
         ),
         degradation_prompt(),
         Prompt(
@@ -193,6 +208,21 @@ PROMPTS: dict[str, Prompt] = {
             "quality. Do not explain: output only the score, in <answer> </answer> tags.",
             answer="number",
             reasons=False,
+        ),
+    )
+}
+# Prompts whose answer is not written: an engine gives the words' probabilities. See `levels`.
+JUDGES: dict[str, Prompt] = {
+    prompt.name: prompt
+    for prompt in (
+        Prompt(
+            name="q-realign/score",
+            task="score",
+            text="<image>How would you rate the quality of this image?",
+            answer="levels",
+            reasons=False,
+            levels=("excellent", "good", "fair", "poor", "bad"),
+            stem="The quality of the image is",
         ),
     )
 }
@@ -296,9 +326,10 @@ def find_prompt(name: str) -> Prompt:
             given.question, name=given.name or Path(name).stem, low=given.low, high=given.high,
             meaning=(low, high),
         )  # fmt: skip
-    if name not in PROMPTS:
+    known = PROMPTS | JUDGES
+    if name not in known:
         raise InputError(
-            f"There is no prompt {name!r}; there are {', '.join(PROMPTS)}. To ask a question of "
+            f"There is no prompt {name!r}; there are {', '.join(known)}. To ask a question of "
             "your own, give a .yaml file with `question`, `low`, `high` and `meaning`."
         )
-    return PROMPTS[name]
+    return known[name]

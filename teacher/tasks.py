@@ -79,6 +79,11 @@ class TaskConfig:
         if self.variant not in VARIANTS:
             raise InputError(f"variant is {self.variant!r}; there are {', '.join(VARIANTS)}.")
         check_numbers("", self, fidelity_eps=0, format_weight=0, count=0, positive=["threshold"])
+        if self.resolve().answer == "levels":
+            raise InputError(
+                f"{self.prompt}: a judge writes no completions that could be rewarded; give a "
+                "prompt that asks for an answer."
+            )
         if TASKS[self.resolve().task].reward is None:
             raise InputError(
                 f"{self.prompt}: no reward tells a good description from a bad one; `rali teach "
