@@ -30,6 +30,7 @@ from .reward_functions import Rewards
 from .sampling import DRAWS, sample_order
 from .tasks import Example, TaskConfig
 from .training import TrainingConfig, check_pictures, claim_run, finished, train_to
+from .vllm_rollouts import check_rollouts, mend
 from .watch import Watch
 
 
@@ -126,14 +127,14 @@ class GrpoConfig(TrainingConfig):
             raise InputError(
                 f"lr_schedule is {self.lr_schedule!r}; there are linear, polynomial, constant."
             )
-        if self.trl.get("use_vllm"):
-            raise InputError(
-                "trl.use_vllm: TRL hands vLLM a prompt whose picture is already written out in "
-                "tokens, and the picture, which vLLM writes out again; the texts would answer "
-                "another prompt (TRL's issue 6294). Leave it out: transformers generates."
-            )
         if self.lr_end and self.lr_schedule != "polynomial":
             raise InputError(f"lr_end needs lr_schedule: polynomial, not {self.lr_schedule}.")
+
+    def check_trl(self, kind: Any) -> None:
+        """As of every training; rollouts by vLLM also want a version of TRL that is known."""
+        super().check_trl(kind)
+        if self.trl.get("use_vllm"):
+            check_rollouts()
 
     def plan(self, processes: int = 1) -> BatchPlan:
         """The batch arithmetic for this many processes."""
@@ -210,6 +211,8 @@ def build_trainer(
     from trl import GRPOTrainer
 
     config.check_trl(TrlConfig)
+    if config.trl.get("use_vllm"):
+        require("vllm", "vllm")
     rewards = Rewards(config.tasks, drawn, config.pair_scope, config.compare)
     model, processor = config.load()
     if not config.vision:
@@ -249,6 +252,8 @@ def build_trainer(
         peft_config=lora_config(config.lora, vision=config.vision),
         callbacks=[watch],
     )
+    if config.trl.get("use_vllm"):
+        mend(trainer.vllm_generation, processor)
     watch.follow(trainer)
     return trainer
 

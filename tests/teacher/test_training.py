@@ -23,6 +23,7 @@ from rali.teacher.report import training_curves
 from rali.teacher.sft import SftConfig, SftSource, sft_examples
 from rali.teacher.tasks import Example, TaskConfig
 from rali.teacher.training import check_pictures, claim_run, last_checkpoint
+from rali.teacher.vllm_rollouts import check_rollouts
 from rali.teacher.watch import Watch, WatchConfig
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -210,8 +211,8 @@ def test_recipes_hold_the_papers_numbers(name, kind, expected):
 
 
 def test_what_trl_would_do_wrong_or_not_know_is_refused():
-    with pytest.raises(InputError, match=r"trl\.use_vllm: TRL hands vLLM a prompt whose picture"):
-        GrpoConfig(trl={"use_vllm": True})
+    with pytest.raises(InputError, match=r"TRL 1\.17\.0 .* tried is TRL 1\.16 with vLLM 0\.32"):
+        check_rollouts("1.17.0")
     trl = pytest.importorskip("trl")
     with pytest.raises(InputError, match=r"trl\.max_step: GRPOConfig .* did you mean max_steps\?"):
         GrpoConfig(trl={"max_step": 3}).check_trl(trl.GRPOConfig)
