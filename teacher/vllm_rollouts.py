@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from rali.errors import InputError, require
+from rali.errors import InputError
 
 TRL = "1.16"  # whose calls are known; tried with vLLM 0.32, colocated and as a server
 
@@ -33,8 +33,8 @@ def check_rollouts(installed: str | None = None) -> None:
     if installed.split(".")[:2] != TRL.split("."):
         raise InputError(
             f"trl.use_vllm: how TRL {installed} sends pictures to vLLM is not known here; tried is "
-            f"TRL {TRL} with vLLM 0.32. Type: pip install 'trl~={TRL}.0' — or leave use_vllm out, "
-            "and transformers generates."
+            f"TRL {TRL} with vLLM 0.32. Type: pip install 'rali[rollouts]'. Or leave use_vllm out: "
+            "transformers generates."
         )
 
 
@@ -48,7 +48,6 @@ def mend(generation: Any, processor: Any) -> None:
     Raises:
         InputError: it has not the parts that are to be replaced.
     """
-    require("vllm", "vllm")
     if hasattr(generation, "llm"):
         generation.llm = OncePerPicture(generation.llm, processor)
     elif hasattr(generation, "vllm_client"):

@@ -18,16 +18,20 @@ pytest.importorskip("trl", reason="TRL is not installed: pip install 'rali[teach
 
 from accelerate import Accelerator  # noqa: E402
 from scripted import manifest  # noqa: E402
+from trl.generation.vllm_client import VLLMClient  # noqa: E402
 from trl.generation.vllm_generation import VLLMGeneration  # noqa: E402
+from vllm_process import vllm_server  # noqa: E402
 
+from rali.errors import InputError  # noqa: E402
 from rali.teacher.grpo import GrpoConfig, train  # noqa: E402
-from rali.teacher.models import NANO, load_teacher  # noqa: E402
+from rali.teacher.models import NANO, load_processor, load_teacher  # noqa: E402
 from rali.teacher.prompts import find_prompt  # noqa: E402
 from rali.teacher.tasks import TaskConfig  # noqa: E402
 from rali.teacher.vllm_rollouts import mend  # noqa: E402
 
 VQ = find_prompt("visualquality-r1/score")
 SIZES = ((64, 48), (224, 224), (500, 120), (90, 700), (640, 480))
+LOW = 100 * 100  # most pixels, below those of all pictures but one
 
 
 class Float32(VLLMGeneration):
@@ -79,40 +83,66 @@ def test_without_the_mending_vllm_reads_another_prompt(generation, pictures):
     assert len(read[0]) > len(ids)
 
 
-@pytest.mark.parametrize("max_pixels", [None, 100 * 100])
-def test_prompts_and_log_probabilities_are_those_of_transformers(generation, pictures, max_pixels):
-    model, processor = load_teacher("nano", dtype="float32", max_pixels=max_pixels)
+def check_agreement(generation, processor, pictures) -> None:
+    """What vLLM read and how likely it holds what it wrote, against transformers."""
     inputs = tokenized(processor, pictures)
     prompts = [each["input_ids"][0].tolist() for each in inputs]
     assert len({len(ids) for ids in prompts}) > 2, "five sizes, several lengths"
-    plain = generation.llm
-    mend(generation, processor)
-    try:
-        read, written, logprobs, _ = generation.generate(prompts, [[own] for own in pictures], 1)
-    finally:
-        generation.llm = plain
+    read, written, logprobs, _ = generation.generate(prompts, [[own] for own in pictures], 1)
     assert [list(ids) for ids in read] == prompts
     for each, ids, tokens, found in zip(inputs, prompts, written, logprobs, strict=True):
         tokens = list(tokens)
-        whole = torch.tensor([ids + tokens])
-        more = {"mm_token_type_ids": torch.cat(
-            [each["mm_token_type_ids"], torch.zeros(1, len(tokens), dtype=torch.long)], 1
-        )} if "mm_token_type_ids" in each else {}  # fmt: skip
+        each["input_ids"] = torch.tensor([ids + tokens])
+        each["attention_mask"] = torch.ones_like(each["input_ids"])
+        kinds = each["mm_token_type_ids"]
+        each["mm_token_type_ids"] = torch.cat([kinds, kinds.new_zeros(1, len(tokens))], 1)
         with torch.inference_mode():
-            logits = model(
-                input_ids=whole, pixel_values=each["pixel_values"],
-                image_grid_thw=each["image_grid_thw"], **more,
-            ).logits[0, len(ids) - 1 : -1]  # fmt: skip
+            logits = generation.model(**each).logits[0, len(ids) - 1 : -1]
         wanted = logits.log_softmax(-1)[range(len(tokens)), tokens]
         assert np.abs(np.array(found)[:, 0] - wanted.numpy()).max() < 1e-2
 
 
-def test_three_steps_of_grpo(tmp_path: Path):
+@pytest.mark.parametrize("max_pixels", [None, LOW])
+def test_prompts_and_log_probabilities_are_those_of_transformers(generation, pictures, max_pixels):
+    processor = load_processor("nano", max_pixels=max_pixels)
+    plain = generation.llm
+    mend(generation, processor)
+    try:
+        check_agreement(generation, processor, pictures)
+    finally:
+        generation.llm = plain
+
+
+def test_a_server_must_resize_pictures_as_the_training_does(generation, pictures, tmp_path):
+    low = load_processor("nano", max_pixels=LOW)
+    look = json.dumps({"size": dict(low.image_processor.size)})
+    options = ("--enable-scale-out", "--logprobs-mode", "processed_logprobs")
+    with vllm_server(tmp_path / "log.txt", *options, "--mm-processor-kwargs", look) as url:
+
+        class Asked(VLLMGeneration):
+            """TRL's own, but for the weights, which only NCCL can send to a server."""
+
+            def _init_vllm(self) -> None:
+                self.vllm_client = VLLMClient(base_url=url, connection_timeout=60)
+
+        asked = Asked(
+            generation.model, Accelerator(cpu=True), low, mode="server", max_completion_length=40
+        )
+        mend(asked, low)
+        check_agreement(asked, low, pictures)
+        other = load_processor("nano")
+        with pytest.raises(InputError, match="Start it with: --mm-processor-kwargs"):
+            check_agreement(asked, other, pictures)
+
+
+def test_three_steps_of_grpo(tmp_path: Path, monkeypatch):
+    # TRL lets vLLM compile the model, which for a CPU takes longer than all else here.
+    monkeypatch.setattr(torch._dynamo.config, "disable", True)
     config = GrpoConfig(
         model="nano", tasks=[TaskConfig(manifests=[manifest(tmp_path, "a", 12)])],
         epochs=1, prompts_per_step=4, num_generations=2, micro_batch=8, lr=3e-4,
         max_completion_length=40, dtype="float32", gradient_checkpointing=False, vision=False,
-        max_pixels=100 * 100,
+        max_pixels=LOW,
         trl={"use_vllm": True, "vllm_max_model_length": 512, "max_steps": 3},
     )  # fmt: skip
     assert (train(config, tmp_path / "run") / "model.safetensors").is_file()
