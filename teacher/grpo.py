@@ -134,7 +134,7 @@ class GrpoConfig(TrainingConfig):
         """As of every training; rollouts by vLLM also want a version of TRL that is known."""
         super().check_trl(kind)
         if self.trl.get("use_vllm"):
-            check_rollouts()
+            check_rollouts(self.trl)
 
     def plan(self, processes: int = 1) -> BatchPlan:
         """The batch arithmetic for this many processes."""

@@ -100,7 +100,7 @@ def describe_memory(settings: GrpoConfig, plan: BatchPlan) -> str:
     if not settings.max_pixels:
         words += " This counts 1,280 visual tokens a picture, as max_pixels is not set; large "
         words += "pictures take more."
-    if settings.trl.get("use_vllm") and settings.trl.get("vllm_mode", "colocate") == "colocate":
+    if settings.trl.get("use_vllm"):
         share = float(settings.trl.get("vllm_gpu_memory_utilization", 0.3))
         words += f" vLLM beside it takes {share:.0%} of each GPU."
     return words

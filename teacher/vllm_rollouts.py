@@ -3,31 +3,30 @@
 In: a trainer that TRL built with `use_vllm`. TRL 1.16 hands a colocated vLLM the prompt with each
 picture already written out in tokens, beside the picture, which vLLM writes out again, in its own
 processor's size (TRL's issue 6294). Here each run of a picture's tokens becomes the one placeholder
-that vLLM expects, and the training's bounds on pixels go with it. Behind a server TRL does place
-the pictures right, but the server's processor may have other bounds. In both ways, what vLLM read
-is compared with what is trained on, prompt by prompt, and a training stops where they differ.
+that vLLM expects, and the training's bounds on pixels go with it. What vLLM read is compared with
+what is trained on, token by token, and a training stops where they differ.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
 from rali.errors import InputError
 
-TRL = "1.16"  # whose calls are known; tried with vLLM 0.32, colocated and as a server
+TRL = "1.16"  # whose calls are known; tried with vLLM 0.32
 
 
-def check_rollouts(installed: str | None = None) -> None:
-    """Refuse rollouts by vLLM with a TRL whose way of sending pictures is not known.
+def check_rollouts(settings: Mapping[str, Any], installed: str | None = None) -> None:
+    """Refuse rollouts by vLLM in a way or with a TRL by which they are not known to be right.
 
     Args:
+        settings: fields of TRL's config.
         installed: TRL's version; by default the installed one's.
 
     Raises:
-        InputError: it is not one of 1.16.
+        InputError: TRL is not 1.16, or vLLM is a server.
     """
     installed = installed or version("trl")
     if installed.split(".")[:2] != TRL.split("."):
@@ -36,38 +35,44 @@ def check_rollouts(installed: str | None = None) -> None:
             f"TRL {TRL} with vLLM 0.32. Type: pip install 'rali[rollouts]'. Or leave use_vllm out: "
             "transformers generates."
         )
+    if settings.get("vllm_mode", "colocate") != "colocate":
+        raise InputError(
+            f"trl.vllm_mode is {settings['vllm_mode']!r}: TRL {TRL} cannot read what a vLLM 0.32 "
+            "server answers about pictures, and older servers have not been tried. Leave it out: "
+            "vLLM then shares the training's GPUs (colocate)."
+        )
 
 
 def mend(generation: Any, processor: Any) -> None:
-    """Make a `VLLMGeneration` of TRL's send pictures right, and check what vLLM read.
+    """Make a colocated `VLLMGeneration` of TRL's send pictures right, and check what vLLM read.
 
     Args:
         generation: a trainer's `vllm_generation`.
         processor: the trainer's, whose bounds on pixels hold.
 
     Raises:
-        InputError: it has not the parts that are to be replaced.
+        InputError: this engine takes no new weights, as vLLM's build for CPUs has packed its own.
     """
-    if hasattr(generation, "llm"):
-        generation.llm = OncePerPicture(generation.llm, processor)
-    elif hasattr(generation, "vllm_client"):
-        generation.vllm_client = SameSizes(generation.vllm_client, processor)
-    elif generation.accelerator.is_main_process:  # the others ask no server
-        raise InputError(f"trl.use_vllm: TRL {version('trl')} has no LLM or client to be mended.")
+    engine = generation.llm.llm_engine.model_executor.driver_worker.model_runner.model
+    if not all(weights.numel() for weights in engine.parameters()):
+        raise InputError(
+            "trl.use_vllm: vLLM's build for CPUs has packed the model's weights and takes no new "
+            "ones. Give it a GPU or a float16 model, or leave use_vllm out."
+        )
+    generation.llm = OncePerPicture(generation.llm, processor)
 
 
-class _Beside:
-    """An object whose other attributes are those of the one that it stands for."""
+class OncePerPicture:
+    """A `vllm.LLM` that takes TRL's prompts, with the pictures written out in tokens.
 
-    def __init__(self, whole: Any, processor: Any) -> None:
-        self._whole, self._processor = whole, processor
+    Its other attributes are those of the LLM.
+    """
+
+    def __init__(self, llm: Any, processor: Any) -> None:
+        self._llm, self._processor = llm, processor
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._whole, name)
-
-
-class OncePerPicture(_Beside):
-    """A `vllm.LLM` that takes TRL's prompts, with the pictures written out in tokens."""
+        return getattr(self._llm, name)
 
     def generate(self, prompts: Sequence[dict[str, Any]], **rest: Any) -> Any:
         """vLLM's outputs, whose prompts are the given ones, token by token.
@@ -90,7 +95,7 @@ class OncePerPicture(_Beside):
                     "mm_processor_kwargs": {"size": size},
                 }
             asked.append(prompt)
-        outputs = self._whole.generate(asked, **rest)
+        outputs = self._llm.generate(asked, **rest)
         for prompt, output in zip(prompts, outputs, strict=True):
             trained, read = list(prompt["prompt_token_ids"]), list(output.prompt_token_ids)
             if trained != read:
@@ -99,36 +104,3 @@ class OncePerPicture(_Beside):
                     "trained on; its texts would answer another prompt. Leave trl.use_vllm out."
                 )
         return outputs
-
-
-class SameSizes(_Beside):
-    """A `VLLMClient` of TRL's whose server must resize pictures as the training does."""
-
-    _read: Sequence[Any] = ()
-
-    def image_features(self, images: Any, *rest: Any, **more: Any) -> Any:
-        """The server's features of pictures; how many tokens each has is noted for `generate`."""
-        features = self._whole.image_features(images, *rest, **more)
-        self._read = [_lengths(own) for own in features]
-        return features
-
-    def generate(self, prompts: Any, features: Any = None, **rest: Any) -> Any:
-        """The server's texts.
-
-        Raises:
-            InputError: a picture has another number of tokens there than in the training.
-        """
-        for read, placed in zip(self._read, features or (), strict=False):
-            if read != _lengths(placed):
-                look = json.dumps({"size": dict(self._processor.image_processor.size)})
-                raise InputError(
-                    f"The vLLM server makes {read} tokens of pictures that have {_lengths(placed)} "
-                    "in the training, so its texts would answer another prompt. Start it with: "
-                    f"--mm-processor-kwargs '{look}'"
-                )
-        return self._whole.generate(prompts=prompts, features=features, **rest)
-
-
-def _lengths(features: Any) -> list[int]:
-    """Tokens of each picture of a prompt."""
-    return [place["length"] for place in features["mm_placeholders"]["image"]] if features else []

@@ -212,7 +212,10 @@ def test_recipes_hold_the_papers_numbers(name, kind, expected):
 
 def test_what_trl_would_do_wrong_or_not_know_is_refused():
     with pytest.raises(InputError, match=r"TRL 1\.17\.0 .* tried is TRL 1\.16 with vLLM 0\.32"):
-        check_rollouts("1.17.0")
+        check_rollouts({}, "1.17.0")
+    with pytest.raises(InputError, match=r"vllm_mode is 'server': TRL 1\.16 cannot read"):
+        check_rollouts({"vllm_mode": "server"}, "1.16.2")
+    check_rollouts({"use_vllm": True}, "1.16.0")
     trl = pytest.importorskip("trl")
     with pytest.raises(InputError, match=r"trl\.max_step: GRPOConfig .* did you mean max_steps\?"):
         GrpoConfig(trl={"max_step": 3}).check_trl(trl.GRPOConfig)
