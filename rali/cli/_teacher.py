@@ -27,7 +27,8 @@ EngineName = Annotated[
     str,
     typer.Option(
         "--engine",
-        help="What generates the texts: transformers, vllm, or openai, a server at --base-url.",
+        help="What generates the texts: transformers, vllm, ray, which runs vLLM on many GPUs and "
+        "machines, or openai, a server at --base-url.",
     ),
 ]
 BaseUrl = Annotated[

@@ -128,7 +128,7 @@ def test_three_steps_of_grpo(tmp_path: Path, monkeypatch):
         trl={"use_vllm": True, "vllm_max_model_length": 512, "max_steps": 3, "weight_decay": 300.0},
     )  # fmt: skip
     assert (train(config, tmp_path / "run") / "model.safetensors").is_file()
-    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     steps = [row for row in map(json.loads, lines) if "loss" in row]
     assert len(steps) == 3
     for row in steps:  # the engine's weights follow; they are in half precision
