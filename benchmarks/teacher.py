@@ -41,8 +41,9 @@ from rali.teacher.ask import ask, score
 from rali.teacher.engines import Request, Sampling, load_engine
 from rali.teacher.examples import of_split
 from rali.teacher.grpo import GrpoConfig, train
-from rali.teacher.prompts import Prompt, degradation_prompt, find_prompt
+from rali.teacher.prompts import Prompt, degradation_prompt
 from rali.teacher.q_insight import class_reward, score_reward
+from rali.teacher.questions import find_prompt
 from rali.teacher.report import training_curves
 from rali.teacher.tasks import TaskConfig
 from rali.teacher.watch_config import WatchConfig

@@ -77,6 +77,8 @@ def _content(text: str, prompt: Prompt) -> str:
     """The part of a completion that holds the answer."""
     if prompt.answer == "text":
         return reasoning_of(text) or without(text, blocks(text, "think")).strip()
+    if prompt.answer == "levels":
+        return text
     answers = blocks(text, "answer")
     if prompt.pattern:
         matches = re.findall(prompt.pattern, without(text, blocks(text, "think")))
@@ -188,13 +190,15 @@ def compose(
         choice: `A`, `B` or `similar`.
 
     Raises:
-        InputError: what the prompt asks for was not given.
+        InputError: what the prompt asks for was not given, or its answer is not written.
     """
     if prompt.pattern:
         raise InputError(
             f"{prompt.name!r} has a pattern for its answer, from which no text can be composed; "
             "fine-tune under a prompt with answer tags."
         )
+    if prompt.answer == "levels":
+        raise InputError(f"The answer to {prompt.name!r} is not written, but read off its levels.")
     answer = TASKS[prompt.task].write(
         prompt,
         reasoning=reasoning,

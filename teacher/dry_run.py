@@ -14,11 +14,13 @@ from typing import Any, TypeVar
 
 from rali.errors import InputError, MissingExtraError, missing_extra
 
+from .claims import check_pictures
 from .grpo import GrpoConfig, ordered_examples
 from .memory import describe_memory
 from .sft import SftConfig, sft_examples
-from .training import TrainingConfig, check_pictures
+from .training import TrainingConfig
 from .trl_fields import check_trl
+from .vllm_rollouts import check_rollouts
 from .votes import pairs_that_meet, subjects_of
 
 T = TypeVar("T")
@@ -64,6 +66,8 @@ def grpo_dry_run(settings: GrpoConfig, processes: int) -> DryRun:
     """What `grpo.train` would do on this many processes (GPUs)."""
     found = _installed(settings)
     found.attempt(lambda: check_trl("GRPOConfig", settings.trl))
+    if settings.trl.get("use_vllm") and find_spec("trl"):
+        found.attempt(lambda: check_rollouts(settings.trl))
     plan = found.attempt(lambda: settings.plan(processes))
     if plan is None:
         return found

@@ -22,6 +22,7 @@ from rali.runs.folder import RunFolder
 from rali.runs.progress import Progress, silent
 
 from .adapter import lora_config
+from .claims import check_pictures, claim_run
 from .completions import format_pattern
 from .examples import examples
 from .models import opened, thought_opening, vision_weights
@@ -31,8 +32,9 @@ from .reward_functions import Rewards, Votes
 from .rewards import find_reward, is_ranked
 from .sampling import DRAWS, sample_order
 from .tasks import Example, TaskConfig
-from .training import TrainingConfig, check_pictures, claim_run, finished, train_to
+from .training import TrainingConfig, finished, train_to
 from .trl_fields import check_trl
+from .vllm_rollouts import check_rollouts, mend
 from .votes import VoteConfig, pairs_that_meet, vote
 
 
@@ -109,12 +111,6 @@ class GrpoConfig(TrainingConfig):
         if self.lr_schedule not in ("linear", "polynomial", "constant"):
             raise InputError(
                 f"lr_schedule is {self.lr_schedule!r}; there are linear, polynomial, constant."
-            )
-        if self.trl.get("use_vllm"):
-            raise InputError(
-                "trl.use_vllm: TRL hands vLLM a prompt whose picture is already written out in "
-                "tokens, and the picture, which vLLM writes out again; the texts would answer "
-                "another prompt (TRL's issue 6294). Leave it out: transformers generates."
             )
         if self.lr_end and self.lr_schedule != "polynomial":
             raise InputError(f"lr_end needs lr_schedule: polynomial, not {self.lr_schedule}.")
@@ -223,6 +219,9 @@ def build_trainer(
     from .watch import Watch
 
     check_trl("GRPOConfig", config.trl)
+    if config.trl.get("use_vllm"):
+        require("vllm", "vllm")
+        check_rollouts(config.trl)
     model, processor = config.load()
     rewards = Rewards(
         config.tasks, drawn, config.pair_scope, config.compare,
@@ -267,6 +266,8 @@ def build_trainer(
         peft_config=lora_config(config.lora, vision=config.vision),
         callbacks=[watch],
     )
+    if config.trl.get("use_vllm"):
+        mend(trainer.vllm_generation, processor)
     watch.follow(trainer)
     return trainer
 

@@ -193,4 +193,7 @@ def describe_memory(
     if not settings.max_pixels:
         words += f" This counts {VISUAL_TOKENS:,} visual tokens a picture, as max_pixels is not "
         words += "set; large pictures take more."
+    if settings.trl.get("use_vllm"):
+        share = float(settings.trl.get("vllm_gpu_memory_utilization", 0.3))
+        words += f" vLLM beside it takes {share:.0%} of each GPU."
     return words

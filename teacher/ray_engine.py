@@ -13,6 +13,7 @@ from typing import Any
 
 from rali.errors import InputError, require
 
+from .levels import refuse_levels
 from .models import (
     load_processor,
     opened,
@@ -101,6 +102,7 @@ class RayEngine:
                 "sampling_params": {
                     "temperature": float(sampling.temperature),
                     "top_p": float(sampling.top_p),
+                    "top_k": sampling.top_k,
                     "max_tokens": sampling.max_new_tokens,
                     "seed": request_seed(request),
                 },
@@ -115,6 +117,7 @@ class RayEngine:
             MissingExtraError: vLLM is not installed.
             InputError: vLLM or Ray does not know one of the options.
         """
+        refuse_levels(requests, "ray")
         if not requests:
             return []
         require("vllm", "vllm")

@@ -24,11 +24,13 @@ from rali.runs.progress import Progress, silent
 
 from .adapter import lora_config
 from .answers import Score
+from .claims import check_pictures, claim_run
 from .completions import beside, compose
 from .models import opened, thought_opening, vision_weights
-from .prompts import Prompt, find_prompt
+from .prompts import Prompt
+from .questions import find_prompt
 from .tasks import TASKS, rescale
-from .training import TrainingConfig, check_pictures, claim_run, finished, train_to
+from .training import TrainingConfig, finished, train_to
 from .trl_fields import check_trl
 
 PARTS = ("vision", "language", "all")

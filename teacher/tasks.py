@@ -32,7 +32,8 @@ from .answers import (
     write_description,
     write_score,
 )
-from .prompts import Prompt, TaskName, degradation_prompt, find_prompt, spelt_out
+from .prompts import Prompt, TaskName, degradation_prompt
+from .questions import find_prompt, spelt_out
 from .rl2r import VARIANTS
 
 TEXT_REWARDS = ("format", "repetition", "overlong")  # for any task; those of a task are in `TASKS`
@@ -97,6 +98,11 @@ class TaskConfig:
             raise InputError(f"variant is {self.variant!r}; there are {', '.join(VARIANTS)}.")
         check_numbers("", self, fidelity_eps=0, format_weight=0, count=0, positive=["threshold"])
         prompt = self.resolve()
+        if prompt.answer == "levels":
+            raise InputError(
+                f"{prompt.name}: a judge writes no completions that could be rewarded; give a "
+                "prompt that asks for an answer."
+            )
         fitting = TASKS[prompt.task].rewards
         if not fitting:
             raise InputError(

@@ -1,8 +1,7 @@
 """What every training of a teacher shares: settings for TRL, resuming after a stop, saving.
 
 In: a config and a trainer of TRL's. Out: `OUTPUT/model`, beside `OUTPUT/checkpoints` from which a
-stopped training resumes. A folder belongs to one training: its settings and a fingerprint of its
-examples are noted in it, and another training is refused.
+stopped training resumes.
 """
 
 from __future__ import annotations
@@ -11,24 +10,18 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rali.errors import InputError
 from rali.files import check_space, from_json, read_json
-from rali.pictures.inside import is_there
 from rali.runs.config import check_numbers
-from rali.runs.folder import claim, fingerprint
 
 from .adapter import LoraConfig, check_quantization
 from .models import load_teacher
 from .watch_config import WatchConfig
 
-# Settings that do not change the outcome.
-FREE = ("report_to", "log_every", "save_every", "watch", "gpus", "attn_implementation")
 DTYPES = ("bfloat16", "float16", "float32")
 # Fields of TRL's config that have a setting here: two values of one thing would contradict.
 OURS = {
@@ -41,8 +34,6 @@ OURS = {
     "gradient_accumulation_steps": "prompts_per_step or batch_size and micro_batch",
     "generation_batch_size": "prompts_per_step", "warmup_steps": "warmup",
 }  # fmt: skip
-EXAMPLES = "examples.json"
-EXACT = ("options", "prompt")  # of a task: their names are not fields that an older version lacks
 EXPONENT = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?[eE][+-]?[0-9]+")
 
 
@@ -156,85 +147,6 @@ class TrainingConfig:
             "disable_tqdm": True,
         }
         return shared | own | self.trl
-
-
-def claim_run(config: TrainingConfig, examples: Sequence[Any], output: Path) -> None:
-    """Note a training's settings and examples in its folder; refuse a folder of another training.
-
-    Args:
-        examples: dataclasses, in the order in which they are drawn. Pictures count by name, so
-            that a data folder may move.
-
-    Raises:
-        InputError: the folder holds other settings, which are named, or other examples.
-    """
-    from accelerate import PartialState
-
-    main = PartialState().is_main_process
-    values = asdict(config)
-    settings = partial(
-        claim,
-        output / "config.yaml",
-        values,
-        lambda other: (
-            f"{output} holds a training with other settings ({', '.join(other)}); give another "
-            "folder, or the same settings to resume it."
-        ),
-        same=lambda before, now: before == now if now is values["trl"] else _same(before, now),
-        free=FREE,
-    )
-    settings(write=False)  # a folder of other examples stays as it is
-    claim(
-        output / EXAMPLES,
-        {"count": len(examples), "fingerprint": fingerprint([_mark(e) for e in examples])},
-        lambda _: (
-            f"{output} holds a training on other examples: its manifests or triplets have changed "
-            "since. Give another folder."
-        ),
-        write=main,
-    )
-    settings(write=main)
-
-
-def check_pictures(examples: Sequence[Any]) -> None:
-    """Raise an InputError if pictures are missing or empty, before hours of training are lost.
-
-    Args:
-        examples: objects with `images`.
-    """
-    pictures = sorted({path for example in examples for path in example.images})
-    bad = [path for path in pictures if not is_there(path) or _is_empty(path)]
-    if bad:
-        raise InputError(
-            f"{len(bad)} of {len(pictures)} pictures are missing or empty, such as {bad[0]}."
-        )
-
-
-def _is_empty(path: Path) -> bool:
-    return path.is_file() and not path.stat().st_size
-
-
-def _mark(example: Any) -> dict[str, Any]:
-    values = asdict(example)
-    if values.get("std", 0) is None:  # an older version wrote none
-        del values["std"]
-    return values | {"images": [path.name for path in values["images"]]}
-
-
-def _same(before: Any, value: Any) -> bool:
-    """Whether a noted setting agrees with a new one; fields that only one of them has do not count.
-
-    Nor do paths of manifests and triplets: the examples' fingerprint depends on their contents.
-    """
-    if isinstance(value, dict) and isinstance(before, dict):
-        shared = (before.keys() & value.keys()) - {"manifests", "triplets"}
-        return all(
-            before[key] == value[key] if key in EXACT else _same(before[key], value[key])
-            for key in shared
-        )
-    if isinstance(value, list | tuple) and isinstance(before, list):
-        return len(before) == len(value) and all(map(_same, before, value))
-    return bool(before == value)
 
 
 def finished(output: Path) -> bool:

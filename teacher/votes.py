@@ -22,7 +22,8 @@ from rali.runs.progress import Progress, silent
 
 from .answers import Comparison, Score
 from .ask import Reply, ask
-from .prompts import Prompt, find_prompt, spelt_out
+from .prompts import Prompt
+from .questions import find_prompt, spelt_out
 from .requests import Engine, Request, Sampling
 from .tasks import Example, TaskConfig
 

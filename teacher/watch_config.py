@@ -15,7 +15,8 @@ from rali.runs.config import check_numbers
 
 from .answers import Score
 from .examples import of_split
-from .prompts import PROMPTS, Prompt, find_prompt
+from .prompts import PROMPTS, Prompt
+from .questions import find_prompt
 from .tasks import TASKS
 
 

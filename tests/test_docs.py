@@ -448,7 +448,7 @@ def test_python_block_runs(block, here):
 def test_a_yaml_block_is_a_question_or_part_of_a_recipe(block, here, monkeypatch):
     from rali.runs.config import from_dict, read_yaml
     from rali.teacher.grpo import GrpoConfig
-    from rali.teacher.prompts import find_prompt
+    from rali.teacher.questions import find_prompt
 
     (here / "own.yaml").write_text(block.text, "utf-8")
     values = read_yaml("own.yaml")

@@ -184,7 +184,7 @@ def _harvest(
     """The teacher's rationales of the training pictures, and the share that cannot be parsed."""
     from rali.teacher.engines import Sampling, load_engine
     from rali.teacher.harvest import harvest
-    from rali.teacher.prompts import find_prompt
+    from rali.teacher.questions import find_prompt
 
     summary = harvest(
         load_engine("transformers", str(teacher), batch_size=48),

@@ -20,14 +20,18 @@ from ._teacher import (
     EngineName,
     EngineSet,
     MaxPixels,
-    MaxTokens,
     MinPixels,
     Model,
-    PromptName,
-    Temperature,
+    OwnMaxTokens,
+    OwnPrompt,
+    OwnTemperature,
+    TopK,
     TopP,
     engine_of,
+    server_config,
+    show_requests,
 )
+from ._teacher import DryRun as ServerDryRun
 
 if TYPE_CHECKING:
     from rali.teacher.dry_run import DryRun
@@ -165,10 +169,11 @@ def harvest(
         typer.Option(help="Only rows of this split: train, val or test.", show_default="all rows"),
     ] = None,
     engine: EngineName = "transformers",
-    prompt: PromptName = "visualquality-r1/score",
-    temperature: Temperature = 1.0,
-    top_p: TopP = 1.0,
-    max_tokens: MaxTokens = 512,
+    prompt: OwnPrompt = None,
+    temperature: OwnTemperature = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
+    max_tokens: OwnMaxTokens = None,
     min_pixels: MinPixels = None,
     max_pixels: MaxPixels = None,
     attempts: Annotated[
@@ -177,6 +182,7 @@ def harvest(
     batch_size: BatchSize = 32,
     base_url: BaseUrl = None,
     engine_set: EngineSet = None,
+    dry_run: ServerDryRun = False,
 ) -> None:
     """Let a teacher write rationales of a manifest's pictures: triplets for `rali distill`.
 
@@ -187,21 +193,29 @@ def harvest(
     from rali.data.manifest import read_manifest, select
     from rali.runs.folder import alone_in
     from rali.runs.progress import StageProgress
-    from rali.teacher.engines import Sampling
+    from rali.teacher.decoding import decoding_of
+    from rali.teacher.harvest import first_requests
     from rali.teacher.harvest import harvest as run
-    from rali.teacher.prompts import find_prompt
 
     rows = select([row for path in manifest for row in read_manifest(path)], split)
     if not rows:
         within = "" if split is None else f" in split {split!r}"
         raise InputError(f"There is no picture{within} of {', '.join(map(str, manifest))}.")
-    asked = find_prompt(prompt)
+    how = decoding_of(
+        model, prompt=prompt, samples=seeds, temperature=temperature, top_p=top_p, top_k=top_k,
+        max_new_tokens=max_tokens,
+    )  # fmt: skip
+    if dry_run:
+        together = server_config(engine_set, base_url).texts_per_request
+        requests = first_requests(rows, how.find_prompt(), output, seeds, together)
+        show_requests(
+            engine, model, requests, how.sampling, max_pixels, min_pixels, engine_set, base_url
+        )
     loaded = engine_of(engine, model, batch_size, max_pixels, min_pixels, engine_set, base_url)
     with alone_in(output), StageProgress() as progress:
         summary = run(
-            loaded, rows, asked, output, seeds=seeds, attempts=attempts,
-            batch_size=2 * batch_size, sampling=Sampling(temperature, top_p, max_tokens),
-            progress=progress,
+            loaded, rows, how.find_prompt(), output, seeds=seeds, attempts=attempts,
+            batch_size=2 * batch_size, sampling=how.sampling, progress=progress,
         )  # fmt: skip
     typer.echo(
         f"{summary.texts:,} rationales of {summary.pictures:,} pictures in {output} "
@@ -210,6 +224,7 @@ def harvest(
         + (f", {summary.given_up} were given up" if summary.given_up else "")
         + "."
     )
+    typer.echo(f"asked: {how.words()}")
     if summary.server:
         typer.echo(_server_line(summary.server))
     for line in summary.unreadable:

@@ -14,7 +14,8 @@ from rali.teacher.completions import format_reward, parse
 from rali.teacher.grpo import GrpoConfig, build_trainer, ordered_examples
 from rali.teacher.memory import describe_memory
 from rali.teacher.plan import plan_batch
-from rali.teacher.prompts import PROMPTS, find_prompt
+from rali.teacher.prompts import PROMPTS
+from rali.teacher.questions import find_prompt
 from rali.teacher.reward_functions import Prediction, ranked_rewards
 from rali.teacher.sampling import sample_order
 from rali.teacher.tasks import TaskConfig

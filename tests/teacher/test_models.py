@@ -22,7 +22,7 @@ from rali.teacher.engines import Request, Sampling, load_engine
 from rali.teacher.grpo import GrpoConfig, train
 from rali.teacher.memory import model_shape
 from rali.teacher.models import load_processor, load_teacher, teacher_place, thought_opening
-from rali.teacher.prompts import find_prompt
+from rali.teacher.questions import find_prompt
 from rali.teacher.reward_functions import Rewards
 from rali.teacher.sft import SftConfig, SftExample, train_sft
 from rali.teacher.tasks import Example, TaskConfig

@@ -9,11 +9,12 @@ import pytest
 from rali.errors import InputError
 from rali.runs.config import from_dict, read_yaml
 from rali.teacher.answers import Comparison, Failure, Score
+from rali.teacher.claims import claim_run
 from rali.teacher.completions import compose, format_reward, parse
 from rali.teacher.grpo import GrpoConfig
-from rali.teacher.prompts import PROMPTS, find_prompt
+from rali.teacher.prompts import PROMPTS
+from rali.teacher.questions import find_prompt
 from rali.teacher.tasks import Example, TaskConfig
-from rali.teacher.training import claim_run
 
 OWN = {
     "text": "Look at <image>. How sharp is it?", "system": "Be brief.", "low": 0, "high": 10,

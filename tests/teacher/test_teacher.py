@@ -35,7 +35,7 @@ from rali.teacher.engines import Request, Sampling, TransformersEngine, load_eng
 from rali.teacher.grpo import GrpoConfig, train
 from rali.teacher.harvest import harvest
 from rali.teacher.models import NANO, load_teacher, vision_tower
-from rali.teacher.prompts import find_prompt
+from rali.teacher.questions import find_prompt
 from rali.teacher.report import training_curves, write_teacher_report
 from rali.teacher.sft import SftConfig, SftExample, train_sft
 from rali.teacher.sheets import write_sheet

@@ -17,12 +17,14 @@ from rali.data.triplets import Triplet, write_triplets
 from rali.errors import InputError
 from rali.runs.config import from_dict, read_yaml
 from rali.runs.folder import RunFolder
+from rali.teacher.claims import check_pictures, claim_run
 from rali.teacher.grpo import GrpoConfig, ordered_examples
 from rali.teacher.prompts import PROMPTS
 from rali.teacher.report import training_curves
 from rali.teacher.sft import SftConfig, SftSource, sft_examples
 from rali.teacher.tasks import Example, TaskConfig
-from rali.teacher.training import check_pictures, claim_run, last_checkpoint
+from rali.teacher.training import last_checkpoint
+from rali.teacher.vllm_rollouts import check_rollouts
 from rali.teacher.watch import Watch
 from rali.teacher.watch_config import WatchConfig
 
@@ -212,5 +214,8 @@ def test_recipes_hold_the_papers_numbers(name, kind, expected):
 
 
 def test_what_trl_would_do_wrong_is_refused():
-    with pytest.raises(InputError, match=r"trl\.use_vllm: TRL hands vLLM a prompt whose picture"):
-        GrpoConfig(trl={"use_vllm": True})
+    with pytest.raises(InputError, match=r"TRL 1\.17\.0 .* tried is TRL 1\.16 with vLLM 0\.32"):
+        check_rollouts({}, "1.17.0")
+    with pytest.raises(InputError, match=r"vllm_mode is 'server': TRL 1\.16 cannot read"):
+        check_rollouts({"vllm_mode": "server"}, "1.16.2")
+    check_rollouts({"use_vllm": True}, "1.16.0")
