@@ -5,7 +5,7 @@ a value is replaced between its quotes, and what is new is put before the end. T
 cannot do that. They serialize what they have parsed: python-xmp-toolkit (BSD; needs libexempi from
 the system) and pyexiv2 (GPL-3, which this library cannot require) order and indent anew, drop
 comments and the XML declaration, and libexempi pads; lxml and ElementTree keep neither quotes nor
-line ends (`benchmarks/xmp.md` counts it). What is needed of a parser is where each thing lies, and
+line ends (`benchmarks/xmp.py` counts it). What is needed of a parser is where each thing lies, and
 Python's own, expat, tells that byte by byte. It also decides what is well-formed, resolves
 namespaces and decodes values; no pattern here looks at XML that expat has not accepted.
 

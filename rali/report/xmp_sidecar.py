@@ -26,7 +26,7 @@ PREFIXES = {RALI: "rali", XMP: "xmp", DC: "dc"}
 RATING, SUBJECT, KEYWORDS = (XMP, "Rating"), (DC, "subject"), (RALI, "Keywords")
 STARS_NOTED = (RALI, "Stars")
 # The fifths of people's scores: quintiles of the 2,451 human scores of BIQ2021's train split that
-# the built-in was made from, on its scale (`python benchmarks/xmp.py stars`).
+# the built-in was made from, on its scale (`python benchmarks/xmp.py`).
 STARS = (2.07, 3.09, 3.87, 4.15)
 _LIKELY = 0.25  # a phrase's probability from which it becomes a keyword
 _EMPTY = (
