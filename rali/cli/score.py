@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -120,6 +121,40 @@ def score(
             show_default="no page",
         ),
     ] = None,
+    xmp: Annotated[
+        bool,
+        typer.Option(
+            "--xmp",
+            help="Write an XMP sidecar beside each picture: stars for photo managers and the "
+            "score; with --interval also low and high, with --explain keywords such as "
+            "quality|blur. What else a sidecar holds stays, and so do stars that rali did not "
+            "give.",
+        ),
+    ] = False,
+    xmp_name: Annotated[
+        Literal["full", "adobe"] | None,
+        typer.Option(
+            help="How --xmp names them: photo.jpg.xmp (darktable, digiKam, immich, PhotoPrism), "
+            "or photo.xmp (Adobe).",
+            show_default="full",
+        ),
+    ] = None,
+    stars: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,C,D",
+            help="The scores at which two, three, four and five stars begin.",
+            show_default="the fifths of people's scores",
+        ),
+    ] = None,
+    undo: Annotated[
+        bool,
+        typer.Option(
+            "--undo",
+            help="With --xmp, score nothing, and make sidecars what they were before rali; one "
+            "that was edited since stays as it is.",
+        ),
+    ] = False,
     precision: Annotated[
         str,
         typer.Option(
@@ -239,7 +274,17 @@ def score(
     if workers and engine != "ray":
         raise InputError("--workers is for --engine ray.")
     from ._score import Job, leave_quietly, run
+    from ._xmp import Xmp, read_stars, undo_sidecars
 
+    if not xmp and (xmp_name or stars or undo):
+        raise InputError("--xmp-name, --stars and --undo are for --xmp: give it too.")
+    entries = partial(find_entries, sources, recursive=recursive, column=column)
+    if undo:
+        if output or report or maps:
+            raise InputError("--undo scores nothing: leave --output, --report and --map out.")
+        if code := undo_sidecars(entries()):
+            raise typer.Exit(code)
+        return
     job = Job(
         output=output,
         form=format,
@@ -255,12 +300,13 @@ def score(
         move_to=move_to,
         restart=restart,
         retry=retry,
+        xmp=Xmp(xmp_name == "adobe", read_stars(stars) if stars else None) if xmp else None,
         workers=(workers or available_cores()) if engine == "ray" else 0,
     )
     try:
         code = run(
             job,
-            lambda: find_entries(sources, recursive=recursive, column=column),
+            entries,
             lambda: Scorer(
                 model,
                 precision=precision,

@@ -94,17 +94,18 @@ _SPOKEN = {
     "explain": "--explain",
     "embeddings": "--embeddings",
     "maps": "--map",
+    "xmp": "--xmp {}",
 }
 
 
 def differences(noted: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """In words, what of the `noted` settings is not as `now`; empty where all is the same."""
     words = []
-    for name, value in noted.items():
-        if value == now.get(name):
+    for name, value in {**dict.fromkeys(now), **noted}.items():
+        if value == now.get(name) or (not value and not now.get(name)):
             continue
         spoken = _SPOKEN.get(name, f"{name} {{}}")
-        if not value and name in ("interval", "explain", "embeddings", "maps"):
+        if not value and name in ("interval", "explain", "embeddings", "maps", "xmp"):
             words.append(f"no {spoken.split()[0]}")
         else:
             words.append(spoken.format(value[:8] if name == "weights" else value))
