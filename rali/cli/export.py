@@ -77,8 +77,8 @@ def export(
         str,
         typer.Option(
             metavar="NAME",
-            help="onnx, ort, tflite, coreml or openvino. ort also writes a file for ONNX Runtime's "
-            "mobile builds. tflite (LiteRT, on Android), coreml (iOS, macOS) and openvino write "
+            help="onnx, ort, tflite, coreml or openvino. ort also writes a file for small builds "
+            "of ONNX Runtime. tflite (LiteRT, on Android), coreml (iOS, macOS) and openvino write "
             "only a file of their own.",
         ),
     ] = "onnx",
@@ -117,7 +117,8 @@ def export(
     """Write a model as one ONNX file and compare its scores with torch's.
 
     The gate for fewer bits than fp32 is SRCC 0.995 with torch, and scores within
-    0.1. To reach it, layers that 8 bits hurt stay in float.
+    0.1. To reach it, layers that 8 bits hurt stay in float. Files of another --format
+    pass the same comparison, but for coreml, which only macOS can run.
 
     Example: rali export runs/mine/model --precision int8 --pictures photos/
     """
