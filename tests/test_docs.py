@@ -50,7 +50,6 @@ NOT_RUN = {
     "rali export runs/mine/model --format tflite": "tests/export/test_formats.py",
     "rali export runs/mine/model --format coreml": "as above",
     "rali export runs/mine/model --format openvino": "as above",
-    "rali export DIR --format openvino": "as above",
     "rali export runs/mine/model --hub": "it writes three files; tests/export/test_hub.py",
     "rali convert official-rali": "tests/student/test_convert.py runs it on a small release",
     "rali figure scores": "it needs a run; tests/evaluation/test_analysis.py runs it",
