@@ -245,6 +245,7 @@ def _write_format(
     pictures: list[Any] | None,
     strict: bool,
 ) -> None:
+    from rali.export.agreement import Gate
     from rali.export.formats import NOT_RUN, export_format
     from rali.runs.progress import StageProgress
     from rali.student.student import Student
@@ -264,6 +265,8 @@ def _write_format(
     files = [path for path in (output, *output.rglob("*")) if path.is_file()]
     size = sum(path.stat().st_size for path in [*files, *output.parent.glob(f"{output.stem}.bin")])
     typer.echo(f"{output}: {size / 1e6:.1f} MB, {agreement.words() if agreement else NOT_RUN}")
+    if agreement and not agreement.passes(Gate()):
+        typer.echo(f"rali: {output} is {Gate().words()}; see --strict.", err=True)
 
 
 def _take_along(model: str, output: Path, weights: str) -> None:
