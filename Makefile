@@ -9,7 +9,7 @@ DATA ?=
 # Each core runs tests of its own, with one thread each; a file's tests stay together.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test test-fast test-vllm test-verl test-openvino test-gpu test-faults lint docs builtin clean
+.PHONY: quickstart test test-fast test-vllm test-verl test-openvino test-mobile test-gpu test-faults lint docs builtin clean
 
 quickstart: $(READY)
 	$(BIN)/rali quickstart $(PICTURES)
@@ -106,6 +106,20 @@ test-gpu:
 	$(PYTHON) -m pip install --quiet --no-index --no-deps --no-build-isolation -e .
 	$(PYTHON) benchmarks/gpu.py
 
+# The converters for phones want another typing-extensions than ours; torch comes from .venv.
+MOBILE := .venv-mobile
+
+test-mobile: $(MOBILE)/.ready
+	OMP_NUM_THREADS=1 RALI_TRANSFORMERS_JS="$(CURDIR)/$(MOBILE)" $(MOBILE)/bin/python -m pytest tests/export/test_formats.py tests/export/test_hub.py
+
+$(MOBILE)/.ready: $(READY)
+	test -x $(MOBILE)/bin/python || $(PYTHON) -m venv $(MOBILE)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	> "$$($(MOBILE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_main.pth"
+	$(MOBILE)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[mobile,openvino]'
+	npm install --silent --ignore-scripts --prefix $(MOBILE) @huggingface/transformers@4
+	touch $(MOBILE)/.ready
+
 # The install is repeated only when pyproject.toml changes.
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rali needs Python 3.11 or newer; type: make PYTHON=python3.11 $(MAKECMDGOALS)")'
@@ -114,4 +128,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) $(VLLM) $(VERL) $(OPENVINO) $(DOCS) build dist *.egg-info
+	rm -rf $(VENV) $(VLLM) $(VERL) $(OPENVINO) $(MOBILE) $(DOCS) build dist *.egg-info

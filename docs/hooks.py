@@ -22,6 +22,7 @@ INSIDE = ("teacher", "export", "recipes")  # installed inside `rali`, as setup.p
 SHOWN = {".md", ".png", ".jpg", ".json", ".csv"}
 CARD, CARD_PAGE = "rali/builtin/README.md", "model-card.md"
 EXAMPLES, SWEEPS = "examples/README.md", "recipes/sweeps/README.md"
+PHONES = ("examples/android.md", "examples/ios.md")
 
 
 @event_priority(100)  # before mkdocstrings lists what lies in build/docs
@@ -49,7 +50,7 @@ def on_config(config: Any) -> Any:
 
 def on_files(files: Files, *, config: Any) -> Files:
     """Add the pages that lie outside docs/."""
-    for uri in (*_benchmarks(), EXAMPLES, SWEEPS):
+    for uri in (*_benchmarks(), EXAMPLES, *PHONES, SWEEPS):
         files.append(File.generated(config, uri, abs_src_path=str(ROOT / uri)))
     files.append(File.generated(config, CARD_PAGE, abs_src_path=str(ROOT / CARD)))
     return files

@@ -47,6 +47,10 @@ NOT_RUN = {
     "rali serve": "it runs until it is stopped; the test of curl starts it",
     "rali export builtin --web": "npm fetches ONNX Runtime; tests/export/test_web.py runs it",
     "rali export runs/mine/model --web": "npm fetches ONNX Runtime, as above",
+    "rali export runs/mine/model --format tflite": "tests/export/test_formats.py",
+    "rali export runs/mine/model --format coreml": "as above",
+    "rali export runs/mine/model --format openvino": "as above",
+    "rali export runs/mine/model --hub": "it writes three files; tests/export/test_hub.py",
     "rali convert official-rali": "tests/student/test_convert.py runs it on a small release",
     "rali figure scores": "it needs a run; tests/evaluation/test_analysis.py runs it",
     "rali figure efficiency": "it starts many processes; tests/evaluation/test_analysis.py runs it",
@@ -65,6 +69,7 @@ SLOW = ("rali teach", "rali figure", "rali export", "rali distill", "accelerate"
 
 # In place of what this machine does not have.
 STAND_INS = {
+    '("CoreMLExecutionProvider", {"ModelFormat": "MLProgram"})': '"CPUExecutionProvider"',
     '"cuda"': '"cpu"',
     '"CUDAExecutionProvider", ': "",
     '("OpenVINOExecutionProvider", {"device_type": "CPU"})': '"CPUExecutionProvider"',
@@ -198,7 +203,8 @@ def workshop(tmp_path_factory, photographs) -> Path:
         shutil.copy(here / "a.jpg", here / name)
     for model in ("runs/mine/model", "model"):
         shutil.copytree(ROOT / "rali" / "builtin", here / model)
-    shutil.copy(here / "model" / "onnx" / "model.onnx", here / "openvino_int8.onnx")
+    for name in ("openvino_int8.onnx", "coreml.onnx"):
+        shutil.copy(here / "model" / "onnx" / "model.onnx", here / name)
     for name in ("vq", "nano", "ract-rl-koniq"):
         shutil.copytree(ROOT / "teacher" / "nano_weights", here / "runs" / name / "model")
     for name in ("results", "other"):

@@ -21,6 +21,7 @@ CARD_FILE = "README.md"
 INTERVAL_FILE = "interval.json"
 PHRASES_FILE = "phrases.npz"
 ONNX_FOLDER = "onnx"
+QUANTIZED_FILE = "model_quantized.onnx"  # transformers.js' name for 8 bits, in ONNX_FOLDER
 WEIGHTS_SHA256 = "weights_sha256"  # in CONFIG_FILE and in an ONNX file's metadata
 BUILTIN = "builtin"
 _BUILTIN_FOLDER = Path(__file__).parents[1] / BUILTIN
@@ -48,6 +49,38 @@ PRECISIONS = {
     "int8": Precision("model_int8.onnx", calibrated=True),
     "int8-dynamic": Precision("model_int8_dynamic.onnx", one_by_one=True),
 }
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file for another runtime than ONNX Runtime, which `rali export --format` writes.
+
+    Attributes:
+        file: its name in the model folder.
+        precisions: what it comes in, the default first.
+    """
+
+    file: str
+    precisions: tuple[str, ...]
+
+
+# Each is written by the module of rali.export that has its name.
+FORMATS = {
+    "tflite": Format("tflite/model.tflite", ("fp32", "int8-dynamic")),
+    "coreml": Format("coreml/model.mlpackage", ("fp32", "fp16")),
+    "openvino": Format("openvino/openvino_model.xml", ("fp32", "fp16")),
+}
+
+
+def find_format(name: str) -> Format:
+    """The entry of `FORMATS`.
+
+    Raises:
+        InputError: there is no such format.
+    """
+    if name not in FORMATS:
+        raise InputError(f"format is {name!r}; expected {', '.join(FORMATS)}.")
+    return FORMATS[name]
 
 
 def find_precision(name: str) -> Precision:
