@@ -16,7 +16,7 @@ import numpy as np
 
 from rali.errors import InputError, require
 from rali.pictures.entry import Entry, Unreadable
-from rali.pictures.listed import chosen_column
+from rali.pictures.listed import ENCODER, chosen_column
 from rali.pictures.paths import absolute, find_path
 from rali.pictures.seen import Seen
 
@@ -24,7 +24,6 @@ from .matching import last_step, rows_of
 from .tables import first_few, open_parquet
 
 VECTOR = "embedding"
-ENCODER = b"encoder"  # in a Parquet file's metadata: what made the vectors
 _ROWS = 4096  # read at once
 
 
@@ -64,11 +63,6 @@ class Features:
                 "Give the files of one."
             )
         self.encoder = encoders.pop()
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """What was given, as text."""
-        return (str(self.source),)
 
     @cached_property
     def width(self) -> int:

@@ -17,11 +17,15 @@ from typer.testing import CliRunner
 
 from rali import Scorer
 from rali.cli import app
+from rali.data.features import Features
 from rali.data.manifest import Row, read_manifest, write_manifest
 from rali.errors import InputError
 from rali.metrics import srcc
+from rali.pictures.samples import sample_files
 from rali.scoring.head import VectorScorer
+from rali.scoring.rows import settings_of
 from rali.student.student import Student, StudentConfig
+from tiny_onnx import write_model
 
 WIDTH = 12
 
@@ -139,6 +143,8 @@ def test_what_scoring_refuses(made, tmp_path):
         assert isinstance(refused, InputError) and words in str(refused)
     refused = run("score", other, "-m", model, "--explain").exception
     assert str(refused).startswith("--explain is for pictures")
+    refused = run("calibrate", model, folder / "manifest.csv").exception
+    assert "is a head, whose interval" in str(refused)
     for opened in (Scorer, Student.from_pretrained):
         with pytest.raises(InputError, match="is a head: it scores embeddings, not pictures"):
             opened(model)
@@ -170,6 +176,17 @@ def test_what_distilling_refuses(made, tmp_path):
     (tmp_path / "run" / "model").mkdir(parents=True, exist_ok=True)
     (tmp_path / "run" / "model" / "model.safetensors").touch()
     assert "holds a student" in refused()
+
+
+def test_vectors_that_rali_writes_say_whose_they_are(tmp_path):
+    model = write_model(tmp_path / "m" / "onnx" / "model.onnx").parent.parent
+    for name, count in (("e.parquet", 1), ("shards", 2)):
+        pictures = sample_files()[:count]
+        done = run("score", *pictures, "-m", model, "--embeddings", "column", "-o", tmp_path / name)
+        assert done.exit_code == 0, done.output
+        features = Features(tmp_path / name)
+        assert features.encoder == f"rali-{settings_of(Scorer(model))['weights'][:8]}"
+        assert np.allclose(features.of(pictures), Scorer(model).embed(pictures))
 
 
 def test_a_head_needs_neither_torch_nor_onnxruntime(made):
