@@ -168,8 +168,8 @@ def main() -> None:
         "| scores of | D | settings | SRCC val | SRCC test | PLCC test | "
         f"inside {LEVEL:.0%} on test | `head.npz`, embeddings |",
         "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |", *lines, "",
-        "Settings are chosen on val, where there are two. The interval is that of val, on which the "
-        "fit was stopped too.", "",
+        "Settings are chosen on val, where there are two. The interval is that of val, on which "
+        "the fit was stopped too.", "",
     ])  # fmt: skip
     (Path(__file__).parent / "head.md").write_text(text, "utf-8")
 
