@@ -12,6 +12,8 @@ from ._config import OptionalConfig
 if TYPE_CHECKING:
     from rali.data.triplets import Triplet
 
+COUNT = 6  # reference rationales per picture
+
 
 def distill(
     manifest: Annotated[
@@ -64,7 +66,7 @@ def distill(
             help="Reference rationales per picture, where no triplets are given.",
             min=1,
         ),
-    ] = 6,
+    ] = COUNT,
     export: Annotated[bool, typer.Option(help="Write and check the ONNX file too.")] = True,
     features: Annotated[
         Path | None,
@@ -117,7 +119,10 @@ def distill(
     if features is not None or features_name is not None:
         from ._head import make_head
 
-        given = {"--encoder": encoder, "--pretrained": pretrained, "--triplets": triplets}
+        given = {
+            "--encoder": encoder, "--pretrained": pretrained, "--triplets": triplets,
+            "--count": count != COUNT,
+        }  # fmt: skip
         make_head(manifest, output, features, features_name, values, set_ or [], given, dry_run)
         return
     for name, value in (("encoder", encoder), ("pretrained", pretrained)):
