@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import typer
 from PIL import Image
+from pyarrow import parquet
 from typer.testing import CliRunner
 
 from rali.cli import app
@@ -210,9 +212,22 @@ def workshop(tmp_path_factory, photographs) -> Path:
     for name in ("results", "other"):
         evaluate = ["rali", "evaluate", here / "predictions.csv", here / "manifest.csv"]
         run([*map(str, evaluate), "--output", str(here / name)])
+    _make_head(here, rows)
     shutil.copy(recipes()["nano-biq2021"], here / "mine.yaml")
     shutil.copy(recipes()["visualquality-r1-kadid"], here / "teacher.yaml")
     return here
+
+
+def _make_head(here: Path, rows: list[Any]) -> None:
+    """Embeddings of the manifest, the head over them and scores by it."""
+    from rali.data.features import Features
+    from rali.distill.head import HeadConfig, distill_head
+
+    vectors = np.random.default_rng(0).normal(size=(len(rows), 8)).astype(np.float32)
+    table = {"image": [row.image.name for row in rows], "embedding": vectors.tolist()}
+    parquet.write_table(pa.table(table), here / "embeddings.parquet")
+    distill_head(HeadConfig(), rows, Features(here / "embeddings.parquet"), here / "runs" / "head")
+    shutil.copy(here / "predictions.csv", here / "scored.csv")
 
 
 def _make_data(data: Path, rows: list[Any]) -> None:
@@ -319,6 +334,8 @@ def check_rali(words: list[str]) -> None:
     for option, value in itertools.pairwise(words):
         if option in ("-o", "--output") and Path(value).is_dir():
             shutil.rmtree(value)
+        elif option in ("-o", "--output"):
+            Path(value).unlink(missing_ok=True)
     if ">" in words:  # into a file
         words, target = words[: words.index(">")], Path(words[-1])
         target.write_text(run(words), "utf-8")
@@ -446,6 +463,7 @@ def test_python_block_runs(block, here):
     names = {
         "decoded": torch.rand(1, 3, 64, 80, requires_grad=True),
         "pixel_values": torch.rand(1, 3, 512, 512),
+        "vectors": np.ones((2, 8), np.float32),
     }
     exec(compile(text, str(block), "exec"), names)
 

@@ -21,9 +21,6 @@ import torch
 from PIL import Image
 
 from rali import Scorer
-from rali.data.degraded import degrade_folder
-from rali.data.manifest import write_manifest
-from rali.data.splits import assign_splits
 from rali.export import export_image
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -49,18 +46,6 @@ def test_best_of_each_folder(photograph_files: list[Path], tmp_path: Path) -> No
     scores = Scorer()(tmp_path / "second")
     assert str(best["second"]) == max(scores, key=scores.__getitem__)
     assert "broken.jpg" in done.stderr
-
-
-@pytest.mark.slow
-def test_score_your_embeddings(photograph_files: list[Path], tmp_path: Path) -> None:
-    rows = degrade_folder(
-        photograph_files, tmp_path, distortions=("blur", "compression"), severities=(1, 3, 5)
-    )
-    write_manifest(assign_splits(rows, (3, 1, 1), seed=0), tmp_path / "manifest.csv")
-    done = run("score_your_embeddings.py", tmp_path / "manifest.csv")
-    correlation = re.search(r"SRCC (-?\d\.\d+), PLCC (-?\d\.\d+)", done.stdout)
-    assert correlation is not None
-    assert float(correlation[1]) > 0
 
 
 # --- without rali ---------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ from rali.data.splits import assign_splits
 from rali.data.triplets import Triplet, read_triplets
 from rali.distill.align import AlignConfig
 from rali.distill.fit import FitConfig
-from rali.distill.pipeline import DistillConfig, distill, training_rows
+from rali.distill.pipeline import DistillConfig, distill
+from rali.distill.splits import training_rows
 from rali.errors import require
 from rali.evaluation.evaluate import evaluate
 from rali.files import write_text

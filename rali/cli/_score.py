@@ -20,7 +20,7 @@ from rali.errors import InputError, require
 from rali.files import replace_atomically
 from rali.scoring.journal import Journal
 from rali.scoring.keys import New
-from rali.scoring.rows import columns_of, score_rows, settings_of
+from rali.scoring.rows import columns_of, encoder_of, score_rows, settings_of
 from rali.scoring.selection import condition, selected
 
 from ._bar import scoring_bar
@@ -117,7 +117,8 @@ def _run(
             if job.output is None:
                 show(rows, shown, form)
             else:
-                _whole(job.output, lambda path: write_rows(rows, shown, form, path))
+                named = encoder_of(shown, settings)
+                _whole(job.output, lambda path: write_rows(rows, shown, form, path, named))
             if vectors:
                 _whole(vectors, lambda path: write_vectors(rows, path))
             written = True

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from rali.errors import InputError
-from rali.scoring.model_folder import PRECISIONS
+from rali.scoring.model_folder import PRECISIONS, is_head
 
 from ._model import SCORER_HELP, Provider, Threads
 
@@ -42,7 +43,8 @@ def score(
             metavar="SOURCE",
             help="Pictures, folders, patterns, tables (.csv, .jsonl, .parquet), archives (.zip, "
             ".tar, .tar.gz), data sets (a saved folder, hf://datasets/OWNER/NAME), addresses "
-            "(https://…, s3://…), @list.txt, and - for a list on standard input.",
+            "(https://…, s3://…), @list.txt, and - for a list on standard input. For a head, a "
+            ".parquet of embeddings or a folder of them.",
             show_default=False,
         ),
     ],
@@ -278,7 +280,7 @@ def score(
 
     if not xmp and (xmp_name or stars or undo):
         raise InputError("--xmp-name, --stars and --undo are for --xmp: give it too.")
-    entries = partial(find_entries, sources, recursive=recursive, column=column)
+    entries: Callable[[], Any] = partial(find_entries, sources, recursive=recursive, column=column)
     if undo:
         if output or report or maps:
             raise InputError("--undo scores nothing: leave --output, --report and --map out.")
@@ -303,19 +305,29 @@ def score(
         xmp=Xmp(xmp_name == "adobe", read_stars(stars) if stars else None) if xmp else None,
         workers=(workers or available_cores()) if engine == "ray" else 0,
     )
+    scorer: Callable[[], Any] = partial(
+        Scorer,
+        model,
+        precision=precision,
+        batch_size=batch_size,
+        providers=[provider] if provider else None,
+        threads=threads,
+        max_pixels=round(max_megapixels * 1e6),
+    )
+    if is_head(model):
+        from ._head import open_vectors
+
+        for_pictures = {
+            "--recursive": recursive, "--explain": explain, "--map": maps, "--report": report,
+            "--xmp": xmp, "--precision": precision != "fp32", "--batch-size": batch_size,
+            "--provider": provider, "--threads": threads, "--copy-to": copy_to,
+            "--move-to": move_to, "--embeddings": embeddings, "--engine ray": engine == "ray",
+            "--max-megapixels": max_megapixels != MAX_MEGAPIXELS,
+        }  # fmt: skip
+        vectors, head = open_vectors(model, sources, column, for_pictures)
+        entries, scorer = (lambda: vectors), (lambda: head)
     try:
-        code = run(
-            job,
-            entries,
-            lambda: Scorer(
-                model,
-                precision=precision,
-                batch_size=batch_size,
-                providers=[provider] if provider else None,
-                threads=threads,
-                max_pixels=round(max_megapixels * 1e6),
-            ),
-        )
+        code = run(job, entries, scorer)
     except BrokenPipeError:
         code = leave_quietly()
     if code:

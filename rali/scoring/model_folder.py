@@ -17,6 +17,7 @@ from .hub import download, is_hub_id
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+HEAD_FILE = "head.npz"
 CARD_FILE = "README.md"
 INTERVAL_FILE = "interval.json"
 PHRASES_FILE = "phrases.npz"
@@ -102,6 +103,7 @@ def find_model(model: str | Path, precision: str = "fp32") -> Path:
     """
     name = find_precision(precision).file
     if (folder := _folder(model)) is not None:
+        _refuse_head(folder)
         file = onnx_file(folder, precision)
         if not file.is_file():
             raise InputError(_not_exported(model, precision))
@@ -129,6 +131,7 @@ def find_weights(model: str | Path, *, revision: str | None = None) -> Path:
         download(str(model), CONFIG_FILE, revision=revision)
         return download(str(model), WEIGHTS_FILE, revision=revision).parent
     folder = _folder(model) or Path(model)
+    _refuse_head(folder)
     if not (folder / CONFIG_FILE).is_file() or not (folder / WEIGHTS_FILE).is_file():
         raise InputError(
             f"{folder} is not a model folder: expected {CONFIG_FILE} and {WEIGHTS_FILE}. "
@@ -189,6 +192,20 @@ def check_owner(path: Path, owner: str, model: str | Path, weights: str) -> None
         f"{model}. Type: rali export MODEL_FOLDER -o FILE.onnx, which takes MODEL_FOLDER's own "
         "along, or rali calibrate MODEL_FOLDER MANIFEST for a new interval."
     )
+
+
+def is_head(model: str | Path) -> bool:
+    """Whether it is the folder of a head, which scores embeddings and has no encoder."""
+    folder = _folder(model)
+    return folder is not None and (folder / HEAD_FILE).is_file()
+
+
+def _refuse_head(folder: Path) -> None:
+    if is_head(folder):
+        raise InputError(
+            f"{folder} is a head: it scores embeddings, not pictures. Type: rali score "
+            f"embeddings.parquet --model {folder} -o scores.csv; rali evaluate takes scores.csv."
+        )
 
 
 def is_model(name: str) -> bool:

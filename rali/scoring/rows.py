@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rali.errors import require
 from rali.files import image_sha256
+from rali.pictures.listed import ENCODER
 
 if TYPE_CHECKING:
     from rali.pictures.entry import Entry
@@ -70,6 +71,15 @@ def arrow_schema(columns: Sequence[str]) -> Any:
         "error": pa.string(),
     }
     return pa.schema([(name, types.get(name, pa.float64())) for name in columns])
+
+
+def encoder_of(columns: Sequence[str], settings: Mapping[str, Any]) -> dict[bytes, bytes]:
+    """What a Parquet file with vectors says of their encoder, so that two are not mixed.
+
+    Args:
+        settings: as `settings_of` gives them.
+    """
+    return {ENCODER: f"rali-{settings['weights'][:8]}".encode()} if "embedding" in columns else {}
 
 
 def settings_of(
