@@ -78,7 +78,7 @@ $(VLLM)/.ready: pyproject.toml
 VERL := .verl
 
 test-verl: $(VERL)/.ready
-	PYTHONPATH="$(VERL)" $(BIN)/python -m pytest tests/rewards/test_adapters.py -k verl
+	PYTHONPATH="$(VERL)" $(BIN)/python -m pytest tests/rewards -k verl
 
 $(VERL)/.ready: $(READY)
 	rm -rf $(VERL)

@@ -159,6 +159,14 @@ def test_remote_reward(monkeypatch: pytest.MonkeyPatch) -> None:
         server.kill()
 
 
+@pytest.mark.slow
+def test_trl_reward(tmp_path: Path) -> None:
+    """The policy learns to prefer the words that make better pictures."""
+    done = run("trl_reward.py", tmp_path / "out")
+    before, after = map(float, re.findall(r"mean score (\d\.\d+)", done.stdout))
+    assert 1 <= before < after <= 5
+
+
 @pytest.fixture
 def run_rlhf(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Runs a program of examples/rlhf in this process, which has imported torch."""
@@ -172,6 +180,19 @@ def run_rlhf(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     yield run
     for module in folder.glob("*.py"):
         sys.modules.pop(module.stem, None)
+
+
+def test_the_divergence_is_that_of_two_normals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES / "rlhf"))
+    found = runpy.run_path(str(EXAMPLES / "rlhf" / "policy_gradient.py"))["divergence"]
+    for module in (EXAMPLES / "rlhf").glob("*.py"):
+        sys.modules.pop(module.stem, None)
+    mean = torch.tensor([[1.0, 3.0], [0.0, 0.0]])
+    anchor = torch.tensor([[0.0, 1.0], [0.0, 0.0]])
+    assert found(mean, anchor, 0.5).tolist() == [5.0, 0.0]  # (1 + 4) / 2 / (2 · 0.25)
+    normals = (torch.distributions.Normal(each, 0.5) for each in (mean, anchor))
+    by_torch = torch.distributions.kl_divergence(*normals).mean(1)
+    assert torch.allclose(found(mean, anchor, 0.5), by_torch)
 
 
 @pytest.mark.slow
@@ -189,7 +210,7 @@ def test_rlhf(photograph_files: list[Path], tmp_path: Path, run_rlhf, capsys) ->
         ("pretrain.py", photographs, "-o", generator, "--minutes", "0.02"),
         ("pretrain.py", photographs, "-o", generator, "--minutes", "0.04"),
         ("backprop.py", generator, "-o", tmp_path / "backprop", "--batch", "2", *common),
-        ("policy_gradient.py", generator, "-o", tmp_path / "policy", *few, *common),
+        ("policy_gradient.py", generator, "-o", tmp_path / "policy", "--kl", "1", *few, *common),
         ("backprop.py", trained, "-o", tmp_path / "free", "--no-guards", *common),
         # The first of the runs that are repeated is there already.
         ("policy_gradient.py", generator, "-o", tmp_path / "seed-0", "--seed", "0", *few, *common),
