@@ -17,6 +17,7 @@ import typer
 
 from rali.errors import RaliError, missing_extra, printable
 from rali.files import is_full
+from rali.runs.parent import end_with_parent
 from rali.version import __version__
 
 from . import (
@@ -115,6 +116,7 @@ def main() -> None:
     """
     warnings.showwarning = _say_warning
     _open_streams()
+    end_with_parent()
     with ending_like_ctrl_c(_say):
         _run()
 

@@ -145,7 +145,7 @@ def _kill(command: Command, folder: Path, draw: random.Random, seconds: float, f
     _, err = process.communicate(timeout=LIMIT)
     told = f"{command.name}, {sent.name} after {time.monotonic() - started:.2f} s"
     if early and sent is signal.SIGKILL:
-        _wait_for_children(process.pid, told)
+        wait_for_children(process.pid, told)
     assert sent is signal.SIGKILL or not _is_up(err), f"{told}:\n{err}"
     _note(command=command.name, signal=sent.name, code=process.returncode, early=early)
     return early
@@ -160,7 +160,7 @@ def _files(folder: Path) -> list[str]:
     return [name for _, folders, names in os.walk(folder) for name in (*folders, *names)]
 
 
-def _wait_for_children(session: int, told: str) -> None:
+def wait_for_children(session: int, told: str) -> None:
     """Assert that no process of a session is left, soon after its leader was killed."""
     end = time.monotonic() + GONE
     while left := _members(session):
