@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rali.errors import InputError, require
 from rali.runs.config import from_dict
+from rali.runs.halving import Halving
 
 from .models import (
     load_processor,
@@ -63,7 +64,7 @@ class TransformersEngine:
     Args:
         model, processor: as `load_teacher` returns them.
         name: the teacher's name in triplets.
-        batch_size: texts generated side by side.
+        batch_size: texts generated side by side; fewer, with a warning, where the memory is short.
         mark: what identifies the weights; see `models.teacher_mark`.
     """
 
@@ -72,6 +73,7 @@ class TransformersEngine:
     ) -> None:
         self.model, self.processor = model, processor
         self.name, self.batch_size = name, batch_size
+        self._halving = Halving("write texts")
         self.mark = f"transformers {mark}"
 
     @property
@@ -84,7 +86,9 @@ class TransformersEngine:
         texts: list[str] = []
         with torch.inference_mode():
             for start in range(0, len(requests), self.batch_size):
-                texts += self._batch(requests[start : start + self.batch_size], sampling)
+                batch = requests[start : start + self.batch_size]
+                for some in self._halving.run(lambda part: self._batch(part, sampling), batch):
+                    texts += some
         return texts
 
     def _batch(self, requests: Sequence[Request], sampling: Sampling) -> list[str]:

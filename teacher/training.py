@@ -17,17 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from transformers import TrainerCallback
 
 from rali.errors import InputError
-from rali.files import check_space, from_json
+from rali.files import check_space, from_json, image_sha256
 from rali.runs.config import check_numbers
-from rali.runs.folder import claim, fingerprint
+from rali.runs.folder import claim, fingerprint, write_json
 
 from .models import load_teacher
 from .watch import WatchConfig
 
 FREE = ("report_to", "log_every", "save_every", "watch")  # settings that do not change the outcome
 EXAMPLES = "examples.json"
+SUMS = "sha256.json"  # of the other files of a checkpoint
 
 
 @dataclass
@@ -127,8 +131,6 @@ def claim_run(config: TrainingConfig, examples: Sequence[Any], output: Path) -> 
     Raises:
         InputError: the folder holds other settings, which are named, or other examples.
     """
-    from accelerate import PartialState
-
     main = PartialState().is_main_process
     settings = partial(
         claim,
@@ -202,6 +204,7 @@ def train_to(output: Path, trainer: Any) -> Path:
         for weights in trainer.model.parameters():
             if weights.requires_grad:
                 weights.data = weights.data.float()
+    trainer.add_callback(Sums())
     _resume(trainer, output / "checkpoints")
     adapter, partial = hasattr(trainer.model, "peft_config"), output / "model.partial"
     trainer.save_model(str(output / "adapter" if adapter else partial))
@@ -232,10 +235,34 @@ def _sharded(trainer: Any) -> bool:
     return bool(trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
 
 
-def last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end, or None.
+class Sums(TrainerCallback):
+    """Notes the SHA-256 of each file of a checkpoint, which transformers reads unchecked."""
 
-    transformers writes `trainer_state.json` last.
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        PartialState().wait_for_everyone()  # each process has files of its own
+        if not state.is_world_process_zero:
+            return
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
+        sums = {path.relative_to(folder).as_posix(): image_sha256(path) for path in files}
+        write_json(sums, folder / SUMS)
+
+
+def _damaged(folder: Path) -> str | None:
+    """The name of a file of a checkpoint that is not as it was written, if there is one."""
+    if not (folder / SUMS).is_file():  # a kill came before
+        return None
+    try:
+        sums = from_json((folder / SUMS).read_bytes())
+        return next((n for n, sum in sums.items() if image_sha256(folder / n) != sum), None)
+    except (InputError, AttributeError, OSError, ValueError):
+        return SUMS
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that was written to its end and is not damaged, or None.
+
+    transformers writes `trainer_state.json` last. What is damaged is told in a warning.
     """
     steps = {}
     for path in folder.glob("checkpoint-*"):
@@ -244,7 +271,15 @@ def last_checkpoint(folder: Path) -> str | None:
             steps[state["global_step"]] = path
         except (OSError, ValueError, LookupError, TypeError):
             continue
-    return str(steps[max(steps)]) if steps else None
+    for _, path in sorted(steps.items(), reverse=True):
+        if (name := _damaged(path)) is None:
+            return str(path)
+        warnings.warn(
+            f"{path / name} is damaged; the training resumes from an earlier checkpoint, or from "
+            "the start.",
+            stacklevel=1,
+        )
+    return None
 
 
 def _resume(trainer: Any, folder: Path) -> None:
@@ -254,7 +289,8 @@ def _resume(trainer: Any, folder: Path) -> None:
     transformers' trainer skips names that it does not know: it would resume with the weights of the
     start. So they are loaded here in the way a model is loaded.
     """
-    last = last_checkpoint(folder)
+    chosen = [last_checkpoint(folder) if PartialState().is_main_process else None]
+    last = broadcast_object_list(chosen)[0]
     if last and not _sharded(trainer) and not hasattr(trainer.model, "peft_config"):
         saved, _ = load_teacher(last, dtype="float32")  # its config may name a smaller type
         trainer.model.load_state_dict(saved.state_dict())

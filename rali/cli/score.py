@@ -10,9 +10,8 @@ from typing import Annotated, Literal
 import typer
 
 from rali.errors import InputError
-from rali.scoring.model_folder import PRECISIONS
 
-from ._model import SCORER_HELP, Provider, Threads
+from ._model import SCORER_HELP, Precision, Provider, Threads
 
 MAX_MEGAPIXELS = 178.95697  # as in Python
 
@@ -120,14 +119,7 @@ def score(
             show_default="no page",
         ),
     ] = None,
-    precision: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            autocompletion=lambda: list(PRECISIONS),
-            help=f"Which of the model's files to use: {', '.join(PRECISIONS)}.",
-        ),
-    ] = "fp32",
+    precision: Precision = "fp32",
     batch_size: Annotated[
         int | None,
         typer.Option(

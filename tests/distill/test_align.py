@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rali.distill.align import AlignConfig, align, multi_positive_infonce, set_checkpointing
+from rali.distill.align import AlignConfig, align, set_checkpointing
+from rali.distill.infonce import multi_positive_infonce
 from rali.distill.optim import Checkpoint, Passes, cosine_schedule
 from rali.errors import InputError
 from rali.student.encoders import image_tower
