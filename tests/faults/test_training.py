@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,39 @@ def test_harvest(data, tmp_path):
         lambda out: sorted((str(t.image), t.seed, t.raw_text) for t in read_triplets(out)),
     )
     survives(command, tmp_path, kills())
+
+
+# The command has no settings: it is made small here.
+QUICK = (
+    "-c",
+    """
+from dataclasses import replace
+import rali.cli._quickstart as q
+import rali.distill.optim as optim
+optim.SAVE_EVERY, q.SIZE, q.RATIONALES = 0, 64, 1
+q.TEACHING |= {"prompts_per_step": 2, "num_generations": 2, "micro_batch": 4, "save_every": 1,
+               "max_completion_length": 40, "trl": {"max_steps": 2}}
+q.CONFIG = replace(q.CONFIG, align=replace(q.CONFIG.align, epochs=0.3),
+                   fit=replace(q.CONFIG.fit, steps=20))
+few = q.sample_files()[::3]
+q.sample_files = lambda: few
+from rali.cli import main
+main()
+""",
+)
+
+
+@needs_teacher
+@pytest.mark.slow
+@beyond_the_sample
+def test_quickstart(tmp_path):
+    def result(out: Path) -> Any:
+        summary = json.loads((out / "summary.json").read_text("utf-8"))
+        sums = made("teacher/model/*", "*.safetensors", "model/*.safetensors", "model/onnx/*")(out)
+        return sums[0], [summary[name] for name in ("srcc", "plcc", "n")]
+
+    command = Command("quickstart", lambda out: ["quickstart", "-o", out], result, program=QUICK)
+    survives(command, tmp_path, -(-kills() // 3))
 
 
 @pytest.mark.slow
