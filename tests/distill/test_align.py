@@ -177,6 +177,19 @@ def test_a_checkpoint_holds_the_gradient_scaler_and_the_random_states(tmp_path, 
         assert torch.equal(torch.rand(3, device="cuda"), on_gpu)
 
 
+@pytest.mark.parametrize("damage", ["cut off", "a flipped bit"])
+def test_a_damaged_checkpoint_is_refused(damage, tmp_path, saved_every_step):
+    file, part = tmp_path / "c.pt", nn.Linear(64, 64)
+    Checkpoint(file, "mark", part=part).save(1)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1  # among the weights
+    file.write_bytes(data if damage == "a flipped bit" else data[:-99])
+    before = part.weight.clone()
+    with pytest.raises(InputError, match=r"c\.pt is damaged; delete it to start again"):
+        Checkpoint(file, "mark", part=part).resume()
+    assert torch.equal(part.weight, before)
+
+
 @pytest.mark.skipif(not GPU, reason="autocast in half precision is used on a GPU alone")
 def test_a_resumed_alignment_in_fp16_keeps_its_scale(tmp_path, saved_every_step):
     config = AlignConfig(epochs=6, batch_size=4, precision="fp16")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from faults.harness import SAMPLE, Command, kills, survives
+from faults.harness import SAMPLE, Command, kills, output_of, survives
 from rali.data.degraded import degrade_folder
 from rali.data.manifest import write_manifest
 from rali.data.reference_rationales import build_reference_triplets
@@ -118,11 +119,7 @@ def test_distill_with_other_settings_in_between(data, tmp_path):
     survives(command, tmp_path, kills(), others=[other])
 
 
-@needs_teacher
-@pytest.mark.slow
-@beyond_the_sample
-@pytest.mark.parametrize("verb", ["sft", "train"])
-def test_teach(verb, data, tmp_path):
+def teaching(verb: str, data: Path, tmp_path: Path) -> Command:
     own: dict[str, Any] = {
         "sft": {
             "batch_size": 4,
@@ -136,12 +133,36 @@ def test_teach(verb, data, tmp_path):
         },
     }[verb]
     config = settings(tmp_path, verb, TEACHER | own)
-    command = Command(
+    return Command(
         f"teach {verb}",
         lambda out: ["teach", verb, "--config", config, "-o", out],
         made("model/*"),
     )
-    survives(command, tmp_path, kills())
+
+
+@needs_teacher
+@pytest.mark.slow
+@beyond_the_sample
+@pytest.mark.parametrize("verb", ["sft", "train"])
+def test_teach(verb, data, tmp_path):
+    survives(teaching(verb, data, tmp_path), tmp_path, kills())
+
+
+@needs_teacher
+@pytest.mark.slow
+def test_teach_resumes_before_a_damaged_checkpoint(data, tmp_path):
+    command, out = teaching("sft", data, tmp_path), tmp_path / "out"
+    whole = command.finish(out)
+    shutil.rmtree(out / "model")  # as if a kill had come before it
+    weights = out / "checkpoints" / "checkpoint-4" / "model.safetensors"
+    data_of = bytearray(weights.read_bytes())
+    data_of[-1000] ^= 64
+    weights.write_bytes(data_of)
+    process = command.start(out)
+    _, err = output_of(process)
+    assert process.returncode == 0, err
+    assert "model.safetensors is damaged; the training resumes from an earlier" in err
+    assert command.result(out) == whole
 
 
 @needs_teacher

@@ -22,7 +22,7 @@ from rali.teacher.prompts import PROMPTS
 from rali.teacher.report import training_curves
 from rali.teacher.sft import SftConfig, SftSource, sft_examples
 from rali.teacher.tasks import Example, TaskConfig
-from rali.teacher.training import check_pictures, claim_run, last_checkpoint
+from rali.teacher.training import Sums, check_pictures, claim_run, last_checkpoint
 from rali.teacher.watch import Watch, WatchConfig
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -157,6 +157,23 @@ def test_a_training_does_not_resume_from_a_checkpoint_that_was_cut_off(tmp_path)
         if text is not None:
             (folder / "trainer_state.json").write_text(text)
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-100")
+
+
+def test_a_training_does_not_resume_from_a_damaged_checkpoint(tmp_path):
+    for step in (1, 2):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+        (folder / "optimizer.pt").write_bytes(bytes(1000))
+        state = SimpleNamespace(global_step=step, is_world_process_zero=True)
+        Sums().on_save(SimpleNamespace(output_dir=str(tmp_path)), state, None)
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+    (tmp_path / "checkpoint-2" / "optimizer.pt").write_bytes(bytes(999) + b"\1")
+    with pytest.warns(UserWarning, match=r"checkpoint-2.optimizer\.pt is damaged; the training"):
+        assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-1")
+    (tmp_path / "checkpoint-1" / "optimizer.pt").unlink()
+    with pytest.warns(UserWarning, match="damaged"):
+        assert last_checkpoint(tmp_path) is None
 
 
 def test_a_run_with_other_settings_is_refused(tmp_path):
