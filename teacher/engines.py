@@ -7,11 +7,13 @@ runs vLLM on many GPUs and machines. What is not `transformers` or `vllm` needs 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from rali.errors import InputError, require
 from rali.runs.config import from_dict
+from rali.runs.halving import Halving
 
 from .levels import level_ids, levels_text
 from .models import (
@@ -69,7 +71,7 @@ class TransformersEngine:
     Args:
         model, processor: as `load_teacher` returns them.
         name: the teacher's name in triplets.
-        batch_size: texts generated side by side.
+        batch_size: texts generated side by side; fewer, with a warning, where the memory is short.
         mark: what identifies the weights; see `models.teacher_mark`.
     """
 
@@ -78,6 +80,7 @@ class TransformersEngine:
     ) -> None:
         self.model, self.processor = model, processor
         self.name, self.batch_size = name, batch_size
+        self._halving = Halving("write texts")
         self.mark = f"transformers {mark}"
         self.opening = thought_opening(processor)
 
@@ -91,10 +94,12 @@ class TransformersEngine:
         texts: list[str] = []
         with torch.inference_mode():
             for judged, group in groupby(requests, lambda request: bool(request.prompt.levels)):
+                work = self._levels if judged else partial(self._batch, sampling=sampling)
                 alike = list(group)
                 for start in range(0, len(alike), self.batch_size):
-                    some = alike[start : start + self.batch_size]
-                    texts += self._levels(some) if judged else self._batch(some, sampling)
+                    batch = alike[start : start + self.batch_size]
+                    for some in self._halving.run(work, batch):
+                        texts += some
         return texts
 
     def _levels(self, requests: Sequence[Request]) -> list[str]:

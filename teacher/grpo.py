@@ -32,7 +32,7 @@ from .reward_functions import Rewards, Votes
 from .rewards import find_reward, is_ranked
 from .sampling import DRAWS, sample_order
 from .tasks import Example, TaskConfig
-from .training import TrainingConfig, finished, train_to
+from .training import TrainingConfig
 from .trl_fields import check_trl
 from .vllm_rollouts import check_rollouts, mend
 from .votes import VoteConfig, pairs_that_meet, vote
@@ -165,6 +165,8 @@ def train(config: GrpoConfig, output: str | Path, *, progress: Progress = silent
         InputError: settings that cannot work, before a model is loaded, or a folder of another
             training.
     """
+    from .saving import finished, train_to  # imports torch
+
     output = Path(output)
     plan = config.plan(int(os.environ.get("WORLD_SIZE", 1)))
     drawn = ordered_examples(config, plan)

@@ -30,7 +30,7 @@ from .models import opened, thought_opening, vision_weights
 from .prompts import Prompt
 from .questions import find_prompt
 from .tasks import TASKS, rescale
-from .training import TrainingConfig, finished, train_to
+from .training import TrainingConfig
 from .trl_fields import check_trl
 
 PARTS = ("vision", "language", "all")
@@ -150,6 +150,7 @@ def train_sft(
     from trl import SFTConfig as TrlConfig
     from trl import SFTTrainer
 
+    from .saving import finished, train_to
     from .watch import Watch
 
     check_trl("SFTConfig", config.trl)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rali.errors import InputError
+from rali.scoring.model_folder import PRECISIONS
 
 if TYPE_CHECKING:
     from rali.evaluation.predictors import Predictor
@@ -32,6 +33,14 @@ Provider = Annotated[
 ]
 Threads = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="CPU cores to use.", show_default="all")
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        autocompletion=lambda: list(PRECISIONS),
+        help=f"Which of the model's files to use: {', '.join(PRECISIONS)}.",
+    ),
 ]
 
 

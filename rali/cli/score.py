@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from rali.errors import InputError
-from rali.scoring.model_folder import PRECISIONS, is_head
+from rali.scoring.model_folder import is_head
 
-from ._model import SCORER_HELP, Provider, Threads
+from ._model import SCORER_HELP, Precision, Provider, Threads
 
 MAX_MEGAPIXELS = 178.95697  # as in Python
 
@@ -157,14 +157,7 @@ def score(
             "that was edited since stays as it is.",
         ),
     ] = False,
-    precision: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            autocompletion=lambda: list(PRECISIONS),
-            help=f"Which of the model's files to use: {', '.join(PRECISIONS)}.",
-        ),
-    ] = "fp32",
+    precision: Precision = "fp32",
     batch_size: Annotated[
         int | None,
         typer.Option(

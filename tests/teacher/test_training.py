@@ -21,9 +21,9 @@ from rali.teacher.claims import check_pictures, claim_run
 from rali.teacher.grpo import GrpoConfig, ordered_examples
 from rali.teacher.prompts import PROMPTS
 from rali.teacher.report import training_curves
+from rali.teacher.saving import Sums, last_checkpoint
 from rali.teacher.sft import SftConfig, SftSource, sft_examples
 from rali.teacher.tasks import Example, TaskConfig
-from rali.teacher.training import last_checkpoint
 from rali.teacher.vllm_rollouts import check_rollouts
 from rali.teacher.watch import Watch
 from rali.teacher.watch_config import WatchConfig
@@ -160,6 +160,23 @@ def test_a_training_does_not_resume_from_a_checkpoint_that_was_cut_off(tmp_path)
         if text is not None:
             (folder / "trainer_state.json").write_text(text)
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-100")
+
+
+def test_a_training_does_not_resume_from_a_damaged_checkpoint(tmp_path):
+    for step in (1, 2):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+        (folder / "optimizer.pt").write_bytes(bytes(1000))
+        state = SimpleNamespace(global_step=step, is_world_process_zero=True)
+        Sums().on_save(SimpleNamespace(output_dir=str(tmp_path)), state, None)
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+    (tmp_path / "checkpoint-2" / "optimizer.pt").write_bytes(bytes(999) + b"\1")
+    with pytest.warns(UserWarning, match=r"checkpoint-2.optimizer\.pt is damaged; the training"):
+        assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-1")
+    (tmp_path / "checkpoint-1" / "optimizer.pt").unlink()
+    with pytest.warns(UserWarning, match="damaged"):
+        assert last_checkpoint(tmp_path) is None
 
 
 def test_a_run_with_other_settings_is_refused(tmp_path):
