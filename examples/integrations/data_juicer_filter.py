@@ -9,7 +9,7 @@
           min_score: 3.0
 
 Copy this file beside the recipe. The scores are kept in the sample's stats as `rali_scores`, one
-per picture, NaN where a picture cannot be scored: such a picture never meets the condition.
+per picture, null where a picture cannot be scored: such a picture never meets the condition.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class RaliFilter(Filter):
         return sample
 
     def process_single(self, sample: dict[str, Any]) -> bool:
-        scores = sample[Fields.stats][STATS]
+        # Between the two steps Data-Juicer makes None of NaN. It keeps samples that raise an error.
+        scores = [score or math.nan for score in sample[Fields.stats][STATS]]
         kept = [self.min_score <= score <= self.max_score for score in scores]
         return not kept or self.enough(kept)
