@@ -15,11 +15,11 @@ import argparse
 from rali import RaliScorer
 
 
-def with_ray(table: str, output: str, workers: int = 2) -> None:
-    """One core per worker."""
+def with_ray(table: str, output: str) -> None:
+    """A worker per core, as many as reading and writing leave free."""
     import ray
 
-    pool = ray.data.ActorPoolStrategy(size=workers)
+    pool = ray.data.ActorPoolStrategy(min_size=1)  # a fixed size could leave no core to read with
     pictures = ray.data.read_parquet(table)
     pictures.map_batches(RaliScorer, compute=pool, num_cpus=1, batch_size=64).write_parquet(output)
 
