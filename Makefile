@@ -9,7 +9,7 @@ DATA ?=
 # Each core runs tests of its own, with one thread each; a file's tests stay together.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test test-fast test-vllm test-verl test-openvino test-mobile test-gpu test-faults lint docs builtin clean
+.PHONY: quickstart test test-fast test-vllm test-verl test-openvino test-mobile test-integrations test-gpu test-faults lint docs builtin clean
 
 quickstart: $(READY)
 	$(BIN)/rali quickstart $(PICTURES)
@@ -119,6 +119,25 @@ $(MOBILE)/.ready: $(READY)
 	$(MOBILE)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[mobile,openvino]'
 	npm install --silent --ignore-scripts --prefix $(MOBILE) @huggingface/transformers@4
 	touch $(MOBILE)/.ready
+
+# The packages that examples/integrations/ and rali.pyiqa are for, before our own environment.
+# FiftyOne keeps its database and its models in build/.
+INTEGRATIONS := .venv-integrations
+IN_INTEGRATIONS := OMP_NUM_THREADS=1 MPLBACKEND=agg FIFTYONE_DO_NOT_TRACK=true \
+	FIFTYONE_DATABASE_DIR=$(CURDIR)/build/fiftyone/db FIFTYONE_MODEL_ZOO_DIR=$(CURDIR)/build/fiftyone/zoo
+
+test-integrations: $(INTEGRATIONS)/.ready
+	rm -rf build/fiftyone
+	$(IN_INTEGRATIONS) $(INTEGRATIONS)/bin/python -m pytest tests/with_integrations
+	$(IN_INTEGRATIONS) $(INTEGRATIONS)/bin/python -m pytest tests/test_docs.py -k "test_python_block_runs and pipelines"
+
+$(INTEGRATIONS)/.ready: $(READY) tests/with_integrations/requirements.txt
+	test -x $(INTEGRATIONS)/bin/python || $(PYTHON) -m venv $(INTEGRATIONS)
+	$(INTEGRATIONS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/with_integrations/requirements.txt
+	ours=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+	theirs=$$($(INTEGRATIONS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+	echo "import site; site.addsitedir('$$ours')" > $$theirs/rali_environment.pth
+	touch $(INTEGRATIONS)/.ready
 
 # The install is repeated only when pyproject.toml changes.
 $(READY): pyproject.toml

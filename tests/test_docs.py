@@ -76,11 +76,12 @@ STAND_INS = {
     '"CUDAExecutionProvider", ': "",
     '("OpenVINOExecutionProvider", {"device_type": "CPU"})': '"CPUExecutionProvider"',
 }
-ENGINES = ("ray", "daft", "pyspark")  # blocks that import one run where it is installed
+# Blocks that import one of these run where it is installed; `make test-integrations` has most.
+ENGINES = ("ray", "daft", "pyspark", "cleanvision", "fiftyone", "nemo_curator", "pyiqa")
 LANGUAGES = {
     "sh": "each command is run or parsed",
     "python": "each block is run",
-    "yaml": "read, and a prompt's question is asked for",
+    "yaml": "read, and a prompt's question is asked for; Data-Juicer's recipe has its own test",
     "csv": "read as a manifest",
     "text": "a formula or a folder, nothing to type",
     "bibtex": "nothing to type",
@@ -207,6 +208,7 @@ def workshop(tmp_path_factory, photographs) -> Path:
         shutil.copytree(ROOT / "rali" / "builtin", here / model)
     for name in ("openvino_int8.onnx", "coreml.onnx"):
         shutil.copy(here / "model" / "onnx" / "model.onnx", here / name)
+    shutil.copytree(ROOT / "examples" / "integrations", here, dirs_exist_ok=True)
     for name in ("vq", "nano", "ract-rl-koniq"):
         shutil.copytree(ROOT / "teacher" / "nano_weights", here / "runs" / name / "model")
     for name in ("results", "other"):
@@ -414,7 +416,13 @@ def check_server(words: list[str]) -> None:
     assert words[:2] in (["vllm", "serve"], ["ollama", "pull"])
 
 
+def check_data_juicer(words: list[str]) -> None:
+    """tests/with_integrations/test_data_juicer.py runs it, on the page's recipe."""
+    assert words == ["dj-process", "--config", "recipe.yaml"]
+
+
 CHECKS = {
+    "dj-process": check_data_juicer,
     "vllm": check_server,
     "ollama": check_server,
     "rali": check_rali,
@@ -450,7 +458,7 @@ def test_every_block_says_its_language():
 @pytest.mark.parametrize(
     "block", [pytest.param(b, id=str(b), marks=marks(b.text)) for b in of("python")]
 )
-def test_python_block_runs(block, here):
+def test_python_block_runs(block, here, monkeypatch):
     """Names that a reader has already are a batch of pictures and of a model's inputs."""
     import torch
 
@@ -460,6 +468,8 @@ def test_python_block_runs(block, here):
             pytest.importorskip(engine)
     for asked, stand_in in STAND_INS.items():
         text = text.replace(asked, stand_in)
+    monkeypatch.syspath_prepend(here)  # examples/integrations/ has been copied there
+    monkeypatch.setenv("PYTHONPATH", str(here))
     names = {
         "decoded": torch.rand(1, 3, 64, 80, requires_grad=True),
         "pixel_values": torch.rand(1, 3, 512, 512),
@@ -468,7 +478,7 @@ def test_python_block_runs(block, here):
     exec(compile(text, str(block), "exec"), names)
 
 
-@pytest.mark.parametrize("block", of("yaml"), ids=str)
+@pytest.mark.parametrize("block", [b for b in of("yaml") if "process:" not in b.text], ids=str)
 def test_a_yaml_block_is_a_question_or_part_of_a_recipe(block, here, monkeypatch):
     from rali.runs.config import from_dict, read_yaml
     from rali.teacher.grpo import GrpoConfig
