@@ -147,4 +147,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) $(VLLM) $(VERL) $(OPENVINO) $(MOBILE) $(DOCS) build dist *.egg-info
+	rm -rf $(VENV) $(VLLM) $(VERL) $(OPENVINO) $(MOBILE) $(INTEGRATIONS) $(DOCS) build dist *.egg-info

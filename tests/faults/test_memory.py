@@ -67,7 +67,7 @@ for name, value in wanted.items():
 """
 GENERATION = """
 from rali.teacher.engines import load_engine
-from rali.teacher.prompts import find_prompt
+from rali.teacher.questions import find_prompt
 from rali.teacher.requests import Request, Sampling
 engine = load_engine("transformers", "nano", batch_size=128)
 prompt = find_prompt("ract/description")

@@ -400,7 +400,7 @@ def test_maps_tell_groups_apart(engine, degraded):
     features = visual_features(engine, [row.image for row in rows])
     assert features.shape == (len(rows), engine.model.config.get_text_config().hidden_size)
     assert map_2d(features).shape == (len(rows), 2)
-    apart = np.concatenate([features, features + 100])
+    apart = np.concatenate([features, features + 30 * features.std()])
     groups = ["a"] * len(rows) + ["b"] * len(rows)
     assert separation(apart, groups) > 0.9 > separation(np.tile(features, (2, 1)), groups)
 

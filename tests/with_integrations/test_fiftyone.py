@@ -15,7 +15,7 @@ from .conftest import INTEGRATIONS
 
 fo = pytest.importorskip("fiftyone")
 
-import fiftyone.zoo as foz
+import fiftyone.zoo as foz  # noqa: E402
 
 
 @pytest.fixture(scope="module")

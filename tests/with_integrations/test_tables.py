@@ -10,7 +10,7 @@ import pytest
 from .conftest import INTEGRATIONS
 
 pa = pytest.importorskip("pyarrow")
-from pyarrow import parquet
+from pyarrow import parquet  # noqa: E402
 
 
 def run(*arguments: object) -> str:
