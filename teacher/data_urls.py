@@ -22,8 +22,11 @@ from .models import opened
 def token_side(model: str) -> int:
     """Pixels of a visual token's side: sides that are multiples of it are not resized again.
 
-    It is 32 for Qwen3-VL, by the model's name, and Qwen2.5-VL's 28 for any other.
+    By the model's name it is 32 for Qwen3-VL and 64 for the packaged teacher, served as `nano` or
+    `nano-…`; it is Qwen2.5-VL's 28 for any other.
     """
+    if model == "nano" or model.startswith("nano-"):
+        return 64
     return 32 if "qwen3" in model.lower() else 28
 
 

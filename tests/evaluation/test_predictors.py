@@ -148,7 +148,7 @@ def test_a_teacher_is_told_from_a_student(tmp_path):
 
 def test_a_prompt_for_what_is_no_teacher_is_refused():
     with pytest.raises(InputError, match="--prompt is for a teacher, which builtin is not"):
-        predictor("builtin", prompt="q-insight/score")
+        predictor("builtin", asked={"prompt": "q-insight/score"})
 
 
 def test_pyiqa_that_is_not_there_is_a_sentence():

@@ -52,7 +52,9 @@ def test_a_file_is_as_its_provider_wants_it(name: str, pictures, tmp_path: Path)
     if precision == "int8":
         assert (zero_points(file) == {0}) == profile.symmetric
     scores = Scorer(file, batch_size=3)(some)  # whatever the batch of the file
-    np.testing.assert_allclose(scores, student.score(some), atol=0.2)
+    # Cores without VNNI saturate sums of signed integers, which TensorRT's devices do not.
+    atol = 0.3 if profile.symmetric else 0.2
+    np.testing.assert_allclose(scores, student.score(some), atol=atol)
 
 
 def test_what_a_provider_does_not_take_is_refused(tmp_path: Path) -> None:

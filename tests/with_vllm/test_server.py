@@ -28,7 +28,7 @@ from rali.teacher.questions import find_prompt
 from rali.teacher.requests import Request, Sampling
 
 SCORE = find_prompt("visualquality-r1/score")
-MAX_PIXELS = 140 * 140
+MAX_PIXELS = 128 * 192
 CERTAIN = Sampling(temperature=0, max_new_tokens=256)
 
 
