@@ -10,7 +10,7 @@ import pytest
 from .conftest import INTEGRATIONS
 
 pa = pytest.importorskip("pyarrow")
-from pyarrow import parquet
+parquet = pytest.importorskip("pyarrow.parquet")
 
 
 def run(*arguments: object) -> str:
@@ -34,15 +34,15 @@ def test_options_and_the_format_are_kept(integration, files):
     datasets = pytest.importorskip("datasets")
     pictures = datasets.Dataset.from_dict({"image": files, "id": list(range(7))})
     pictures = pictures.cast_column("image", datasets.Image())
-    scored = integration("hugging_face_datasets").scored(pictures.with_format("numpy"), interval=0.9)
+    scored = integration("hugging_face_datasets").scored(
+        pictures.with_format("numpy"), interval=0.9
+    )
     assert scored.format["type"] == "numpy"
     assert scored.column_names == ["image", "id", "score", "error", "low", "high"]
     assert scored.with_format(None)["score"][6] is None
 
 
-@pytest.mark.parametrize(
-    "engine", [pytest.param("ray", marks=pytest.mark.slow), "daft"]
-)
+@pytest.mark.parametrize("engine", [pytest.param("ray", marks=pytest.mark.slow), "daft"])
 def test_a_table_is_scored(engine, files, expected, tmp_path):
     pytest.importorskip(engine)
     table, scored = tmp_path / "pictures.parquet", tmp_path / "scored"
