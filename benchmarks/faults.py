@@ -2,6 +2,8 @@
 
     python benchmarks/faults.py build/faults.jsonl > benchmarks/faults.md
 
+A second argument takes the place of the command that the page names, for a log of several runs.
+
 The suite (tests/faults) has compared every finished result with that of an undisturbed run before
 this counts: a difference ends it.
 """
@@ -19,14 +21,14 @@ SIGNALS = ("SIGKILL", "SIGTERM", "SIGHUP")
 BAR = 200
 
 
-def main(log: Path) -> None:
+def main(log: Path, command_line: str = "`make test-faults`") -> None:
     kills = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
     sent = Counter((kill["command"], kill["signal"]) for kill in kills if kill["early"])
     late = Counter(kill["command"] for kill in kills if not kill["early"])
     commands = sorted({kill["command"] for kill in kills})
     print(
         "# Killed commands\n\n"
-        f"`make test-faults`: {platform.machine()}, {os.cpu_count()} cores, Python "
+        f"{command_line}: {platform.machine()}, {os.cpu_count()} cores, Python "
         f"{platform.python_version()}.\n\n"
         f"**{sum(sent.values())} kills, {len(commands)} commands; every finished result was that "
         "of an undisturbed run.**\nEach process was sent a signal at a random moment, or when its "
@@ -45,4 +47,4 @@ def main(log: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

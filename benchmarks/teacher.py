@@ -6,8 +6,9 @@ Every training starts from the packaged nano teacher and takes about a quarter o
 cores at most. `degraded`: RL2R on degraded photographs, tested on Kodak's and, for validation, on
 those of the quickstart, on which the learning rate was chosen. `human`: RL2R on BIQ2021's train
 split, tested on its test split. `mixed`: RL2R on both together. `tasks`: Q-Insight's scores and
-degradations together. Writes benchmarks/teacher.md and the plots beside it. Trainings are kept, and
-a stopped call is resumed. The papers' ablations are in recipes/sweeps.
+degradations together. `evoquality`: the teacher's own votes on BIQ2021's train split without its
+scores, tested on its test split. Writes benchmarks/teacher.md and the plots beside it. Trainings
+are kept, and a stopped call is resumed. The papers' ablations are in recipes/sweeps.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ from rali.data.manifest import Row, read_manifest, write_manifest
 from rali.metrics import plcc, srcc
 from rali.pictures.degrade import DISTORTIONS
 from rali.pictures.samples import sample_files
+from rali.recipes import find_recipe
 from rali.report.canvas import save_figure
 from rali.report.plots import curves
+from rali.runs.config import from_dict, read_yaml
 from rali.runs.folder import RunFolder
 from rali.runs.progress import Progress, StageProgress, renamed
 from rali.teacher.answers import Answer
@@ -38,14 +41,15 @@ from rali.teacher.ask import ask, score
 from rali.teacher.engines import Request, Sampling, load_engine
 from rali.teacher.examples import of_split
 from rali.teacher.grpo import GrpoConfig, train
-from rali.teacher.prompts import Prompt, degradation_prompt, find_prompt
+from rali.teacher.prompts import Prompt, degradation_prompt
 from rali.teacher.q_insight import class_reward, score_reward
+from rali.teacher.questions import find_prompt
 from rali.teacher.report import training_curves
 from rali.teacher.tasks import TaskConfig
-from rali.teacher.watch import WatchConfig
+from rali.teacher.watch_config import WatchConfig
 
 HERE = Path(__file__).parent
-EXPERIMENTS = ("degraded", "human", "mixed", "tasks")
+EXPERIMENTS = ("degraded", "human", "mixed", "tasks", "evoquality")
 SAMPLES = 6
 TOKENS = 150
 STEPS = 30
@@ -253,6 +257,28 @@ def human(bench: Bench, seeds: int, *, both: bool) -> list[str]:
     return lines
 
 
+def evoquality(bench: Bench, seeds: int) -> list[str]:
+    rows = train_rows(bench.manifests["biq2021"])
+    bare = [dataclasses.replace(row, score=None, raw_score=None, std=None) for row in rows]
+    recipe = read_yaml(find_recipe("nano-evoquality"))
+    recipe["tasks"][0]["manifests"] = [bench._write("unlabelled", bare)]
+    config = from_dict(GrpoConfig, recipe | {"trl": {}})
+    runs = {
+        f"own votes, seed {seed}": bench.teacher(
+            f"evoquality-{seed}", dataclasses.replace(config, seed=seed)
+        )
+        for seed in range(seeds)
+    }
+    start = bench.scores("nano", "biq2021")
+    after = [bench.scores(model, "biq2021") for model in runs.values()]
+    return [
+        "## Its own votes on photographs without scores\n",
+        *table(bench, "biq2021", runs),
+        f"\nSRCC {gain(start, after)} by {STEPS} steps on BIQ2021's train split, whose scores are "
+        "not read.\n",
+    ]
+
+
 def tasks(bench: Bench, seeds: int) -> list[str]:
     manifests = [bench.manifests["degraded"]]
     config = dataclasses.replace(
@@ -330,6 +356,7 @@ def main() -> None:
             "human": lambda: human(bench, arguments.seeds, both=False),
             "mixed": lambda: human(bench, arguments.seeds, both=True),
             "tasks": lambda: tasks(bench, arguments.seeds),
+            "evoquality": lambda: evoquality(bench, arguments.seeds),
         }
         parts = {name: "\n".join(make[name]()) for name in arguments.only}
     kept = arguments.output / "parts.json"

@@ -7,6 +7,7 @@ built-in model's card. Links are written as they work in the repository and are 
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -22,6 +23,7 @@ INSIDE = ("teacher", "export", "recipes")  # installed inside `rali`, as setup.p
 SHOWN = {".md", ".png", ".jpg", ".json", ".csv"}
 CARD, CARD_PAGE = "rali/builtin/README.md", "model-card.md"
 EXAMPLES, SWEEPS = "examples/README.md", "recipes/sweeps/README.md"
+PHONES = ("examples/android.md", "examples/ios.md")
 
 
 @event_priority(100)  # before mkdocstrings lists what lies in build/docs
@@ -49,7 +51,7 @@ def on_config(config: Any) -> Any:
 
 def on_files(files: Files, *, config: Any) -> Files:
     """Add the pages that lie outside docs/."""
-    for uri in (*_benchmarks(), EXAMPLES, SWEEPS):
+    for uri in (*_benchmarks(), EXAMPLES, *PHONES, SWEEPS):
         files.append(File.generated(config, uri, abs_src_path=str(ROOT / uri)))
     files.append(File.generated(config, CARD_PAGE, abs_src_path=str(ROOT / CARD)))
     return files
@@ -59,6 +61,7 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> 
     """Follow links out of docs/, and show recipes and examples with their text."""
     uri = page.file.src_uri
     if uri == EXAMPLES:
+        markdown = markdown.replace("](../docs/", "](../")
         return re.sub(r"^\[(\S+)\]\(\1\)$", _code, markdown, flags=re.MULTILINE)
     if uri == SWEEPS:
         return markdown.replace("(../../benchmarks/sweeps/)", "(../../benchmarks/README.md)")
@@ -77,7 +80,18 @@ def _benchmarks() -> list[str]:
 def _code(link: re.Match[str]) -> str:
     name = link[1]
     text = (ROOT / "examples" / name).read_text("utf-8").rstrip()
+    if name.endswith(".ipynb"):
+        return _notebook(json.loads(text))
     return f'```{Path(name).suffix[1:]} title="{name}"\n{text}\n```'
+
+
+def _notebook(book: dict[str, Any]) -> str:
+    """A notebook's cells; its headings are one level lower, as it is a part of a page."""
+    cells = [("".join(cell["source"]), cell["cell_type"]) for cell in book["cells"]]
+    return "\n\n".join(
+        f"```python\n{text}\n```" if kind == "code" else re.sub("^#", "###", text, flags=re.M)
+        for text, kind in cells
+    )
 
 
 def _recipes() -> str:

@@ -4,7 +4,9 @@
 //   c++ -std=c++17 score.cpp -I INCLUDE -L LIB -l onnxruntime -o score
 //   ./score model_image.onnx photo.ppm                             # 3.87
 //
-// INCLUDE and LIB belong to a release of ONNX Runtime, or to Debian's libonnxruntime-dev. The model
+// INCLUDE and LIB belong to a release of ONNX Runtime. LIB may also be pip's onnxruntime/capi, and
+// INCLUDE the headers that the npm package com.github.asus4.onnxruntime holds, of no newer version;
+// then name the library itself: -l:libonnxruntime.so.1.32.0. The model
 // itself resizes, crops and normalises: it takes RGB bytes of any height and width. Read your JPEG
 // files with any library; here they come as binary PPM (`djpeg photo.jpg > photo.ppm`).
 

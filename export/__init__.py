@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .checked import compare, export_checked
+from .agreement import compare
+from .checked import export_checked
 from .image import export_image
 from .onnx import export_onnx
 from .ort import export_ort

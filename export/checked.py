@@ -10,79 +10,26 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from rali.errors import InputError
-from rali.metrics import srcc
 from rali.pictures.degrade import DISTORTIONS, degraded_versions
 from rali.pictures.read import open_picture
 from rali.pictures.samples import sample_photographs
 from rali.runs.progress import Progress, silent
 from rali.scoring.model_folder import find_precision
-from rali.scoring.scorer import Scorer
 from rali.student.student import Student
 
+from .agreement import Agreement, Gate, agree, by_onnx, by_torch, compare
 from .onnx import export_onnx, move_into
 from .quantize import WRITERS, quantize_static, worst_first
 
-TOLERANCE = 1e-4
 CALIBRATION = 64  # pictures at most
-
-
-@dataclass(frozen=True)
-class Gate:
-    """What a file in fewer bits must reach against torch: SRCC, and scores on the 1–5 scale."""
-
-    srcc: float = 0.995
-    max_difference: float = 0.1
-
-    def words(self) -> str:
-        return f"below the gate (SRCC {self.srcc}, differences to {self.max_difference})"
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How well a file agrees with torch on n pictures.
-
-    Attributes:
-        torch_scores, onnx_scores: [n], 1–5.
-        cosine: the least cosine between both embeddings of a picture.
-        float_layers: the layers that stay in float because 8 bits hurt them.
-    """
-
-    torch_scores: np.ndarray
-    onnx_scores: np.ndarray
-    cosine: float
-    float_layers: tuple[str, ...] = ()
-
-    @property
-    def max_difference(self) -> float:
-        return float(np.abs(self.torch_scores - self.onnx_scores).max())
-
-    @property
-    def srcc(self) -> float:
-        """SRCC between both paths' scores; NaN for fewer than three pictures or equal scores."""
-        both = (self.torch_scores, self.onnx_scores)
-        if len(self.torch_scores) < 3 or any(np.ptp(scores) == 0 for scores in both):
-            return float("nan")
-        return srcc(self.onnx_scores, self.torch_scores)
-
-    def passes(self, gate: Gate) -> bool:
-        return self.max_difference <= gate.max_difference and not self.srcc < gate.srcc
-
-    def words(self) -> str:
-        """The comparison in words, for people."""
-        ordered = "" if np.isnan(self.srcc) else f", SRCC {self.srcc:.4f}"
-        return (
-            f"largest difference from torch {self.max_difference:.1e}{ordered}, least cosine of "
-            f"embeddings {self.cosine:.5f} on {len(self.torch_scores)} pictures"
-        )
 
 
 def export_checked(
@@ -140,26 +87,21 @@ def export_checked(
         progress("export", 1, 1)
         if precision == "fp32":
             agreement = compare(student, file, compared)
-            if not agreement.max_difference <= TOLERANCE:
-                raise InputError(
-                    f"The ONNX file differs from torch by {agreement.max_difference:.1e}, more "
-                    f"than {TOLERANCE:g}, and was not kept; please report the encoder and the "
-                    "versions."
-                )
         else:
             full, file = file, Path(folder) / "fewer" / path.name
             file.parent.mkdir()
             pixels = [student.preprocess(open_picture(each)) for each in calibration[:CALIBRATION]]
-            check = partial(_compare, _by_torch(student, compared), pictures=compared)
+            expected = by_torch(student, compared)
             write = WRITERS[precision]
             if symmetric and calibrated:
                 write = partial(quantize_static, symmetric=True)
             note = partial(_note, file, precision, batch)
+
+            def check(file: Path) -> Agreement:
+                return agree(expected, by_onnx(file, compared))
+
             agreement = _in_fewer_bits(full, file, write, note, pixels, check, gate, progress)
-            if strict and not agreement.passes(gate):
-                raise InputError(
-                    f"{precision} is {gate.words()} and was not kept: {agreement.words()}."
-                )
+        agreement.require("The ONNX file", precision, gate, strict=strict)
         _note(file, precision, batch, agreement)
         move_into(file, path.parent)
     return agreement
@@ -219,12 +161,7 @@ def _note(
         "one_by_one": find_precision(precision).one_by_one or batch == 1,
     }
     if agreement is not None:
-        values["agreement"] = {
-            "pictures": len(agreement.torch_scores),
-            "srcc": None if np.isnan(agreement.srcc) else round(agreement.srcc, 5),
-            "max_difference": float(f"{agreement.max_difference:.2g}"),
-            "cosine": round(agreement.cosine, 6),
-        }
+        values["agreement"] = agreement.record()
         values["float_layers"] = list(agreement.float_layers)
     model = onnx.load(str(file), load_external_data=False)
     props = {each.key: each.value for each in model.metadata_props}
@@ -233,40 +170,6 @@ def _note(
         model, kept | {key: json.dumps(value) for key, value in values.items()}
     )
     onnx.save(model, str(file))
-
-
-def compare(student: Student, onnx_file: str | Path, pictures: Sequence[Any]) -> Agreement:
-    """Score `pictures` (files, arrays or PIL pictures, of any shape) along both paths.
-
-    Raises:
-        InputError: no picture was given.
-    """
-    return _compare(_by_torch(student, pictures), onnx_file, pictures)
-
-
-def _by_torch(student: Student, pictures: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Scores [n] and embeddings [n, D]."""
-    if not pictures:
-        raise InputError("The check needs at least one picture; none was given.")
-    outputs = []
-    for picture in pictures:
-        pixels = torch.from_numpy(student.preprocess(open_picture(picture))[None])
-        with torch.inference_mode():
-            outputs.append([each.numpy() for each in student(pixels)])
-    scores, embeddings = zip(*outputs, strict=True)
-    return np.concatenate(scores).astype(float), np.concatenate(embeddings)
-
-
-def _compare(
-    by_torch: tuple[np.ndarray, np.ndarray], onnx_file: str | Path, pictures: Sequence[Any]
-) -> Agreement:
-    scorer = Scorer(onnx_file)
-    outputs = [scorer.run(scorer.preprocess(open_picture(each))[None]) for each in pictures]
-    scores, embeddings = (np.concatenate(each) for each in zip(*outputs, strict=True))
-    expected, towards = by_torch
-    lengths = np.linalg.norm(towards, axis=1) * np.linalg.norm(embeddings, axis=1)
-    cosines = (towards * embeddings).sum(1) / np.maximum(lengths, 1e-12)
-    return Agreement(expected, scores.astype(float), float(cosines.min()))
 
 
 def degraded_pictures(every: int = 1) -> list[np.ndarray]:

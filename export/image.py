@@ -24,7 +24,7 @@ from rali.pictures.read import open_picture
 from rali.pictures.samples import sample_photographs
 from rali.scoring.scorer import Scorer
 
-from .checked import TOLERANCE
+from .agreement import TOLERANCE
 from .graph import Graph
 from .onnx import move_into
 from .resize import IMAGE, OPSET, pixels_model, resize

@@ -29,6 +29,7 @@ class MissingExtraError(RaliError, ImportError):
 EXTRAS = {  # by package; all others come with "distill"
     **dict.fromkeys(("pyarrow", "yaml", "openpyxl", "xlrd", "scipy"), "data"),
     **dict.fromkeys(("transformers", "trl", "peft", "datasets"), "teach"),
+    "bitsandbytes": "4bit",
     "vllm": "vllm",
     "openai": "openai",
     **dict.fromkeys(("starlette", "uvicorn", "prometheus_client", "python_multipart"), "serve"),

@@ -86,8 +86,9 @@ def attention_share(
         for number, path in enumerate(pictures):
             request = Request((path,), prompt)
             text = engine.generate([request], Sampling(0, max_new_tokens=max_new_tokens))[0]
-            spans = _spans(text)
-            if isinstance(parse(text, prompt), Score) and spans:
+            answer, text = parse(text, prompt), text.removeprefix(engine.opening)
+            spans = _spans(text, "<think>" if engine.opening else "")
+            if isinstance(answer, Score) and spans:
                 inputs = processor.apply_chat_template(
                     filled(request), add_generation_prompt=True, tokenize=True, return_dict=True,
                     return_tensors="pt",
@@ -106,13 +107,18 @@ def attention_share(
     return AttentionShare(reasoning, visual, words, answer, pictures=len(found))
 
 
-def _spans(text: str) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """Start and end of the reasoning and of the score's number in a text; None without both."""
-    thoughts, answers = blocks(text, "think"), blocks(text, "answer")
+def _spans(text: str, before: str = "") -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Start and end of the reasoning and of the score's number in a text; None without both.
+
+    Args:
+        before: a tag that the chat template has written already.
+    """
+    thoughts, answers = blocks(before + text, "think"), blocks(text, "answer")
     number = NUMBER.search(text, answers[-1].opened, answers[-1].closed) if answers else None
     if not thoughts or not number:
         return None
-    return (thoughts[-1].opened, thoughts[-1].closed), number.span("value")
+    start, end = thoughts[-1].opened - len(before), thoughts[-1].closed - len(before)
+    return (start, end), number.span("value")
 
 
 def _shares(

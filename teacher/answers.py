@@ -17,6 +17,7 @@ from rali.errors import InputError
 from rali.pictures.degrade import SEVERITY_NAMES, canonical
 
 from .answer_text import UnreadableError, blocks, pairs, stated_choice, stated_number
+from .levels import levels_score
 from .prompts import Prompt
 
 
@@ -95,6 +96,8 @@ def _values(content: str, names: tuple[str, ...]) -> list[str]:
 
 def read_score(content: str, prompt: Prompt, reasoning: str) -> Score:
     """The number on the prompt's scale that the content gives; raises `UnreadableError`."""
+    if prompt.answer == "levels":
+        return Score(levels_score(content, prompt), reasoning)
     values = _values(content, _RATING)
     if not values and "{" in content:
         raise UnreadableError("The answer has no rating.")

@@ -22,7 +22,8 @@ from rali.runs.progress import Progress, renamed, silent
 from .answers import Answer, Comparison, Failure, Score
 from .completions import parse
 from .models import opened
-from .prompts import Prompt, find_prompt
+from .prompts import Prompt
+from .questions import find_prompt
 from .requests import Engine, NoText, Request, Sampling
 from .tasks import TASKS, to_quality
 
@@ -77,7 +78,8 @@ def score(
 ) -> list[TeacherScore]:
     """The teacher's scores of pictures, each the mean of `samples` samples.
 
-    At temperature 0 all samples are the same, so only one is drawn.
+    At temperature 0 all samples are the same, as are those of a judge, which writes nothing: then
+    only one is drawn.
 
     Raises:
         InputError: the prompt does not ask for a score, or `samples` is below 1.
@@ -88,13 +90,22 @@ def score(
             f"{samples}."
         )
     sampling = sampling or Sampling()
-    samples = samples if sampling.temperature > 0 else 1
-    requests = [Request((path,), prompt, seed) for path in pictures for seed in range(samples)]
+    requests = score_requests(pictures, prompt, samples, sampling)
+    samples = len(requests) // len(pictures) if pictures else samples
     replies = ask(engine, requests, sampling, progress=renamed(progress, "score"))
     return [
         _mean(path, replies[index * samples : (index + 1) * samples], prompt)
         for index, path in enumerate(pictures)
     ]
+
+
+def score_requests(
+    pictures: Sequence[Path], prompt: Prompt, samples: int, sampling: Sampling
+) -> list[Request]:
+    """The requests by which `score` scores pictures, one picture's after another's."""
+    one = sampling.temperature == 0 or prompt.levels
+    seeds = range(1 if one else samples)
+    return [Request((path,), prompt, seed) for path in pictures for seed in seeds]
 
 
 def _mean(path: Path, replies: Sequence[Reply], prompt: Prompt) -> TeacherScore:
@@ -188,6 +199,14 @@ def compare_both_ways(
         pairs: (first, second, reference); with a reference, Q-Insight's prompt shows it.
         sampling: by default the likeliest texts (temperature 0).
     """
+    requests = comparison_requests(pairs)
+    sampling = sampling or Sampling(temperature=0)
+    replies = ask(engine, requests, sampling, progress=renamed(progress, "compare"))
+    return [(replies[i], _swapped(replies[i + 1])) for i in range(0, len(replies), 2)]
+
+
+def comparison_requests(pairs: Sequence[tuple[Path, Path, Path | None]]) -> list[Request]:
+    """The requests by which `compare_both_ways` compares pairs, two for each."""
     requests = []
     for first, second, reference in pairs:
         name = "q-insight/compare-reference" if reference else "q-insight/compare"
@@ -196,9 +215,7 @@ def compare_both_ways(
             places = {"image_a": a, "image_b": b, "reference": reference}
             images = tuple(path for name in prompt.images if (path := places[name]) is not None)
             requests.append(Request(images, prompt))
-    sampling = sampling or Sampling(temperature=0)
-    replies = ask(engine, requests, sampling, progress=renamed(progress, "compare"))
-    return [(replies[i], _swapped(replies[i + 1])) for i in range(0, len(replies), 2)]
+    return requests
 
 
 def _swapped(reply: Reply) -> Reply:

@@ -38,7 +38,8 @@ _FORMS: dict[str, Callable[[str], re.Match[str] | None]] = {
 def parse(text: str, prompt: Prompt) -> Answer:
     """What `text` answers to `prompt`.
 
-    The last closed `<answer>` counts. Where there is none, a JSON object may stand bare after the
+    The last closed `<answer>`, or the last match of the prompt's own pattern after the reasoning,
+    counts. Where there is none, a JSON object may stand bare after the
     reasoning, as its closing brace says that it is complete; a bare number or label may have been
     cut off and is a failure.
     """
@@ -49,12 +50,42 @@ def parse(text: str, prompt: Prompt) -> Answer:
         return Failure(str(error), reasoning)
 
 
+def whole(text: str, prompt: Prompt, opening: str) -> str:
+    """A completion with what the chat template wrote of it, so that it reads like any other.
+
+    A Thinking model reasons even where the prompt asks for none: then the answer alone is returned.
+
+    Args:
+        opening: `<think>` where the template ends with it; see `models.thought_opening`.
+    """
+    if not opening or prompt.reasons:
+        return opening + text
+    thought, closed, answer = text.partition("</think>")
+    return answer if closed else opening + thought
+
+
+def beside(opening: str, completion: str, prompt: Prompt) -> str:
+    """A completion to learn, so that it goes on where the chat template stops; see `whole`."""
+    if not opening:
+        return completion
+    if prompt.reasons:
+        return opening + completion.removeprefix("<think>")
+    return f"{opening}\n</think>\n\n{completion}"
+
+
 def _content(text: str, prompt: Prompt) -> str:
     """The part of a completion that holds the answer."""
     if prompt.answer == "text":
-        return reasoning_of(text) or text.strip()
+        return reasoning_of(text) or without(text, blocks(text, "think")).strip()
+    if prompt.answer == "levels":
+        return text
     answers = blocks(text, "answer")
-    if answers:
+    if prompt.pattern:
+        matches = re.findall(prompt.pattern, without(text, blocks(text, "think")))
+        if not matches:
+            raise UnreadableError(f"Nothing matches {prompt.pattern!r}.")
+        content = matches[-1].strip()
+    elif answers:
         content = answers[-1].content(text)
     else:
         content = without(text, blocks(text, "think")).strip()
@@ -101,15 +132,18 @@ def format_reward(text: str, prompt: Prompt, *, form: str = "paper") -> float:
     or one label.
 
     Args:
-        form: "paper" is the above. "strict": the tags are also spelt as asked, the object is JSON
-            with a key for each thing asked, and the answer can be read. Any other is the name of
-            one in `FORMATS`, or a regular expression, which the whole completion must match but
-            for white space around it.
+        form: "paper" is the above; with a pattern of the prompt's own in place of the answer tags,
+            it matches once, after the reasoning. "strict": the tags are also spelt as asked, the
+            object is JSON with a key for each thing asked, and the answer can be read. Any other is
+            the name of one in `FORMATS`, or a regular expression, which the whole completion must
+            match but for white space around it.
     """
     if pattern := format_pattern(form):
         return float(bool(pattern.fullmatch(text.strip())))
     if prompt.answer == "text":
         return float(bool(text.strip()))
+    if prompt.pattern:
+        return _pattern_reward(text, prompt)
     strict = form == "strict"
     tags = list(TAG.finditer(text))
     asked = [f"<{name}>" for name in ("think", "/think", "answer", "/answer")]
@@ -130,6 +164,14 @@ def format_reward(text: str, prompt: Prompt, *, form: str = "paper") -> float:
     return float(right and not (strict and isinstance(parse(text, prompt), Failure)))
 
 
+def _pattern_reward(text: str, prompt: Prompt) -> float:
+    thoughts = blocks(text, "think")
+    opens = len(thoughts) == 1 and not text[: thoughts[0].start].strip()
+    if (not opens or not thoughts[0].content(text)) if prompt.reasons else thoughts:
+        return 0.0
+    return float(len(re.findall(prompt.pattern, without(text, thoughts))) == 1)
+
+
 def compose(
     prompt: Prompt,
     *,
@@ -148,8 +190,15 @@ def compose(
         choice: `A`, `B` or `similar`.
 
     Raises:
-        InputError: what the prompt asks for was not given.
+        InputError: what the prompt asks for was not given, or its answer is not written.
     """
+    if prompt.pattern:
+        raise InputError(
+            f"{prompt.name!r} has a pattern for its answer, from which no text can be composed; "
+            "fine-tune under a prompt with answer tags."
+        )
+    if prompt.answer == "levels":
+        raise InputError(f"The answer to {prompt.name!r} is not written, but read off its levels.")
     answer = TASKS[prompt.task].write(
         prompt,
         reasoning=reasoning,

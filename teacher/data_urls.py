@@ -18,21 +18,30 @@ from rali.pictures.inside import picture_bytes
 
 from .models import opened
 
-FACTOR = 28  # Qwen2.5-VL's: sides that are multiples of it are not resized again
+
+def token_side(model: str) -> int:
+    """Pixels of a visual token's side: sides that are multiples of it are not resized again.
+
+    It is 32 for Qwen3-VL, by the model's name, and Qwen2.5-VL's 28 for any other.
+    """
+    return 32 if "qwen3" in model.lower() else 28
 
 
-def data_url(path: Path, min_pixels: int | None = None, max_pixels: int | None = None) -> str:
+def data_url(
+    path: Path, min_pixels: int | None = None, max_pixels: int | None = None, side: int = 28
+) -> str:
     """A file as a data URL (RFC 2397).
 
     Args:
         min_pixels, max_pixels: a picture outside them is resized, as Qwen2.5-VL's processor does;
             None leaves it to the server.
+        side: see `token_side`.
 
     Raises:
         PictureError: the file cannot be read, or is too long and thin; it is named.
     """
     picture = opened(path)
-    size = bounded(*picture.size, min_pixels, max_pixels)
+    size = bounded(*picture.size, min_pixels, max_pixels, side)
     if size != picture.size:
         picture = picture.resize(size, Image.Resampling.BICUBIC)
     elif kind := _plain(path, picture):
@@ -43,7 +52,7 @@ def data_url(path: Path, min_pixels: int | None = None, max_pixels: int | None =
 
 
 def bounded(
-    width: int, height: int, min_pixels: int | None, max_pixels: int | None
+    width: int, height: int, min_pixels: int | None, max_pixels: int | None, side: int = 28
 ) -> tuple[int, int]:
     """Width and height after a teacher's resize; the same where the bounds hold already."""
     fewest, most = min_pixels or 0, max_pixels or math.inf
@@ -51,8 +60,8 @@ def bounded(
         return width, height
     bound, rounded = (most, math.floor) if width * height > most else (fewest, math.ceil)
     scale = math.sqrt(bound / (width * height))
-    sides = [max(1, rounded(side * scale / FACTOR)) * FACTOR for side in (width, height)]
-    return sides[0], sides[1]
+    across, down = (max(1, rounded(each * scale / side)) * side for each in (width, height))
+    return across, down
 
 
 def _plain(path: Path, seen: Image.Image) -> str:

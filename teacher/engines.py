@@ -7,11 +7,15 @@ runs vLLM on many GPUs and machines. What is not `transformers` or `vllm` needs 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from rali.errors import InputError, require
 from rali.runs.config import from_dict
+from rali.runs.halving import Halving
 
+from .levels import level_ids, levels_text
 from .models import (
     load_processor,
     load_teacher,
@@ -20,6 +24,7 @@ from .models import (
     teacher_mark,
     teacher_name,
     teacher_place,
+    thought_opening,
 )
 from .requests import Engine, Request, Sampling, request_seed
 
@@ -46,6 +51,9 @@ class SeededSampling:
         if self.sampling.temperature == 0:
             return scores
         scores = scores.float() / self.sampling.temperature
+        if 0 < self.sampling.top_k < scores.shape[-1]:
+            least = scores.topk(self.sampling.top_k).values[..., -1:]
+            scores = scores.masked_fill(scores < least, -torch.inf)
         if self.sampling.top_p < 1:
             ordered, places = scores.sort(dim=-1, descending=True)
             before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
@@ -58,12 +66,12 @@ class SeededSampling:
 
 
 class TransformersEngine:
-    """A Qwen2.5-VL through transformers.
+    """A teacher through transformers.
 
     Args:
         model, processor: as `load_teacher` returns them.
         name: the teacher's name in triplets.
-        batch_size: texts generated side by side.
+        batch_size: texts generated side by side; fewer, with a warning, where the memory is short.
         mark: what identifies the weights; see `models.teacher_mark`.
     """
 
@@ -72,7 +80,9 @@ class TransformersEngine:
     ) -> None:
         self.model, self.processor = model, processor
         self.name, self.batch_size = name, batch_size
+        self._halving = Halving("write texts")
         self.mark = f"transformers {mark}"
+        self.opening = thought_opening(processor)
 
     @property
     def pixels(self) -> tuple[int, int]:
@@ -83,9 +93,30 @@ class TransformersEngine:
 
         texts: list[str] = []
         with torch.inference_mode():
-            for start in range(0, len(requests), self.batch_size):
-                texts += self._batch(requests[start : start + self.batch_size], sampling)
+            for judged, group in groupby(requests, lambda request: bool(request.prompt.levels)):
+                work = self._levels if judged else partial(self._batch, sampling=sampling)
+                alike = list(group)
+                for start in range(0, len(alike), self.batch_size):
+                    batch = alike[start : start + self.batch_size]
+                    for some in self._halving.run(work, batch):
+                        texts += some
         return texts
+
+    def _levels(self, requests: Sequence[Request]) -> list[str]:
+        """For each request the log-probabilities of its levels, as `levels` writes them."""
+        ids = [level_ids(self.processor.tokenizer, request.prompt) for request in requests]
+        inputs = self.processor(
+            text=[prompt_text(self.processor, request) for request in requests],
+            images=[opened(path) for request in requests for path in request.images],
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
+        ).to(self.model.device)
+        logprobs = self.model(**inputs, logits_to_keep=1).logits[:, -1].float().log_softmax(-1)
+        return [
+            levels_text(request.prompt, row[own].tolist())
+            for request, row, own in zip(requests, logprobs, ids, strict=True)
+        ]
 
     def _batch(self, requests: Sequence[Request], sampling: Sampling) -> list[str]:
         from transformers import LogitsProcessorList
@@ -110,7 +141,8 @@ class TransformersEngine:
             logits_processor=LogitsProcessorList([SeededSampling(seeds, sampling)]),
         )
         new = written[:, inputs["input_ids"].shape[1] :]
-        return self.processor.batch_decode(new, skip_special_tokens=True)
+        texts = self.processor.batch_decode(new, skip_special_tokens=True)
+        return [self.opening + text for text in texts]
 
 
 class VllmEngine:
@@ -141,6 +173,7 @@ class VllmEngine:
         self.name = name or teacher_name(model)
         self.mark = f"vllm {teacher_mark(model)}"
         self.processor = load_processor(model, min_pixels=min_pixels, max_pixels=max_pixels)
+        self.opening = thought_opening(self.processor)
         # One size for both, or vLLM would see other pictures than transformers does.
         look = {"size": dict(self.processor.image_processor.size)}
         self.llm = vllm.LLM(
@@ -159,28 +192,42 @@ class VllmEngine:
 
     def inputs(self, request: Request) -> dict[str, Any]:
         """What vLLM takes: each picture has one placeholder, which vLLM itself expands."""
-        messages = filled(request)
-        text = self.processor.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=False
-        )
-        images = [part["image"] for turn in messages for part in turn["content"] if "image" in part]
-        return {"prompt": text, "multi_modal_data": {"image": images}}
+        images = [opened(path) for path in request.images]
+        return {
+            "prompt": prompt_text(self.processor, request),
+            "multi_modal_data": {"image": images},
+        }
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[str]:
-        vllm = require("vllm", "vllm")
-        drawn = [
-            vllm.SamplingParams(
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                max_tokens=sampling.max_new_tokens,
-                seed=request_seed(request),
-            )
-            for request in requests
-        ]
         outputs = self.llm.generate(
-            [self.inputs(request) for request in requests], drawn, use_tqdm=False
+            [self.inputs(request) for request in requests],
+            [self._drawn(request, sampling) for request in requests],
+            use_tqdm=False,
         )
-        return [output.outputs[0].text for output in outputs]
+        return [
+            self._levels(request, output.outputs[0])
+            if request.prompt.levels
+            else self.opening + output.outputs[0].text
+            for request, output in zip(requests, outputs, strict=True)
+        ]
+
+    def _drawn(self, request: Request, sampling: Sampling) -> Any:
+        params = require("vllm", "vllm").SamplingParams
+        if request.prompt.levels:
+            ids = level_ids(self.processor.tokenizer, request.prompt)
+            return params(temperature=0, max_tokens=1, logprob_token_ids=ids)
+        return params(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            max_tokens=sampling.max_new_tokens,
+            seed=request_seed(request),
+        )
+
+    def _levels(self, request: Request, output: Any) -> str:
+        found = output.logprobs[0]
+        ids = level_ids(self.processor.tokenizer, request.prompt)
+        return levels_text(request.prompt, [found[token].logprob for token in ids])
 
 
 ENGINES = ("transformers", "vllm", "openai", "ray")
@@ -249,6 +296,14 @@ def load_engine(
             model, min_pixels=min_pixels, max_pixels=max_pixels, dtype=dtype, **options
         )
     raise InputError(f"There is no engine {engine!r}; there are {', '.join(ENGINES)}.")
+
+
+def prompt_text(processor: Any, request: Request) -> str:
+    """The prompt in the chat template's words, one placeholder for each picture."""
+    text = processor.apply_chat_template(
+        request.prompt.messages(), add_generation_prompt=True, tokenize=False
+    )
+    return f"{text}{request.prompt.stem}"
 
 
 def filled(request: Request) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ pictures and the truth that a reward compares the answer with.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from rali.errors import InputError
 
+from .rewards import needed
 from .tasks import TASKS, Example, TaskConfig
 
 
@@ -27,20 +29,28 @@ def examples(config: TaskConfig, task: int = 0, split: str = "train") -> list[Ex
         InputError: a manifest that cannot be read, or has nothing that this task can learn from.
     """
     prompt = config.resolve()
-    kind = TASKS[prompt.task]
+    kind, needs = TASKS[prompt.task], needed(config)
     found: list[Example] = []
     for path in config.manifests:
         labels = [(row, kind.label(row, prompt)) for row in of_split(kind.rows(path), split)]
         own = [
             Example(task=task, dataset=row.dataset or Path(path).stem, **label)
             for row, label in labels
-            if label
+            if label and not ("score" in needs and label["score"] is None)
         ]
         if not own:
-            needs = kind.needs.format(
+            wanted = kind.needs.format(
                 classes=", ".join(prompt.classes), choices=", ".join(prompt.choices)
             )
-            raise InputError(f"{path} has no row in split {split!r} with {needs}.")
+            raise InputError(f"{path} has no row in split {split!r} with {wanted}.")
+        if "std" not in needs:
+            own = [dataclasses.replace(example, std=None) for example in own]
+        elif bare := [example for example in own if example.std is None]:
+            raise InputError(
+                f"{path}: the reward soft needs the column `std`, the standard deviation of each "
+                f"picture's ratings; {len(bare)} of {len(own)} pictures have none, such as "
+                f"{bare[0].images[0].name}."
+            )
         if config.count:
             drawn = np.random.default_rng(0).permutation(len(own))[: config.count]
             own = [own[place] for place in sorted(drawn)]

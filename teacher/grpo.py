@@ -21,37 +21,21 @@ from rali.runs.config import check_numbers
 from rali.runs.folder import RunFolder
 from rali.runs.progress import Progress, silent
 
+from .adapter import lora_config
+from .claims import check_pictures, claim_run
 from .completions import format_pattern
 from .examples import examples
-from .models import opened, vision_tower
+from .models import opened, thought_opening, vision_weights
 from .plan import BatchPlan, plan_batch
 from .prompts import Prompt
-from .reward_functions import Rewards
+from .reward_functions import Rewards, Votes
+from .rewards import find_reward, is_ranked
 from .sampling import DRAWS, sample_order
 from .tasks import Example, TaskConfig
-from .training import TrainingConfig, check_pictures, claim_run, finished, train_to
-from .watch import Watch
-
-
-@dataclass
-class LoraConfig:
-    """A low-rank adapter instead of training all weights.
-
-    Attributes:
-        rank: the adapter's rank; 0 trains all weights without one.
-        alpha: the adapter's output is scaled by alpha / rank.
-        dropout: the share of the adapter's input that is dropped, 0–1.
-        targets: names of the layers that get an adapter.
-    """
-
-    rank: int = 0
-    alpha: int = 128
-    dropout: float = 0.05
-    targets: list[str] = field(
-        default_factory=lambda: [
-            "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
-        ]
-    )  # fmt: skip
+from .training import TrainingConfig
+from .trl_fields import check_trl
+from .vllm_rollouts import check_rollouts, mend
+from .votes import VoteConfig, pairs_that_meet, vote
 
 
 @dataclass
@@ -79,7 +63,7 @@ class GrpoConfig(TrainingConfig):
             tokens; 0 takes all. top_p: or from this much probability.
         max_completion_length: a completion is cut off after this many tokens.
         vision: whether the vision tower learns.
-        lora: a low-rank adapter instead of all weights.
+        votes: how the model votes on pairs before the training, for the reward "voted".
     """
 
     tasks: list[TaskConfig] = field(default_factory=list)
@@ -102,7 +86,7 @@ class GrpoConfig(TrainingConfig):
     top_p: float = 1.0
     max_completion_length: int = 512
     vision: bool = True
-    lora: LoraConfig = field(default_factory=LoraConfig)
+    votes: VoteConfig = field(default_factory=VoteConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -118,6 +102,8 @@ class GrpoConfig(TrainingConfig):
         )
         for task in self.tasks:
             format_pattern(task.format)
+            for part in task.parts:
+                find_reward(part)
         if self.top_p > 1:
             raise InputError(f"top_p is {self.top_p:g}; give 1 or less.")
         if self.draw not in DRAWS:
@@ -125,12 +111,6 @@ class GrpoConfig(TrainingConfig):
         if self.lr_schedule not in ("linear", "polynomial", "constant"):
             raise InputError(
                 f"lr_schedule is {self.lr_schedule!r}; there are linear, polynomial, constant."
-            )
-        if self.trl.get("use_vllm"):
-            raise InputError(
-                "trl.use_vllm: TRL hands vLLM a prompt whose picture is already written out in "
-                "tokens, and the picture, which vLLM writes out again; the texts would answer "
-                "another prompt (TRL's issue 6294). Leave it out: transformers generates."
             )
         if self.lr_end and self.lr_schedule != "polynomial":
             raise InputError(f"lr_end needs lr_schedule: polynomial, not {self.lr_schedule}.")
@@ -145,7 +125,7 @@ class GrpoConfig(TrainingConfig):
             micro_batch=self.micro_batch,
             pair_scope=self.pair_scope,
             processes=processes,
-            ranked=any(task.ranked for task in self.tasks),
+            ranked=any(map(is_ranked, self.tasks)),
             compare=self.compare,
         )
 
@@ -185,6 +165,8 @@ def train(config: GrpoConfig, output: str | Path, *, progress: Progress = silent
         InputError: settings that cannot work, before a model is loaded, or a folder of another
             training.
     """
+    from .saving import finished, train_to  # imports torch
+
     output = Path(output)
     plan = config.plan(int(os.environ.get("WORLD_SIZE", 1)))
     drawn = ordered_examples(config, plan)
@@ -193,7 +175,33 @@ def train(config: GrpoConfig, output: str | Path, *, progress: Progress = silent
     if finished(output):
         return output / "model"
     check_pictures(drawn)
-    return train_to(output, build_trainer(config, plan, drawn, output, validation, progress))
+    votes = cast_votes(config, plan, drawn, output, progress)
+    trainer = build_trainer(config, plan, drawn, output, validation, progress, votes)
+    return train_to(output, trainer, config.dtype)
+
+
+def cast_votes(
+    config: GrpoConfig,
+    plan: BatchPlan,
+    drawn: Sequence[Example],
+    output: Path,
+    progress: Progress = silent,
+) -> Votes:
+    """The model's votes on the pairs that will meet, where a reward needs them; see `votes`."""
+    pairs = pairs_that_meet(drawn, config.tasks, plan.compared)
+    if not pairs:
+        return {}
+    from accelerate import PartialState
+
+    from .engines import load_engine
+
+    engine = load_engine(
+        "transformers", config.model, dtype=config.dtype, batch_size=config.votes.batch_size,
+        min_pixels=config.min_pixels, max_pixels=config.max_pixels,
+    )  # fmt: skip
+    state = PartialState()
+    rank, world = state.process_index, state.num_processes
+    return vote(engine, pairs, config.votes, output, rank=rank, world=world, progress=progress)
 
 
 def build_trainer(
@@ -203,17 +211,27 @@ def build_trainer(
     output: Path,
     validation: list[Row],
     progress: Progress = silent,
+    votes: Votes | None = None,
 ) -> Any:
     """TRL's GRPOTrainer with its model, rewards, data and a `Watch` on the validation rows."""
     require("trl", "teach")
     from trl import GRPOConfig as TrlConfig
     from trl import GRPOTrainer
 
-    config.check_trl(TrlConfig)
-    rewards = Rewards(config.tasks, drawn, config.pair_scope, config.compare)
+    from .watch import Watch
+
+    check_trl("GRPOConfig", config.trl)
+    if config.trl.get("use_vllm"):
+        require("vllm", "vllm")
+        check_rollouts(config.trl)
     model, processor = config.load()
+    rewards = Rewards(
+        config.tasks, drawn, config.pair_scope, config.compare,
+        opening=thought_opening(processor), limit=config.max_completion_length, votes=votes,
+    )  # fmt: skip
     if not config.vision:
-        vision_tower(model).requires_grad_(False)
+        for weights in vision_weights(model):
+            weights.requires_grad_(False)
     watch = Watch(
         config.watch,
         validation,
@@ -235,6 +253,7 @@ def build_trainer(
         lr_scheduler_type=config.lr_schedule,
         lr_scheduler_kwargs={"lr_end": config.lr_end, "power": 1.0} if polynomial else {},
         beta=config.beta,
+        reward_weights=rewards.weights,
         num_iterations=1,
         loss_type="grpo",
         scale_rewards="group",  # VisualQuality-R1's Eq. 4
@@ -243,12 +262,14 @@ def build_trainer(
     trainer = GRPOTrainer(
         model=model,
         processing_class=processor,
-        reward_funcs=[rewards.format, rewards.quality],
+        reward_funcs=rewards.functions,
         args=TrlConfig(**settings),
         train_dataset=prompt_dataset(drawn, rewards.prompts),
         peft_config=lora_config(config.lora, vision=config.vision),
         callbacks=[watch],
     )
+    if config.trl.get("use_vllm"):
+        mend(trainer.vllm_generation, processor)
     watch.follow(trainer)
     return trainer
 
@@ -268,23 +289,3 @@ def prompt_dataset(drawn: Sequence[Example], prompts: Sequence[Prompt]) -> Any:
         }
 
     return Dataset.from_dict({"place": list(range(len(drawn)))}).with_transform(rows)
-
-
-def lora_config(config: LoraConfig, *, vision: bool = True) -> Any:
-    """peft's settings of an adapter, or None where all weights learn.
-
-    Args:
-        vision: whether the vision tower's layers of these names get an adapter too.
-    """
-    if not config.rank:
-        return None
-    from peft import LoraConfig as PeftConfig
-
-    return PeftConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,
-        lora_dropout=config.dropout,
-        target_modules=config.targets,
-        exclude_modules=None if vision else r".*visual.*",
-        task_type="CAUSAL_LM",
-    )

@@ -188,6 +188,24 @@ def harvest(
     return summarise()
 
 
+def first_requests(
+    rows: Sequence[Row], prompt: Prompt, folder: Path, seeds: int, together: int
+) -> list[Request]:
+    """What a harvest into this folder asks first, in its order: the texts it does not have.
+
+    Texts that cannot be parsed are asked for again, beside these.
+    """
+    kept = read_triplets(folder) if any(folder.glob("*.parquet")) else []
+    have = {(t.image, t.seed % RETRY) for t in kept if t.parse_ok}
+    return [
+        Request((row.image,), prompt, seed)
+        for first in range(0, seeds, together)
+        for row in {row.image.resolve(): row for row in rows}.values()
+        for seed in range(first, min(first + together, seeds))
+        if (row.image.resolve(), seed) not in have
+    ]
+
+
 def _triplet(
     row: Row, sha256: str, reply: Reply, prompt: Prompt, teacher: str, seed: int
 ) -> Triplet:

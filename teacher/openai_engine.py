@@ -7,11 +7,14 @@ those of every engine. `server` does the asking.
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .data_urls import data_url
+from .data_urls import data_url, token_side
+from .levels import refuse_levels
 from .requests import NoText, Request, Sampling, request_seed
 from .server import Server, ServerConfig
 
@@ -71,9 +74,12 @@ class OpenaiEngine:
 
         Raises:
             PictureError: a picture cannot be read; nothing was sent.
+            InputError: the prompt is a judge's.
         """
+        refuse_levels(requests, "openai")
         paths = dict.fromkeys(path for request in requests for path in request.images)
-        urls = {path: data_url(path, *self._bounds) for path in paths}
+        side = token_side(self.name)
+        urls = {path: data_url(path, *self._bounds, side) for path in paths}
         groups = list(_grouped(requests, self.together))
         check = sampling.temperature > 0 and not self._seeds and len(requests) >= SEED_CHECK
         asked = [*groups, groups[0]] if check else groups
@@ -114,26 +120,72 @@ class OpenaiEngine:
         """Texts for requests in one go; those that the server left out are asked for alone."""
 
         def body() -> dict[str, Any]:
-            return self._body(group[0], len(group), urls, sampling)
+            return request_body(
+                self.name, group[0], len(group), urls, sampling, self.server.config,
+                extra=self._extra, limit=self.server.limit, seeds=self.server.seeds,
+            )  # fmt: skip
 
         texts = await self.server.complete(body, len(group), reasons=group[0].prompt.reasons)
         rest = [self._ask([request], urls, sampling) for request in group[len(texts) :]]
         return [*texts, *(text for one in await asyncio.gather(*rest) for text in one)]
 
-    def _body(
-        self, request: Request, count: int, urls: Mapping[Path, str], sampling: Sampling
-    ) -> dict[str, Any]:
-        body = {
-            "model": self.name,
-            "messages": _messages(request, urls),
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            self.server.limit: sampling.max_new_tokens,
-            "extra_body": self._extra | self.server.config.extra_body,
-        }
-        if self.server.seeds:
-            body["seed"] = request_seed(request)
-        return body | ({"n": count} if count > 1 else {})
+
+def request_body(
+    model: str, request: Request, count: int, urls: Mapping[Path, str], sampling: Sampling,
+    config: ServerConfig, *, extra: Mapping[str, Any], limit: str = "max_tokens",
+    seeds: bool = True,
+) -> dict[str, Any]:  # fmt: skip
+    """What is sent for `count` texts of one request, as arguments of openai's client.
+
+    Args:
+        urls: the pictures as data URLs.
+        extra: parameters of this kind of server, of `PLAIN_DRAW`.
+        limit: the name of the longest text's parameter. seeds: whether a seed is sent.
+    """
+    narrowed = {"top_k": sampling.top_k} if sampling.top_k else {}
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": _messages(request, urls),
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        limit: sampling.max_new_tokens,
+        "extra_body": {**extra, **narrowed, **config.extra_body},
+    }
+    if seeds:
+        body["seed"] = request_seed(request)
+    return body | ({"n": count} if count > 1 else {})
+
+
+def preview(
+    model: str, requests: Sequence[Request], sampling: Sampling, config: ServerConfig,
+    *, min_pixels: int | None = None, max_pixels: int | None = None,
+) -> str:  # fmt: skip
+    """What `OpenaiEngine` would send, in words and one request's body; no request is made.
+
+    Pictures are left out of the body, which names their files and how long their data URLs are.
+
+    Raises:
+        InputError: there is no request, or the prompt is a judge's.
+        PictureError: the first request's picture cannot be read.
+    """
+    refuse_levels(requests, "openai")
+    groups = list(_grouped(requests, config.texts_per_request))
+    first = groups[0]
+    urls = {path: data_url(path, min_pixels, max_pixels) for path in first[0].images}
+    shown = {path: f"{url[:22]}… ({path}, {len(url):,} characters)" for path, url in urls.items()}
+    body = request_body(model, first[0], len(first), shown, sampling, config, extra={})
+    body |= body.pop("extra_body")  # the client sends these beside the others
+    key = "is set" if os.environ.get(config.api_key_env, "").strip() else "is not set"
+    return "\n".join(
+        [
+            f"POST {config.base_url.rstrip('/')}/chat/completions",
+            json.dumps(body, indent=2, ensure_ascii=False),
+            f"{len(groups):,} requests for {len(requests):,} texts, and one for the server's list "
+            f"of models. The key in {config.api_key_env} {key}.",
+            "A vLLM, SGLang or llama.cpp server is also told to leave off what narrows the draw "
+            "beside top_p and top_k. No request was made.",
+        ]
+    )
 
 
 def _grouped(requests: Sequence[Request], most: int) -> Iterator[list[Request]]:

@@ -46,15 +46,21 @@ class BatchPlan:
 
     def words(self) -> str:
         """The arithmetic in words."""
-        each = f" on each of {self.processes} processes" if self.processes > 1 else ""
+        each = f" on each of {self.processes} GPUs" if self.processes > 1 else ""
         scope = " compared" if self.ranked else ""
         if self.ranked and self.compared < self.prompts:
             scope += f", {self.compared} at a time"
+        passes = f"{_many(self.accumulation, 'pass')} of {self.micro_batch} on a GPU"
         return (
-            f"{self.local_prompts} prompts × {self.generations} completions{each} = "
+            f"{_many(self.local_prompts, 'prompt')} × {self.generations} completions{each} = "
             f"{self.prompts} pictures{scope}; {self.prompts * self.generations} "
-            f"completions per step, {self.accumulation} passes of {self.micro_batch} on a process."
+            f"completions per step, {passes}."
         )
+
+
+def _many(count: int, what: str) -> str:
+    plural = what if count == 1 else what + ("es" if what.endswith("s") else "s")
+    return f"{count} {plural}"
 
 
 def plan_batch(
@@ -141,6 +147,7 @@ def estimate_memory(
     completion_tokens: int,
     reference: bool,
     shards: int = 1,
+    weights: int = 0,
 ) -> MemoryEstimate:
     """GPU memory of a GRPO step in bfloat16 with gradient checkpointing.
 
@@ -149,22 +156,22 @@ def estimate_memory(
     rest is computed again layer by layer. Logits of completions and their gradients are float32.
 
     Args:
-        config: of the language model: hidden_size, num_hidden_layers, intermediate_size,
-            num_attention_heads, num_key_value_heads, vocab_size.
+        config: of the language model: hidden_size, num_hidden_layers, intermediate_size, kv (the
+            width of a layer's keys), vocab_size; a `memory.Shape`.
         parameters: number of weights of the whole model.
         trained: number of weights (or of an adapter's) that learn.
         micro_batch: completions per forward pass. rollouts: completions generated at once.
         prompt_tokens: tokens of a prompt, with its pictures. completion_tokens: the most of a text.
         reference: whether a second copy of the weights is held for the KL term;
-            it is whole on each GPU, as FSDP2 does not share it.
+            it is whole on each GPU, as TRL wraps it as one piece, which FSDP2 gathers whole.
         shards: number of processes that share weights, gradients and optimiser (FSDP, ZeRO-3).
+        weights: bytes of the weights, where they are not two for each.
     """
     tokens = micro_batch * (prompt_tokens + completion_tokens)
-    head = config.hidden_size // config.num_attention_heads
-    cache = 2 * config.num_hidden_layers * config.num_key_value_heads * head * 2
+    cache = 2 * config.num_hidden_layers * config.kv * 2
     layer = 2 * (8 * config.hidden_size + 3 * config.intermediate_size)
     parts = {
-        "weights": 2 * parameters / shards,
+        "weights": (weights or 2 * parameters) / shards,
         "reference": 2 * parameters if reference else 0,
         "gradients and optimiser": 14 * trained / shards,
         "activations": tokens * (2 * config.hidden_size * config.num_hidden_layers + layer),
@@ -173,5 +180,5 @@ def estimate_memory(
     }
     # A layer is gathered from its shards before it is computed.
     if shards > 1:
-        parts["gathered layers"] = 2 * 2 * parameters / config.num_hidden_layers
+        parts["gathered layers"] = 2 * (weights or 2 * parameters) / config.num_hidden_layers
     return MemoryEstimate({name: size / GIB for name, size in parts.items() if size})

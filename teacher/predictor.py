@@ -6,6 +6,7 @@ From the command line it is `rali evaluate teacher:NAME`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,13 +36,17 @@ class TeacherPredictor:
         evaluation, scores = evaluate(TeacherPredictor("runs/vq/model"), ["manifest.csv"])
 
     Args:
-        model: "nano", a teacher's folder or a Hub id.
+        model: "nano", a teacher's folder or a Hub id; beside a loaded engine, what it is known as.
         prompt: the prompt for a score: its name, or a YAML file with a question of your own.
-        samples: texts per picture.
+        samples: texts per picture. Where this, `prompt` or `sampling` is None, a published teacher
+            is asked as its authors do, and any other by `decoding.DEFAULT`.
         batch_size: texts generated side by side; also the pictures that are asked about at a time.
         engine: "transformers", "vllm", or a loaded `rali.teacher.engines.Engine`, which takes the
             place of `model`.
-        sampling: how texts are drawn; by default at temperature 1.
+        sampling: how texts are drawn.
+
+    Attributes:
+        decoding: how it is asked.
 
     Raises:
         InputError: there is no such model, prompt or engine.
@@ -49,22 +54,24 @@ class TeacherPredictor:
 
     def __init__(
         self,
-        model: str = "nano",
+        model: str | None = None,
         *,
-        prompt: str = "visualquality-r1/score",
-        samples: int = 5,
+        prompt: str | None = None,
+        samples: int | None = None,
         batch_size: int = 8,
         engine: str | Engine = "transformers",
         sampling: Sampling | None = None,
     ) -> None:
+        from .decoding import decoding_of
         from .engines import load_engine
-        from .prompts import find_prompt
 
-        self.prompt = find_prompt(prompt)
+        name = model or ("nano" if isinstance(engine, str) else engine.name)
+        drawn = asdict(sampling) if sampling else {}
+        self.decoding = decoding_of(name, prompt=prompt, samples=samples, **drawn)
+        self.prompt = self.decoding.find_prompt()
         if isinstance(engine, str):
-            engine = load_engine(engine, model, batch_size=batch_size)
-        self.engine = engine
-        self.samples, self.sampling, self.batch_size = samples, sampling, max(1, batch_size)
+            engine = load_engine(engine, name, batch_size=batch_size)
+        self.engine, self.batch_size = engine, max(1, batch_size)
 
     def score_many(self, sources: Sequence[Path]) -> Iterator[Result]:
         """One `Result` per picture, in order: a score from 1 to 5, or the error.
@@ -77,8 +84,9 @@ class TeacherPredictor:
         for start in range(0, len(sources), self.batch_size):
             some = [Path(source) for source in sources[start : start + self.batch_size]]
             for found in score(
-                self.engine, some, self.prompt, samples=self.samples, sampling=self.sampling
-            ):
+                self.engine, some, self.prompt,
+                samples=self.decoding.samples, sampling=self.decoding.sampling,
+            ):  # fmt: skip
                 yield Result(found.image, found.score, found.error)
 
     def perceive(self, sources: Sequence[Path]) -> Iterator[tuple[str, int] | None]:
@@ -90,7 +98,7 @@ class TeacherPredictor:
         from .answers import Degradation
         from .ask import ask
         from .engines import Request
-        from .prompts import find_prompt
+        from .questions import find_prompt
 
         prompt = find_prompt("q-insight/degradation")
         for start in range(0, len(sources), self.batch_size):

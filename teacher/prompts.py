@@ -1,25 +1,24 @@
-"""What a teacher is asked: every prompt of the three papers, and questions of your own.
+"""What a teacher is asked: every prompt of the three papers, by name.
 
-In: a prompt's name, or a question. Out: chat messages whose `{"type": "image"}` parts stand where
+Out: chat messages whose `{"type": "image"}` parts stand where
 the pictures go. Sources: Q-Insight Table A, VisualQuality-R1 Table 1, RALI/RACT Table A.4. RALI's
 Table A.1 compares with a teacher that does not reason, but prints no prompt for it: `direct/score`
-is ours. `visualquality-r1/released` and `/fast` are those of its authors' README.
+is ours. `visualquality-r1/released` and `/fast` are those of its authors' README,
+`q-insight/released` that of theirs (`demo_score.py`). `q-realign/score` is for a judge that writes
+nothing: its score is read off the probabilities of five words (`levels`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from rali.errors import InputError
 from rali.pictures.degrade import SEVERITY_NAMES, canonical
-from rali.runs.config import from_dict, read_yaml
 
 TaskName = Literal["score", "degradation", "comparison", "description"]
-AnswerFormat = Literal["json", "number", "label", "text"]
+AnswerFormat = Literal["json", "number", "label", "text", "levels"]
 
 _REASON = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant solves "
@@ -46,12 +45,17 @@ class Prompt:
         text: the user's turn. `<image>`, `<image_a>`, `<image_b>` and `<reference>` stand where
             the pictures go.
         answer: what stands inside the answer tags: a JSON object, one number, one label, or
-            (`text`) the whole completion, without tags.
+            (`text`) the whole completion, without tags. `levels`: nothing is written; the score is
+            read off the probabilities of `levels` as the next word.
         system: the system's turn; empty for the model's own.
         reasons: whether the completion opens with `<think>…</think>`.
         low, high: range of a score, higher is better; a score outside it is a failure.
         choices: for a comparison, the possible answers: `A`, `B`, `similar`.
         classes: for degradation, the possible classes beside `null`.
+        pattern: a regular expression whose one group holds the answer, in place of answer tags;
+            empty where there are tags.
+        levels: for `levels`, the words from the best to the worst. stem: the words of the
+            assistant's turn that they follow.
     """
 
     name: str
@@ -64,6 +68,9 @@ class Prompt:
     high: float = 5.0
     choices: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    pattern: str = ""
+    levels: tuple[str, ...] = ()
+    stem: str = ""
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -127,6 +134,14 @@ PROMPTS: dict[str, Prompt] = {
             'final answer in JSON format with the following keys: "rating": The score.',
             answer="json",
             system=_REASON,
+        ),
+        Prompt(
+            name="q-insight/released",
+            task="score",
+            text=f"{_RELEASED} Return the final answer in JSON format with the following keys: "
+            '"rating": The score.<image>',
+            answer="json",
+            system=_REASON.removesuffix("."),
         ),
         degradation_prompt(),
         Prompt(
@@ -196,109 +211,18 @@ PROMPTS: dict[str, Prompt] = {
         ),
     )
 }
-
-
-def score_prompt(
-    question: str,
-    *,
-    name: str,
-    low: float = 1.0,
-    high: float = 5.0,
-    meaning: tuple[str, str] = ("very poor quality", "excellent quality"),
-) -> Prompt:
-    """VisualQuality-R1's prompt with another question and range: aesthetics, age, …
-
-    Args:
-        question: a sentence, such as "Rate how old the person in the image is, in years.".
-        name: the prompt's name in triplets.
-        low, high: the answer's range. meaning: what its two ends stand for.
-
-    Raises:
-        InputError: the question or the range is empty.
-    """
-    if not question.strip() or not low < high:
-        raise InputError(
-            f"A score prompt needs a question and a range from low to high; given {question!r}, "
-            f"{low:g} to {high:g}."
-        )
-    text = (
-        f"<image>{question.strip()} The rating should be a float between {low:g} and {high:g}, "
-        f"with {low:g} representing {meaning[0]} and {high:g} representing {meaning[1]}. First "
-        "output the thinking process in <think> </think> tags and then output the final answer "
-        "with only one score in <answer> </answer> tags."
+# Prompts whose answer is not written: an engine gives the words' probabilities. See `levels`.
+JUDGES: dict[str, Prompt] = {
+    prompt.name: prompt
+    for prompt in (
+        Prompt(
+            name="q-realign/score",
+            task="score",
+            text="<image>How would you rate the quality of this image?",
+            answer="levels",
+            reasons=False,
+            levels=("excellent", "good", "fair", "poor", "bad"),
+            stem="The quality of the image is",
+        ),
     )
-    default = PROMPTS["visualquality-r1/score"]
-    return dataclasses.replace(default, name=name, text=text, low=low, high=high)
-
-
-@dataclass
-class Question:
-    """A YAML file's question for a score; see `score_prompt`.
-
-    Attributes:
-        name: the prompt's name; by default the file's, without its ending.
-        text: the whole user's turn, verbatim, with `<image>` where the picture goes; in place of
-            `question` and `meaning`.
-        system: the system's turn; empty for the model's own.
-        answer: with `text`, what is inside the answer tags: "number" or "json".
-        reasons: with `text`, whether the completion opens with `<think>…</think>`.
-    """
-
-    question: str = ""
-    text: str = ""
-    system: str = ""
-    answer: str = "number"
-    reasons: bool = True
-    name: str = ""
-    low: float = 1.0
-    high: float = 5.0
-    meaning: list[str] = field(default_factory=lambda: ["very poor quality", "excellent quality"])
-
-
-def _verbatim(name: str, given: Question) -> Prompt:
-    """The prompt of a question that spells its whole text."""
-    if given.question or given.answer not in ("number", "json") or not given.low < given.high:
-        raise InputError(
-            f"{name}: a prompt has a text or a question, an answer of number or json, and a range "
-            "from low to high."
-        )
-    prompt = Prompt(
-        name=given.name or Path(name).stem,
-        task="score",
-        text=given.text.strip(),
-        answer="json" if given.answer == "json" else "number",
-        system=given.system.strip(),
-        reasons=given.reasons,
-        low=given.low,
-        high=given.high,
-    )
-    if prompt.images != ("image",):
-        raise InputError(f"{name}: text shows {prompt.images or 'no picture'}; write <image> once.")
-    return prompt
-
-
-def find_prompt(name: str) -> Prompt:
-    """The prompt of this name, or the one that a YAML file with a `Question` makes.
-
-    Raises:
-        InputError: there is no such prompt, or the file holds no question.
-    """
-    if name.endswith((".yaml", ".yml")):
-        given = from_dict(Question, read_yaml(name))
-        if len(given.meaning) != 2:
-            raise InputError(
-                f"{name}: meaning is {given.meaning!r}; expected two texts, for low and high."
-            )
-        if given.text:
-            return _verbatim(name, given)
-        low, high = given.meaning
-        return score_prompt(
-            given.question, name=given.name or Path(name).stem, low=given.low, high=given.high,
-            meaning=(low, high),
-        )  # fmt: skip
-    if name not in PROMPTS:
-        raise InputError(
-            f"There is no prompt {name!r}; there are {', '.join(PROMPTS)}. To ask a question of "
-            "your own, give a .yaml file with `question`, `low`, `high` and `meaning`."
-        )
-    return PROMPTS[name]
+}

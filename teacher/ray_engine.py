@@ -13,6 +13,7 @@ from typing import Any
 
 from rali.errors import InputError, require
 
+from .levels import refuse_levels
 from .models import (
     load_processor,
     opened,
@@ -20,6 +21,7 @@ from .models import (
     teacher_mark,
     teacher_name,
     teacher_place,
+    thought_opening,
 )
 from .requests import Request, Sampling, request_seed
 
@@ -62,6 +64,7 @@ class RayEngine:
         self.name = name or teacher_name(model)
         self.mark = f"vllm {teacher_mark(model)}"
         self.processor = load_processor(model, min_pixels=min_pixels, max_pixels=max_pixels)
+        self.opening = thought_opening(self.processor)
         of_ray = {key: value for key, value in options.items() if key in OF_RAY}
         if isinstance(of_ray.get("concurrency"), list):
             of_ray["concurrency"] = tuple(of_ray["concurrency"])
@@ -99,6 +102,7 @@ class RayEngine:
                 "sampling_params": {
                     "temperature": float(sampling.temperature),
                     "top_p": float(sampling.top_p),
+                    "top_k": sampling.top_k,
                     "max_tokens": sampling.max_new_tokens,
                     "seed": request_seed(request),
                 },
@@ -113,6 +117,7 @@ class RayEngine:
             MissingExtraError: vLLM is not installed.
             InputError: vLLM or Ray does not know one of the options.
         """
+        refuse_levels(requests, "ray")
         if not requests:
             return []
         require("vllm", "vllm")
@@ -124,7 +129,7 @@ class RayEngine:
             raise InputError(f"Ray Data does not take these settings: {error}") from error
         process = llm.build_processor(config, preprocess=with_pictures, postprocess=only_text)
         found = process(ray.data.from_items(self.rows(requests, sampling))).take_all()
-        texts = {int(row["place"]): str(row["text"]) for row in found}
+        texts = {int(row["place"]): self.opening + str(row["text"]) for row in found}
         return [texts[place] for place in range(len(requests))]
 
 

@@ -20,6 +20,7 @@ from rali.report.plots import curves
 from rali.runs.config import read_yaml
 from rali.runs.folder import RunFolder, read_rows
 
+from .advice import advice
 from .watch import PROBES
 
 Points = list[tuple[float, float]]
@@ -83,8 +84,10 @@ def write_teacher_report(folder: str | Path) -> Path:
     """
     run = RunFolder(Path(folder))
     config = read_yaml(run.folder / "config.yaml")
+    tips = "".join(f"<li>{escape(text)}</li>" for text in advice(run.metrics()).values())
     parts = [
         training_section(run),
+        section_html("What to try", f"<ul>{tips}</ul>") if tips else "",
         _probes(run.folder / PROBES),
         section_html(
             "Configuration",

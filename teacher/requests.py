@@ -38,18 +38,25 @@ class Sampling:
         temperature: 0 takes the likeliest token each time.
         top_p: only the likeliest tokens are drawn that together have this probability, 0–1.
         max_new_tokens: a text is cut off after this many.
+        top_k: only so many of the likeliest tokens are drawn, before top_p; 0 takes all.
     """
 
     temperature: float = 1.0
     top_p: float = 1.0
     max_new_tokens: int = 512
+    top_k: int = 0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.max_new_tokens < 1:
+        if (
+            self.temperature < 0
+            or not 0 < self.top_p <= 1
+            or self.max_new_tokens < 1
+            or self.top_k < 0
+        ):
             raise InputError(
                 f"temperature is {self.temperature} (expected 0 or more), top_p {self.top_p} "
-                f"(expected above 0, at most 1), max_new_tokens {self.max_new_tokens} (expected 1 "
-                "or more)."
+                f"(expected above 0, at most 1), top_k {self.top_k} (expected 0 or more), "
+                f"max_new_tokens {self.max_new_tokens} (expected 1 or more)."
             )
 
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from scipy.special import ndtr
 
 GAMMA = 1e-6
 Variant = Literal["fidelity", "binary", "probability_average", "fixed_variance"]
@@ -33,7 +32,7 @@ def comparative_probability(
     Returns:
         Probabilities [K], 0–1.
     """
-    return ndtr((scores - mean) / np.sqrt(variance + other_variance + gamma))
+    return _normal_cdf((scores - mean) / np.sqrt(variance + other_variance + gamma))
 
 
 def averaged_probability(
@@ -54,12 +53,31 @@ def averaged_probability(
         Probabilities [K], 0–1.
     """
     spread = np.sqrt(variance + other_variance + gamma)
-    return ndtr((scores[:, None] - others[None, :]) / spread).mean(1)
+    return _normal_cdf((scores[:, None] - others[None, :]) / spread).mean(1)
 
 
 def preference(mos: float, other: float) -> float:
     """What people prefer: 1 if picture i has the higher MOS, 0.5 in a tie, else 0; Eq. 2."""
     return 1.0 if mos > other else 0.5 if mos == other else 0.0
+
+
+def soft_preferences(mos: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """How likely people are to prefer picture i, from the spread of their ratings.
+
+    Φ((MOS_i − MOS_j) / √(std_i² + std_j²)): Thurstone's case V with each picture's own deviation,
+    in place of Eq. 2. Where neither picture has a deviation, it is Eq. 2.
+
+    Args:
+        mos, std: means and standard deviations of the ratings, [B], on one scale.
+
+    Returns:
+        Probabilities [B, B], 0–1.
+    """
+    difference = mos[:, None] - mos[None, :]
+    spread = np.sqrt(std[:, None] ** 2 + std[None, :] ** 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.where(difference == 0, 0.0, difference / spread)
+    return _normal_cdf(z)
 
 
 def fidelity(target: float, probability: np.ndarray, eps: float = 1e-6) -> np.ndarray:
@@ -84,6 +102,7 @@ def rl2r_rewards(
     mos: np.ndarray,
     datasets: Sequence[str] | None = None,
     *,
+    preferences: np.ndarray | None = None,
     variant: Variant = "fidelity",
     gamma: float = GAMMA,
     eps: float = 1e-6,
@@ -95,6 +114,8 @@ def rl2r_rewards(
         scores: predicted, [B, K]; NaN where a completion could not be parsed.
         mos: human scores, [B], on any scale on which higher is better.
         datasets: each picture's data set; None for a single one.
+        preferences: how likely picture i is better than j, [B, B], in place of Eq. 2; NaN where
+            that is not known, so that the two are not compared. None takes the order of the MOS.
         variant: "fidelity" is Eqs. 1–3; "probability_average" puts Eq. 7 for Eq. 1;
             "fixed_variance" does so with both variances 1; "binary" gives 1 for each partner j
             where the score is on the right side of μ(q(x_j)).
@@ -119,8 +140,11 @@ def rl2r_rewards(
         means = [row.mean() for row in parsed]
         variances = [row.var(ddof=1) if len(row) > 1 else 0.0 for row in parsed]
 
+    if preferences is None:
+        preferences = np.array([[preference(one, other) for other in mos] for one in mos])
+
     def term(i: int, j: int) -> np.ndarray:
-        own, other, target = scores[i], parsed[j], preference(mos[i], mos[j])
+        own, other, target = scores[i], parsed[j], preferences[i, j]
         if variant == "binary":
             difference = own - means[j]
             side = np.where(np.abs(difference) < tie, 0.0, np.sign(difference))
@@ -136,8 +160,15 @@ def rl2r_rewards(
     rewards = np.full(scores.shape, np.nan)
     for i, name in enumerate(names):
         partners = [j for j, other in enumerate(names) if j != i and other == name]
-        partners = [j for j in partners if len(parsed[j])]
+        partners = [j for j in partners if len(parsed[j]) and not np.isnan(preferences[i, j])]
         if partners:
             rewards[i] = np.mean([term(i, j) for j in partners], axis=0)
             rewards[i, np.isnan(scores[i])] = 0.0
     return rewards
+
+
+def _normal_cdf(z: np.ndarray) -> np.ndarray:
+    """Φ(z), the standard normal distribution function."""
+    from scipy.special import ndtr  # a second, which the settings of a training need not wait for
+
+    return np.asarray(ndtr(z))

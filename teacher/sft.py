@@ -22,13 +22,16 @@ from rali.runs.config import check_numbers
 from rali.runs.folder import RunFolder
 from rali.runs.progress import Progress, silent
 
+from .adapter import lora_config
 from .answers import Score
-from .completions import compose
-from .models import opened, vision_tower
-from .prompts import Prompt, find_prompt
+from .claims import check_pictures, claim_run
+from .completions import beside, compose
+from .models import opened, thought_opening, vision_weights
+from .prompts import Prompt
+from .questions import find_prompt
 from .tasks import TASKS, rescale
-from .training import TrainingConfig, check_pictures, claim_run, finished, train_to
-from .watch import Watch
+from .training import TrainingConfig
+from .trl_fields import check_trl
 
 PARTS = ("vision", "language", "all")
 
@@ -79,6 +82,8 @@ class SftConfig(TrainingConfig):
                 f"batch_size is {self.batch_size}; give a multiple of micro_batch, "
                 f"{self.micro_batch}."
             )
+        if self.parts == "vision" and self.lora.rank:
+            raise InputError("parts: vision trains the whole tower; leave lora.rank at 0.")
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,10 @@ def train_sft(
     from trl import SFTConfig as TrlConfig
     from trl import SFTTrainer
 
-    config.check_trl(TrlConfig)
+    from .saving import finished, train_to
+    from .watch import Watch
+
+    check_trl("SFTConfig", config.trl)
     output = Path(output)
     own = list(examples) if examples is not None else sft_examples(config)
     validation = config.watch.rows(path for example in own for path in example.images)
@@ -154,12 +162,11 @@ def train_sft(
         return output / "model"
     check_pictures(own)
     teacher, processor = model or config.load()
-    tower = vision_tower(teacher)
-    if config.parts == "vision":
-        teacher.requires_grad_(False)
-        tower.requires_grad_(True)
-    elif config.parts == "language":
-        tower.requires_grad_(False)
+    if config.parts != "all":
+        learns = config.parts == "vision"
+        teacher.requires_grad_(not learns)
+        for weights in vision_weights(teacher):
+            weights.requires_grad_(learns)
     watch = Watch(
         config.watch,
         validation,
@@ -184,14 +191,15 @@ def train_sft(
         model=teacher,
         processing_class=processor,
         args=TrlConfig(**settings),
-        train_dataset=_dataset(own, config),
+        train_dataset=_dataset(own, config, thought_opening(processor)),
+        peft_config=lora_config(config.lora, vision=config.parts == "all"),
         callbacks=[watch],
     )
     watch.follow(trainer)
-    return train_to(output, trainer)
+    return train_to(output, trainer, config.dtype)
 
 
-def _dataset(examples: Sequence[SftExample], config: SftConfig) -> Any:
+def _dataset(examples: Sequence[SftExample], config: SftConfig, opening: str) -> Any:
     """A data set for TRL in the order of all epochs; pictures are opened when a row is read."""
     from datasets import Dataset
 
@@ -206,8 +214,8 @@ def _dataset(examples: Sequence[SftExample], config: SftConfig) -> Any:
         return {
             "prompt": [example.prompt.messages() for example in own],
             "completion": [
-                [{"role": "assistant", "content": [{"type": "text", "text": example.completion}]}]
-                for example in own
+                [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
+                for text in (beside(opening, e.completion, e.prompt) for e in own)
             ],
             "images": [[opened(path) for path in example.images] for example in own],
         }

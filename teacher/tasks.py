@@ -1,8 +1,8 @@
 """What a teacher can be asked for: one table of tasks, and the settings by which one is trained.
 
 `TASKS` says for each task how an answer is read and written, which truth a manifest must hold for
-it, and how an answer is rewarded. `Prompt.task` names the entry. A score stays on the manifest's
-scale of 1–5; a prompt of another range has it rescaled.
+it, and which rewards fit it. `Prompt.task` names the entry. A score stays on the manifest's scale,
+1–5; a prompt of another range has it rescaled.
 """
 
 from __future__ import annotations
@@ -32,11 +32,27 @@ from .answers import (
     write_description,
     write_score,
 )
-from .prompts import Prompt, TaskName, degradation_prompt, find_prompt
-from .q_insight import comparison_reward, degradation_reward, score_reward
+from .prompts import Prompt, TaskName, degradation_prompt
+from .questions import find_prompt, spelt_out
 from .rl2r import VARIANTS
 
-REWARDS = ("rl2r", "threshold")
+TEXT_REWARDS = ("format", "repetition", "overlong")  # for any task; those of a task are in `TASKS`
+
+
+@dataclass
+class RewardConfig:
+    """One part of a task's reward.
+
+    Attributes:
+        name: a reward that fits the task, "format", "repetition" or "overlong"; or a function of
+            your own as `module:function`; see `rewards`.
+        weight: what its value is multiplied with before the parts are added.
+        options: the function's settings, such as `{sigma: 0.3}` for "gaussian".
+    """
+
+    name: str = ""
+    weight: float = 1.0
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -45,10 +61,12 @@ class TaskConfig:
 
     Attributes:
         manifests: files of labelled pictures; for a comparison, of pairs.
-        prompt: the name of a prompt of the papers, or a YAML file with a question of your own for a
-            score (aesthetics, age, …); see `prompts.find_prompt`.
+        prompt: the name of a prompt of the papers; or a question of your own (aesthetics, age, …),
+            as settings here or in a YAML file; see `prompts.Question`.
         classes: for degradation, the classes to tell apart; Q-Insight's four by default.
-        reward: for a score, "rl2r" (VisualQuality-R1) or "threshold" (Q-Insight).
+        reward: for a score, the reward beside the format's: "rl2r" (VisualQuality-R1), "threshold"
+            (Q-Insight), or another of `TASKS`.
+        rewards: all parts of the reward with their weights, in place of reward and format_weight.
         variant: RL2R's "fidelity", or one of the ablation: "binary", "probability_average",
             "fixed_variance".
         fidelity_eps: ε in the roots of RL2R's Eq. 3.
@@ -61,9 +79,10 @@ class TaskConfig:
     """
 
     manifests: list[str] = field(default_factory=list)
-    prompt: str = "visualquality-r1/score"
+    prompt: str | dict[str, Any] = "visualquality-r1/score"
     classes: list[str] = field(default_factory=list)
     reward: str = "rl2r"
+    rewards: list[RewardConfig] = field(default_factory=list)
     variant: str = "fidelity"
     fidelity_eps: float = 1e-6
     threshold: float = 0.35
@@ -74,16 +93,45 @@ class TaskConfig:
     count: int = 0
 
     def __post_init__(self) -> None:
-        if self.reward not in REWARDS:
-            raise InputError(f"reward is {self.reward!r}; there are {', '.join(REWARDS)}.")
+        self.prompt = spelt_out(self.prompt)
         if self.variant not in VARIANTS:
             raise InputError(f"variant is {self.variant!r}; there are {', '.join(VARIANTS)}.")
         check_numbers("", self, fidelity_eps=0, format_weight=0, count=0, positive=["threshold"])
-        if TASKS[self.resolve().task].reward is None:
+        prompt = self.resolve()
+        if prompt.answer == "levels":
             raise InputError(
-                f"{self.prompt}: no reward tells a good description from a bad one; `rali teach "
+                f"{prompt.name}: a judge writes no completions that could be rewarded; give a "
+                "prompt that asks for an answer."
+            )
+        fitting = TASKS[prompt.task].rewards
+        if not fitting:
+            raise InputError(
+                f"{prompt.name}: no reward tells a good description from a bad one; `rali teach "
                 "sft` learns them."
             )
+        if self.reward not in (*fitting, "rl2r"):  # the default of every task
+            raise InputError(f"reward is {self.reward!r}; there are {', '.join(fitting)}.")
+        if self.rewards and (self.reward != "rl2r" or self.format_weight != 1):
+            raise InputError("Give rewards, or reward and format_weight, not both.")
+        names = [part.name for part in self.parts]
+        for part in self.parts:
+            check_numbers(f"rewards.{part.name}.", part, weight=0)
+            if ":" not in part.name and part.name not in (*fitting, *TEXT_REWARDS):
+                raise InputError(
+                    f"rewards: {part.name!r} is no reward of {prompt.name}; there are "
+                    f"{', '.join((*fitting, *TEXT_REWARDS))}, or module:function for your own."
+                )
+            if names.count(part.name) > 1:
+                raise InputError(f"rewards: {part.name} stands there twice; add the weights.")
+
+    @property
+    def parts(self) -> list[RewardConfig]:
+        """The parts of the reward; by default the format's and the task's own."""
+        if self.rewards:
+            return self.rewards
+        fitting = TASKS[self.resolve().task].rewards
+        own = self.reward if self.reward in fitting else fitting[0]
+        return [RewardConfig("format", self.format_weight), RewardConfig(own)]
 
     def resolve(self) -> Prompt:
         """The prompt that these settings ask for."""
@@ -94,11 +142,6 @@ class TaskConfig:
             raise InputError(f"classes are for q-insight/degradation, not for {prompt.name}.")
         return degradation_prompt(tuple(self.classes))
 
-    @property
-    def ranked(self) -> bool:
-        """Whether RL2R compares pictures for this task's reward."""
-        return TASKS[self.resolve().task].answer is Score and self.reward == "rl2r"
-
 
 @dataclass(frozen=True)
 class Example:
@@ -108,7 +151,9 @@ class Example:
         task: the task's place in the config.
         images: absolute paths, as many as the prompt shows and in its order.
         dataset: answers are compared only inside one data set.
-        score: on the prompt's scale. distortion, severity: canonical name and 0–5.
+        score: on the prompt's scale; None where no reward needs one.
+        std: deviation of the ratings, on the prompt's scale; None where no reward needs one.
+        distortion, severity: canonical name and 0–5.
         result: `A`, `B` or `similar`.
     """
 
@@ -116,6 +161,7 @@ class Example:
     images: tuple[Path, ...]
     dataset: str
     score: float | None = None
+    std: float | None = None
     distortion: str = ""
     severity: int = 0
     result: str = ""
@@ -123,17 +169,16 @@ class Example:
 
 @dataclass(frozen=True)
 class TeacherTask:
-    """How one task's answers are read, written and rewarded.
+    """How one task's answers are read and written, and which rewards fit them.
 
     Attributes:
         answer: their type.
         read: the content of the answer tags, the prompt and the reasoning to an answer.
         write: the prompt and the truth to the content of a perfect answer.
         rows: reads a manifest.
-        label: a row's pictures and truth as fields of `Example`; None for a row without a truth.
+        label: a row's pictures and truth as fields of `Example`; None for a row that cannot be one.
         needs: the truth that a row must hold, for the error; its braces name a prompt's fields.
-        reward: an answer's, 0–1, given its example and the task's settings (RL2R's, which needs
-            other pictures' answers too, is in `reward_functions`); None where there is none.
+        rewards: names in `rewards.REWARDS` that fit its answers, the default first.
         keys: of a JSON answer.
         as_triplets: whether a triplet holds its answers, so that they are harvested and learned.
     """
@@ -144,15 +189,15 @@ class TeacherTask:
     rows: Callable[[str], Sequence[Any]]
     label: Callable[[Any, Prompt], dict[str, Any] | None]
     needs: str
-    reward: Callable[[Answer, Example, TaskConfig], float] | None
+    rewards: tuple[str, ...] = ()
     keys: frozenset[str] = frozenset()
     as_triplets: bool = False
 
 
-def _score_of(row: Row, prompt: Prompt) -> dict[str, Any] | None:
-    if row.score is None:
-        return None
-    return {"images": (row.image,), "score": rescale(row.score, prompt)}
+def _score_of(row: Row, prompt: Prompt) -> dict[str, Any]:
+    score = None if row.score is None else rescale(row.score, prompt)
+    std = None if row.std is None else row.std * (prompt.high - prompt.low) / 4
+    return {"images": (row.image,), "score": score, "std": std}
 
 
 def _degradation_of(row: Row, prompt: Prompt) -> dict[str, Any] | None:
@@ -184,9 +229,7 @@ TASKS: dict[TaskName, TeacherTask] = {
         rows=read_manifest,
         label=_score_of,
         needs="a score",
-        reward=lambda answer, truth, config: score_reward(
-            answer, truth.score or 0.0, config.threshold
-        ),
+        rewards=("rl2r", "threshold", "gaussian", "rank_score", "soft", "voted"),
         keys=frozenset({"rating"}),
         as_triplets=True,
     ),
@@ -197,9 +240,7 @@ TASKS: dict[TaskName, TeacherTask] = {
         rows=read_manifest,
         label=_degradation_of,
         needs="a distortion of {classes} or null",
-        reward=lambda answer, truth, config: degradation_reward(
-            answer, truth.distortion, truth.severity, config.class_weight, config.level_weight
-        ),
+        rewards=("degradation",),
         keys=frozenset({"distortion_class", "severity"}),
     ),
     "comparison": TeacherTask(
@@ -209,7 +250,7 @@ TASKS: dict[TaskName, TeacherTask] = {
         rows=read_pairs,
         label=_comparison_of,
         needs="a result of {choices}",
-        reward=lambda answer, truth, config: comparison_reward(answer, truth.result),
+        rewards=("comparison",),
     ),
     "description": TeacherTask(
         answer=Description,
@@ -218,7 +259,6 @@ TASKS: dict[TaskName, TeacherTask] = {
         rows=read_manifest,
         label=_score_of,
         needs="a score",
-        reward=None,
         as_triplets=True,
     ),
 }

@@ -1,34 +1,35 @@
-"""What every training of a teacher shares: settings for TRL, resuming after a stop, saving.
+"""The settings that every training of a teacher shares, and what TRL is given of them.
 
-In: a config and a trainer of TRL's. Out: `OUTPUT/model`, beside `OUTPUT/checkpoints` from which a
-stopped training resumes. A folder belongs to one training: its settings and a fingerprint of its
-examples are noted in it, and another training is refused.
+Neither torch nor TRL is imported before a model is loaded, so that a dry run is quick.
 """
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
-from difflib import get_close_matches
-from functools import partial
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from rali.errors import InputError
-from rali.files import check_space, from_json
-from rali.pictures.inside import is_there
 from rali.runs.config import check_numbers
-from rali.runs.folder import claim, fingerprint
 
+from .adapter import LoraConfig, check_quantization
 from .models import load_teacher
-from .watch import WatchConfig
+from .watch_config import WatchConfig
 
-FREE = ("report_to", "log_every", "save_every", "watch")  # settings that do not change the outcome
-EXAMPLES = "examples.json"
+DTYPES = ("bfloat16", "float16", "float32")
+# Fields of TRL's config that have a setting here: two values of one thing would contradict.
+OURS = {
+    "seed": "seed", "learning_rate": "lr", "per_device_train_batch_size": "micro_batch",
+    "gradient_checkpointing": "gradient_checkpointing", "bf16": "dtype", "fp16": "dtype",
+    "save_steps": "save_every", "logging_steps": "log_every", "report_to": "report_to",
+    "output_dir": "-o", "num_train_epochs": "epochs", "shuffle_dataset": "data_seed",
+    "beta": "beta", "num_generations": "num_generations", "temperature": "temperature",
+    "top_k": "top_k", "top_p": "top_p", "max_completion_length": "max_completion_length",
+    "gradient_accumulation_steps": "prompts_per_step or batch_size and micro_batch",
+    "generation_batch_size": "prompts_per_step", "warmup_steps": "warmup",
+}  # fmt: skip
+EXPONENT = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?[eE][+-]?[0-9]+")
 
 
 @dataclass
@@ -36,14 +37,23 @@ class TrainingConfig:
     """Settings of every training of a teacher.
 
     Attributes:
-        model: "nano", a teacher's folder or a Hub id (a Qwen2.5-VL).
+        model: "nano", a teacher's folder or a Hub id: a Qwen2.5-VL, a Qwen3-VL, or another that
+            transformers loads and TRL trains.
+        revision: a branch, tag or commit of the model on the Hub; empty takes the newest.
+        attn_implementation: how transformers computes attention ("sdpa", "flash_attention_2", …);
+            empty leaves it to transformers.
         seed: seed of the order, the sampling and an adapter's first weights.
         epochs: passes over all examples.
         micro_batch: texts in one forward pass of a process.
         lr: peak learning rate of AdamW.
         min_pixels, max_pixels: bounds on a picture's pixels after the processor's resize; None
             keeps the processor's own.
-        dtype: type of the weights: "bfloat16", "float16" or "float32".
+        dtype: type of the weights: "bfloat16", "float16" or "float32". The teacher is saved in it,
+            the checkpoints in float32, in which the weights learn.
+        quantization: "4bit" holds the weights in 4 bits beside a learning adapter (`lora.rank`),
+            with bitsandbytes on a CUDA GPU; empty does not.
+        lora: a low-rank adapter instead of all weights.
+        gpus: number of GPUs that `--dry-run` counts with; a training takes accelerate launch's.
         gradient_checkpointing: whether to save memory at the cost of time.
         save_every: steps between checkpoints.
         log_every: steps between logged rows.
@@ -53,6 +63,8 @@ class TrainingConfig:
     """
 
     model: str = "Qwen/Qwen2.5-VL-7B-Instruct"
+    revision: str = ""
+    attn_implementation: str = ""
     seed: int = 0
     epochs: float = 1.0
     micro_batch: int = 4
@@ -60,6 +72,9 @@ class TrainingConfig:
     min_pixels: int | None = None
     max_pixels: int | None = None
     dtype: str = "bfloat16"
+    quantization: str = ""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    gpus: int = 1
     gradient_checkpointing: bool = True
     save_every: int = 100
     log_every: int = 1
@@ -68,36 +83,47 @@ class TrainingConfig:
     trl: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_numbers("", self, save_every=1, log_every=1, positive=["epochs", "lr"])
-        if not isinstance(getattr(torch, self.dtype, None), torch.dtype):
+        check_numbers("", self, save_every=1, log_every=1, gpus=1, positive=["epochs", "lr"])
+        # YAML reads 3e-4 as a text.
+        self.trl = {
+            name: float(value) if isinstance(value, str) and EXPONENT.fullmatch(value) else value
+            for name, value in self.trl.items()
+        }
+        if self.dtype not in DTYPES:
             raise InputError(f"dtype is {self.dtype!r}; give bfloat16, float16 or float32.")
+        check_quantization(self.quantization, self.lora.rank)
+        if (self.min_pixels or 0) > (self.max_pixels or float("inf")):
+            raise InputError(
+                f"min_pixels is {self.min_pixels:,} and max_pixels {self.max_pixels:,}; min_pixels "
+                "must not be above max_pixels."
+            )
+        for name, own in OURS.items():
+            if name in self.trl and (
+                own == "-o" or any(hasattr(self, each) for each in own.split())
+            ):
+                raise InputError(f"trl.{name}: set {own}, which would contradict it.")
 
     def steps(self, available: int) -> int:
         """Steps of a training whose examples are enough for `available` steps."""
         most = int(self.trl.get("max_steps", -1))
-        return most if most > 0 else available
-
-    def check_trl(self, kind: Any) -> None:
-        """Refuse a name in `trl` that TRL's config of this kind does not have.
-
-        Raises:
-            InputError: it names the nearest that there is.
-        """
-        known = [each.name for each in fields(kind)]
-        for name in self.trl:
-            if name not in known:
-                near = get_close_matches(name, known, 1)
-                hint = f"; did you mean {near[0]}?" if near else "."
-                raise InputError(f"trl.{name}: {kind.__name__} of TRL has no such field{hint}")
+        return most if most > 0 else available * int(self.trl.get("num_iterations", 1))
 
     def load(self) -> tuple[Any, Any]:
         """The model to train and its processor."""
         return load_teacher(
-            self.model, dtype=self.dtype, min_pixels=self.min_pixels, max_pixels=self.max_pixels
+            self.model,
+            dtype=self.dtype,
+            min_pixels=self.min_pixels,
+            max_pixels=self.max_pixels,
+            revision=self.revision,
+            attn_implementation=self.attn_implementation,
+            quantization=self.quantization,
         )
 
     def trl_settings(self, output: Path, **own: Any) -> dict[str, Any]:
         """Arguments of TRL's config; a trainer's `own` and then the user's `trl` override them."""
+        import torch
+
         shared = {
             "output_dir": str(output / "checkpoints"),
             "seed": self.seed,
@@ -116,171 +142,3 @@ class TrainingConfig:
             "disable_tqdm": True,
         }
         return shared | own | self.trl
-
-
-def claim_run(config: TrainingConfig, examples: Sequence[Any], output: Path) -> None:
-    """Note a training's settings and examples in its folder; refuse a folder of another training.
-
-    Args:
-        examples: dataclasses, in the order in which they are drawn. Pictures count by name, so
-            that a data folder may move.
-
-    Raises:
-        InputError: the folder holds other settings, which are named, or other examples.
-    """
-    from accelerate import PartialState
-
-    main = PartialState().is_main_process
-    settings = partial(
-        claim,
-        output / "config.yaml",
-        asdict(config),
-        lambda other: (
-            f"{output} holds a training with other settings ({', '.join(other)}); give another "
-            "folder, or the same settings to resume it."
-        ),
-        same=_same,
-        free=FREE,
-    )
-    settings(write=False)  # a folder of other examples stays as it is
-    claim(
-        output / EXAMPLES,
-        {"count": len(examples), "fingerprint": fingerprint([_mark(e) for e in examples])},
-        lambda _: (
-            f"{output} holds a training on other examples: its manifests or triplets have changed "
-            "since. Give another folder."
-        ),
-        write=main,
-    )
-    settings(write=main)
-
-
-def check_pictures(examples: Sequence[Any]) -> None:
-    """Raise an InputError if pictures are missing or empty, before hours of training are lost.
-
-    Args:
-        examples: objects with `images`.
-    """
-    pictures = sorted({path for example in examples for path in example.images})
-    bad = [path for path in pictures if not is_there(path) or _is_empty(path)]
-    if bad:
-        raise InputError(
-            f"{len(bad)} of {len(pictures)} pictures are missing or empty, such as {bad[0]}."
-        )
-
-
-def _is_empty(path: Path) -> bool:
-    return path.is_file() and not path.stat().st_size
-
-
-def _mark(example: Any) -> dict[str, Any]:
-    values = asdict(example)
-    return values | {"images": [path.name for path in values["images"]]}
-
-
-def _same(before: Any, value: Any) -> bool:
-    """Whether a noted setting agrees with a new one; fields that only one of them has do not count.
-
-    Nor do paths of manifests and triplets: the examples' fingerprint depends on their contents.
-    """
-    if isinstance(value, dict) and isinstance(before, dict):
-        shared = (before.keys() & value.keys()) - {"manifests", "triplets"}
-        return all(_same(before[key], value[key]) for key in shared)
-    if isinstance(value, list | tuple) and isinstance(before, list):
-        return len(before) == len(value) and all(map(_same, before, value))
-    return bool(before == value)
-
-
-def finished(output: Path) -> bool:
-    """Whether there is `output/model`, which gets this name when it is complete."""
-    return (output / "model").is_dir()
-
-
-def train_to(output: Path, trainer: Any) -> Path:
-    """Train from the last checkpoint, or from the start; returns the folder of the model.
-
-    An adapter is saved in `output/adapter` and merged into `output/model`, which any engine loads.
-    """
-    if not _sharded(trainer):
-        # FSDP and DeepSpeed keep float32 copies of what learns; without them bfloat16 would
-        # round a step of 1e-6 to nothing.
-        for weights in trainer.model.parameters():
-            if weights.requires_grad:
-                weights.data = weights.data.float()
-    _resume(trainer, output / "checkpoints")
-    adapter, partial = hasattr(trainer.model, "peft_config"), output / "model.partial"
-    trainer.save_model(str(output / "adapter" if adapter else partial))
-    if trainer.is_world_process_zero():
-        if adapter:
-            _merge(trainer, output / "adapter", partial)
-        trainer.processing_class.save_pretrained(partial)
-        _tidy(partial)
-        _tidy(output / "adapter")
-        partial.rename(output / "model")
-    trainer.accelerator.wait_for_everyone()
-    return output / "model"
-
-
-def _tidy(folder: Path) -> None:
-    """Remove the trainer's pickle from a folder to be handed on, and let others read the weights.
-
-    `training_args.bin` is of no use to whoever loads the model; safetensors' files are the user's
-    alone.
-    """
-    (folder / "training_args.bin").unlink(missing_ok=True)
-    for file in folder.glob("*.safetensors"):
-        like = next(folder.glob("*.json"), file)
-        file.chmod(like.stat().st_mode)
-
-
-def _sharded(trainer: Any) -> bool:
-    return bool(trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end, or None.
-
-    transformers writes `trainer_state.json` last.
-    """
-    steps = {}
-    for path in folder.glob("checkpoint-*"):
-        try:
-            state = from_json((path / "trainer_state.json").read_text("utf-8"))
-            steps[state["global_step"]] = path
-        except (OSError, ValueError, LookupError, TypeError):
-            continue
-    return str(steps[max(steps)]) if steps else None
-
-
-def _resume(trainer: Any, folder: Path) -> None:
-    """Train from the last checkpoint in `folder`, or from the start.
-
-    A checkpoint names a Qwen2.5-VL's weights as Qwen does, not as the model in memory does, and
-    transformers' trainer skips names that it does not know: it would resume with the weights of the
-    start. So they are loaded here in the way a model is loaded.
-    """
-    last = last_checkpoint(folder)
-    if last and not _sharded(trainer) and not hasattr(trainer.model, "peft_config"):
-        saved, _ = load_teacher(last, dtype="float32")  # its config may name a smaller type
-        trainer.model.load_state_dict(saved.state_dict())
-        logging.getLogger("transformers.trainer").addFilter(_not_about_names)
-    with warnings.catch_warnings():  # TRL uses a deprecated name in every step
-        warnings.filterwarnings("ignore", ".*gradient_checkpointing.* is deprecated")
-        try:
-            trainer.train(resume_from_checkpoint=last)
-        except RuntimeError:
-            check_space(folder.parent)  # torch does not say that a checkpoint found none
-            raise
-
-
-def _not_about_names(record: logging.LogRecord) -> bool:
-    return "keys in the checkpoint" not in record.getMessage()
-
-
-def _merge(trainer: Any, adapter: Path, output: Path) -> None:
-    from peft import PeftModel
-
-    # In float32, as half precision would round what a small rate has learned to nothing.
-    place = trainer.model.peft_config["default"].base_model_name_or_path
-    base, _ = load_teacher(place, dtype="float32")
-    PeftModel.from_pretrained(base, str(adapter)).merge_and_unload().save_pretrained(output)

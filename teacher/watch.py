@@ -1,103 +1,31 @@
 """Watching a teacher while it trains: its validation scores, and its texts about some pictures.
 
-A callback for TRL's trainers. It writes rows to the run's metrics.jsonl and texts to probes.jsonl.
-It draws nothing from the training's random numbers, so that a training takes the same steps whether
-it is watched or not.
+A callback for TRL's trainers. It writes rows to the run's metrics.jsonl and texts to probes.jsonl,
+and warns once of each thing that goes wrong (see `advice`). It draws nothing from the training's
+random numbers, so that a training takes the same steps whether it is watched or not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from transformers import PrinterCallback, TrainerCallback
 
-from rali.data.manifest import Row, read_manifest
-from rali.errors import InputError
-from rali.pictures.inside import is_there
-from rali.runs.config import check_numbers
+from rali.data.manifest import Row
 from rali.runs.folder import RunFolder, add_row
 from rali.runs.progress import Progress, silent
 
-from .answers import Score
+from .advice import advice
 from .ask import agreement, ask, score
 from .engines import Request, Sampling, TransformersEngine
-from .examples import of_split
-from .prompts import PROMPTS, Prompt, find_prompt
-from .tasks import TASKS
+from .prompts import Prompt
+from .watch_config import WatchConfig
 
 PROBES = "probes.jsonl"
-
-
-@dataclass
-class WatchConfig:
-    """Validation and probe pictures during a training.
-
-    Attributes:
-        every: steps between two looks; there is also one before the first step and one after the
-            last, and with 0 only these.
-        manifests: manifests of pictures to validate on.
-        split: the split of these manifests.
-        pictures: at most this many pictures of each manifest, drawn once.
-        samples: texts per picture; the mean of their scores counts.
-        temperature: sampling temperature of these texts.
-        probes: pictures whose rationale is saved at each look (VisualQuality-R1, Fig. 4).
-        prompt: the prompt for a score; empty takes the training's own, or VisualQuality-R1's.
-        batch_size: texts generated side by side.
-    """
-
-    every: int = 50
-    manifests: list[str] = field(default_factory=list)
-    split: str = "val"
-    pictures: int = 200
-    samples: int = 5
-    temperature: float = 1.0
-    probes: list[str] = field(default_factory=list)
-    prompt: str = ""
-    batch_size: int = 32
-
-    def __post_init__(self) -> None:
-        check_numbers("watch.", self, every=0, pictures=2, samples=1, temperature=0, batch_size=1)
-
-    def scoring(self, prompts: Iterable[Prompt]) -> Prompt:
-        """The prompt to score with, given the training's prompts."""
-        if self.prompt:
-            return find_prompt(self.prompt)
-        own = (prompt for prompt in prompts if TASKS[prompt.task].answer is Score)
-        return next(own, PROMPTS["visualquality-r1/score"])
-
-    def rows(self, trained: Iterable[Path] = ()) -> list[Row]:
-        """The pictures to validate on, the same at every look.
-
-        Args:
-            trained: pictures that are trained on.
-
-        Raises:
-            InputError: a manifest has no labelled picture in the split, or one that is trained on;
-                or a probe is missing.
-        """
-        training = set(trained)
-        for probe in self.probes:
-            if not is_there(Path(probe)):
-                raise InputError(f"watch.probes: there is no picture {probe}.")
-        found = []
-        for path in self.manifests:
-            own = [row for row in of_split(read_manifest(path), self.split) if row.score]
-            if not own:
-                raise InputError(f"watch: {path} has no scored picture in split {self.split!r}.")
-            both = [row.image for row in own if row.image in training]
-            if both:
-                raise InputError(
-                    f"watch: {len(both)} pictures of {path} are trained on, such as {both[0]}; "
-                    "separate them with `rali data split`."
-                )
-            chosen = np.random.default_rng(0).permutation(len(own))[: self.pictures]
-            found += [own[place] for place in sorted(chosen)]
-        return found
 
 
 class Watch(TrainerCallback):
@@ -128,6 +56,7 @@ class Watch(TrainerCallback):
         self.max_new_tokens, self.stage, self.progress = max_new_tokens, stage, progress
         self.rows = rows
         self.trainer: Any = None
+        self.warned: set[str] = set()
 
     def follow(self, trainer: Any) -> None:
         """Watch this trainer's model, and log in place of the trainer's own printer."""
@@ -156,6 +85,15 @@ class Watch(TrainerCallback):
             self.run.log(stage=self.stage, step=state.global_step, **values)
             shown = values.get("reward", values["loss"])
             self.progress(self.stage, state.global_step, state.max_steps, shown)
+            if state.global_step % (10 * args.logging_steps) == 0:
+                self.warn()
+
+    def warn(self) -> None:
+        """Say what to try, once of each thing, where the log shows that it goes nowhere."""
+        for about, sentence in advice(self.run.metrics()).items():
+            if about not in self.warned:
+                warnings.warn(sentence, stacklevel=2)
+            self.warned.add(about)
 
     def look(self, step: int) -> None:
         """Score the validation pictures and ask the teacher about the probes."""
@@ -186,6 +124,7 @@ class Watch(TrainerCallback):
         for probe, reply in zip(self.config.probes, replies, strict=True):
             row = {"step": step, "image": probe, "text": reply.text}
             add_row(row, self.run.folder / PROBES)
+        self.warn()
 
     @contextmanager
     def _engine(self) -> Iterator[TransformersEngine]:

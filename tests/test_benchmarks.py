@@ -29,3 +29,20 @@ def test_reward_costs() -> None:
     ours = next(row for row in rows if "without" in row[0] and int(row[1]) == int(rows[-1][1]))
     assert float(time) == pytest.approx(100 * float(ours[3]) / float(rows[-1][3]), rel=0.05)
     assert float(share) == pytest.approx(100 * float(ours[4]) / float(rows[-1][4]), rel=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_what_needs_a_gpu_runs_in_small_and_skips_with_a_reason() -> None:
+    command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--tiny"]
+    parts = ["providers", "reward", "grpo"]  # the others are those of reward_cost, and an alignment
+    command += [word for part in parts for word in ("--only", part)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert all(f"{part}: done" in done.stderr for part in parts), done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert all(row.count("|") == 6 for row in rows)
+    assert "| GRPO step, LoRA of" in done.stdout and "from the score of the file" in done.stdout
+    assert re.search(r"CUDAExecutionProvider.*(skipped: |from the CPU's scores)", done.stdout)
+    assert (
+        not (BENCHMARKS / "gpu.md").exists() or "--tiny" not in (BENCHMARKS / "gpu.md").read_text()
+    )

@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import typer
 from PIL import Image
+from pyarrow import parquet
 from typer.testing import CliRunner
 
 from rali.cli import app
@@ -47,6 +49,10 @@ NOT_RUN = {
     "rali serve": "it runs until it is stopped; the test of curl starts it",
     "rali export builtin --web": "npm fetches ONNX Runtime; tests/export/test_web.py runs it",
     "rali export runs/mine/model --web": "npm fetches ONNX Runtime, as above",
+    "rali export runs/mine/model --format tflite": "tests/export/test_formats.py",
+    "rali export runs/mine/model --format coreml": "as above",
+    "rali export runs/mine/model --format openvino": "as above",
+    "rali export runs/mine/model --hub": "it writes three files; tests/export/test_hub.py",
     "rali convert official-rali": "tests/student/test_convert.py runs it on a small release",
     "rali figure scores": "it needs a run; tests/evaluation/test_analysis.py runs it",
     "rali figure efficiency": "it starts many processes; tests/evaluation/test_analysis.py runs it",
@@ -65,6 +71,7 @@ SLOW = ("rali teach", "rali figure", "rali export", "rali distill", "accelerate"
 
 # In place of what this machine does not have.
 STAND_INS = {
+    '("CoreMLExecutionProvider", {"ModelFormat": "MLProgram"})': '"CPUExecutionProvider"',
     '"cuda"': '"cpu"',
     '"CUDAExecutionProvider", ': "",
     '("OpenVINOExecutionProvider", {"device_type": "CPU"})': '"CPUExecutionProvider"',
@@ -199,16 +206,30 @@ def workshop(tmp_path_factory, photographs) -> Path:
         shutil.copy(here / "a.jpg", here / name)
     for model in ("runs/mine/model", "model"):
         shutil.copytree(ROOT / "rali" / "builtin", here / model)
-    shutil.copy(here / "model" / "onnx" / "model.onnx", here / "openvino_int8.onnx")
+    for name in ("openvino_int8.onnx", "coreml.onnx"):
+        shutil.copy(here / "model" / "onnx" / "model.onnx", here / name)
     shutil.copytree(ROOT / "examples" / "integrations", here, dirs_exist_ok=True)
     for name in ("vq", "nano", "ract-rl-koniq"):
         shutil.copytree(ROOT / "teacher" / "nano_weights", here / "runs" / name / "model")
     for name in ("results", "other"):
         evaluate = ["rali", "evaluate", here / "predictions.csv", here / "manifest.csv"]
         run([*map(str, evaluate), "--output", str(here / name)])
+    _make_head(here, rows)
     shutil.copy(recipes()["nano-biq2021"], here / "mine.yaml")
     shutil.copy(recipes()["visualquality-r1-kadid"], here / "teacher.yaml")
     return here
+
+
+def _make_head(here: Path, rows: list[Any]) -> None:
+    """Embeddings of the manifest, the head over them and scores by it."""
+    from rali.data.features import Features
+    from rali.distill.head import HeadConfig, distill_head
+
+    vectors = np.random.default_rng(0).normal(size=(len(rows), 8)).astype(np.float32)
+    table = {"image": [row.image.name for row in rows], "embedding": vectors.tolist()}
+    parquet.write_table(pa.table(table), here / "embeddings.parquet")
+    distill_head(HeadConfig(), rows, Features(here / "embeddings.parquet"), here / "runs" / "head")
+    shutil.copy(here / "predictions.csv", here / "scored.csv")
 
 
 def _make_data(data: Path, rows: list[Any]) -> None:
@@ -315,6 +336,8 @@ def check_rali(words: list[str]) -> None:
     for option, value in itertools.pairwise(words):
         if option in ("-o", "--output") and Path(value).is_dir():
             shutil.rmtree(value)
+        elif option in ("-o", "--output"):
+            Path(value).unlink(missing_ok=True)
     if ">" in words:  # into a file
         words, target = words[: words.index(">")], Path(words[-1])
         target.write_text(run(words), "utf-8")
@@ -450,16 +473,25 @@ def test_python_block_runs(block, here, monkeypatch):
     names = {
         "decoded": torch.rand(1, 3, 64, 80, requires_grad=True),
         "pixel_values": torch.rand(1, 3, 512, 512),
+        "vectors": np.ones((2, 8), np.float32),
     }
     exec(compile(text, str(block), "exec"), names)
 
 
 @pytest.mark.parametrize("block", [b for b in of("yaml") if "process:" not in b.text], ids=str)
-def test_a_question_of_your_own_is_a_prompt(block, here):
-    from rali.teacher.prompts import find_prompt
+def test_a_yaml_block_is_a_question_or_part_of_a_recipe(block, here, monkeypatch):
+    from rali.runs.config import from_dict, read_yaml
+    from rali.teacher.grpo import GrpoConfig
+    from rali.teacher.questions import find_prompt
 
     (here / "own.yaml").write_text(block.text, "utf-8")
-    assert find_prompt("own.yaml").task == "score"
+    values = read_yaml("own.yaml")
+    if "question" in values:
+        assert find_prompt("own.yaml").task == "score"
+        return
+    (here / "my_rewards.py").write_text("def short(completion):\n    return 0.0\n")
+    monkeypatch.syspath_prepend(here)
+    assert from_dict(GrpoConfig, {"tasks": [values]} if "prompt" in values else values).tasks
 
 
 @pytest.mark.parametrize("block", of("csv"), ids=str)

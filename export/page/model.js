@@ -28,10 +28,15 @@ export async function openModel(check, { backend, threads }) {
   return model;
 }
 
+const BUILDS = { wasm: "ort-wasm-simd-threaded", webgpu: "ort-wasm-simd-threaded.asyncify" };
+const binaries = {}; // by backend
+
 /** Each backend is a build of ONNX Runtime of its own. */
 async function openGraph(file, backend, threads) {
   const ort = await import(`./ort/ort.${backend}.min.mjs`);
-  Object.assign(ort.env.wasm, { wasmPaths: new URL("ort/", HERE).href, numThreads: threads });
+  const wasmBinary = await (binaries[backend] ??= unpack(`ort/${BUILDS[backend]}.wasm.gz`));
+  const wasmPaths = new URL("ort/", HERE).href;
+  Object.assign(ort.env.wasm, { wasmPaths, wasmBinary, numThreads: threads });
   const session = await ort.InferenceSession.create(new URL(file, HERE).href, {
     executionProviders: [backend],
     logSeverityLevel: 3,
@@ -43,6 +48,16 @@ async function openGraph(file, backend, threads) {
       return session.run(Object.fromEntries(Object.entries(input).map(tensor)));
     },
   };
+}
+
+/** The bytes of a .gz file, which some hosts unpack on the way. */
+async function unpack(file) {
+  const response = await fetch(new URL(file, HERE));
+  if (!response.ok) throw new Error(`${file} is missing beside the page.`);
+  const sent = await response.blob();
+  const [first, second] = new Uint8Array(await sent.slice(0, 2).arrayBuffer());
+  if (first !== 0x1f || second !== 0x8b) return sent.arrayBuffer();
+  return new Response(sent.stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
 
 class Model {

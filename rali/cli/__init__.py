@@ -17,6 +17,8 @@ import typer
 
 from rali.errors import RaliError, missing_extra, printable
 from rali.files import is_full
+from rali.runs.halving import is_out_of_memory
+from rali.runs.parent import end_with_parent
 from rali.version import __version__
 
 from . import (
@@ -117,6 +119,7 @@ def main() -> None:
     """
     warnings.showwarning = _say_warning
     _open_streams()
+    end_with_parent()
     with ending_like_ctrl_c(_say):
         _run()
 
@@ -137,6 +140,11 @@ def _sentence(error: Exception) -> str | None:
         return "The disk is full. Free some space and type the same command again."
     if isinstance(error, RaliError):
         return str(error)
+    if is_out_of_memory(error):
+        return (
+            "There is not enough memory. Give smaller batches, close other programs, and type the "
+            "same command again."
+        )
     if isinstance(error, ModuleNotFoundError):
         package = (error.name or "").partition(".")[0]
         return None if package in ("", "rali") else missing_extra(package)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rali.errors import InputError
+from rali.scoring.model_folder import PRECISIONS
 
 if TYPE_CHECKING:
     from rali.evaluation.predictors import Predictor
@@ -33,12 +34,20 @@ Provider = Annotated[
 Threads = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="CPU cores to use.", show_default="all")
 ]
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        autocompletion=lambda: list(PRECISIONS),
+        help=f"Which of the model's files to use: {', '.join(PRECISIONS)}.",
+    ),
+]
 
 
 def predictor(
     model: str,
     batch_size: int = 8,
-    prompt: str | None = None,
+    asked: Mapping[str, Any] | None = None,
     provider: str | None = None,
     threads: int | None = None,
     engine: Callable[[str], Engine] | None = None,
@@ -48,7 +57,8 @@ def predictor(
     Args:
         model: as `PREDICTOR_HELP` says.
         batch_size: for a teacher, texts generated side by side; else pictures per forward pass.
-        prompt: the prompt by which a teacher is asked for a score; None takes VisualQuality-R1's.
+        asked: how a teacher is asked for a score, as for `teacher.decoding.decoding_of`; what is
+            None or left out is as its authors do.
         provider, threads: where and on how many cores ONNX Runtime runs.
         engine: makes a teacher's engine of its name; None takes transformers.
 
@@ -57,11 +67,12 @@ def predictor(
         is, for `find_predictor`.
 
     Raises:
-        InputError: a prompt or an engine for something that is not a teacher, or a provider or
+        InputError: an engine or how to ask for something that is not a teacher, or a provider or
             threads for something that has no ONNX file.
     """
     from rali.evaluation.predictors import has_onnx
     from rali.scoring.scorer import Scorer
+    from rali.teacher.decoding import decoding_of
     from rali.teacher.predictor import TeacherPredictor, is_teacher
 
     kind, _, name = model.partition(":")
@@ -74,17 +85,19 @@ def predictor(
         )
     if teaches:
         teacher = name if named else model
+        how = decoding_of(teacher, **(asked or {}))
         return TeacherPredictor(
-            teacher, prompt=prompt or "visualquality-r1/score", batch_size=batch_size,
-            engine=engine(teacher) if engine else "transformers",
+            teacher, prompt=how.prompt, samples=how.samples, sampling=how.sampling,
+            batch_size=batch_size, engine=engine(teacher) if engine else "transformers",
         )  # fmt: skip
     if engine is not None:
         raise InputError(
             f"--engine is for a teacher, which {model} is not. For one behind a server, type its "
             f"name there as: teacher:{model}"
         )
-    if prompt is not None:
-        raise InputError(f"--prompt is for a teacher, which {model} is not.")
+    if named_options := [name for name, value in (asked or {}).items() if value is not None]:
+        option = "--" + named_options[0].replace("_new_", "_").replace("_", "-")
+        raise InputError(f"{option} is for a teacher, which {model} is not.")
     if provider or threads:
         providers = [provider] if provider else None
         return Scorer(model, batch_size=batch_size, providers=providers, threads=threads)

@@ -19,7 +19,8 @@ from rali.data.splits import assign_splits
 from rali.data.triplets import Triplet, read_triplets
 from rali.distill.align import AlignConfig
 from rali.distill.fit import FitConfig
-from rali.distill.pipeline import DistillConfig, distill, training_rows
+from rali.distill.pipeline import DistillConfig, distill
+from rali.distill.splits import training_rows
 from rali.errors import require
 from rali.evaluation.evaluate import evaluate
 from rali.files import write_text
@@ -184,7 +185,7 @@ def _harvest(
     """The teacher's rationales of the training pictures, and the share that cannot be parsed."""
     from rali.teacher.engines import Sampling, load_engine
     from rali.teacher.harvest import harvest
-    from rali.teacher.prompts import find_prompt
+    from rali.teacher.questions import find_prompt
 
     summary = harvest(
         load_engine("transformers", str(teacher), batch_size=48),

@@ -20,11 +20,17 @@ ON_SCREEN = 1000  # rows; a longer table is plain text
 Rows = Callable[[], Iterator[Mapping[str, Any]]]
 
 
-def write_rows(rows: Rows, columns: Sequence[str], form: str, path: Path) -> None:
-    """Write rows to a file."""
+def write_rows(
+    rows: Rows,
+    columns: Sequence[str],
+    form: str,
+    path: Path,
+    metadata: Mapping[bytes, bytes] | None = None,
+) -> None:
+    """Write rows to a file; Parquet holds `metadata` too."""
     with path.open("wb") as file:  # pyarrow takes no name that is not UTF-8
         if form == "parquet":
-            _write_parquet(rows, columns, file)
+            _write_parquet(rows, columns, file, metadata)
         else:
             file.writelines(lines(rows, columns, form))
 
@@ -67,10 +73,12 @@ def write_vectors(rows: Rows, path: Path) -> None:
             file.write(np.asarray(vector, "<f4").tobytes())
 
 
-def _write_parquet(rows: Rows, columns: Sequence[str], file: Any) -> None:
+def _write_parquet(
+    rows: Rows, columns: Sequence[str], file: Any, metadata: Mapping[bytes, bytes] | None
+) -> None:
     pa = require("pyarrow", "data")
     parquet = require("pyarrow.parquet", "data")
-    schema, remaining = arrow_schema(columns), rows()
+    schema, remaining = arrow_schema(columns).with_metadata(metadata), rows()
     with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         while group := list(islice(remaining, 10_000)):
             writer.write_table(pa.Table.from_pylist(group, schema))

@@ -18,13 +18,13 @@ import typer
 
 from rali.errors import InputError, require
 from rali.files import replace_atomically
-from rali.pictures.paths import path_in
 from rali.scoring.journal import Journal
 from rali.scoring.keys import New
-from rali.scoring.rows import columns_of, score_rows, settings_of
+from rali.scoring.rows import columns_of, encoder_of, score_rows, settings_of
 from rali.scoring.selection import condition, selected
 
 from ._bar import scoring_bar
+from ._maps import drawing, map_names
 from ._output import check_output, check_writable
 from ._resume import Screen, Shards, file_journal
 from ._rows import show, write_rows, write_vectors
@@ -32,6 +32,8 @@ from ._stop import Stop, stoppable
 
 if TYPE_CHECKING:
     from rali.scoring.scorer import Scorer
+
+    from ._xmp import Sidecars, Xmp
 
 SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet", ".txt": "table"}
 
@@ -54,6 +56,7 @@ class Job:
     move_to: Path | None
     restart: bool
     retry: bool
+    xmp: Xmp | None = None
     workers: int = 0  # Ray's; 0 for this process alone
 
     @property
@@ -90,7 +93,7 @@ def _run(
     columns = columns_of(interval=job.interval is not None, **asked)
     shown = [name for name in columns if name != "embedding" or job.embeddings == "column"]
     settings = settings_of(scorer, interval=job.interval, **asked)
-    settings["maps"] = job.maps is not None
+    settings |= {"maps": job.maps is not None, "xmp": job.xmp and job.xmp.setting}
     if job.output is None or _is_special(job.output):
         held = job.sort or job.top or vectors or job.collects or job.report
         streams = form in ("csv", "jsonl") and not held
@@ -101,7 +104,8 @@ def _run(
         sink = opened.enter_context(
             _sink(job, scorer, columns, settings, form, folder, direct=at_once)
         )
-        code, speed, before = _score(job, sink, scorer, entries, columns, stop)
+        sidecars = _sidecars(job, scorer, opened)
+        code, speed, before = _score(job, sink, scorer, entries, columns, stop, sidecars)
 
         def rows() -> Iterator[dict[str, Any]]:
             assert isinstance(sink, Journal)
@@ -113,14 +117,15 @@ def _run(
             if job.output is None:
                 show(rows, shown, form)
             else:
-                _whole(job.output, lambda path: write_rows(rows, shown, form, path))
+                named = encoder_of(shown, settings)
+                _whole(job.output, lambda path: write_rows(rows, shown, form, path, named))
             if vectors:
                 _whole(vectors, lambda path: write_vectors(rows, path))
             written = True
         if job.report and not code:
             from ._sheet import write_sheet
 
-            names = None if job.maps is None else _map_names(sink)
+            names = None if job.maps is None else map_names(sink)
             maps = {key: job.maps / name for key, name in (names or {}).items() if job.maps}
             write_sheet(job.report, rows(), entries, scorer, maps)
         if job.collects and not code:
@@ -130,19 +135,22 @@ def _run(
                 f"rali: {collect(rows(), job.collects, move=job.move_to is not None)}", err=True
             )
         line = _closing(sink, before, speed, job.output if written else None)
+    for sentence in sidecars.sentences() if sidecars else ():
+        typer.echo(f"rali: {sentence}", err=True)
     if code:
         again = "; the same command resumes" if job.output is not None else ""
         typer.echo(f"rali: stopped: {line}{again}.", err=True)
         return code
     typer.echo(f"rali: {line}.", err=True)
-    return int(sink.failed > 0)
+    return int(sink.failed > 0 or bool(sidecars and sidecars.counts["failed"]))
 
 
 def _score(
-    job: Job, sink: Any, scorer: Scorer, entries: Any, columns: list[str], stop: Stop
-) -> tuple[int, float, int]:
+    job: Job, sink: Any, scorer: Scorer, entries: Any, columns: list[str], stop: Stop,
+    sidecars: Sidecars | None,
+) -> tuple[int, float, int]:  # fmt: skip
     """Fill the sink; returns an exit code if a signal ended it, pictures/s and the rows before."""
-    draw = None if job.maps is None else _drawing(scorer, job.maps, sink)
+    draw = None if job.maps is None else drawing(scorer, job.maps, sink)
     total, before, started, code = entries.count, sink.rows, time.monotonic(), 0
     new = New(entries, sink.done)
     pictures: dict[str, Any] = {}  # those between the source and their map: few
@@ -163,11 +171,22 @@ def _score(
                 if draw:  # first, so that no row stands without its map
                     draw(row, pictures.pop(row["image"]))
                 with stop:
+                    if sidecars:
+                        sidecars.write(row)
                     sink.write(row)
                 progress("score", sink.rows, total or 0)
     except KeyboardInterrupt as stopped:
         code = getattr(stopped, "code", 130)
     return code, (sink.rows - before) / max(time.monotonic() - started, 1e-9), before
+
+
+def _sidecars(job: Job, scorer: Scorer, opened: ExitStack) -> Sidecars | None:
+    """What writes the rows' sidecars, if they are asked for."""
+    if job.xmp is None:
+        return None
+    from ._xmp import Sidecars
+
+    return opened.enter_context(Sidecars(job.xmp, scorer, job.interval))
 
 
 def _on_ray(job: Job, scorer: Scorer, entries: Any, columns: list[str]) -> Iterator[dict[str, Any]]:
@@ -268,6 +287,11 @@ def _check(job: Job, form: str, folder: bool) -> None:
             "--retry is for an --output that is there already, without --restart, which scores "
             "everything again."
         )
+    if job.xmp and (job.where or job.top or job.collects):
+        raise InputError(
+            "--xmp writes a sidecar beside each picture that is scored: leave --where, --top, "
+            "--copy-to and --move-to out, or do that in a second command."
+        )
     if job.copy_to and job.move_to:
         raise InputError("Give either --copy-to or --move-to, not both.")
     if folder:
@@ -306,40 +330,6 @@ def _is_special(path: Path) -> bool:
 
 def _whole(path: Path, write: Callable[[Path], object]) -> None:
     replace_atomically(path, write, durable=not _is_special(path))
-
-
-def _drawing(scorer: Scorer, folder: Path, sink: Any) -> Callable[[dict[str, Any], Any], None]:
-    """A function that draws a row's map into the folder, as PNG under the picture's name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    used = set(_map_names(sink).values())  # a resumed run gives no name a second time
-
-    def draw(row: dict[str, Any], picture: Any) -> None:
-        if row["score"] is not None:
-            overlay = scorer.map(picture).overlay()
-            target = folder / _map_name(row["image"], used)
-            replace_atomically(target, lambda path: overlay.save(path, "PNG"))
-
-    return draw
-
-
-def _map_names(sink: Any) -> dict[str, str]:
-    """The file name of each map, by the key of its picture, of the rows that a file holds."""
-    if not isinstance(sink, Journal):
-        return {}
-    used: set[str] = set()
-    scored = (row["image"] for _, row in sink.read() if row["score"] is not None)
-    return {key: _map_name(key, used) for key in scored}
-
-
-def _map_name(key: str, used: set[str]) -> str:
-    """A file name after the picture's that is not in use, and now is."""
-    stem = Path(path_in(key)).stem
-    name, count = f"{stem}.png", 1
-    while name in used:
-        count += 1
-        name = f"{stem}-{count}.png"
-    used.add(name)
-    return name
 
 
 def leave_quietly() -> int:

@@ -19,13 +19,16 @@ from ._output import csv_text
 if TYPE_CHECKING:
     from rali.data.manifest import Row
     from rali.teacher.engines import Engine, TransformersEngine
+    from rali.teacher.requests import Request, Sampling
+    from rali.teacher.server import ServerConfig
 
 Model = Annotated[str, typer.Option("--model", "-m", help=f"The teacher: {TEACHER_HELP}")]
 EngineName = Annotated[
     str,
     typer.Option(
         "--engine",
-        help="What generates the texts: transformers, vllm, or openai, a server at --base-url.",
+        help="What generates the texts: transformers, vllm, ray, which runs vLLM on many GPUs and "
+        "machines, or openai, a server at --base-url.",
     ),
 ]
 BaseUrl = Annotated[
@@ -57,10 +60,61 @@ MinPixels = Annotated[
         help="A picture with fewer pixels is enlarged to this many.", show_default="the model's own"
     ),
 ]
-TopP = Annotated[
-    float,
+_AUTHORS = "as the teacher's authors do, else"
+OwnPrompt = Annotated[
+    str | None,
     typer.Option(
-        min=0, max=1, help="Draw only from the likeliest tokens that together have this share."
+        "--prompt",
+        metavar="NAME",
+        help="The prompt by which a teacher is asked for a score: its name, or a YAML file with a "
+        "question of your own.",
+        show_default=f"{_AUTHORS} visualquality-r1/score",
+    ),
+]
+OwnSamples = Annotated[
+    int | None,
+    typer.Option(
+        "--samples",
+        min=1,
+        help="Texts of a teacher per picture; their mean is the score.",
+        show_default=f"{_AUTHORS} 5",
+    ),
+]
+OwnTemperature = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature",
+        min=0,
+        help="A teacher's sampling temperature; 0 takes the likeliest text.",
+        show_default=f"{_AUTHORS} 1",
+    ),
+]
+TopP = Annotated[
+    float | None,
+    typer.Option(
+        "--top-p",
+        min=0,
+        max=1,
+        help="Draw only from the likeliest tokens that together have this share.",
+        show_default=f"{_AUTHORS} 1",
+    ),
+]
+TopK = Annotated[
+    int | None,
+    typer.Option(
+        "--top-k",
+        min=0,
+        help="Draw only from so many of the likeliest tokens; 0 takes all.",
+        show_default=f"{_AUTHORS} 0",
+    ),
+]
+OwnMaxTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--max-tokens",
+        min=1,
+        help="A teacher's longest text, in tokens.",
+        show_default=f"{_AUTHORS} 512",
     ),
 ]
 EngineSet = Annotated[
@@ -92,6 +146,15 @@ CsvOutput = Annotated[
     ),
 ]
 
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="With --engine openai: print one request's body without its picture, where it would "
+        "go, and how many there would be, and stop. Nothing is sent.",
+    ),
+]
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -118,6 +181,39 @@ def engine_of(
         max_pixels=max_pixels,
         options=with_overrides({}, engine_set or []) | address,
     )
+
+
+def server_config(engine_set: list[str] | None, base_url: str | None) -> ServerConfig:
+    """How a server is asked, as the options say."""
+    from rali.runs.config import from_dict, with_overrides
+    from rali.teacher.server import ServerConfig
+
+    address = {} if base_url is None else {"base_url": base_url}
+    return from_dict(ServerConfig, with_overrides({}, engine_set or []) | address)
+
+
+def show_requests(
+    engine: str,
+    model: str,
+    requests: Sequence[Request],
+    sampling: Sampling,
+    max_pixels: int | None,
+    min_pixels: int | None = None,
+    engine_set: list[str] | None = None,
+    base_url: str | None = None,
+) -> NoReturn:
+    """Print what `--dry-run` promises, and exit."""
+    from rali.teacher.openai_engine import preview
+
+    if engine != "openai":
+        raise InputError("--dry-run says what a server would be sent; add --engine openai.")
+    if not requests:
+        typer.echo("Nothing is missing; no request would be made.")
+        raise typer.Exit()
+    config = server_config(engine_set, base_url)
+    text = preview(model, requests, sampling, config, min_pixels=min_pixels, max_pixels=max_pixels)
+    typer.echo(text)
+    raise typer.Exit()
 
 
 def transformers_engine(model: str, max_pixels: int | None = None) -> TransformersEngine:

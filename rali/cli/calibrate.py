@@ -40,9 +40,14 @@ def calibrate(
     from rali.evaluation.predictors import find_predictor
     from rali.scoring.intervals import calibrate as run
     from rali.scoring.intervals import write_interval
+    from rali.scoring.model_folder import is_head
 
     if not model.is_dir():
         raise InputError(f"There is no model folder {model}.")
+    if is_head(model):
+        raise InputError(
+            f"{model} is a head, whose interval `rali distill --features` measures on split val."
+        )
     rows = [row for row in labelled_rows(manifests, split=split) if row.score is not None]
     pictures = [row.image for row in rows]
     with scoring_bar() as progress:

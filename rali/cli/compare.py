@@ -13,7 +13,7 @@ import typer
 
 from rali.errors import InputError, printable
 
-from ._model import SCORER_HELP
+from ._model import SCORER_HELP, Precision, Provider, Threads
 from ._output import csv_text
 
 COLUMNS = ("rank", "image", "score", "beats_next", "beats_best", "error")
@@ -50,6 +50,9 @@ def compare(
             "else it is too close to call.",
         ),
     ] = 0.8,
+    precision: Precision = "fp32",
+    provider: Provider = None,
+    threads: Threads = None,
 ) -> None:
     """Say which picture is better and how sure that is; rank a burst from best to worst.
 
@@ -71,7 +74,13 @@ def compare(
     from rali.scoring.compare import compare as rank
     from rali.scoring.scorer import Scorer
 
-    ranked = rank(Scorer(model), find_pictures(paths))
+    scorer = Scorer(
+        model,
+        precision=precision,
+        providers=[provider] if provider else None,
+        threads=threads,
+    )
+    ranked = rank(scorer, find_pictures(paths))
     rows = [
         (
             r.rank,

@@ -12,6 +12,8 @@ from ._config import OptionalConfig
 if TYPE_CHECKING:
     from rali.data.triplets import Triplet
 
+COUNT = 6  # reference rationales per picture
+
 
 def distill(
     manifest: Annotated[
@@ -64,8 +66,26 @@ def distill(
             help="Reference rationales per picture, where no triplets are given.",
             min=1,
         ),
-    ] = 6,
+    ] = COUNT,
     export: Annotated[bool, typer.Option(help="Write and check the ONNX file too.")] = True,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Embeddings that you have, in place of an encoder: a .parquet, or a folder of "
+            "them, with the columns image (as in the manifest) and embedding. The outcome is a "
+            "head, which scores such embeddings.",
+            show_default="none: an encoder is trained",
+        ),
+    ] = None,
+    features_name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --features, what made them, such as clip-vit-l-14; the head keeps it.",
+            show_default="what the file says",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Print every setting with its meaning, check, and stop."),
@@ -74,7 +94,8 @@ def distill(
     """Distil a student: align, compress, find bases, fit scores, export.
 
     Pictures of split 'train' are trained on, those of 'val' decide when to stop, those of 'test'
-    are never read. The same command resumes a run that was stopped.
+    are never read. The same command resumes a run that was stopped. With --features there is no
+    encoder to align: the last steps are done on embeddings that you have.
 
     Example: rali distill manifest.csv --encoder nano -o runs/mine
     """
@@ -84,9 +105,10 @@ def distill(
     from rali.data.reference_rationales import build_reference_triplets, requested_triplets
     from rali.data.triplets import read_triplets
     from rali.distill.optim import processes
-    from rali.distill.pipeline import DistillConfig, training_rows
+    from rali.distill.pipeline import DistillConfig
     from rali.distill.pipeline import distill as run
     from rali.distill.plan import plan
+    from rali.distill.splits import training_rows
     from rali.report.page import write_report
     from rali.runs.config import describe, from_dict, read_yaml, with_overrides
     from rali.runs.folder import RunFolder, alone_in
@@ -94,6 +116,15 @@ def distill(
     from rali.student.encoders import find_pretrained
 
     values = read_yaml(config) if config else {}
+    if features is not None or features_name is not None:
+        from ._head import make_head
+
+        given = {
+            "--encoder": encoder, "--pretrained": pretrained, "--triplets": triplets,
+            "--count": count != COUNT,
+        }  # fmt: skip
+        make_head(manifest, output, features, features_name, values, set_ or [], given, dry_run)
+        return
     for name, value in (("encoder", encoder), ("pretrained", pretrained)):
         if value is not None:
             values[name] = value

@@ -19,7 +19,18 @@ from ._bar import scoring_bar
 from ._labelled import BatchSize, Manifests, Split
 from ._model import PREDICTOR_HELP, Provider, Threads, predictor
 from ._output import csv_text
-from ._teacher import BaseUrl, EngineName, EngineSet, engine_of
+from ._teacher import (
+    BaseUrl,
+    EngineName,
+    EngineSet,
+    OwnMaxTokens,
+    OwnPrompt,
+    OwnSamples,
+    OwnTemperature,
+    TopK,
+    TopP,
+    engine_of,
+)
 
 if TYPE_CHECKING:
     from rali.data.manifest import Row
@@ -64,14 +75,12 @@ def evaluate(
         ),
     ] = None,
     batch_size: BatchSize = 8,
-    prompt: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The prompt by which a teacher is asked for a score.",
-            show_default="visualquality-r1/score",
-        ),
-    ] = None,
+    prompt: OwnPrompt = None,
+    samples: OwnSamples = None,
+    temperature: OwnTemperature = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
+    max_tokens: OwnMaxTokens = None,
     unscored: Annotated[
         float | None,
         typer.Option(
@@ -99,6 +108,7 @@ def evaluate(
     from rali.evaluation.evaluate import evaluate as run
     from rali.evaluation.evaluate import labelled_rows
     from rali.report.evaluation import NOTE, remarks, to_table
+    from rali.teacher.predictor import TeacherPredictor
 
     if output is not None:
         try:
@@ -112,12 +122,19 @@ def evaluate(
             "A suite uses the test split if there is one, else all rows; leave out --split."
         )
 
-    def asked(name: str) -> Engine:
+    def made(name: str) -> Engine:
         return engine_of(engine, name, batch_size, None, None, engine_set, base_url)
 
     own = engine != "transformers" or base_url or engine_set
-    chosen = predictor(model, batch_size, prompt, provider, threads, asked if own else None)
+    asked = {
+        "prompt": prompt, "samples": samples, "temperature": temperature, "top_p": top_p,
+        "top_k": top_k, "max_new_tokens": max_tokens,
+    }  # fmt: skip
+    chosen = predictor(model, batch_size, asked, provider, threads, made if own else None)
+    asked_as = chosen.decoding.words() if isinstance(chosen, TeacherPredictor) else ""
     if suite is not None:
+        if asked_as and suite != "degradation":
+            typer.echo(f"asked: {asked_as}", err=True)
         form = "json" if as_json else form
         _suite(suite, form, model, chosen, manifests, output, batch_size, unscored)
         return
@@ -130,7 +147,7 @@ def evaluate(
             unscored=unscored,
             progress=progress,
         )
-    evaluation = replace(evaluation, model=model)
+    evaluation = replace(evaluation, model=model, asked=asked_as)
     if output is not None:
         _write(output, evaluation, predictions, labelled_rows(manifests, split=split))
     if as_json:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,23 +11,18 @@ import typer
 
 from rali.errors import InputError
 from rali.scoring.model_folder import (
+    FORMATS,
     INTERVAL_FILE,
     PHRASES_FILE,
     PRECISIONS,
     find_file,
+    find_format,
     image_file,
     onnx_file,
 )
 
 from ._model import STUDENT_HELP
 from ._teacher import find_rows
-
-
-class Format(StrEnum):
-    """The format of the exported file."""
-
-    onnx = "onnx"
-    ort = "ort"
 
 
 def export(
@@ -37,8 +32,8 @@ def export(
         typer.Option(
             "--output",
             "-o",
-            help="ONNX file to write.",
-            show_default="MODEL/onnx/model.onnx, model_int8.onnx, …",
+            help="File to write: of ONNX, or of another --format.",
+            show_default="MODEL/onnx/model.onnx, model_int8.onnx, MODEL/tflite/model.tflite, …",
         ),
     ] = None,
     precision: Annotated[
@@ -79,9 +74,14 @@ def export(
         ),
     ] = True,
     format: Annotated[
-        Format,
-        typer.Option("--format", help="ort also writes a file for ONNX Runtime's mobile builds."),
-    ] = Format.onnx,
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="onnx, ort, tflite, coreml or openvino. ort also writes a file for small builds "
+            "of ONNX Runtime. tflite (LiteRT, on Android), coreml (iOS, macOS) and openvino write "
+            "only a file of their own.",
+        ),
+    ] = "onnx",
     image: Annotated[
         bool,
         typer.Option(
@@ -89,6 +89,14 @@ def export(
             help="Also write model_image.onnx, which resizes pictures itself.",
         ),
     ] = False,
+    hub: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            help="Write only a model folder for the Hub, with the ONNX files that transformers.js "
+            "and optimum look for: fp32, fp16 and int8.",
+        ),
+    ] = None,
     web: Annotated[
         Path | None,
         typer.Option(
@@ -109,20 +117,27 @@ def export(
     """Write a model as one ONNX file and compare its scores with torch's.
 
     The gate for fewer bits than fp32 is SRCC 0.995 with torch, and scores within
-    0.1. To reach it, layers that 8 bits hurt stay in float.
+    0.1. To reach it, layers that 8 bits hurt stay in float. Files of another --format
+    pass the same comparison, but for coreml, which only macOS can run.
 
     Example: rali export runs/mine/model --precision int8 --pictures photos/
     """
+    if format not in ("onnx", "ort"):
+        find_format(format)
+    of_onnx: dict[str, object] = {
+        "--image": image,
+        "--plain": not fused,
+        "--for": target,
+    }
     if web is not None:
-        given: dict[str, Any] = {
+        others: dict[str, object] = {
             "--output": output,
             "--pictures": pictures,
             "--strict": strict,
-            "--image": image,
+            f"--format {format}": format != "onnx",
+            "--hub": hub,
         }
-        given |= {"--plain": not fused, "--format ort": format is Format.ort, "--for": target}
-        if without := [name for name, value in given.items() if value]:
-            raise InputError(f"--web writes only a page; leave out {', '.join(without)}.")
+        _refuse("--web writes only a page", others | of_onnx)
         from rali.export.web import export_web
 
         page = export_web(model, web, onnxruntime_web, precision=precision or "fp32")
@@ -133,8 +148,21 @@ def export(
         raise InputError("--onnxruntime-web is for --web DIR; give both.")
     if output is not None and output.suffix == ".ort":
         raise InputError(f"--output is the ONNX file; with --format ort, {output} comes beside it.")
+    if hub is not None:
+        others = {
+            "--output": output,
+            "--precision": precision,
+            f"--format {format}": format != "onnx",
+        }
+        _refuse("--hub writes only a model folder", others | of_onnx)
+        _write_hub(model, hub, _compared(pictures), strict)
+        return
+    if format in FORMATS:
+        _refuse(f"--format {format} writes only that file", of_onnx)
+        _write_format(model, output, format, precision, _compared(pictures), strict)
+        return
     from rali.export import export_checked, export_image, export_ort
-    from rali.export.checked import Gate
+    from rali.export.agreement import Gate
     from rali.export.profiles import Profile, find_profile
     from rali.runs.progress import StageProgress
     from rali.student.student import Student, weights_sha256
@@ -144,13 +172,9 @@ def export(
         profile, precision = find_profile(target, precision)
     precision = precision or "fp32"
     if output is None:
-        if not Path(model).is_dir():
-            raise InputError(
-                f"{model} is not a folder here. Give the file to write with --output FILE."
-            )
-        output = onnx_file(model, precision)
+        output = _in_folder(model, onnx_file(model, precision))
     student = Student.from_pretrained(model)
-    compared = [row.image for row in find_rows(pictures)] if pictures else None
+    compared = _compared(pictures)
     with StageProgress(resumes=False) as progress:
         agreement = export_checked(
             student,
@@ -176,9 +200,73 @@ def export(
             f"{beside}: {beside.stat().st_size / 1e6:.1f} MB, Pillow's pixels, largest difference "
             f"from {output.name} {difference:.1e}"
         )
-    if format is Format.ort:
+    if format == "ort":
         for file in [output, *([beside] if image else [])]:
             typer.echo(f"{export_ort(file)}")
+
+
+def _refuse(what: str, given: Mapping[str, object]) -> None:
+    """Refuse options that mean nothing here."""
+    if without := [name for name, value in given.items() if value]:
+        raise InputError(f"{what}; leave out {', '.join(without)}.")
+
+
+def _compared(pictures: list[Path] | None) -> list[Any] | None:
+    return [row.image for row in find_rows(pictures)] if pictures else None
+
+
+def _in_folder(model: str, file: Path) -> Path:
+    """The file, where the model is a folder that can hold it."""
+    if not Path(model).is_dir():
+        raise InputError(
+            f"{model} is not a folder here. Give the file to write with --output FILE."
+        )
+    return file
+
+
+def _write_hub(model: str, folder: Path, pictures: list[Any] | None, strict: bool) -> None:
+    from rali.export.hub import export_hub
+    from rali.runs.progress import StageProgress
+
+    with StageProgress(resumes=False) as progress:
+        written = export_hub(model, folder, pictures, strict=strict, progress=progress)
+    before = ""
+    for file, agreement in written.items():
+        words = agreement.words() if agreement else f"the same file as {before}"
+        typer.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB, {words}")
+        before = file.name
+
+
+def _write_format(
+    model: str,
+    output: Path | None,
+    format: str,
+    precision: str | None,
+    pictures: list[Any] | None,
+    strict: bool,
+) -> None:
+    from rali.export.agreement import Gate
+    from rali.export.formats import NOT_RUN, export_format
+    from rali.runs.progress import StageProgress
+    from rali.student.student import Student
+
+    output = output or _in_folder(model, Path(model) / find_format(format).file)
+    student = Student.from_pretrained(model)
+    with StageProgress(resumes=False) as progress:
+        agreement = export_format(
+            student,
+            output,
+            format,
+            pictures,
+            precision=precision,
+            strict=strict,
+            progress=progress,
+        )
+    files = [path for path in (output, *output.rglob("*")) if path.is_file()]
+    size = sum(path.stat().st_size for path in [*files, *output.parent.glob(f"{output.stem}.bin")])
+    typer.echo(f"{output}: {size / 1e6:.1f} MB, {agreement.words() if agreement else NOT_RUN}")
+    if agreement and not agreement.passes(Gate()):
+        typer.echo(f"rali: {output} is {Gate().words()}; see --strict.", err=True)
 
 
 def _take_along(model: str, output: Path, weights: str) -> None:

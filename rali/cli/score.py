@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from rali.errors import InputError
-from rali.scoring.model_folder import PRECISIONS
+from rali.scoring.model_folder import is_head
 
-from ._model import SCORER_HELP, Provider, Threads
+from ._model import SCORER_HELP, Precision, Provider, Threads
 
 MAX_MEGAPIXELS = 178.95697  # as in Python
 
@@ -41,7 +43,8 @@ def score(
             metavar="SOURCE",
             help="Pictures, folders, patterns, tables (.csv, .jsonl, .parquet), archives (.zip, "
             ".tar, .tar.gz), data sets (a saved folder, hf://datasets/OWNER/NAME), addresses "
-            "(https://…, s3://…), @list.txt, and - for a list on standard input.",
+            "(https://…, s3://…), @list.txt, and - for a list on standard input. For a head, a "
+            ".parquet of embeddings or a folder of them.",
             show_default=False,
         ),
     ],
@@ -120,14 +123,41 @@ def score(
             show_default="no page",
         ),
     ] = None,
-    precision: Annotated[
-        str,
+    xmp: Annotated[
+        bool,
         typer.Option(
-            metavar="NAME",
-            autocompletion=lambda: list(PRECISIONS),
-            help=f"Which of the model's files to use: {', '.join(PRECISIONS)}.",
+            "--xmp",
+            help="Write an XMP sidecar beside each picture: stars for photo managers and the "
+            "score; with --interval also low and high, with --explain keywords such as "
+            "quality|blur. What else a sidecar holds stays, and so do stars that rali did not "
+            "give.",
         ),
-    ] = "fp32",
+    ] = False,
+    xmp_name: Annotated[
+        Literal["full", "adobe"] | None,
+        typer.Option(
+            help="How --xmp names them: photo.jpg.xmp (darktable, digiKam, immich, PhotoPrism), "
+            "or photo.xmp (Adobe).",
+            show_default="full",
+        ),
+    ] = None,
+    stars: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,C,D",
+            help="The scores at which two, three, four and five stars begin.",
+            show_default="the fifths of people's scores",
+        ),
+    ] = None,
+    undo: Annotated[
+        bool,
+        typer.Option(
+            "--undo",
+            help="With --xmp, score nothing, and make sidecars what they were before rali; one "
+            "that was edited since stays as it is.",
+        ),
+    ] = False,
+    precision: Precision = "fp32",
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -239,7 +269,17 @@ def score(
     if workers and engine != "ray":
         raise InputError("--workers is for --engine ray.")
     from ._score import Job, leave_quietly, run
+    from ._xmp import Xmp, read_stars, undo_sidecars
 
+    if not xmp and (xmp_name or stars or undo):
+        raise InputError("--xmp-name, --stars and --undo are for --xmp: give it too.")
+    entries: Callable[[], Any] = partial(find_entries, sources, recursive=recursive, column=column)
+    if undo:
+        if output or report or maps:
+            raise InputError("--undo scores nothing: leave --output, --report and --map out.")
+        if code := undo_sidecars(entries()):
+            raise typer.Exit(code)
+        return
     job = Job(
         output=output,
         form=format,
@@ -255,21 +295,32 @@ def score(
         move_to=move_to,
         restart=restart,
         retry=retry,
+        xmp=Xmp(xmp_name == "adobe", read_stars(stars) if stars else None) if xmp else None,
         workers=(workers or available_cores()) if engine == "ray" else 0,
     )
+    scorer: Callable[[], Any] = partial(
+        Scorer,
+        model,
+        precision=precision,
+        batch_size=batch_size,
+        providers=[provider] if provider else None,
+        threads=threads,
+        max_pixels=round(max_megapixels * 1e6),
+    )
+    if is_head(model):
+        from ._head import open_vectors
+
+        for_pictures = {
+            "--recursive": recursive, "--explain": explain, "--map": maps, "--report": report,
+            "--xmp": xmp, "--precision": precision != "fp32", "--batch-size": batch_size,
+            "--provider": provider, "--threads": threads, "--copy-to": copy_to,
+            "--move-to": move_to, "--embeddings": embeddings, "--engine ray": engine == "ray",
+            "--max-megapixels": max_megapixels != MAX_MEGAPIXELS,
+        }  # fmt: skip
+        vectors, head = open_vectors(model, sources, column, for_pictures)
+        entries, scorer = (lambda: vectors), (lambda: head)
     try:
-        code = run(
-            job,
-            lambda: find_entries(sources, recursive=recursive, column=column),
-            lambda: Scorer(
-                model,
-                precision=precision,
-                batch_size=batch_size,
-                providers=[provider] if provider else None,
-                threads=threads,
-                max_pixels=round(max_megapixels * 1e6),
-            ),
-        )
+        code = run(job, entries, scorer)
     except BrokenPipeError:
         code = leave_quietly()
     if code:

@@ -26,6 +26,13 @@ def serve(
         str,
         typer.Option(envvar="RALI_TOKEN", help="Clients must send Authorization: Bearer TOKEN."),
     ] = "",
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Let web pages of this origin ask, such as https://example.org; * is all. May be "
+            "given several times."
+        ),
+    ] = None,
     precision: Annotated[
         str, typer.Option(help=f"Which ONNX file of the model: {', '.join(PRECISIONS)}.")
     ] = "fp32",
@@ -84,7 +91,10 @@ def serve(
         typer.Option(min=0.1, help="Seconds to answer what was accepted, once it is to stop."),
     ] = 20.0,
 ) -> None:
-    """Serve scores over HTTP: POST /score, GET /healthz, GET /metrics.
+    """Serve scores over HTTP: POST /score, GET /healthz, GET /metrics; /docs lists them all.
+
+    ?explain=true, ?interval=0.9 and ?map=true add phrases, an interval and a map to the scores.
+    POST /compute and GET /health are for Flow-Factory's remote reward model.
 
     After Ctrl-C, SIGTERM or SIGHUP it answers the requests it has accepted, then stops.
 
@@ -120,7 +130,7 @@ def serve(
         providers=[provider],
         max_pixels=round(max_megapixels * 1e6),
     )
-    app = create_app(scorer, limits, name=model, token=token)
+    app = create_app(scorer, limits, name=model, token=token, origins=cors_origin or ())
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family, backlog=2048)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,14 +20,21 @@ from ._teacher import (
     EngineName,
     EngineSet,
     MaxPixels,
-    MaxTokens,
     MinPixels,
     Model,
-    PromptName,
-    Temperature,
+    OwnMaxTokens,
+    OwnPrompt,
+    OwnTemperature,
+    TopK,
     TopP,
     engine_of,
+    server_config,
+    show_requests,
 )
+from ._teacher import DryRun as ServerDryRun
+
+if TYPE_CHECKING:
+    from rali.teacher.dry_run import DryRun
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,7 +63,19 @@ Data = Annotated[
 ]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Print the settings and the number of steps, and stop."),
+    typer.Option(
+        "--dry-run",
+        help="Print the settings, the batch in words, GPU memory and all that would stop the "
+        "training, in a second and without a network, and stop.",
+    ),
+]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="With --dry-run, the number of processes (GPUs) that would share the model.",
+        show_default="those of accelerate launch, or the config's gpus",
+    ),
 ]
 
 
@@ -67,16 +86,9 @@ def train(
     set_: Set = None,
     data: Data = None,
     dry_run: DryRun = False,
-    processes: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="With --dry-run, the number of processes (GPUs) that would share the model.",
-            show_default="those of accelerate launch",
-        ),
-    ] = None,
+    processes: Processes = None,
 ) -> None:
-    """Train a teacher by reinforcement learning: GRPO with RL2R's or Q-Insight's rewards.
+    """Train a teacher by reinforcement learning: GRPO with RL2R's, Q-Insight's or other rewards.
 
     The same command resumes a training that was stopped. For several GPUs, type `accelerate launch
     -m rali teach train` and the same options.
@@ -85,35 +97,19 @@ def train(
     """
     from rali.runs.config import from_dict
     from rali.runs.progress import StageProgress
-    from rali.teacher.grpo import GrpoConfig, ordered_examples
+    from rali.teacher.grpo import GrpoConfig
     from rali.teacher.grpo import train as run
-    from rali.teacher.report import write_teacher_report
 
     settings = from_dict(GrpoConfig, _settings(config, set_, data))
-    world = int(os.environ.get("WORLD_SIZE", 1))
-    plan = settings.plan(processes or world if dry_run else world)
     if dry_run:
-        from rali.teacher.memory import describe_memory
-        from rali.teacher.training import check_pictures
+        from rali.teacher.dry_run import grpo_dry_run
 
-        require("trl", "teach")
-        from trl import GRPOConfig
-
-        settings.check_trl(GRPOConfig)
-        examples = ordered_examples(settings, plan)
-        check_pictures(examples)
-        settings.watch.rows(path for example in examples for path in example.images)
-        _show(asdict(settings))
-        typer.echo(plan.words())
-        steps = settings.steps(len(examples) // plan.prompts)
-        typer.echo(
-            f"{steps:,} steps over {len(set(examples)):,} examples of "
-            f"{', '.join(sorted({e.dataset for e in examples}))}, {settings.epochs:g} epochs."
-        )
-        typer.echo(describe_memory(settings, plan))
+        _say(settings, grpo_dry_run(settings, _counted(processes, settings.gpus)))
         return
     with StageProgress("reward") as progress:
         folder = run(settings, output, progress=progress)
+    from rali.teacher.report import write_teacher_report
+
     if int(os.environ.get("RANK", 0)) == 0:
         typer.echo(f"report:  {write_teacher_report(output)}")
         typer.echo(f"teacher: {folder}")
@@ -122,7 +118,12 @@ def train(
 
 @app.command("sft")
 def sft(
-    config: Config, output: Output, set_: Set = None, data: Data = None, dry_run: DryRun = False
+    config: Config,
+    output: Output,
+    set_: Set = None,
+    data: Data = None,
+    dry_run: DryRun = False,
+    processes: Processes = None,
 ) -> None:
     """Fine-tune a teacher on rationales: RACT's third stage, or the plain baseline.
 
@@ -134,29 +135,19 @@ def sft(
     from rali.runs.config import from_dict
     from rali.runs.folder import alone_in
     from rali.runs.progress import StageProgress
-    from rali.teacher.report import write_teacher_report
     from rali.teacher.sft import SftConfig, sft_examples, train_sft
 
     settings = from_dict(SftConfig, _settings(config, set_, data))
-    examples = sft_examples(settings)
     if dry_run:
-        from rali.teacher.training import check_pictures
+        from rali.teacher.dry_run import sft_dry_run
 
-        require("trl", "teach")
-        from trl import SFTConfig as TrlConfig
-
-        settings.check_trl(TrlConfig)
-        check_pictures(examples)
-        settings.watch.rows(path for example in examples for path in example.images)
-        _show(asdict(settings))
-        world = int(os.environ.get("WORLD_SIZE", 1))
-        drawn = max(1, round(settings.epochs * len(examples)))
-        steps = settings.steps(-(-drawn // (settings.batch_size * world)))
-        shared = f" on each of {world} processes" if world > 1 else ""
-        typer.echo(f"{len(examples):,} examples, {steps:,} steps of {settings.batch_size}{shared}.")
+        _say(settings, sft_dry_run(settings, _counted(processes, settings.gpus)))
         return
+    examples = sft_examples(settings)
     with alone_in(output), StageProgress() as progress:
         folder = train_sft(settings, output, examples, progress=progress)
+    from rali.teacher.report import write_teacher_report
+
     if int(os.environ.get("RANK", 0)) == 0:
         typer.echo(f"report:  {write_teacher_report(output)}")
         typer.echo(f"teacher: {folder}")
@@ -178,10 +169,11 @@ def harvest(
         typer.Option(help="Only rows of this split: train, val or test.", show_default="all rows"),
     ] = None,
     engine: EngineName = "transformers",
-    prompt: PromptName = "visualquality-r1/score",
-    temperature: Temperature = 1.0,
-    top_p: TopP = 1.0,
-    max_tokens: MaxTokens = 512,
+    prompt: OwnPrompt = None,
+    temperature: OwnTemperature = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
+    max_tokens: OwnMaxTokens = None,
     min_pixels: MinPixels = None,
     max_pixels: MaxPixels = None,
     attempts: Annotated[
@@ -190,6 +182,7 @@ def harvest(
     batch_size: BatchSize = 32,
     base_url: BaseUrl = None,
     engine_set: EngineSet = None,
+    dry_run: ServerDryRun = False,
 ) -> None:
     """Let a teacher write rationales of a manifest's pictures: triplets for `rali distill`.
 
@@ -200,21 +193,29 @@ def harvest(
     from rali.data.manifest import read_manifest, select
     from rali.runs.folder import alone_in
     from rali.runs.progress import StageProgress
-    from rali.teacher.engines import Sampling
+    from rali.teacher.decoding import decoding_of
+    from rali.teacher.harvest import first_requests
     from rali.teacher.harvest import harvest as run
-    from rali.teacher.prompts import find_prompt
 
     rows = select([row for path in manifest for row in read_manifest(path)], split)
     if not rows:
         within = "" if split is None else f" in split {split!r}"
         raise InputError(f"There is no picture{within} of {', '.join(map(str, manifest))}.")
-    asked = find_prompt(prompt)
+    how = decoding_of(
+        model, prompt=prompt, samples=seeds, temperature=temperature, top_p=top_p, top_k=top_k,
+        max_new_tokens=max_tokens,
+    )  # fmt: skip
+    if dry_run:
+        together = server_config(engine_set, base_url).texts_per_request
+        requests = first_requests(rows, how.find_prompt(), output, seeds, together)
+        show_requests(
+            engine, model, requests, how.sampling, max_pixels, min_pixels, engine_set, base_url
+        )
     loaded = engine_of(engine, model, batch_size, max_pixels, min_pixels, engine_set, base_url)
     with alone_in(output), StageProgress() as progress:
         summary = run(
-            loaded, rows, asked, output, seeds=seeds, attempts=attempts,
-            batch_size=2 * batch_size, sampling=Sampling(temperature, top_p, max_tokens),
-            progress=progress,
+            loaded, rows, how.find_prompt(), output, seeds=seeds, attempts=attempts,
+            batch_size=2 * batch_size, sampling=how.sampling, progress=progress,
         )  # fmt: skip
     typer.echo(
         f"{summary.texts:,} rationales of {summary.pictures:,} pictures in {output} "
@@ -223,6 +224,7 @@ def harvest(
         + (f", {summary.given_up} were given up" if summary.given_up else "")
         + "."
     )
+    typer.echo(f"asked: {how.words()}")
     if summary.server:
         typer.echo(_server_line(summary.server))
     for line in summary.unreadable:
@@ -278,6 +280,15 @@ def _settings(config: Path, set_: list[str] | None, data: Path | None) -> dict[s
     return values
 
 
-def _show(settings: dict[str, Any]) -> None:
-    typer.echo(require("yaml", "data").safe_dump(settings, sort_keys=False).rstrip())
+def _counted(processes: int | None, gpus: int) -> int:
+    """The number of processes that a dry run counts with."""
+    return processes or int(os.environ.get("WORLD_SIZE", gpus))
+
+
+def _say(settings: Any, found: DryRun) -> None:
+    """Print what a training would do; then an error, where something would stop it."""
+    typer.echo(require("yaml", "data").safe_dump(asdict(settings), sort_keys=False).rstrip())
     typer.echo()
+    for line in found.lines:
+        typer.echo(line)
+    found.check()

@@ -38,7 +38,7 @@ def attention(
     Example: rali teach attention photos/ --model runs/vq/model
     """
     from rali.teacher.analysis import attention_share
-    from rali.teacher.prompts import find_prompt
+    from rali.teacher.questions import find_prompt
 
     paths = [row.image for row in find_rows(pictures)]
     with scoring_bar() as progress:
@@ -167,7 +167,7 @@ def transplant(
     from rali.teacher.ask import score as ask_scores
     from rali.teacher.engines import Sampling
     from rali.teacher.examples import of_split
-    from rali.teacher.prompts import find_prompt
+    from rali.teacher.questions import find_prompt
 
     folder = run(vision, language, output)
     typer.echo(f"teacher: {folder}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,29 +15,34 @@ from ._teacher import (
     BaseUrl,
     BatchSize,
     CsvOutput,
+    DryRun,
     EngineName,
     EngineSet,
     MaxPixels,
     MaxTokens,
     MinPixels,
     Model,
+    OwnMaxTokens,
+    OwnPrompt,
+    OwnSamples,
+    OwnTemperature,
     Pictures,
-    PromptName,
-    Samples,
     Temperature,
+    TopK,
     TopP,
     digits,
     engine_of,
     find_rows,
     in_chunks,
     leave,
+    show_requests,
     write_table,
 )
 
 if TYPE_CHECKING:
     from rali.data.manifest import Row
     from rali.teacher.ask import Reply
-    from rali.teacher.engines import Engine, Sampling
+    from rali.teacher.engines import Engine, Request, Sampling
     from rali.teacher.prompts import Prompt
 
 CHUNK = 4  # a stop loses at most this many batches
@@ -46,41 +51,53 @@ CHUNK = 4  # a stop loses at most this many batches
 def score(
     pictures: Pictures,
     model: Model = "nano",
-    samples: Samples = 5,
+    samples: OwnSamples = None,
     engine: EngineName = "transformers",
-    prompt: PromptName = "visualquality-r1/score",
-    temperature: Temperature = 1.0,
-    top_p: TopP = 1.0,
-    max_tokens: MaxTokens = 512,
+    prompt: OwnPrompt = None,
+    temperature: OwnTemperature = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
+    max_tokens: OwnMaxTokens = None,
     min_pixels: MinPixels = None,
     max_pixels: MaxPixels = None,
     batch_size: BatchSize = 32,
     base_url: BaseUrl = None,
     engine_set: EngineSet = None,
     output: CsvOutput = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Score pictures with a teacher: the mean and the spread of several texts' scores.
 
-    For a manifest with human scores it also prints SRCC and PLCC, on standard error.
+    How it was asked is printed on standard error; for a manifest with human scores, SRCC and PLCC
+    too.
 
     Example: rali teach score photo.jpg --samples 5
     """
-    from rali.teacher.ask import agreement
+    from rali.teacher.ask import agreement, score_requests
     from rali.teacher.ask import score as run
-    from rali.teacher.engines import Sampling
-    from rali.teacher.prompts import find_prompt
+    from rali.teacher.decoding import decoding_of
 
     check_writable(output)
-    rows, asked = find_rows(pictures), find_prompt(prompt)
+    how = decoding_of(
+        model, prompt=prompt, samples=samples, temperature=temperature, top_p=top_p, top_k=top_k,
+        max_new_tokens=max_tokens,
+    )  # fmt: skip
+    rows, asked = find_rows(pictures), how.find_prompt()
+    if dry_run:
+        show_requests(
+            engine, model,
+            score_requests([row.image for row in rows], asked, how.samples, how.sampling),
+            how.sampling, max_pixels, min_pixels, engine_set, base_url,
+        )  # fmt: skip
     loaded = engine_of(engine, model, batch_size, max_pixels, min_pixels, engine_set, base_url)
-    sampling = Sampling(temperature, top_p, max_tokens)
     found = in_chunks(
         rows,
         lambda some: run(
-            loaded, [row.image for row in some], asked, samples=samples, sampling=sampling
+            loaded, [row.image for row in some], asked, samples=how.samples, sampling=how.sampling
         ),
-        max(1, CHUNK * batch_size // samples),
+        max(1, CHUNK * batch_size // how.samples),
     )
+    typer.echo(f"asked: {how.words()}", err=True)
     header = ["image", "score", "spread", "parsed", "samples", "reasoning", "error"]
     table = [
         [str(f.image), digits(f.score), digits(f.spread), f.parsed, f.samples, f.reasoning,
@@ -115,6 +132,7 @@ def perceive(
     base_url: BaseUrl = None,
     engine_set: EngineSet = None,
     output: CsvOutput = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Ask a teacher which degradation a picture has, and how severe it is.
 
@@ -127,8 +145,14 @@ def perceive(
 
     check_writable(output)
     rows = find_rows(pictures)
-    loaded = engine_of(engine, model, batch_size, max_pixels, None, engine_set, base_url)
     prompt = degradation_prompt(DISTORTIONS) if all_classes else degradation_prompt()
+    sampling = Sampling(temperature, max_new_tokens=max_tokens)
+    if dry_run:
+        show_requests(
+            engine, model, _requests(rows, prompt), sampling, max_pixels, None, engine_set,
+            base_url,
+        )  # fmt: skip
+    loaded = engine_of(engine, model, batch_size, max_pixels, None, engine_set, base_url)
 
     def cells(reply: Reply) -> list[Any]:
         answer = reply.answer if isinstance(reply.answer, Degradation) else None
@@ -137,7 +161,7 @@ def perceive(
         return [name, "" if severity is None else severity, _reasoning(reply)]
 
     _ask_each(
-        rows, prompt, loaded, Sampling(temperature, max_new_tokens=max_tokens),
+        rows, prompt, loaded, sampling,
         ["distortion", "severity", "reasoning"], cells, CHUNK * batch_size, output,
     )  # fmt: skip
 
@@ -153,20 +177,26 @@ def describe(
     base_url: BaseUrl = None,
     engine_set: EngineSet = None,
     output: CsvOutput = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Let a teacher describe the quality of pictures in its own words.
 
     Example: rali teach describe photo.jpg
     """
     from rali.teacher.engines import Sampling
-    from rali.teacher.prompts import find_prompt
+    from rali.teacher.questions import find_prompt
 
     check_writable(output)
-    rows = find_rows(pictures)
+    rows, prompt = find_rows(pictures), find_prompt("ract/description")
+    sampling = Sampling(temperature, max_new_tokens=max_tokens)
+    if dry_run:
+        show_requests(
+            engine, model, _requests(rows, prompt), sampling, max_pixels, None, engine_set,
+            base_url,
+        )  # fmt: skip
     loaded = engine_of(engine, model, batch_size, max_pixels, None, engine_set, base_url)
     _ask_each(
-        rows, find_prompt("ract/description"), loaded,
-        Sampling(temperature, max_new_tokens=max_tokens), ["description"],
+        rows, prompt, loaded, sampling, ["description"],
         lambda reply: [_reasoning(reply)], CHUNK * batch_size, output,
     )  # fmt: skip
 
@@ -195,6 +225,7 @@ def compare(
     base_url: BaseUrl = None,
     engine_set: EngineSet = None,
     output: CsvOutput = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Ask a teacher which of two pictures is better, once in each order.
 
@@ -202,7 +233,7 @@ def compare(
     """
     from rali.data.manifest import read_pairs
     from rali.teacher.answers import Comparison
-    from rali.teacher.ask import compare_both_ways
+    from rali.teacher.ask import compare_both_ways, comparison_requests
     from rali.teacher.engines import Sampling
 
     check_writable(output)
@@ -215,8 +246,13 @@ def compare(
             (pair.image_a, pair.image_b, Path(pair.reference) if pair.reference else reference)
             for pair in read_pairs(first)
         ]
-    loaded = engine_of(engine, model, batch_size, max_pixels, None, engine_set, base_url)
     sampling = Sampling(0, max_new_tokens=max_tokens)
+    if dry_run:
+        show_requests(
+            engine, model, comparison_requests(pairs), sampling, max_pixels, None, engine_set,
+            base_url,
+        )  # fmt: skip
+    loaded = engine_of(engine, model, batch_size, max_pixels, None, engine_set, base_url)
     found = in_chunks(
         pairs,
         lambda some: compare_both_ways(loaded, some, sampling=sampling),
@@ -248,16 +284,17 @@ def _ask_each(
 ) -> None:
     """Ask for one text about each picture, and write a table of what `cells` makes of it."""
     from rali.teacher.ask import ask
-    from rali.teacher.engines import Request
 
-    found = in_chunks(
-        rows,
-        lambda some: ask(engine, [Request((row.image,), prompt) for row in some], sampling),
-        chunk,
-    )
+    found = in_chunks(rows, lambda some: ask(engine, _requests(some, prompt), sampling), chunk)
     table = [[str(reply.images[0]), *cells(reply), reply.error or ""] for reply in found]
     write_table(["image", *header, "error"], table, output)
     leave(len(found), len(rows), any(reply.error for reply in found))
+
+
+def _requests(rows: Sequence[Row], prompt: Prompt) -> list[Request]:
+    from rali.teacher.engines import Request
+
+    return [Request((row.image,), prompt) for row in rows]
 
 
 def _reasoning(reply: Reply) -> str:

@@ -11,9 +11,17 @@ import random
 
 from rali.errors import InputError
 from rali.pictures.degrade import SEVERITY_NAMES, canonical
-from rali.pictures.measure import Measures
+from rali.pictures.measure import Measures, Regions
 
-from .rationale_words import EFFECTS, GRADES, grade, quality_phrase
+from .rationale_words import (
+    CAUSES,
+    CONSEQUENCES,
+    GRADES,
+    REGIONS,
+    effects,
+    grade,
+    quality_phrase,
+)
 
 # Degradations that the measure of sharpness takes for detail.
 _FALSE_DETAIL = ("noise", "compression", "pixelate", "quantize", "oversharpen")
@@ -25,6 +33,8 @@ def write_rationales(
     measures: Measures | None = None,
     distortion: str | None = None,
     severity: int | None = None,
+    regions: Regions | None = None,
+    says_score: float = 0.6,
     count: int = 4,
     seed: int | str = 0,
 ) -> list[str]:
@@ -35,6 +45,8 @@ def write_rationales(
         measures: from `rali.pictures.measure.measure`.
         distortion: the known degradation; `null` for a picture that is known to have none.
         severity: 0–5.
+        regions: from `rali.pictures.measure.measure_regions`.
+        says_score: share of the texts whose verdict says the score, rounded to one decimal.
         seed: decides every choice of words.
 
     Raises:
@@ -53,7 +65,8 @@ def write_rationales(
     texts: list[str] = []
     attempt = 0
     while len(texts) < count:
-        text = _write(score, measures, distortion, severity, random.Random(f"{seed}/{attempt}"))
+        rng = random.Random(f"{seed}/{attempt}")
+        text = _write(score, measures, distortion, severity, regions, says_score, rng)
         attempt += 1
         if text not in texts or attempt > 50 * count:
             texts.append(text)
@@ -65,16 +78,22 @@ def _write(
     measures: Measures | None,
     distortion: str | None,
     severity: int | None,
+    regions: Regions | None,
+    says_score: float,
     rng: random.Random,
 ) -> str:
     body: list[str] = []
     if measures is not None:
         body += _measure_sentences(measures, distortion, severity, rng)
-    degradation = _degradation_sentence(distortion, severity, rng)
+    if regions is not None:
+        body += _region_sentence(regions, rng)
+    degradation = _degradation_sentence(measures, distortion, severity, rng)
     if degradation:
         body.append(degradation)
     rng.shuffle(body)
-    verdict = _verdict(score, _has_fault(measures, severity), rng)
+    if degradation and rng.random() < 0.3:  # the finding first, and what it rests on after it
+        body.sort(key=lambda sentence: sentence != degradation)
+    verdict = _verdict(score, _has_fault(measures, severity), says_score, rng)
     opening = []
     if score is not None and rng.random() < 0.5:
         word = rng.choice(quality_phrase(score))
@@ -167,7 +186,34 @@ def _detail_sentence(
     )
 
 
-def _degradation_sentence(distortion: str | None, severity: int | None, rng: random.Random) -> str:
+def _region_sentence(regions: Regions, rng: random.Random) -> list[str]:
+    """One sentence about the regions that differ most, if any differ so that it is seen."""
+    found = []
+    for value, least, first, second in (
+        (regions.light_upper_lower, 30.0, "upper light", "lower light"),
+        (regions.light_centre_border, 25.0, "centre light", "border light"),
+        (regions.detail_centre_border, 0.3, "centre detail", "border detail"),
+    ):
+        if abs(value) >= least:
+            found.append((abs(value) / least, first if value > 0 else second))
+    return [rng.choice(REGIONS[max(found)[1]])] if found else []
+
+
+def _consequence(m: Measures | None, distortion: str, rng: random.Random) -> str:
+    """What a measure shows of a degradation, as a clause, where both agree."""
+    if m is None or distortion not in CAUSES or rng.random() < 0.5:
+        return ""
+    attribute, side, bound = CAUSES[distortion]
+    found = grade(attribute, getattr(m, attribute))
+    if found < bound if side == "at least" else found > bound:
+        return ""
+    word = rng.choice(GRADES[attribute][found])
+    return f", {rng.choice(CONSEQUENCES[attribute]).format(word=word)}"
+
+
+def _degradation_sentence(
+    m: Measures | None, distortion: str | None, severity: int | None, rng: random.Random
+) -> str:
     if not distortion:
         return ""
     if severity == 0:
@@ -179,7 +225,7 @@ def _degradation_sentence(distortion: str | None, severity: int | None, rng: ran
             )
         )
     how = SEVERITY_NAMES[severity] if severity else "visible"
-    effect = rng.choice(EFFECTS[distortion]).format(how=how)
+    effect = rng.choice(effects(distortion, how)) + _consequence(m, distortion, rng)
     return rng.choice(
         (
             f"The main problem is {effect}.",
@@ -203,7 +249,7 @@ def _has_fault(m: Measures | None, severity: int | None) -> bool:
     )
 
 
-def _verdict(score: float | None, fault: bool, rng: random.Random) -> list[str]:
+def _verdict(score: float | None, fault: bool, says_score: float, rng: random.Random) -> list[str]:
     if score is None:
         return []
     word = rng.choice(quality_phrase(score))
@@ -223,7 +269,7 @@ def _verdict(score: float | None, fault: bool, rng: random.Random) -> list[str]:
             )
         )
     ]
-    if rng.random() < 0.6:
+    if rng.random() < says_score:
         sentences.append(
             rng.choice(
                 (

@@ -100,28 +100,76 @@ QUALITY: tuple[tuple[str, ...], ...] = (
     ("excellent", "outstanding", "close to perfect"),
 )
 EFFECTS: dict[str, tuple[str, ...]] = {
-    "blur": ("a {how} blur that softens edges", "{how} blurring of the whole frame"),
+    "blur": ("{a_how} blur that softens edges", "{how} blurring of the whole frame"),
     "noise": ("{how} random noise over all surfaces", "{how} colour noise"),
     "compression": (
         "{how} JPEG compression with block and ringing artefacts",
         "{how} compression artefacts",
     ),
-    "brighten": ("a {how} brightening that lifts all tones", "{how} over-brightening"),
-    "darken": ("a {how} darkening that buries tones", "{how} artificial darkening"),
+    "brighten": ("{a_how} brightening that lifts all tones", "{how} over-brightening"),
+    "darken": ("{a_how} darkening that buries tones", "{how} artificial darkening"),
     "contrast strengthen": (
-        "a {how} excess of contrast",
+        "{a_how} excess of contrast",
         "{how} strengthening of the contrast",
     ),
-    "contrast weaken": ("a {how} loss of contrast", "{how} weakening of the contrast"),
-    "saturate strengthen": ("a {how} oversaturation", "{how} exaggeration of the colours"),
-    "saturate weaken": ("a {how} loss of colour saturation", "{how} desaturation"),
-    "oversharpen": ("{how} oversharpening with halos", "a {how} excess of sharpening at edges"),
-    "pixelate": ("{how} pixelation into visible squares", "a {how} loss of resolution to pixels"),
+    "contrast weaken": ("{a_how} loss of contrast", "{how} weakening of the contrast"),
+    "saturate strengthen": ("{a_how} oversaturation", "{how} exaggeration of the colours"),
+    "saturate weaken": ("{a_how} loss of colour saturation", "{how} desaturation"),
+    "oversharpen": ("{how} oversharpening with halos", "{a_how} excess of sharpening at edges"),
+    "pixelate": ("{how} pixelation into visible squares", "{a_how} loss of resolution to pixels"),
     "quantize": (
         "{how} quantization with banding of tones",
-        "a {how} posterisation of smooth areas",
+        "{a_how} posterisation of smooth areas",
     ),
 }
+
+
+# Where a degradation and a measure agree, one is the other's cause: the measure, and its least or
+# greatest grade for which that holds.
+CAUSES: dict[str, tuple[str, str, int]] = {
+    "blur": ("sharpness", "at most", 2),
+    "noise": ("noise", "at least", 4),
+    "compression": ("blockiness", "at least", 3),
+    "brighten": ("luminance", "at least", 5),
+    "darken": ("luminance", "at most", 2),
+    "contrast strengthen": ("contrast", "at least", 5),
+    "contrast weaken": ("contrast", "at most", 2),
+    "saturate strengthen": ("colourfulness", "at least", 5),
+    "saturate weaken": ("colourfulness", "at most", 2),
+}
+CONSEQUENCES: dict[str, tuple[str, ...]] = {
+    "sharpness": ("which leaves it {word}", "so that in detail it is {word}"),
+    "noise": ("seen as {word} in smooth regions", "which explains {word} in flat areas"),
+    "blockiness": ("seen as {word}", "which explains {word} on a grid"),
+    "luminance": ("so that the scene looks {word}", "which leaves the frame {word}"),
+    "contrast": ("and there is {word}", "so that what remains is {word}"),
+    "colourfulness": ("so that the colours are {word}", "which leaves a palette that is {word}"),
+}
+# What two regions differ in, by the measure: where it has more, and where less.
+REGIONS: dict[str, tuple[str, ...]] = {
+    "upper light": (
+        "The upper half is brighter than the lower.",
+        "The top of the picture is its brighter half.",
+    ),
+    "lower light": ("The lower half is brighter than the upper.",),
+    "centre light": ("The middle of the frame is brighter than its edges.",),
+    "border light": ("The middle of the frame is darker than its edges.",),
+    "centre detail": (
+        "Most detail lies in the middle of the frame.",
+        "The edges of the frame hold less detail than its middle.",
+    ),
+    "border detail": ("The middle of the frame holds less detail than its edges.",),
+}
+
+
+def effects(distortion: str, how: str) -> tuple[str, ...]:
+    """The phrases for a degradation, such as "an obvious blur that softens edges".
+
+    Args:
+        how: its severity, in one word.
+    """
+    a_how = f"{'an' if how[:1] in 'aeiou' else 'a'} {how}"
+    return tuple(effect.format(how=how, a_how=a_how) for effect in EFFECTS[distortion])
 
 
 def quality_phrase(score: float) -> tuple[str, ...]:

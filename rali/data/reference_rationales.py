@@ -32,7 +32,7 @@ def reference_triplets(row: Row, *, count: int = 4, seed: int = 0) -> list[Tripl
     Raises:
         PictureError: the picture cannot be read.
     """
-    from rali.pictures.measure import measure
+    from rali.pictures.measure import measure, measure_regions
     from rali.pictures.read import open_picture
 
     from .rationale_text import write_rationales
@@ -44,6 +44,7 @@ def reference_triplets(row: Row, *, count: int = 4, seed: int = 0) -> list[Tripl
     texts = write_rationales(
         score=row.score,
         measures=measure(rgb),
+        regions=measure_regions(rgb),
         distortion=_distortion_with_words(row.distortion),
         severity=row.severity,
         count=count,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,8 @@ def read_cells(path: Path) -> list[tuple[int, list[str]]]:
 def _read_parquet(
     path: Path, kind: str, columns: Sequence[str], pictures: str
 ) -> tuple[list[str], Records]:
-    fields = list(_parquet_file(path, lambda file: file.schema_arrow))
+    with open_parquet(path) as file:
+        fields = list(file.schema_arrow)
     header = [field.name for field in fields]
     if twice := [name for name in header if header.count(name) > 1]:
         raise InputError(f"{path} has two columns named {twice[0]!r}; rename one.")
@@ -152,21 +154,24 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Any:
     Raises:
         InputError: it cannot be read, or is damaged.
     """
-
-    def read(file: Any) -> Any:
+    with open_parquet(path) as file:
         table = file.read(columns=columns)
         table.validate(full=True)  # offsets that lie outside, and text that is none
         return table
 
-    return _parquet_file(path, read)
 
+@contextmanager
+def open_parquet(path: Path) -> Iterator[Any]:
+    """A `pyarrow.parquet.ParquetFile` during a block.
 
-def _parquet_file(path: Path, read: Callable[[Any], Any]) -> Any:
+    Raises:
+        InputError: it cannot be read, or is damaged.
+    """
     pa = require("pyarrow", "data")
     parquet = require("pyarrow.parquet", "data")
     try:
         with path.open("rb") as file:  # pyarrow takes no name that is not UTF-8
-            return read(parquet.ParquetFile(file))
+            yield parquet.ParquetFile(file)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(f"{path} cannot be read as a Parquet file: {error}") from error
 

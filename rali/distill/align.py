@@ -6,7 +6,6 @@ of CLIP while the text tower stays frozen (RALI section 4, "Contrastive Alignmen
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
@@ -15,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rali.errors import InputError
@@ -23,11 +21,13 @@ from rali.runs.config import check_numbers
 from rali.runs.progress import Progress, silent
 
 from .batches import PictureBatches
+from .infonce import LogitScale, backward_in_parts
 from .optim import (
     Checkpoint,
     Passes,
     check_normalised,
     cosine_schedule,
+    normalises,
     processes,
     rate_groups,
 )
@@ -101,54 +101,6 @@ class AlignConfig:
         return batch, max(steps, 1 if self.epochs > 0 else 0)
 
 
-def multi_positive_infonce(
-    images: Tensor,
-    texts: Tensor,
-    image_owner: Tensor,
-    text_owner: Tensor,
-    logit_scale: Tensor | float,
-) -> Tensor:
-    """CLIP's symmetric contrastive loss where several texts may belong to one picture.
-
-    With cosines s_it scaled by `logit_scale` and P(i) the texts of picture i,
-
-        L_image = mean_i  −1/|P(i)| Σ_{t∈P(i)} log softmax_t(s_i·)[t]
-
-    and L_text likewise over pictures; the loss is their mean. With one text per picture it is
-    CLIP's loss.
-
-    Args:
-        images: [batch, dim], any norm.
-        texts: [n_texts, dim], any norm.
-        image_owner: [batch] picture ids; equal ids (duplicates) are positives of each other.
-        text_owner: [n_texts] id of the picture that each text was written for.
-        logit_scale: 1 / temperature.
-    """
-    logits = logit_scale * F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T
-    positive = (image_owner[:, None] == text_owner[None, :]).to(logits.dtype)
-
-    def one_way(scores: Tensor, mask: Tensor) -> Tensor:
-        log_probability = scores.log_softmax(dim=1)
-        return -((log_probability * mask).sum(1) / mask.sum(1).clamp_min(1)).mean()
-
-    return (one_way(logits, positive) + one_way(logits.T, positive.T)) / 2
-
-
-class LogitScale(nn.Module):
-    """CLIP's learned 1 / temperature, at most 100; a call returns its value."""
-
-    def __init__(self, temperature: float) -> None:
-        super().__init__()
-        self.log = nn.Parameter(torch.tensor(math.log(1 / temperature)))
-
-    def forward(self) -> Tensor:
-        return self.log.exp()
-
-    def clamp(self) -> None:
-        """Keep the value from 1 to 100; to be called after each step."""
-        self.log.data.clamp_(0, math.log(100))
-
-
 def align(
     encoder: nn.Module,
     pictures: PictureBatches,
@@ -164,7 +116,8 @@ def align(
 
     Gradients through large batches are exact: embeddings of all micro-batches are computed
     first, the loss is taken over the whole batch (over all processes, under `accelerate
-    launch`), and its gradient is sent back through each micro-batch.
+    launch`), and its gradient is sent back through each micro-batch. Micro-batches that do not fit
+    into the memory are halved, with a warning, where that is the same training.
 
     Args:
         encoder: pixels [batch, 3, S, S] → [batch, dim].
@@ -243,7 +196,7 @@ def align(
             text_owner = torch.repeat_interleave(
                 image_owner, torch.tensor([len(of_picture) for of_picture in words], device=device)
             )
-            loss = _backward(
+            loss, parts = backward_in_parts(
                 model, accelerator, pixels, text, image_owner, text_owner, scale, parts
             )
             if world > 1:  # DDP averages; the scale is not part of the wrapped model
@@ -277,68 +230,7 @@ def set_checkpointing(encoder: nn.Module, enable: bool) -> bool:
     Batch normalisation, which would count a batch twice, is left as it is.
     """
     switch = getattr(encoder, "set_grad_checkpointing", None)
-    normalised = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in encoder.modules())
-    if switch is None or normalised:
+    if switch is None or normalises(encoder):
         return False
     switch(enable)
     return enable
-
-
-def _backward(
-    model: nn.Module,
-    accelerator,
-    pixels: Tensor,
-    text: Tensor,
-    image_owner: Tensor,
-    text_owner: Tensor,
-    scale: LogitScale,
-    count: int,
-) -> float:
-    """Accumulate the gradient of the loss over the whole (global) batch, in `count` parts.
-
-    Returns:
-        The loss.
-    """
-    parts = pixels.tensor_split(count)
-    states, embeddings = [], []
-    for part in parts:
-        states.append((torch.get_rng_state(), _cuda_state(pixels)))
-        with torch.set_grad_enabled(len(parts) == 1), accelerator.autocast():
-            embeddings.append(model(part).float())
-    leaf = torch.cat(embeddings).detach().requires_grad_(True)
-    everyone = accelerator.gather(leaf.detach())
-    start = accelerator.process_index * len(leaf)
-    everyone = torch.cat([everyone[:start], leaf, everyone[start + len(leaf) :]])
-    # Processes may hold different numbers of texts; the padding has no owner.
-    texts = accelerator.gather(accelerator.pad_across_processes(text))
-    owners = accelerator.gather(accelerator.pad_across_processes(text_owner, pad_index=-1))
-    loss = multi_positive_infonce(
-        everyone,
-        texts[owners >= 0],
-        accelerator.gather(image_owner),
-        owners[owners >= 0],
-        scale(),
-    )
-    accelerator.backward(loss)
-    gradient = leaf.grad * accelerator.num_processes  # DDP divides by it
-    if len(parts) == 1:
-        embeddings[0].backward(gradient)
-        return loss.item()
-    after = (torch.get_rng_state(), _cuda_state(pixels))
-    for part, state, slice_ in zip(parts, states, gradient.tensor_split(count), strict=True):
-        _set_state(state)  # the same random windows as in the first pass
-        with accelerator.autocast():
-            again = model(part).float()
-        again.backward(slice_)
-    _set_state(after)
-    return loss.item()
-
-
-def _cuda_state(pixels: Tensor) -> Tensor | None:
-    return torch.cuda.get_rng_state(pixels.device) if pixels.is_cuda else None
-
-
-def _set_state(state: tuple[Tensor, Tensor | None]) -> None:
-    torch.set_rng_state(state[0])
-    if state[1] is not None:
-        torch.cuda.set_rng_state(state[1])

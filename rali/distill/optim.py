@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -74,6 +75,11 @@ def rate_groups(
     return [group for group in groups if group["params"]]
 
 
+def normalises(model: nn.Module) -> bool:
+    """Whether a model normalises over the pictures of a batch."""
+    return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
+
+
 def check_normalised(model: nn.Module, batch: int, settings: str) -> None:
     """Refuse batches of one for a model that normalises over the batch.
 
@@ -83,7 +89,7 @@ def check_normalised(model: nn.Module, batch: int, settings: str) -> None:
     Raises:
         InputError: a batch of one, and a model with batch normalisation.
     """
-    if batch < 2 and any(isinstance(part, nn.BatchNorm2d) for part in model.modules()):
+    if batch < 2 and normalises(model):
         raise InputError(
             "This encoder normalises over the pictures of a batch, and here a batch is a single "
             f"picture; raise {settings}, or give more pictures."
@@ -158,10 +164,14 @@ class Checkpoint:
         """
         if self.path is None or not self.path.is_file():
             return 0
+        damaged = InputError(f"{self.path} is damaged; delete it to start again.")
         try:
+            with zipfile.ZipFile(self.path) as parts:
+                if parts.testzip():  # torch writes these sums, and does not compare them
+                    raise damaged
             state = torch.load(self.path, map_location="cpu", weights_only=True)  # runs no code
         except Exception as error:  # torch raises many types for a damaged file
-            raise InputError(f"{self.path} is damaged; delete it to start again.") from error
+            raise damaged from error
         if not isinstance(state, dict) or state.get("mark") != self.mark:
             raise InputError(
                 f"{self.path} belongs to a run with other settings; give another folder, or delete "

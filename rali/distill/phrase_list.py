@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from rali.data.rationale_text import EFFECTS
+from rali.data.rationale_words import effects
 from rali.pictures.degrade import DISTORTIONS, SEVERITY_NAMES
 from rali.student.towers import TextTower
 
@@ -84,11 +84,10 @@ def own_phrases(rationales: Sequence[str] = ()) -> list[Phrase]:
     found = []
     for meaning in DISTORTIONS:
         for severity, how in enumerate(SEVERITY_NAMES):
-            for number, effect in enumerate(EFFECTS[meaning] if severity else ()):
-                text = effect.format(how=how)
+            for number, text in enumerate(effects(meaning, how) if severity else ()):
                 sentence = f"The main problem is {text}."
                 chosen = SHOWN.get((meaning, severity))
-                shown = chosen[number] if chosen else text.removeprefix("a ")
+                shown = chosen[number] if chosen else text.removeprefix("a ").removeprefix("an ")
                 found.append(Phrase(shown, meaning, sentence, severity))
     for state, text in FOCUS.items():
         found.append(Phrase(text, state, f"{text[:1].upper()}{text[1:]}."))

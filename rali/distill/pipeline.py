@@ -9,7 +9,7 @@ always run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -22,22 +22,23 @@ from rali.errors import InputError
 from rali.runs.config import write_yaml
 from rali.runs.folder import RunFolder
 from rali.runs.progress import Progress, silent
-from rali.scoring.model_folder import INTERVAL_FILE, onnx_file
+from rali.scoring.model_folder import HEAD_FILE, INTERVAL_FILE, onnx_file
 from rali.student.encoders import load_encoder
 from rali.student.student import Student, StudentConfig
 from rali.student.towers import Encoder
 from rali.version import __version__
 
 from .align import AlignConfig
-from .bases import BasesConfig, find_bases
+from .bases import BasesConfig
 from .batches import PictureBatches, embed
-from .compress import CompressConfig, fit_projection
+from .compress import CompressConfig
 from .finetune import FinetuneConfig
-from .fit import FitConfig, fit_scores
+from .fit import FitConfig
+from .head import fit_head
 from .learn_phrases import PhrasesConfig
 from .optim import processes
-from .stages import align_stage, embed_stage, finetune_stage, logged, phrases_stage, rationales_of
-from .unfitted import save_unfitted
+from .splits import scores_of, training_rows
+from .stages import align_stage, embed_stage, finetune_stage, phrases_stage, rationales_of
 
 
 @dataclass
@@ -122,9 +123,9 @@ def distill(
     facts = align_stage(run, encoder, pictures, chosen, config.align, config.seed, progress)
     places = [place for place, row in enumerate(train) if row.score is not None]
     flips = [False, True][: config.views]
-    train_set = pictures.take(places), _scores(train[place] for place in places)
+    train_set = pictures.take(places), scores_of(train[place] for place in places)
     val = [row for row in val if row.score is not None]
-    val_set = PictureBatches([row.image for row in val], encoder.preprocess), _scores(val)
+    val_set = PictureBatches([row.image for row in val], encoder.preprocess), scores_of(val)
     jobs = [(train_set[0], flip) for flip in flips] + ([(val_set[0], False)] if val else [])
     parts = embed_stage(run, encoder, jobs, progress)
     if not state.is_main_process:
@@ -133,31 +134,16 @@ def distill(
     embeddings = np.concatenate(parts)
     scores = np.tile(train_set[1], len(flips))
 
-    with run.timed("bases"):
-        projection = fit_projection(embeddings, config.compress)
-        vectors, values = find_bases(
-            projection.transform(embeddings), scores, config.bases, seed=config.seed
-        )
-        save_unfitted(run.folder, projection, vectors, values, config.fit.temperature)
-        progress("bases", 1, 1)
-
-    def centred(points: np.ndarray) -> np.ndarray:
-        return (points - projection.mean) / projection.scale
-
-    with run.timed("fit"):
-        fitted = fit_scores(
-            centred(embeddings),
-            scores,
-            vectors,
-            values,
-            projection.components,
-            config.fit,
-            validation=None if held_out is None else (centred(held_out), val_set[1]),
-            seed=config.seed,
-            progress=logged(run, progress, every=10),
-        )
-        progress("fit", config.fit.steps, config.fit.steps)  # it may have stopped early
-
+    projection, fitted = fit_head(
+        run,
+        (embeddings, scores),
+        None if held_out is None else (held_out, val_set[1]),
+        config.compress,
+        config.bases,
+        config.fit,
+        seed=config.seed,
+        progress=progress,
+    )
     student = Student(
         StudentConfig(
             encoder=encoder.spec,
@@ -201,7 +187,8 @@ def distill(
     # Earlier exports, in whatever precision, are of another student and would be used for scoring.
     for old in onnx_file(run.folder / "model").parent.glob("model*"):
         old.unlink()
-    (run.folder / "model" / INTERVAL_FILE).unlink(missing_ok=True)
+    for name in (INTERVAL_FILE, HEAD_FILE):
+        (run.folder / "model" / name).unlink(missing_ok=True)
     student.save_pretrained(run.folder / "model")
     if encoder.text is not None:
         rationales = [of_row[0].reasoning for of_row in chosen]
@@ -209,35 +196,3 @@ def distill(
             run, student, encoder.text, train, rationales, config.phrases, config.seed, progress
         )
     return student
-
-
-def training_rows(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """The rows of splits `train` (all rows, where there are no splits) and `val`.
-
-    Raises:
-        InputError: no labelled training row, or a picture or content of `train` that is in another
-            split too.
-    """
-    train = [row for row in rows if row.split == "train"]
-    if not any(row.split for row in rows):
-        train = list(rows)
-    if not any(row.score is not None for row in train):
-        raise InputError(
-            f"No picture to train on: of {len(rows)} rows none has split 'train' and a score. "
-            "Split the manifest with `rali data split MANIFEST --fractions 6:2:2 -o OUT`."
-        )
-    pictures = {row.image for row in train}
-    contents = {(row.dataset, row.content) for row in train if row.content}
-    for row in rows:
-        if row.split in ("val", "test") and (
-            row.image in pictures or (row.dataset, row.content) in contents
-        ):
-            raise InputError(
-                f"{row.image} is in split {row.split!r}, but it or its content {row.content!r} is "
-                "in 'train' too. Split the manifests together with `rali data split`."
-            )
-    return train, [row for row in rows if row.split == "val"]
-
-
-def _scores(rows: Iterable[Row]) -> np.ndarray:
-    return np.array([row.score for row in rows], dtype=np.float64)

@@ -15,7 +15,8 @@ from rali.pictures.inside import is_there
 from rali.student.encoders import find_pretrained
 
 from .memory import memory_words
-from .pipeline import DistillConfig, training_rows
+from .pipeline import DistillConfig
+from .splits import training_rows
 from .stages import rationales_of
 
 

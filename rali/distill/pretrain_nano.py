@@ -25,8 +25,8 @@ from rali.student.storage import write_tensors
 from rali.student.trunk import TrunkEncoder
 from rali.student.trunk_weights import find_trunk_weights, trunk_weights
 
-from .align import LogitScale, multi_positive_infonce
 from .batches import PictureBatches
+from .infonce import LogitScale, multi_positive_infonce
 from .optim import Checkpoint, cosine_schedule, decay_groups
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")

@@ -25,7 +25,7 @@ from rali.runs.progress import Progress, silent
 from rali.scoring.model_folder import PHRASES_FILE
 from rali.scoring.phrases import write_phrases
 from rali.student.storage import write_tensors
-from rali.student.student import Student, weights_sha256
+from rali.student.student import Student, sha256_of, weights_sha256
 from rali.student.towers import Encoder, TextTower
 
 from .align import AlignConfig, align
@@ -34,7 +34,7 @@ from .finetune import FinetuneConfig, finetune
 from .learn_phrases import PhrasesConfig, best_photographs, build_phrases
 from .optim import processes
 
-MARK = "made_from"  # in the metadata of a stage's file
+MARK, SUM = "made_from", "sha256"  # in the metadata of a stage's file
 
 ScoredPictures = tuple[PictureBatches, np.ndarray]
 """Pictures and their scores [n], 1–5."""
@@ -319,11 +319,11 @@ def _within(progress: Progress, before: int, total: int) -> Progress:
 def _keep(path: Path, mark: str, state: Mapping[str, Tensor]) -> None:
     """Write a stage's result with its mark inside."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
-    write_tensors(tensors, path, {MARK: mark})
+    write_tensors(tensors, path, {MARK: mark, SUM: sha256_of(tensors)})
 
 
 def _kept(path: Path, mark: str) -> dict[str, Tensor] | None:
-    """The result that a stage left, if it has this mark."""
+    """The result that a stage left, if it has this mark and is not damaged."""
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
@@ -331,8 +331,10 @@ def _kept(path: Path, mark: str) -> dict[str, Tensor] | None:
         return None
     try:
         with safe_open(path, "pt") as file:
-            if (file.metadata() or {}).get(MARK) != mark:
-                return None
-        return load_file(path)
+            noted = file.metadata() or {}
+        if noted.get(MARK) != mark:
+            return None
+        found = load_file(path)
     except SafetensorError:  # damaged: it is made again
         return None
+    return found if noted.get(SUM) == sha256_of(found) else None

@@ -19,16 +19,16 @@ all a `Predictor`, and so is an object of your own:
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from rali.data.matching import rows_of
 from rali.data.tables import number_in, read_csv
 from rali.errors import InputError, PictureError
-from rali.pictures.paths import absolute, find_path, path_in
+from rali.pictures.paths import absolute, find_path
 from rali.pictures.read import open_picture
 from rali.scoring.model_folder import is_unexported
 from rali.scoring.scorer import Result, Scorer
@@ -122,9 +122,7 @@ class StudentPredictor:
 class CsvPredictor:
     """Predictions that something else made, from a CSV file such as `rali score` writes.
 
-    A row means the picture at its path, relative to the file or else to the working folder. A row
-    whose path leads to no file means the one picture whose path ends with the row's (`a/0.png` for
-    `/photos/a/0.png`); a row without a folder is matched by its name alone.
+    `rali.data.matching` says which row means which picture.
 
     Args:
         path: a file with the columns `image` and `predicted` (or `score`). An empty prediction is a
@@ -162,41 +160,14 @@ class CsvPredictor:
             self._rows[place] = image, value, error
 
     def score_many(self, sources: Sequence[Path]) -> Iterator[Result]:
-        rows = self._rows_of([absolute(source, Path()) for source in sources])
+        stored = {place: image for place, (image, _, _) in self._rows.items()}
+        rows = rows_of([absolute(source, Path()) for source in sources], stored)
         for source in sources:
             row = rows.get(absolute(source, Path()))
             if row is None:
                 yield Result(source, None, f"not in {self.path}, or not in one row alone")
             else:
                 yield Result(source, *self._rows[row][1:])
-
-    def _rows_of(self, places: Sequence[Path]) -> dict[Path, Path]:
-        """The row (by its path) of each picture that has exactly one."""
-        found = {place: place for place in places if place in self._rows}
-        open_rows: dict[tuple[str, ...], list[Path]] = {}
-        wanted = set(places)
-        for row, (image, _, _) in self._rows.items():
-            if row in found or row.is_file():
-                continue
-            here = find_path(image, Path())
-            if here in wanted and here not in found:
-                found[here] = row
-            elif not here.is_file():
-                open_rows.setdefault(_steps(path_in(image)), []).append(row)
-        claims: dict[Path, list[Path]] = {}
-        for place in dict.fromkeys(places):
-            steps = _steps(str(place))
-            tails = [steps[start:] for start in range(len(steps))]
-            rows = [row for tail in tails for row in open_rows.get(tail, ())]
-            if place not in found and len(rows) == 1:
-                claims.setdefault(rows[0], []).append(place)
-        return found | {own[0]: row for row, own in claims.items() if len(own) == 1}
-
-
-def _steps(path: str) -> tuple[str, ...]:
-    """The folders and the name of a path as any system writes it, without its root and dots."""
-    pure = PureWindowsPath(unicodedata.normalize("NFC", path))
-    return tuple(part for part in pure.parts if part not in (pure.anchor, "..", "."))
 
 
 class PyiqaMetric:

@@ -92,7 +92,7 @@ def suite_table(
         notes.append("Super-res.: all contents together, though each was rated by itself.")
     return SuiteTable(
         name, paper["title"], metrics, tuple(columns), printed, (label, tuple(cells)),
-        (*_counts(rows), *notes),
+        (*_counts(rows), *paper.get("notes", ()), *notes),
     )  # fmt: skip
 
 

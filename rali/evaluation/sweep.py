@@ -23,6 +23,7 @@ from rali.errors import InputError
 from rali.files import read_json, write_text
 from rali.runs.config import from_dict, read_yaml
 from rali.runs.folder import fingerprint
+from rali.runs.parent import start_child
 from rali.runs.progress import Progress, silent
 
 RALI = (sys.executable, "-m", "rali")
@@ -169,9 +170,9 @@ def run_sweep(jobs: Sequence[Job], parallel: int = 1, *, progress: Progress = si
                             return
                         log.write(f"$ rali {' '.join(words)}\n".encode())
                         log.flush()
-                        process = subprocess.Popen([*RALI, *words], stdout=log, stderr=log)
-                        running.add(process)
-                        code = process.wait()
+                        with start_child([*RALI, *words], stdout=log, stderr=log) as process:
+                            running.add(process)
+                            code = process.wait()
                         running.discard(process)
                     if code and not stop.is_set():
                         raise InputError(

@@ -4,8 +4,9 @@
 
 On stdin come an 8-byte length and a picture's file; out go two JSON lines. The first is the size
 that the file announces, `[width, height]` or null. After one byte more on stdin, which says that
-there is memory for so many pixels, the second is null, and S · S · 3 bytes follow it (what
-`Preprocess.pixels` makes), or it is the reason why there are none. The end of stdin ends it.
+there is memory for so many pixels and what is wanted, the second is `[height, width]` of what is,
+and height · width · 3 bytes follow it: what `Preprocess.pixels` makes, or the whole picture. Or it
+is the reason why there are none. The end of stdin ends it.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rali.errors import PictureError
 
 from .preprocess import Preprocess
 from .read import announced_size, open_picture
 
 BYTES_PER_PIXEL = 30  # from file to pixels; measured at most 26 (benchmarks/decoding_memory.md)
+PREPARED, WHOLE = b"\1", b"\2"  # what may be wanted
 _SPARE = 64 * 2**20  # beside the pixels: what a decoder takes for itself
 
 
@@ -40,19 +44,28 @@ def main(preprocess: Preprocess, max_pixels: int) -> None:
         size = announced_size(picture)
         told.write(json.dumps(size).encode() + b"\n")
         told.flush()
-        if not given.read(1):
+        if not (wanted := given.read(1)):
             return
         width, height = size or (max_pixels, 1)
         _bound_memory(min(width * height, max_pixels))
-        error, pixels = None, b""
+        answer: Any
+        pixels = b""
         try:
-            pixels = preprocess.pixels(open_picture(picture, max_pixels=max_pixels)).tobytes()
+            # Neither has a name here, which would keep its memory.
+            prepare = preprocess.pixels if wanted == PREPARED else np.asarray
+            answer, pixels = _held(prepare(open_picture(picture, max_pixels=max_pixels)))
         except PictureError as reason:
-            error = str(reason)
+            answer = str(reason)
         except MemoryError:
-            error = "There is not enough memory to resize the picture."
-        told.write(json.dumps(error).encode() + b"\n" + pixels)
+            answer = "There is not enough memory to resize the picture."
+        told.write(json.dumps(answer).encode() + b"\n")
+        told.write(pixels)
         told.flush()
+        del pixels  # while the next picture is waited for
+
+
+def _held(pixels: np.ndarray) -> tuple[tuple[int, ...], bytes]:
+    return pixels.shape[:2], pixels.tobytes()
 
 
 def _widen(*pipes: Any) -> None:

@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
-from scipy.interpolate import PchipInterpolator
 
 from rali.errors import InputError
 
@@ -146,6 +144,8 @@ def _bytes(values: np.ndarray) -> np.ndarray:
 
 
 def _blur(rgb: np.ndarray, sigma: float, seed: int) -> np.ndarray:
+    from scipy import ndimage  # here and below, as it takes seconds and names need none of it
+
     return _bytes(ndimage.gaussian_filter(rgb.astype(np.float32), (sigma, sigma, 0)))
 
 
@@ -162,6 +162,8 @@ def _compression(rgb: np.ndarray, quality: float, seed: int) -> np.ndarray:
 
 def _curve(rgb: np.ndarray, *points: tuple[float, float]) -> np.ndarray:
     """A smooth tone curve through black, `points` and white, all on the 0–1 scale."""
+    from scipy.interpolate import PchipInterpolator
+
     x, y = zip((0.0, 0.0), *points, (1.0, 1.0), strict=True)
     return _bytes(255 * PchipInterpolator(x, y)(np.arange(256) / 255))[rgb]
 
@@ -189,6 +191,8 @@ def _saturate(rgb: np.ndarray, factor: float, seed: int) -> np.ndarray:
 
 
 def _oversharpen(rgb: np.ndarray, amount: float, seed: int) -> np.ndarray:
+    from scipy import ndimage
+
     values = rgb.astype(np.float32)
     return _bytes(values + amount * (values - ndimage.gaussian_filter(values, (1, 1, 0))))
 

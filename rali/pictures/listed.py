@@ -26,6 +26,7 @@ from .remote import Fetched, is_address, opened, reason, stamp
 
 SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet")
 COLUMNS = ("image", "file_name", "path", "url")  # where none is named, the first that is there
+ENCODER = b"encoder"  # in a Parquet file's metadata: what made the vectors in it
 _ROWS = 16  # of a Parquet file with pictures inside, read at once
 
 

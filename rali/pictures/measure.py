@@ -44,6 +44,45 @@ class Measures:
     colourfulness: float
 
 
+@dataclass(frozen=True)
+class Regions:
+    """How two parts of a picture differ, each first part minus second.
+
+    Attributes:
+        light_upper_lower: mean luma of the upper half minus the lower's, −255 to 255.
+        light_centre_border: mean luma of the middle (half of each edge) minus that of the rest.
+        detail_centre_border: the same of log10 of one plus the variance of the luma's Laplacian.
+    """
+
+    light_upper_lower: float
+    light_centre_border: float
+    detail_centre_border: float
+
+
+def measure_regions(rgb: np.ndarray) -> Regions:
+    """Measure how regions of a picture differ, uint8 [H, W, 3]; any size from 1×1."""
+    stride = max(1, min(rgb.shape[:2]) // 512)
+    luma = _luma(rgb[::stride, ::stride].astype(np.float32))
+    squares = ndimage.laplace(luma) ** 2
+    height, width = luma.shape
+    middle = np.zeros(luma.shape, bool)
+    middle[height // 4 : height - height // 4, width // 4 : width - width // 4] = True
+    upper = np.zeros(luma.shape, bool)
+    upper[: (height + 1) // 2] = True
+
+    def differ(values: np.ndarray, part: np.ndarray, log: bool = False) -> float:
+        if part.all():
+            return 0.0
+        inside, outside = float(values[part].mean()), float(values[~part].mean())
+        return float(np.log10((1 + inside) / (1 + outside))) if log else inside - outside
+
+    return Regions(
+        light_upper_lower=differ(luma, upper),
+        light_centre_border=differ(luma, middle),
+        detail_centre_border=differ(squares, middle, log=True),
+    )
+
+
 def measure(rgb: np.ndarray) -> Measures:
     """Measure a picture, uint8 [H, W, 3]; any size from 1×1."""
     height, width = rgb.shape[:2]

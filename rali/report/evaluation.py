@@ -111,6 +111,7 @@ class Evaluation:
         model: what was evaluated; "" where that is not known.
         unscored: pictures that got no score; None where each got one.
         interval: None for a model without a calibrated interval.
+        asked: how a teacher was asked, as a sentence; "" for what is no teacher.
     """
 
     datasets: dict[str, Statistics]
@@ -120,6 +121,7 @@ class Evaluation:
     model: str = ""
     unscored: Unscored | None = None
     interval: Coverage | None = None
+    asked: str = ""
 
     @property
     def n(self) -> int:
@@ -146,6 +148,8 @@ class Evaluation:
             stored["unscored"] = {"n": self.unscored.n, "as": self.unscored.counted_as}
         if self.interval is not None:
             stored["interval"] = vars(self.interval)
+        if self.asked:
+            stored["asked"] = self.asked
         return stored
 
     @classmethod
@@ -165,6 +169,7 @@ class Evaluation:
                 stored.get("model", ""),
                 None if unscored is None else Unscored(unscored["n"], unscored["as"]),
                 None if interval is None else Coverage(**interval),
+                stored.get("asked", ""),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
@@ -203,7 +208,7 @@ def to_markdown(evaluation: Evaluation) -> str:
 
 def remarks(evaluation: Evaluation) -> list[str]:
     """Sentences on what is particular about this evaluation; often none."""
-    sentences = []
+    sentences = [f"Asked by {evaluation.asked}"] if evaluation.asked else []
     straight = [name for name, each in evaluation.datasets.items() if each.logistic is None]
     if straight:
         sentences.append(

@@ -88,8 +88,7 @@ class RaliReward(nn.Module):
         low, high = input_range
         if not low < high:
             raise InputError(f"input_range is black and white, such as (0, 1); got {input_range}.")
-        if scaling not in get_args(Scaling):
-            raise InputError(f"scaling is {scaling!r}; expected {', '.join(get_args(Scaling))}.")
+        check_scaling(scaling)
         dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
         if dtype not in (*LOWER, torch.float32, torch.float64):
             raise InputError(f"dtype is {dtype}; expected a floating-point type, as torch.float32.")
@@ -162,11 +161,7 @@ class RaliReward(nn.Module):
         if self.cutoff is not None:
             excess = torch.stack(distances).amax(0) / self.cutoff - 1
             score = score - (high - low) * excess.clamp_min(0)
-        if self.scaling == "affine":
-            return (score - low) / (high - low)
-        if self.scaling == "sigmoid":
-            return torch.sigmoid(4 * (score - (low + high) / 2) / (high - low))
-        return score
+        return scaled(score, self.scaling, self.score_range)
 
     def score_each(self, pictures: Sequence[Tensor]) -> Tensor:
         """Rewards [n] of float pictures [3, H, W] in `input_range`, of one size or many."""
@@ -223,6 +218,22 @@ class RaliReward(nn.Module):
         with torch.autocast(kind, enabled=False):
             embedding = embedding.to(self.mean.dtype)
             return self.student.score_embeddings(embedding), self.student.distance(embedding)
+
+
+def check_scaling(scaling: str) -> None:
+    """Refuse what is none of `Scaling` with an InputError."""
+    if scaling not in get_args(Scaling):
+        raise InputError(f"scaling is {scaling!r}; expected {', '.join(get_args(Scaling))}.")
+
+
+def scaled(score: Tensor, scaling: Scaling, score_range: tuple[float, float]) -> Tensor:
+    """Scores [n] as `RaliReward(scaling=…)` gives them: as they are, or from 0 to 1."""
+    low, high = score_range
+    if scaling == "affine":
+        return (score - low) / (high - low)
+    if scaling == "sigmoid":
+        return torch.sigmoid(4 * (score - (low + high) / 2) / (high - low))
+    return score
 
 
 def _as_float(tensor: Tensor, device: Any, dtype: torch.dtype) -> Tensor:

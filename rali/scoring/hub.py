@@ -32,16 +32,19 @@ def download(hub_id: str, name: str, *, revision: str | None = None) -> Path:
         return Path(huggingface_hub.hf_hub_download(hub_id, name, revision=revision))
 
 
-def download_folder(hub_id: str, folder: str) -> Path:
-    """The local copy of a folder of the repository `hub_id`.
+def download_folder(hub_id: str, folder: str = "", *, revision: str | None = None) -> Path:
+    """The local copy of a folder of the repository `hub_id`; without one, of all of it.
 
     Raises:
         InputError: it cannot be downloaded; the message says why.
     """
     import huggingface_hub
 
-    with _explained(hub_id, folder, None):
-        snapshot = huggingface_hub.snapshot_download(hub_id, allow_patterns=f"{folder}/*")
+    patterns = f"{folder}/*" if folder else None
+    with _explained(hub_id, folder, revision):
+        snapshot = huggingface_hub.snapshot_download(
+            hub_id, revision=revision, allow_patterns=patterns
+        )
     if not (place := Path(snapshot) / folder).is_dir():
         raise InputError(f"{hub_id} on the Hugging Face Hub has no {folder}.")
     return place

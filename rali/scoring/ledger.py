@@ -29,7 +29,7 @@ from rali.files import from_json, replace_atomically
 from rali.runs.folder import alone_in
 
 from .keys import E, Keys, New
-from .rows import arrow_schema, differences
+from .rows import arrow_schema, differences, encoder_of
 
 LEDGER = "_ledger.jsonl"  # readers of a folder of Parquet files leave out what begins so
 UNIT = 10_000
@@ -162,7 +162,8 @@ class Ledger:
         if not table.num_rows:
             return
         note = json.dumps(self.settings, sort_keys=True).encode()
-        table = table.replace_schema_metadata({_SETTINGS: note})
+        named = encoder_of(self.columns, self.settings)
+        table = table.replace_schema_metadata({_SETTINGS: note, **named})
         data = _as_bytes(table)
         path = self.folder / f"part-{self.reserve() if index is None else index:06d}.parquet"
         replace_atomically(path, lambda target: target.write_bytes(data), durable=True)

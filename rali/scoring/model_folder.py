@@ -17,10 +17,12 @@ from .hub import download, is_hub_id
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+HEAD_FILE = "head.npz"
 CARD_FILE = "README.md"
 INTERVAL_FILE = "interval.json"
 PHRASES_FILE = "phrases.npz"
 ONNX_FOLDER = "onnx"
+QUANTIZED_FILE = "model_quantized.onnx"  # transformers.js' name for 8 bits, in ONNX_FOLDER
 WEIGHTS_SHA256 = "weights_sha256"  # in CONFIG_FILE and in an ONNX file's metadata
 BUILTIN = "builtin"
 _BUILTIN_FOLDER = Path(__file__).parents[1] / BUILTIN
@@ -50,6 +52,38 @@ PRECISIONS = {
 }
 
 
+@dataclass(frozen=True)
+class Format:
+    """A file for another runtime than ONNX Runtime, which `rali export --format` writes.
+
+    Attributes:
+        file: its name in the model folder.
+        precisions: what it comes in, the default first.
+    """
+
+    file: str
+    precisions: tuple[str, ...]
+
+
+# Each is written by the module of rali.export that has its name.
+FORMATS = {
+    "tflite": Format("tflite/model.tflite", ("fp32", "int8-dynamic")),
+    "coreml": Format("coreml/model.mlpackage", ("fp32", "fp16")),
+    "openvino": Format("openvino/openvino_model.xml", ("fp32", "fp16")),
+}
+
+
+def find_format(name: str) -> Format:
+    """The entry of `FORMATS`.
+
+    Raises:
+        InputError: there is no such format.
+    """
+    if name not in FORMATS:
+        raise InputError(f"format is {name!r}; expected {', '.join(FORMATS)}.")
+    return FORMATS[name]
+
+
 def find_precision(name: str) -> Precision:
     """The entry of `PRECISIONS`.
 
@@ -69,6 +103,7 @@ def find_model(model: str | Path, precision: str = "fp32") -> Path:
     """
     name = find_precision(precision).file
     if (folder := _folder(model)) is not None:
+        _refuse_head(folder)
         file = onnx_file(folder, precision)
         if not file.is_file():
             raise InputError(_not_exported(model, precision))
@@ -96,6 +131,7 @@ def find_weights(model: str | Path, *, revision: str | None = None) -> Path:
         download(str(model), CONFIG_FILE, revision=revision)
         return download(str(model), WEIGHTS_FILE, revision=revision).parent
     folder = _folder(model) or Path(model)
+    _refuse_head(folder)
     if not (folder / CONFIG_FILE).is_file() or not (folder / WEIGHTS_FILE).is_file():
         raise InputError(
             f"{folder} is not a model folder: expected {CONFIG_FILE} and {WEIGHTS_FILE}. "
@@ -156,6 +192,20 @@ def check_owner(path: Path, owner: str, model: str | Path, weights: str) -> None
         f"{model}. Type: rali export MODEL_FOLDER -o FILE.onnx, which takes MODEL_FOLDER's own "
         "along, or rali calibrate MODEL_FOLDER MANIFEST for a new interval."
     )
+
+
+def is_head(model: str | Path) -> bool:
+    """Whether it is the folder of a head, which scores embeddings and has no encoder."""
+    folder = _folder(model)
+    return folder is not None and (folder / HEAD_FILE).is_file()
+
+
+def _refuse_head(folder: Path) -> None:
+    if is_head(folder):
+        raise InputError(
+            f"{folder} is a head: it scores embeddings, not pictures. Type: rali score "
+            f"embeddings.parquet --model {folder} -o scores.csv; rali evaluate takes scores.csv."
+        )
 
 
 def is_model(name: str) -> bool:

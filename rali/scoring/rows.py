@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rali.errors import require
 from rali.files import image_sha256
+from rali.pictures.listed import ENCODER
 
 if TYPE_CHECKING:
     from rali.pictures.entry import Entry
@@ -72,6 +73,15 @@ def arrow_schema(columns: Sequence[str]) -> Any:
     return pa.schema([(name, types.get(name, pa.float64())) for name in columns])
 
 
+def encoder_of(columns: Sequence[str], settings: Mapping[str, Any]) -> dict[bytes, bytes]:
+    """What a Parquet file with vectors says of their encoder, so that two are not mixed.
+
+    Args:
+        settings: as `settings_of` gives them.
+    """
+    return {ENCODER: f"rali-{settings['weights'][:8]}".encode()} if "embedding" in columns else {}
+
+
 def settings_of(
     scorer: Scorer, *, interval: float | None = None, why: bool = False, embedding: bool = False
 ) -> dict[str, Any]:
@@ -94,17 +104,18 @@ _SPOKEN = {
     "explain": "--explain",
     "embeddings": "--embeddings",
     "maps": "--map",
+    "xmp": "--xmp {}",
 }
 
 
 def differences(noted: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """In words, what of the `noted` settings is not as `now`; empty where all is the same."""
     words = []
-    for name, value in noted.items():
-        if value == now.get(name):
+    for name, value in {**dict.fromkeys(now), **noted}.items():
+        if value == now.get(name) or (not value and not now.get(name)):
             continue
         spoken = _SPOKEN.get(name, f"{name} {{}}")
-        if not value and name in ("interval", "explain", "embeddings", "maps"):
+        if not value and name in ("interval", "explain", "embeddings", "maps", "xmp"):
             words.append(f"no {spoken.split()[0]}")
         else:
             words.append(spoken.format(value[:8] if name == "weights" else value))

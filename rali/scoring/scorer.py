@@ -117,7 +117,7 @@ class Scorer:
         self.batch_size = batch_size or (1 if self._engine.on_processor else 8)
         self.metadata: dict[str, Any] = read_metadata(self._engine.here().session, self.path)
         if self.metadata.get("one_by_one"):
-            self._engine.at_most = 1
+            self._engine.batches.at_most = 1
         self.preprocess = read_preprocess(self.metadata)
         self.weights_sha256 = str(self.metadata.get(WEIGHTS_SHA256, ""))
         check_weights(self.path, self.weights_sha256)

@@ -8,9 +8,6 @@ from __future__ import annotations
 import ctypes
 import io
 import os
-import re
-import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
@@ -24,6 +21,7 @@ import numpy as np
 from rali.errors import InputError, shortened
 from rali.files import from_json
 from rali.pictures.preprocess import Preprocess
+from rali.runs.halving import Halving
 
 from .model_folder import PRECISIONS
 
@@ -104,10 +102,6 @@ class _Held:
     process: int = field(default_factory=os.getpid)
 
 
-# onnxruntime has no exception of its own for this.
-_OUT_OF_MEMORY = re.compile(r"bad_alloc|failed to allocate|out of memory|alloc_failed", re.I)
-
-
 class Engine:
     """A session and the threads that use it, anew in each process that was forked.
 
@@ -115,13 +109,12 @@ class Engine:
         open: opens the session. threads: of the pool.
 
     Attributes:
-        at_most: pictures per run of the session.
+        batches: how many pictures a run of the session takes.
     """
-
-    at_most = sys.maxsize
 
     def __init__(self, open: Callable[[], Any], threads: int) -> None:
         self._open, self._threads = open, threads
+        self.batches = Halving("score pictures")
         self._held = self._make()
 
     def here(self) -> _Held:
@@ -144,26 +137,13 @@ class Engine:
         Raises:
             MemoryError: not even one picture fits.
         """
-        held, done = self.here(), 0
-        outputs: list[Any] = []
-        while done < len(pixels) or not outputs:
-            part = pixels[done : done + self.at_most]
-            try:
-                with held.turn:
-                    outputs.append(held.session.run(["score", "embedding"], {_INPUT: part}))
-            except Exception as error:  # onnxruntime's own exceptions derive from Exception only
-                if not _OUT_OF_MEMORY.search(str(error)):
-                    raise
-                if len(part) < 2:
-                    raise MemoryError("There is not enough memory to run the model.") from error
-                self.at_most = len(part) // 2
-                warnings.warn(
-                    f"There is not enough memory to run the model on {len(part)} pictures at once; "
-                    f"from here on it runs on {self.at_most}.",
-                    stacklevel=3,
-                )
-            else:
-                done += len(part)
+        held = self.here()
+
+        def run(part: np.ndarray) -> Any:
+            with held.turn:
+                return held.session.run(["score", "embedding"], {_INPUT: part})
+
+        outputs = self.batches.run(run, pixels)
         scores, embeddings = zip(*outputs, strict=True)
         return np.concatenate(scores), np.concatenate(embeddings)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .decoders import Pixels
 from .limits import FullError
@@ -14,14 +14,16 @@ from .limits import FullError
 # whose batches are single pictures has one worker.
 IN_FLIGHT = 2
 
-Waiting = tuple[Pixels, "asyncio.Future[float]"]
+Scored = tuple[float, Any]  # a score, and the embedding that it was made from
+Waiting = tuple[Pixels, "asyncio.Future[Scored]"]
 
 
 class Answer(NamedTuple):
-    """A picture's score, or the reason why there is none."""
+    """A picture's score with the encoder's embedding, or the reason why there is none."""
 
     score: float | None
     error: str | None
+    embedding: Any = None
 
 
 class Batcher:
@@ -29,7 +31,7 @@ class Batcher:
 
     Args:
         decode: a picture's file → its pixels, or the reason why there are none.
-        run: pixels of some pictures → their scores; it is called in a thread.
+        run: pixels of some pictures → a score and an embedding each; it is called in a thread.
         size: at most this many pictures per batch.
         wait: seconds to wait for more pictures once there is one.
         capacity: at most this many pictures wait for an answer.
@@ -40,7 +42,7 @@ class Batcher:
     def __init__(
         self,
         decode: Callable[[bytes], Awaitable[Pixels | str]],
-        run: Callable[[list[Pixels]], Sequence[float]],
+        run: Callable[[list[Pixels]], Sequence[Scored]],
         *,
         size: int,
         wait: float,
@@ -91,12 +93,12 @@ class Batcher:
             pixels = await self._decode(picture)
             if isinstance(pixels, str):
                 return Answer(None, pixels)
-            future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+            future: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
             self._queue.put_nowait((pixels, future))
-            score = await future
+            score, embedding = await future
         if not math.isfinite(score):
             return Answer(None, f"The model gave {score}, which is no score.")
-        return Answer(score, None)
+        return Answer(score, None, embedding)
 
     async def _work(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""A request's body in, its pictures out: JSON, multipart parts or one picture.
+"""A request's body in, its pictures out: JSON, multipart parts or one picture; or Flow-Factory's.
 
 Every part is a picture, or gets its reason; where the parts cannot be told apart, or the body ends
 early, the whole request is refused.
@@ -41,7 +41,29 @@ async def read_pictures(
         ClientDisconnect: the client has left.
     """
     most = min(PER_REQUEST, limits.queue)
-    into = _kind(request, most)
+    return await _pictures(request, limits, take, _kind(request, most), most)
+
+
+async def read_samples(
+    request: Request, limits: Limits, take: Callable[[int], None]
+) -> tuple[list[bytes | str], list[int]]:
+    """Each picture as `read_pictures` has it, and how many each sample of Flow-Factory has.
+
+    A sample is a picture, or a video with its frames.
+
+    Raises:
+        As `read_pictures`.
+    """
+    most = min(PER_REQUEST, limits.queue)
+    if _plain_kind(request) != "application/json":
+        raise HTTPException(415, "Flow-Factory's requests are application/json; got another kind.")
+    into = _Samples(most)
+    return await _pictures(request, limits, take, into, most), into.counts
+
+
+async def _pictures(
+    request: Request, limits: Limits, take: Callable[[int], None], into: _Body, most: int
+) -> list[bytes | str]:
     await _receive(request, limits, take, into)
     take(into.further())
     received = await asyncio.to_thread(into.pictures)
@@ -61,7 +83,8 @@ class _Body(Protocol):
     def pictures(self) -> list[bytes | str]: ...
 
 
-def _kind(request: Request, most: int) -> _Body:
+def _plain_kind(request: Request) -> str:
+    """The body's kind, whose bytes are sent as they are, and whose length is said once."""
     headers = request.headers
     if "content-length" in headers and "transfer-encoding" in headers:
         reason = "Content-Length and Transfer-Encoding were both sent: send one of them."
@@ -71,11 +94,15 @@ def _kind(request: Request, most: int) -> _Body:
             f"Content-Encoding is {shortened(coding)}; expected none: send the bytes as they are."
         )
         raise HTTPException(415, reason, {"Accept-Encoding": "identity"})
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _kind(request: Request, most: int) -> _Body:
+    kind = _plain_kind(request)
     if kind == "application/json":
         return _Json(most)
     if kind == "multipart/form-data":
-        return _Multipart(headers["content-type"], most)
+        return _Multipart(request.headers["content-type"], most)
     if kind.startswith("image/") or kind == "application/octet-stream":
         return _Single()
     raise HTTPException(
@@ -147,23 +174,69 @@ class _Json(_Single):
         return 0 if plain else 3 * len(self._body)
 
     def pictures(self) -> list[bytes | str]:
+        images = self._fields('{"images": ["BASE64", …]}', ("images",))["images"]
+        if not isinstance(images, list):
+            raise _bad_json('{"images": ["BASE64", …]}')
+        _check_count(len(images), self._most)
+        return [_decoded(image) for image in images]
+
+    def _fields(self, example: str, known: tuple[str, ...]) -> dict[str, Any]:
+        """The body's fields, None where one is not there; the bytes are let go."""
         if sum(map(self._body.count, (b",", b"{", b"["))) > JSON_PARTS:
             raise HTTPException(413, f"The body is JSON of more than {JSON_PARTS:,} parts.")
         try:
-            images = json.loads(self._body, object_pairs_hook=_once)["images"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            images = None
-        if not isinstance(images, list):
-            raise HTTPException(400, 'The body is not JSON such as {"images": ["BASE64", …]}.')
-        _check_count(len(images), self._most)
+            fields = json.loads(self._body, object_pairs_hook=_once)
+        except (ValueError, RecursionError):
+            fields = None
+        if not isinstance(fields, dict):
+            raise _bad_json(example)
+        for name, value in fields.items():
+            if name not in known and value is not None:
+                raise HTTPException(
+                    400,
+                    f"The body has {shortened(name)!r}; expected {', '.join(known)}, "
+                    f"such as {example}.",
+                )
         self._body.clear()
-        return [_decoded(image) for image in images]
+        return {name: fields.get(name) for name in known}
+
+
+class _Samples(_Json):
+    """Flow-Factory's fields: of a quality score's interest are `image` and `video` alone."""
+
+    EXAMPLE = '{"prompt": ["…"], "image": ["BASE64", …]}'
+    KNOWN = ("prompt", "image", "video", "condition_images", "condition_videos", "kwargs")
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.counts: list[int] = []
+
+    def pictures(self) -> list[bytes | str]:
+        fields = self._fields(self.EXAMPLE, self.KNOWN)
+        given = [fields[name] for name in ("image", "video") if fields[name] is not None]
+        if len(given) != 1 or not isinstance(given[0], list):
+            raise HTTPException(400, f"Expected image or video, such as {self.EXAMPLE}.")
+        samples = [[each] for each in given[0]] if fields["video"] is None else given[0]
+        if not all(isinstance(each, list) and each for each in samples):
+            raise HTTPException(400, "A video is a list of its frames, one or more, in base64.")
+        prompts = fields["prompt"]
+        if isinstance(prompts, list) and len(prompts) != len(samples):
+            reason = f"There are {len(prompts)} prompts and {len(samples)} pictures or videos."
+            raise HTTPException(400, f"{reason} Expected one prompt for each.")
+        self.counts = [len(each) for each in samples]
+        _check_count(sum(self.counts), self._most)
+        return [_decoded(frame) for sample in samples for frame in sample]
+
+
+def _bad_json(example: str) -> HTTPException:
+    return HTTPException(400, f"The body is not JSON such as {example}.")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of JSON; of a name that is there twice, JSON would take the last without a word."""
     names = [name for name, _ in pairs]
-    if twice := [name for name in ("images", "bytes") if names.count(name) > 1]:
+    pictures = ("images", "bytes", "image", "video")
+    if twice := [name for name in pictures if names.count(name) > 1]:
         raise HTTPException(400, f"The body names {twice[0]!r} twice in one object: name it once.")
     return dict(pairs)
 

@@ -10,16 +10,18 @@ import asyncio
 import contextlib
 import json
 import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from rali.pictures.decoder import BYTES_PER_PIXEL
+from rali.pictures.decoder import BYTES_PER_PIXEL, PREPARED, WHOLE
 from rali.pictures.preprocess import Preprocess
 
 from .limits import Room
 
-Pixels: TypeAlias = np.ndarray  # uint8 [S, S, 3]
+Pixels: TypeAlias = np.ndarray  # uint8 [S, S, 3], or [H, W, 3] of a whole picture
 
 
 class Decoders:
@@ -36,7 +38,6 @@ class Decoders:
         self, preprocess: Preprocess, max_pixels: int, *, count: int, seconds: float, room: Room
     ) -> None:
         self.seconds, self.room, self.max_pixels = seconds, room, max_pixels
-        self.size = preprocess.size
         fields = json.dumps(preprocess.to_dict())
         self._command = (sys.executable, "-m", "rali.pictures.decoder", fields, str(max_pixels))
         self._free: asyncio.LifoQueue[_Process] = asyncio.LifoQueue()
@@ -45,10 +46,20 @@ class Decoders:
             self._free.put_nowait(process)
 
     async def __call__(self, picture: bytes) -> Pixels | str:
-        """A picture's pixels, or the reason why there are none."""
+        """A picture's pixels for the model, or the reason why there are none."""
+        async with AsyncExitStack() as held:
+            return await self._ask(picture, PREPARED, held)
+
+    @asynccontextmanager
+    async def whole(self, picture: bytes) -> AsyncIterator[Pixels | str]:
+        """A picture's own pixels, uint8 [H, W, 3], or why there are none; they keep their room."""
+        async with AsyncExitStack() as held:
+            yield await self._ask(picture, WHOLE, held)
+
+    async def _ask(self, picture: bytes, wanted: bytes, held: AsyncExitStack) -> Pixels | str:
         process = await self._free.get()
         try:
-            return await self._decode(process, picture)
+            return await self._decode(process, picture, wanted, held)
         except TimeoutError:
             process.kill()
             return f"Decoding the picture took more than {self.seconds:g} seconds."
@@ -61,20 +72,22 @@ class Decoders:
         finally:
             self._free.put_nowait(process)
 
-    async def _decode(self, process: _Process, picture: bytes) -> Pixels | str:
+    async def _decode(
+        self, process: _Process, picture: bytes, wanted: bytes, held: AsyncExitStack
+    ) -> Pixels | str:
         await process.start()
         async with asyncio.timeout(self.seconds):
             size = await process.ask(len(picture).to_bytes(8, "big"), picture)
         width, height = size or (self.max_pixels, 1)
-        async with (
-            self.room.to_decode(BYTES_PER_PIXEL * min(width * height, self.max_pixels)),
-            asyncio.timeout(self.seconds),
-        ):
-            error = await process.ask(b"\1")
-            if error is not None:
-                return str(error)
-            pixels = await process.read(3 * self.size**2)
-            return np.frombuffer(pixels, np.uint8).reshape(self.size, self.size, 3)
+        needed = BYTES_PER_PIXEL * min(width * height, self.max_pixels)
+        await held.enter_async_context(self.room.to_decode(needed))
+        async with asyncio.timeout(self.seconds):
+            answer = await process.ask(wanted)
+            if isinstance(answer, str):
+                return answer
+            height, width = answer
+            pixels = await process.read(3 * height * width)
+            return np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
 
     async def start(self) -> None:
         """Start the first process, which shows that processes can be started."""

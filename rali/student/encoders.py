@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rali.runs.halving import Halving
 from rali.runs.progress import Progress, silent
 
 from .from_open_clip import find_open_clip, load_open_clip, rebuild_open_clip
@@ -65,15 +66,16 @@ def embed_batches(
 ) -> Iterator[Tensor]:
     """Embeddings [batch, dim] of one batch of pixels [batch, 3, S, S] after the other.
 
-    They are on the image tower's device, whose mode and type are left as they are.
+    They are on the image tower's device, whose mode and type are left as they are. A batch that
+    does not fit into the memory is halved until it does, with a warning.
 
     Args:
         total: pictures in all batches, for `progress`.
     """
     device = next(image.parameters()).device
-    done = 0
+    done, halving = 0, Halving("embed pictures")
     for pixels in batches:
-        yield image(pixels.to(device))
+        yield torch.cat(list(halving.run(lambda part: image(part.to(device)), pixels)))
         done += len(pixels)
         progress("embed", done, total)
 

@@ -32,7 +32,8 @@ from rali.data.importers import biq2021
 from rali.data.manifest import Row
 from rali.evaluation.evaluate import evaluate_predictions
 from rali.export import export_checked
-from rali.export.checked import Gate, degraded_pictures
+from rali.export.agreement import Gate
+from rali.export.checked import degraded_pictures
 from rali.export.compact import compact
 from rali.report.evaluation import to_markdown
 from rali.scoring.model_folder import onnx_file
@@ -115,7 +116,7 @@ def main() -> None:
         f"`rali distill` in two rounds, as recipes/builtin.yaml says. {platform.machine()}, "
         f"{os.cpu_count()} cores, Python {platform.python_version()}, onnxruntime "
         f"{onnxruntime.__version__}, rali "
-        f"{__version__}. ONNX against torch on {len(agreement.onnx_scores)} non-square "
+        f"{__version__}. ONNX against torch on {len(agreement.scores)} non-square "
         f"photographs: {agreement.max_difference:.1e} at most.\n\n"
         "`biq2021-without-twins` leaves out the pictures of `biq2021` that have a near-identical "
         "one in the release's train split, which were not trained on either.\n"

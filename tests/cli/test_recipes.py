@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,36 @@ def test_completion_is_offered_and_can_be_installed(tmp_path):
     named = {"HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     subprocess.run([rali, "--install-completion", "bash"], env=os.environ | named, check=True)
     assert (tmp_path / ".bash_completions" / "rali.sh").is_file()
+
+
+KEYS = {name: read_yaml(find_recipe(name)) for name in recipes()}
+TRAINED = {
+    name: "train" if "tasks" in keys else "sft"
+    for name, keys in KEYS.items()
+    if {"tasks", "sources"} & set(keys)
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_dry_run_of_every_recipe_is_quick_and_needs_no_network_and_no_torch(name, tmp_path):
+    """From a folder without data: the batch in words, the memory, and what is missing."""
+    rali = Path(sys.executable).with_name("rali")
+    alone = os.environ | {"HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    alone |= {"PYTHONPROFILEIMPORTTIME": "1"}
+    command = [rali, "teach", TRAINED[name], "--config", name, "-o", "run", "--dry-run"]
+    seconds = []
+    for call in ([rali, "--version"], command):  # one after the other, as other work may go on
+        begin = time.perf_counter()
+        run = {"capture_output": True, "text": True, "cwd": tmp_path, "env": alone}
+        done = subprocess.run(call, check=False, **run)
+        seconds.append(time.perf_counter() - begin)
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert re.search(r"\d+ (prompts?|examples)( × \d+ completions)?.* = \d+ ", done.stdout)
+    assert "An epoch has a step for each" in done.stdout and "GPU memory" in done.stdout
+    assert re.search(r"rali: There is no (manifest|file or folder) at ", done.stderr)
+    assert not re.search(r"\| +(torch|transformers|trl|scipy)$", done.stderr, re.MULTILINE)
+    assert seconds[1] < max(5, 10 * seconds[0]), seconds
+    if "authors" in name or name.startswith(("visualquality", "q-insight")):
+        assert f"on each of {read_yaml(find_recipe(name))['gpus']} GPUs" in done.stdout
+        assert "reference 15.4" in done.stdout

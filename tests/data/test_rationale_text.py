@@ -10,10 +10,10 @@ import pytest
 
 from rali.data.degraded import degraded_score
 from rali.data.rationale_text import write_rationales
-from rali.data.rationale_words import CUTS, EFFECTS, GRADES, QUALITY, quality_phrase
+from rali.data.rationale_words import CUTS, GRADES, QUALITY, effects, quality_phrase
 from rali.errors import InputError
 from rali.pictures.degrade import DISTORTIONS, SEVERITY_NAMES, degrade
-from rali.pictures.measure import Measures, measure
+from rali.pictures.measure import Measures, Regions, measure, measure_regions
 
 ORDINARY = Measures(
     luminance=120,
@@ -69,11 +69,48 @@ def test_clipping_is_named_where_it_is() -> None:
 @pytest.mark.parametrize("severity", [1, 3, 5])
 def test_the_distortion_is_named_with_its_severity(name: str, severity: int) -> None:
     how = SEVERITY_NAMES[severity]
-    effects = [effect.format(how=how) for effect in EFFECTS[name]]
     others = [word for word in SEVERITY_NAMES[3:] if word != how]
     for text in write_rationales(score=None, distortion=name, severity=severity, count=6):
-        assert any(effect in text for effect in effects), text
+        assert any(effect in text for effect in effects(name, how)), text
         assert not has_word(text.replace("moderate ", "", how == "moderate"), others[1:]), text
+
+
+def test_the_article_fits_the_word_after_it() -> None:
+    """Over every template and severity: "an obvious blur", "a slight blur"."""
+    for name in DISTORTIONS:
+        for severity in (None, 1, 2, 3, 4, 5):
+            for text in write_rationales(
+                score=2.5, measures=ORDINARY, distortion=name, severity=severity, count=40
+            ):
+                assert not re.search(r"\b[Aa] [aeiou]|\b[Aa]n [^aeiou]", text), text
+        assert not re.search("[{}]", "".join(effects(name, "obvious")))
+    assert "an obvious blur that softens edges" in effects("blur", "obvious")
+
+
+def test_a_degradation_is_a_cause_only_where_the_measure_agrees() -> None:
+    dark = replace(ORDINARY, luminance=30)
+    for measures, follows in ((dark, True), (ORDINARY, False)):
+        texts = write_rationales(
+            score=2, measures=measures, distortion="darken", severity=4, count=40
+        )
+        clauses = [text for text in texts if re.search("so that the scene|which leaves", text)]
+        assert bool(clauses) == follows
+        for text in clauses:
+            assert has_word(text.split("darken")[-1], GRADES["luminance"][1]), text
+
+
+def test_regions_are_told_apart_only_where_they_differ() -> None:
+    rgb = np.full((60, 80, 3), 40, np.uint8)
+    rgb[:30] = 200  # the upper half
+    found = measure_regions(rgb)
+    assert found.light_upper_lower == pytest.approx(160, abs=0.01)
+    texts = write_rationales(score=3, measures=ORDINARY, regions=found, count=20)
+    assert all(re.search("upper half is brighter|top of the picture", t) for t in texts)
+    for text in write_rationales(
+        score=3, measures=ORDINARY, regions=Regions(10.0, -5.0, 0.1), count=20
+    ):
+        assert not re.search("half|middle|top", text), text
+    assert measure_regions(np.zeros((1, 1, 3), np.uint8)) == Regions(0.0, 0.0, 0.0)
 
 
 def test_an_estimator_that_misses_does_not_contradict_what_is_known() -> None:

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rali.distill.align import AlignConfig, align, multi_positive_infonce, set_checkpointing
+from rali.distill.align import AlignConfig, align, set_checkpointing
+from rali.distill.infonce import multi_positive_infonce
 from rali.distill.optim import Checkpoint, Passes, cosine_schedule
 from rali.errors import InputError
 from rali.student.encoders import image_tower
@@ -174,6 +175,19 @@ def test_a_checkpoint_holds_the_gradient_scaler_and_the_random_states(tmp_path, 
     assert torch.equal(torch.rand(3), drawn)
     if on_gpu is not None:
         assert torch.equal(torch.rand(3, device="cuda"), on_gpu)
+
+
+@pytest.mark.parametrize("damage", ["cut off", "a flipped bit"])
+def test_a_damaged_checkpoint_is_refused(damage, tmp_path, saved_every_step):
+    file, part = tmp_path / "c.pt", nn.Linear(64, 64)
+    Checkpoint(file, "mark", part=part).save(1)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1  # among the weights
+    file.write_bytes(data if damage == "a flipped bit" else data[:-99])
+    before = part.weight.clone()
+    with pytest.raises(InputError, match=r"c\.pt is damaged; delete it to start again"):
+        Checkpoint(file, "mark", part=part).resume()
+    assert torch.equal(part.weight, before)
 
 
 @pytest.mark.skipif(not GPU, reason="autocast in half precision is used on a GPU alone")

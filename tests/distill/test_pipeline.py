@@ -155,11 +155,14 @@ def test_a_kill_before_a_stage_is_noted_leaves_nothing_to_another_setting(
     assert str(found["weights_sha256"]) == weights_sha256(student)
 
 
-def test_a_stage_whose_file_is_damaged_is_done_again(small_run, tmp_path):
+@pytest.mark.parametrize("damage", ["cut off", "a flipped bit"])
+def test_a_stage_whose_file_is_damaged_is_done_again(damage, small_run, tmp_path):
     run = small_run.copy_to(tmp_path / "run")
     for name in ("aligned", "embeddings"):
         file = run / f"{name}.safetensors"
-        file.write_bytes(file.read_bytes()[:500])
+        data = bytearray(file.read_bytes())
+        data[-50] ^= 64
+        file.write_bytes(data if damage == "a flipped bit" else data[:500])
     stages, student = again(small_run, small_run.config, run)
     assert {"align", "embed"} <= stages
     assert torch.allclose(student.mean, small_run.student.mean, atol=1e-5)

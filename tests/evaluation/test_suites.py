@@ -91,6 +91,12 @@ def test_a_printed_average_that_does_not_add_up_is_flagged():
     ]
 
 
+def test_what_a_title_leaves_out_is_said_below_the_table():
+    rows = rows_of("koniq10k")
+    for name, said in [("q-insight", "DQ-495K's degradations too"), ("rali", "CSIQ is as printed")]:
+        assert said in render(suite_table(name, "ours", rows, guesses(rows)), "markdown")
+
+
 def test_mispaired_rows_are_quoted_from_the_other_paper():
     rows = rows_of("koniq10k")
     tables = [suite_table(name, "x", rows, guesses(rows)) for name in ("rali", "q-insight")]

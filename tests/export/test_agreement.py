@@ -31,7 +31,7 @@ def test_onnx_agrees_with_torch_on_non_square_pictures(exported, photographs):
 def test_a_file_that_disagrees_is_not_kept(small_run, photographs, tmp_path, monkeypatch):
     target = tmp_path / "model.onnx"
     target.write_bytes(b"the last good one")
-    monkeypatch.setattr("rali.export.checked.TOLERANCE", -1.0)
+    monkeypatch.setattr("rali.export.agreement.TOLERANCE", -1.0)
     with pytest.raises(InputError, match="differs from torch"):
         export_checked(small_run.student, target, [photographs["coffee"]])
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]

@@ -19,7 +19,7 @@ from rali import Scorer, Student
 from rali.cli import app, main
 from rali.errors import InputError
 from rali.export import compare, export_checked, export_ort
-from rali.export.checked import Agreement, Gate
+from rali.export.agreement import Agreement, Gate
 from rali.export.quantize import WRITERS, scoring_nodes, worst_first
 from rali.scoring.intervals import read_interval
 from rali.scoring.model_folder import PRECISIONS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import dataclasses
+import gzip
 import io
 import os
 import re
@@ -487,7 +488,10 @@ def test_command_writes_the_page_and_leaves_other_files(
     assert f"http.server --directory {target}" in capsys.readouterr().out
     written = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
     assert {"robots.txt", "index.html", "model.json", "model.onnx", "ort/LICENSE"} <= written
-    assert {f"ort/{name}" for name in web.RUNTIME_FILES} <= written
+    packed = {f"ort/{name}" + ".gz" * name.endswith(".wasm") for name in web.RUNTIME_FILES}
+    assert packed == {name for name in written if name.startswith("ort/ort")}
+    wasm = gzip.decompress((target / "ort" / "ort-wasm-simd-threaded.wasm.gz").read_bytes())
+    assert wasm == b"ort-wasm-simd-threaded.wasm"
 
 
 def test_what_the_page_lacks_is_named(tmp_path, monkeypatch) -> None:

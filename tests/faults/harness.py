@@ -24,7 +24,7 @@ from typing import Any
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
 SAMPLE = "RALI_FAULT_KILLS" not in os.environ
-LIMIT = 600.0  # seconds after which a command hangs
+LIMIT = 1800.0  # seconds after which a command hangs
 GONE = 10.0  # seconds within which the children of a killed process end
 _TICK = 0.003
 
@@ -50,6 +50,8 @@ class Command:
     def start(self, folder: Path) -> subprocess.Popen[str]:
         """Start it, in a session of its own."""
         folder.mkdir(parents=True, exist_ok=True)
+        for number in SIGNALS[1:]:  # one that is ignored here, as under nohup, would be in there
+            signal.signal(number, signal.SIG_DFL)
         arguments = [str(each) for each in self.arguments(folder)]
         return subprocess.Popen(
             [sys.executable, *self.program, *arguments],
@@ -65,9 +67,18 @@ class Command:
     def finish(self, folder: Path) -> Any:
         """Run it to its end; its result."""
         process = self.start(folder)
-        out, err = process.communicate(timeout=LIMIT)
+        out, err = output_of(process)
         assert process.returncode in self.codes, f"{self.name}: {process.returncode}\n{out}\n{err}"
         return self.result(folder)
+
+
+def output_of(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a command writes to the end; one that hangs is killed."""
+    try:
+        return process.communicate(timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -129,7 +140,7 @@ def survives(
 
 
 def _kill(command: Command, folder: Path, draw: random.Random, seconds: float, files: int) -> bool:
-    """Start the command and send it a signal; whether the signal came before its end."""
+    """Start the command and send it a signal; whether that is what ended it."""
     sent = draw.choice(SIGNALS)
     moment, nth = draw.uniform(0, seconds), draw.randint(1, max(1, files))
     by_file = draw.random() < 0.5
@@ -140,12 +151,12 @@ def _kill(command: Command, folder: Path, draw: random.Random, seconds: float, f
             break
         assert passed < LIMIT, f"{command.name} hangs"
         time.sleep(_TICK)
-    early = process.poll() is None
     process.send_signal(sent)  # does nothing to a process that has been waited for
-    _, err = process.communicate(timeout=LIMIT)
+    _, err = output_of(process)
+    early = process.returncode in (-sent, 128 + sent)
     told = f"{command.name}, {sent.name} after {time.monotonic() - started:.2f} s"
     if early and sent is signal.SIGKILL:
-        _wait_for_children(process.pid, told)
+        wait_for_children(process.pid, told)
     assert sent is signal.SIGKILL or not _is_up(err), f"{told}:\n{err}"
     _note(command=command.name, signal=sent.name, code=process.returncode, early=early)
     return early
@@ -160,7 +171,7 @@ def _files(folder: Path) -> list[str]:
     return [name for _, folders, names in os.walk(folder) for name in (*folders, *names)]
 
 
-def _wait_for_children(session: int, told: str) -> None:
+def wait_for_children(session: int, told: str) -> None:
     """Assert that no process of a session is left, soon after its leader was killed."""
     end = time.monotonic() + GONE
     while left := _members(session):

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from faults.harness import Command, contents, scored
+from faults.harness import Command, contents, scored, wait_for_children
 from rali.data.triplets import read_triplets
 from rali.pictures.samples import NOT_SQUARE, sample_files
+from rali.runs.folder import alone_in
 
 
 @pytest.fixture
@@ -143,6 +144,28 @@ def test_two_runs_on_one_output(manifest, tmp_path):
             codes.append(process.returncode)
         assert 0 in codes
         assert command.result(out) == whole
+
+
+def test_a_killed_sweep_takes_its_command_with_it(manifest, tmp_path):
+    """Or the command would keep its folder's lock, and the resumed sweep would be refused."""
+    endless = "data rationales {data}/labels.csv --count 1000 -o {out}/texts"
+    config = tmp_path / "sweep.yaml"
+    config.write_text(f"title: One\ncommands: ['{endless}']\ncases: {{one: {{}}}}\n")
+    command = Command(
+        "sweep",
+        lambda out: ["sweep", config, "--data", manifest.parent, "-o", out],
+        lambda out: None,
+    )
+    process = command.start(tmp_path / "out")
+    texts = tmp_path / "out" / "cases" / "one-seed0" / "texts"
+    while not (texts / ".lock").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.kill()
+    process.communicate(timeout=60)
+    wait_for_children(process.pid, "the sweep")
+    with alone_in(texts):
+        pass
 
 
 def test_a_damaged_shard_is_named_and_only_its_texts_are_written_again(manifest, tmp_path):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from faults.harness import SAMPLE, Command, kills, survives
+from faults.harness import SAMPLE, Command, kills, output_of, survives
 from rali.data.degraded import degrade_folder
 from rali.data.manifest import write_manifest
 from rali.data.reference_rationales import build_reference_triplets
@@ -117,11 +119,7 @@ def test_distill_with_other_settings_in_between(data, tmp_path):
     survives(command, tmp_path, kills(), others=[other])
 
 
-@needs_teacher
-@pytest.mark.slow
-@beyond_the_sample
-@pytest.mark.parametrize("verb", ["sft", "train"])
-def test_teach(verb, data, tmp_path):
+def teaching(verb: str, data: Path, tmp_path: Path) -> Command:
     own: dict[str, Any] = {
         "sft": {
             "batch_size": 4,
@@ -135,12 +133,36 @@ def test_teach(verb, data, tmp_path):
         },
     }[verb]
     config = settings(tmp_path, verb, TEACHER | own)
-    command = Command(
+    return Command(
         f"teach {verb}",
         lambda out: ["teach", verb, "--config", config, "-o", out],
         made("model/*"),
     )
-    survives(command, tmp_path, kills())
+
+
+@needs_teacher
+@pytest.mark.slow
+@beyond_the_sample
+@pytest.mark.parametrize("verb", ["sft", "train"])
+def test_teach(verb, data, tmp_path):
+    survives(teaching(verb, data, tmp_path), tmp_path, kills())
+
+
+@needs_teacher
+@pytest.mark.slow
+def test_teach_resumes_before_a_damaged_checkpoint(data, tmp_path):
+    command, out = teaching("sft", data, tmp_path), tmp_path / "out"
+    whole = command.finish(out)
+    shutil.rmtree(out / "model")  # as if a kill had come before it
+    weights = out / "checkpoints" / "checkpoint-4" / "model.safetensors"
+    data_of = bytearray(weights.read_bytes())
+    data_of[-1000] ^= 64
+    weights.write_bytes(data_of)
+    process = command.start(out)
+    _, err = output_of(process)
+    assert process.returncode == 0, err
+    assert "model.safetensors is damaged; the training resumes from an earlier" in err
+    assert command.result(out) == whole
 
 
 @needs_teacher
@@ -156,6 +178,40 @@ def test_harvest(data, tmp_path):
         lambda out: sorted((str(t.image), t.seed, t.raw_text) for t in read_triplets(out)),
     )
     survives(command, tmp_path, kills())
+
+
+# The command has no settings: it is made small here.
+QUICK = (
+    "-c",
+    """
+from dataclasses import replace
+import rali.cli._quickstart as q
+import rali.distill.optim as optim
+optim.SAVE_EVERY, q.SIZE, q.RATIONALES = 0, 64, 1
+q.TEACHING |= {"prompts_per_step": 2, "num_generations": 2, "micro_batch": 4, "save_every": 1,
+               "max_completion_length": 40, "trl": {"max_steps": 2}}
+q.CONFIG = replace(q.CONFIG, align=replace(q.CONFIG.align, epochs=0.3),
+                   fit=replace(q.CONFIG.fit, steps=20))
+few = q.sample_files()[::3]
+q.sample_files = lambda: few
+from rali.cli import main
+main()
+""",
+)
+
+
+@needs_teacher
+@pytest.mark.slow
+@beyond_the_sample
+def test_quickstart(tmp_path):
+    def result(out: Path) -> Any:
+        summary = json.loads((out / "summary.json").read_text("utf-8"))
+        # embeddings.safetensors names the pictures, which lie in this folder.
+        sums = made("teacher/model/*", "aligned.safetensors", "*.npz", "model/onnx/*")(out)
+        return sums[0], [summary[name] for name in ("srcc", "plcc", "n")]
+
+    command = Command("quickstart", lambda out: ["quickstart", "-o", out], result, program=QUICK)
+    survives(command, tmp_path, -(-kills() // 3))
 
 
 @pytest.mark.slow

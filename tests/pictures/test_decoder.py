@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rali.pictures.decoder import PREPARED, WHOLE
 from rali.pictures.preprocess import Preprocess
 
 
@@ -20,21 +21,26 @@ def test_each_picture_has_its_size_and_then_its_pixels_or_its_reason() -> None:
     file = io.BytesIO()
     Image.fromarray(rgb).save(file, "PNG")
     given = b"".join(
-        len(picture).to_bytes(8, "big") + picture + b"\1"
-        for picture in (file.getvalue(), b"no picture", file.getvalue())
+        len(picture).to_bytes(8, "big") + picture + wanted
+        for picture, wanted in (
+            (file.getvalue(), PREPARED),
+            (b"no picture", PREPARED),
+            (file.getvalue(), WHOLE),
+        )
     )
     fields = json.dumps(preprocess.to_dict())
     command = [sys.executable, "-m", "rali.pictures.decoder", fields, "100000"]
     told = io.BytesIO(subprocess.run(command, input=given, capture_output=True, check=True).stdout)
     assert told.readline() == b"ready\n"
-    for size in ([60, 40], None, [60, 40]):
+    for size, expected in (([60, 40], preprocess.pixels(rgb)), (None, None), ([60, 40], rgb)):
         assert json.loads(told.readline()) == size
-        error = json.loads(told.readline())
-        if size:
-            pixels = np.frombuffer(told.read(32 * 32 * 3), np.uint8).reshape(32, 32, 3)
-            assert error is None and np.array_equal(pixels, preprocess.pixels(rgb))
-        else:
-            assert "not a picture" in error
+        answer = json.loads(told.readline())
+        if expected is None:
+            assert "not a picture" in answer
+            continue
+        assert answer == list(expected.shape[:2])
+        pixels = np.frombuffer(told.read(expected.size), np.uint8).reshape(expected.shape)
+        assert np.array_equal(pixels, expected)
     assert not told.read()
 
 

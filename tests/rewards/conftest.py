@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -26,3 +30,16 @@ def pictures() -> np.ndarray:
 def expected(pictures) -> np.ndarray:
     """The scores of `pictures` by their ONNX file."""
     return Scorer()(list(pictures))
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """The address of a real `rali serve builtin`."""
+    command = [sys.executable, "-m", "rali", "serve", "builtin", "--port", "0", "--threads", "1"]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert server.stderr is not None
+        yield server.stderr.readline().split()[-1].removesuffix("/score")
+    finally:
+        server.kill()
+        server.wait()

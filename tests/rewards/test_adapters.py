@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import inspect
 import sys
 import types
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,27 +94,76 @@ def test_verl(pictures, expected):
 
     told = {"data_source": "x", "solution_str": "", "ground_truth": ""}
     planar = torch.from_numpy(pictures[2]).permute(2, 0, 1)
-    assert compute_score(**told, solution_image=planar) == pytest.approx(expected[2], abs=0.005)
+    assert compute_score(**told, solution_image=planar) == pytest.approx(
+        {"score": expected[2], "rali_raw": expected[2]}, abs=0.005
+    )
     extra = {"image": Image.fromarray(pictures[1]), "num_turns": 1}
-    score = compute_score(**told, extra_info=extra, reward_router_address=None)
-    assert score == pytest.approx(expected[1], abs=0.005)
+    score = compute_score(**told, extra_info=extra, reward_router_address=None, scaling="affine")
+    assert score["score"] == pytest.approx((expected[1] - 1) / 4, abs=0.005)
+    assert score["rali_raw"] == pytest.approx(expected[1], abs=0.005)
     frames = torch.from_numpy(pictures).permute(0, 3, 1, 2)
-    assert compute_score(**told, solution_image=frames) == pytest.approx(expected.mean(), abs=0.005)
+    assert compute_score(**told, solution_image=frames)["score"] == pytest.approx(
+        expected.mean(), abs=0.005
+    )
     with pytest.raises(InputError, match="solution_image"):
         compute_score(**told, extra_info={})
-    with pytest.raises(TypeError, match="cuttoff"):  # a guard that is misspelt is not left out
+    with pytest.raises(InputError, match="did you mean 'cutoff'"):  # a guard is not left out
         compute_score(**told, solution_image=planar, cuttoff="familiar")
+    with pytest.raises(InputError, match="scaling is 'log'"):
+        compute_score(**told, solution_image=planar, scaling="log")
 
 
-def test_verl_calls_it_from_its_config(pictures, expected):
+def test_what_a_later_verl_adds_is_left_out_with_one_warning(pictures):
+    from rali.rewards.verl import compute_score
+
+    picture = torch.from_numpy(pictures[2]).permute(2, 0, 1)
+    with pytest.warns(UserWarning, match="knows no 'reward_model_handle'"):
+        first = compute_score(solution_image=picture, reward_model_handle=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert compute_score(solution_image=picture, reward_model_handle=3) == first
+
+
+def test_verl_omni(pictures, expected):
+    """As its MultiVisualRewardManager does: the entry's other keys, then what the function takes.
+
+    The package is on no index; versions before `required` hand that on, too.
+    """
+    from rali.rewards.verl import compute_score
+
+    kwargs = {
+        "data_source": "x",
+        "solution_image": torch.from_numpy(pictures[0]).permute(2, 0, 1),
+        "ground_truth": "a cat",
+        "extra_info": {"num_turns": None, "rollout_reward_scores": {}},
+        "reward_router_address": "127.0.0.1:1",
+        "reward_model_tokenizer": None,
+        "model_name": "judge",
+        "scaling": "affine",
+    }
+    taken = inspect.signature(compute_score).parameters.values()
+    assert any(each.kind is each.VAR_KEYWORD for each in taken)  # so nothing is filtered out
+    assert not inspect.iscoroutinefunction(compute_score)
+    found = compute_score(**kwargs)
+    assert float(found["score"]) == pytest.approx((expected[0] - 1) / 4, abs=0.002)
+    assert found["rali_raw"] == pytest.approx(expected[0], abs=0.005)
+    with pytest.warns(UserWarning, match="'required'"):
+        assert compute_score(**kwargs, required=True) == found
+
+
+@pytest.mark.parametrize("module", ["verl", "verl_remote"])
+def test_verl_calls_it_from_its_config(module, pictures, expected, request):
     """Through verl's own loader and reward manager, where verl is installed."""
     trainer = pytest.importorskip("verl.trainer.ppo.reward")
     naive = pytest.importorskip("verl.experimental.reward_loop.reward_manager.naive")
     from omegaconf import OmegaConf
     from verl import DataProto
 
-    asked = {"path": "pkg://rali.rewards.verl", "name": "compute_score"}
-    asked["reward_kwargs"] = {"scaling": "affine"}
+    asked: dict[str, Any] = {"path": f"pkg://rali.rewards.{module}", "name": "compute_score"}
+    if remote := module == "verl_remote":
+        asked["reward_kwargs"] = {"server_url": request.getfixturevalue("server_url")}
+    else:
+        asked["reward_kwargs"] = {"scaling": "affine"}
     config = OmegaConf.create({"reward": {"custom_reward_function": asked}})
     tokenizer = types.SimpleNamespace(decode=lambda ids, skip_special_tokens: "a picture")
     picture = {"image": Image.fromarray(pictures[0])}
@@ -132,8 +183,10 @@ def test_verl_calls_it_from_its_config(pictures, expected):
         manager = naive.NaiveRewardManager(config, tokenizer, trainer.get_custom_reward_fn(config))
         return await manager.run_single(data)
 
-    score = asyncio.run(run())["reward_score"]
-    assert score == pytest.approx((expected[0] - 1) / 4, abs=0.002)
+    found = asyncio.run(run())
+    score = expected[0] if remote else (expected[0] - 1) / 4
+    assert found["reward_score"] == pytest.approx(score, abs=0.002)
+    assert found["reward_extra_info"]["rali_raw"] == pytest.approx(expected[0], abs=0.005)
 
 
 def test_flow_factory(pictures, expected, monkeypatch):

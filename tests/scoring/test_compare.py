@@ -39,6 +39,13 @@ def test_the_command_ranks_and_says_how_sure(photograph_files, tmp_path):
     first, last = map(json.loads, done.stdout.splitlines())
     assert (done.returncode, first["image"], last["image"]) == (0, str(sharp), str(blurred))
     assert first["beats_next"] > 0.8 and abs(first["beats_next"] + last["beats_best"] - 1) < 1e-5
+    eight = run(blurred, sharp, "-f", "jsonl", "--precision", "int8", "--threads", "1")
+    assert eight.returncode == 0 and json.loads(eight.stdout.splitlines()[0])["score"] not in (
+        first["score"],
+        None,
+    )
+    nowhere = run(blurred, sharp, "--provider", "NoProvider")
+    assert nowhere.returncode == 2 and "NoProvider" in nowhere.stderr
     close = run(sharp, same)
     assert close.returncode == 3 and "Too close to call" in close.stderr
     broken = tmp_path / "broken.png"

@@ -191,7 +191,7 @@ used = int(re.search(r"VmSize:[ \t]+([0-9]+)", open("/proc/self/status").read())
 resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20), -1))
 with warnings.catch_warnings(record=True) as told:
     results = list(scorer.score_many(pictures))
-assert "from here on it runs on" in str(told[0].message), told
+assert "from here on it is" in str(told[0].message), told
 np.testing.assert_allclose([r.score for r in results], before, atol=1e-5)
 """
     (tmp_path / "bounded.py").write_text(code)

@@ -20,10 +20,10 @@ class Slow:
     async def decode(self, picture: bytes) -> float | str:
         return float(picture) if picture != b"?" else "This is not a picture."
 
-    def run(self, numbers: list[float]) -> list[float]:
+    def run(self, numbers: list[float]) -> list[tuple[float, None]]:
         self.batches.append(len(numbers))
         time.sleep(0.05)
-        return numbers
+        return [(number, None) for number in numbers]
 
     def batcher(self, size: int, wait: float, capacity: int) -> Batcher:
         batcher = Batcher(

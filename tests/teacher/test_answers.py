@@ -18,7 +18,8 @@ from rali.teacher.answers import (
     reasoning_of,
 )
 from rali.teacher.completions import format_reward, parse
-from rali.teacher.prompts import PROMPTS, degradation_prompt, score_prompt
+from rali.teacher.prompts import PROMPTS, degradation_prompt
+from rali.teacher.questions import score_prompt
 
 SCORE = PROMPTS["q-insight/score"]
 NUMBER = PROMPTS["visualquality-r1/score"]

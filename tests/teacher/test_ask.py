@@ -11,7 +11,8 @@ from scripted import Script
 from rali.teacher.answers import Comparison, Degradation
 from rali.teacher.ask import agreement, ask, compare_both_ways, score
 from rali.teacher.engines import Request, Sampling
-from rali.teacher.prompts import PROMPTS, find_prompt
+from rali.teacher.prompts import PROMPTS
+from rali.teacher.questions import find_prompt
 
 VQ = find_prompt("visualquality-r1/score")
 

@@ -11,10 +11,11 @@ from rali.errors import InputError
 from rali.recipes import find_recipe
 from rali.runs.config import from_dict, read_yaml
 from rali.teacher.completions import format_reward, parse
-from rali.teacher.grpo import GrpoConfig
+from rali.teacher.grpo import GrpoConfig, build_trainer, ordered_examples
 from rali.teacher.memory import describe_memory
 from rali.teacher.plan import plan_batch
-from rali.teacher.prompts import PROMPTS, find_prompt
+from rali.teacher.prompts import PROMPTS
+from rali.teacher.questions import find_prompt
 from rali.teacher.reward_functions import Prediction, ranked_rewards
 from rali.teacher.sampling import sample_order
 from rali.teacher.tasks import TaskConfig
@@ -45,6 +46,29 @@ def test_visualquality_r1_as_released():
     assert "rounded to two decimal places" in settings.tasks[0].resolve().text
     fast = PROMPTS["visualquality-r1/fast"]
     assert parse("<answer>3.25</answer>", fast).value == 3.25
+
+
+def test_the_comparison_starts_from_the_trained_q_insight():
+    paper, code = (
+        from_dict(GrpoConfig, read_yaml(find_recipe(f"q-insight-compare{end}")))
+        for end in ("", "-authors")
+    )
+    assert (paper.model, paper.epochs) == ("Qwen/Qwen2.5-VL-7B-Instruct", 8)
+    assert (code.model, code.epochs) == ("ByteDance/Q-Insight", 10)
+    assert code.plan(8).words().startswith("1 prompt × 8 completions on each of 8 GPUs")
+
+
+@pytest.mark.slow
+def test_the_kl_term_has_no_importance_ratio(two, tmp_path):
+    """Eq. 6 is k3 alone; TRL's default multiplies it by the ratio, another gradient."""
+    config = GrpoConfig(
+        model="nano", tasks=[TaskConfig(manifests=two[:1])], prompts_per_step=2, num_generations=2,
+        micro_batch=2, top_k=50, dtype="float32", gradient_checkpointing=False,
+    )  # fmt: skip
+    plan = config.plan()
+    trainer = build_trainer(config, plan, ordered_examples(config, plan), tmp_path, [])
+    assert trainer.args.use_bias_correction_kl is False and trainer.args.top_k == 50
+    assert trainer.args.beta == 0.04 and trainer.args.scale_rewards == "group"
 
 
 @pytest.mark.parametrize(

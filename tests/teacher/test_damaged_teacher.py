@@ -9,7 +9,7 @@ import pytest
 
 from rali.errors import InputError
 from rali.teacher.models import NANO, load_teacher
-from rali.teacher.training import last_checkpoint
+from rali.teacher.saving import last_checkpoint
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from rali.data.triplets import read_triplets
 from rali.errors import InputError
 from rali.teacher.engines import Request, Sampling
 from rali.teacher.harvest import RETRY, harvest
-from rali.teacher.prompts import find_prompt
+from rali.teacher.questions import find_prompt
 
 VQ = find_prompt("visualquality-r1/score")
 

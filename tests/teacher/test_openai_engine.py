@@ -34,7 +34,7 @@ from rali.teacher.ask import ask, score
 from rali.teacher.data_urls import data_url
 from rali.teacher.engines import load_engine
 from rali.teacher.harvest import harvest
-from rali.teacher.prompts import find_prompt
+from rali.teacher.questions import find_prompt
 from rali.teacher.requests import NoText, Request, Sampling, request_seed
 from rali.teacher.server_bodies import BadBodyError, read_choices, read_usage, same_model
 
@@ -256,6 +256,33 @@ def test_no_more_requests_are_under_way_than_allowed(rows, tmp_path):
     with canned_server(tmp_path / "server", delay=0.1) as server:
         score(engine(server, 5), [row.image for row in rows], VQ, samples=5)
         assert max(line["now"] for line in server.log()) == 5
+
+
+def test_a_dry_run_shows_a_request_and_sends_none(rows, tmp_path, monkeypatch):
+    write_manifest(rows, tmp_path / "m.csv")
+    monkeypatch.setenv("OWN_KEY", "secret")
+    place = ["--engine", "openai", "--base-url", "http://127.0.0.1:9/v1", "--dry-run"]
+    place += ["--engine-set", "texts_per_request=2", "--engine-set", "api_key_env=OWN_KEY"]
+    name = "TianheWu/VisualQuality-R1-7B"
+    told = {}
+    for command in (
+        ["harvest", "--manifest", tmp_path / "m.csv", "-o", tmp_path / "t", "--seeds", "5"],
+        ["score", rows[0].image, "--samples", "3", "--top-k", "7"],
+    ):
+        line = [sys.executable, "-m", "rali", "teach", *command, "-m", name, *place]
+        done = subprocess.run(line, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        told[command[0]] = done.stdout
+        assert "POST http://127.0.0.1:9/v1/chat/completions" in done.stdout
+        assert "OWN_KEY is set" in done.stdout and "secret" not in done.stdout
+    # Six pictures with seeds 0 and 1, 2 and 3, and 4; the authors' own draw.
+    assert "18 requests for 30 texts" in told["harvest"] and not (tmp_path / "t").exists()
+    assert "2 requests for 3 texts" in told["score"]
+    body = json.loads(told["harvest"][told["harvest"].index("{") : told["harvest"].rindex("}") + 1])
+    assert (body["top_k"], body["temperature"], body["max_tokens"], body["n"]) == (50, 1.0, 512, 2)
+    picture = body["messages"][0]["content"][0]["image_url"]["url"]
+    assert picture.startswith("data:image/png;base64,… (") and "0.png" in picture
+    assert '"top_k": 7' in told["score"]
 
 
 def test_evaluate_and_compare_ask_a_server(rows, tmp_path):

@@ -7,10 +7,13 @@ import dataclasses
 import pytest
 
 from rali.errors import InputError
+from rali.teacher.adapter import LoraConfig
 from rali.teacher.grpo import GrpoConfig
-from rali.teacher.memory import SHAPES, describe_memory, memory_of, model_config, on_meta
+from rali.teacher.memory import describe_memory, memory_of, model_shape, shape_from
 from rali.teacher.plan import plan_batch
+from rali.teacher.sft import SftConfig
 from rali.teacher.tasks import TaskConfig
+from rali.teacher.trl_fields import check_trl, trl_fields
 
 
 def test_the_arithmetic_in_words():
@@ -18,7 +21,7 @@ def test_the_arithmetic_in_words():
         prompts_per_step=16, num_generations=6, micro_batch=6, pair_scope="global", processes=2
     )
     assert plan.words().startswith(
-        "8 prompts × 6 completions on each of 2 processes = 16 pictures compared"
+        "8 prompts × 6 completions on each of 2 GPUs = 16 pictures compared"
     )
     assert (plan.local_prompts, plan.accumulation, plan.compared) == (8, 8, 16)
     alone = dataclasses.replace(plan, compared=8)
@@ -44,22 +47,93 @@ def test_settings_that_cannot_work_are_refused(values, message):
         plan_batch(**settings)
 
 
-@pytest.mark.slow
-def test_a_7b_teacher_fits_where_the_recipes_say(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    name = "Qwen/Qwen2.5-VL-7B-Instruct"
-    from transformers import Qwen2_5_VLConfig
+# Sizes that Qwen publishes in config.json: language model, vision tower, one matrix for both ends.
+PUBLISHED = {
+    "Qwen/Qwen2.5-VL-3B-Instruct": ("qwen2_5_vl", 3.75e9, True, {
+        "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36,
+        "num_attention_heads": 16, "num_key_value_heads": 2, "vocab_size": 151936,
+    }, {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16,
+        "out_hidden_size": 2048}),
+    "Qwen/Qwen2.5-VL-7B-Instruct": ("qwen2_5_vl", 8.29e9, False, {
+        "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
+        "num_attention_heads": 28, "num_key_value_heads": 4, "vocab_size": 152064,
+    }, {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16,
+        "out_hidden_size": 3584}),
+    "Qwen/Qwen3-VL-4B-Instruct": ("qwen3_vl", 4.44e9, True, {
+        "hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 36,
+        "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936,
+    }, {"depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16,
+        "out_hidden_size": 2560, "deepstack_visual_indexes": [5, 11, 17]}),
+    "Qwen/Qwen3-VL-8B-Instruct": ("qwen3_vl", 8.77e9, False, {
+        "hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36,
+        "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936,
+    }, {"depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "num_heads": 16,
+        "out_hidden_size": 4096, "deepstack_visual_indexes": [8, 16, 24]}),
+}  # fmt: skip
 
-    config = Qwen2_5_VLConfig(**SHAPES[name])
-    count = sum(p.numel() for p in on_meta(config).parameters())
-    assert count == pytest.approx(8.29e9, rel=0.01)  # what Qwen publishes
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_shapes_are_those_of_the_models(name):
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    kind, count, tied, text, look = PUBLISHED[name]
+    config = AutoConfig.for_model(kind, text_config=text, vision_config=look)
+    config.tie_word_embeddings = config.text_config.tie_word_embeddings = tied
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+    shape = shape_from(config.to_dict(), [(n, list(p.shape)) for n, p in model.named_parameters()])
+    assert shape == model_shape(name)
+    assert shape.parameters == pytest.approx(count, rel=0.002)
+    assert shape.token == (32 if kind == "qwen3_vl" else 28)
+
+
+def test_a_7b_teacher_fits_where_the_recipes_say():
+    name = "Qwen/Qwen2.5-VL-7B-Instruct"
+    shape = model_shape(name)
     settings = GrpoConfig(tasks=[TaskConfig()], prompts_per_step=8, micro_batch=2)
-    full = memory_of(settings, settings.plan(1), config)
-    shared = memory_of(settings, settings.plan(8), config)
-    settings = dataclasses.replace(settings, lora=dataclasses.replace(settings.lora, rank=64))
-    small = memory_of(settings, settings.plan(1), config)
+    full = memory_of(settings, shape, settings.plan(1))
+    shared = memory_of(settings, shape, settings.plan(8))
+    settings = dataclasses.replace(settings, lora=LoraConfig(rank=64))
+    small = memory_of(settings, shape, settings.plan(1))
     assert small.total < 80 < full.total and shared.total < 80
-    assert "reference" not in small.parts and full.parts["reference"] > 14
+    assert "reference" not in small.parts and full.parts["reference"] == pytest.approx(15.4, 0.01)
     assert shared.parts["reference"] == full.parts["reference"], "FSDP2 does not share it"
+    four = memory_of(dataclasses.replace(settings, quantization="4bit"), shape, settings.plan(1))
+    assert four.parts["weights"] < 0.4 * small.parts["weights"]
     assert describe_memory(settings, settings.plan(1)).startswith("GPU memory: about ")
-    assert model_config("nobody/nothing") is None
+    tuned = SftConfig(max_pixels=1003520)
+    assert memory_of(tuned, shape, shards=8).total < 80 < memory_of(tuned, shape).total
+
+
+def test_a_model_is_known_by_its_files_and_an_unknown_one_is_said_to_be():
+    nano = model_shape("nano")
+    assert nano.token == 56 and 1.8e6 < nano.parameters < 1.9e6
+    assert model_shape("nobody/nothing") is None
+    assert "not known" in describe_memory(SftConfig(model="runs/other/model"))
+
+
+@pytest.mark.parametrize("name", ["GRPOConfig", "SFTConfig"])
+def test_the_fields_of_trl_are_read_from_its_source(name):
+    import trl
+
+    assert set(trl_fields(name)) >= {field.name for field in dataclasses.fields(getattr(trl, name))}
+    with pytest.raises(InputError, match=r"trl.max_step: .*did you mean max_steps?"):
+        check_trl(name, ["max_step"])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"trl": {"learning_rate": 1e-5}}, "set lr, which would contradict it"),
+        ({"trl": {"num_generations": 4}}, "set num_generations"),
+        ({"min_pixels": 10_000, "max_pixels": 100}, "must not be above max_pixels"),
+        ({"quantization": "4bit"}, "lora.rank=64"),
+        ({"quantization": "8bit"}, "give 4bit"),
+        ({"dtype": "int8"}, "bfloat16, float16 or float32"),
+    ],
+)
+def test_contradictory_settings_are_refused(values, message):
+    with pytest.raises(InputError, match=message):
+        GrpoConfig(**values)

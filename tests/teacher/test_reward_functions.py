@@ -59,10 +59,16 @@ def test_each_task_has_its_own_reward(tmp_path):
         wanted.append({0: 1.0, 1: 0.25, 2: 1.0}[example.task])  # class right, level wrong
     logged: dict[str, float] = {}
     places = list(range(len(drawn)))
-    assert rewards.quality(completions, places, log_metric=logged.__setitem__) == wanted
-    assert rewards.format(completions, places) == [1.0] * len(drawn)
-    assert logged["reward/q-insight/degradation"] == 0.25
-    assert logged["parsed/q-insight/score"] == 1.0
+    found = {
+        part.__name__: part(completions, places, log_metric=logged.__setitem__)
+        for part in rewards.functions
+    }
+    assert found.pop("format") == [1.0] * len(drawn) and rewards.weights == [1.0] * 4
+    assert list(found) == ["threshold", "degradation", "comparison"]
+    for values, row in zip(zip(*found.values(), strict=True), wanted, strict=True):
+        assert [value for value in values if value is not None] == [row]
+    assert logged["reward/q-insight/degradation/degradation"] == 0.25
+    assert logged["reward/q-insight/score/format"] == logged["parsed/q-insight/score"] == 1.0
 
 
 def test_only_a_format_reward_is_left_to_a_lone_picture(two):
@@ -72,6 +78,6 @@ def test_only_a_format_reward_is_left_to_a_lone_picture(two):
     drawn = [next(e for e in ordered_examples(config, config.plan()) if e.dataset == name)
              for name in ("one", "two")]  # fmt: skip
     texts = [f"<think>x</think><answer>{value}</answer>" for value in (2, 3)]
-    rewards = Rewards(config.tasks, drawn)
-    assert rewards.quality(texts, [0, 1]) == [None, None]
-    assert rewards.format(texts, [0, 1]) == [1.0, 1.0]
+    form, order = Rewards(config.tasks, drawn).functions
+    assert order(texts, [0, 1]) == [None, None]
+    assert form(texts, [0, 1]) == [1.0, 1.0]

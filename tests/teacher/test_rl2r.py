@@ -17,6 +17,7 @@ from rali.teacher.rl2r import (
     fidelity,
     preference,
     rl2r_rewards,
+    soft_preferences,
 )
 
 NAN = float("nan")
@@ -35,6 +36,29 @@ def test_equation_1():
 
 def test_equation_2():
     assert [preference(2, 1), preference(1, 1), preference(1, 2)] == [1, 0.5, 0]
+
+
+def test_a_soft_preference_by_hand():
+    # √(0.3² + 0.4²) = 0.5, so a difference of 1 is two deviations; without deviations it is Eq. 2.
+    mos, std = np.array([3.0, 2.0, 2.0]), np.array([0.3, 0.4, 0.0])
+    found = soft_preferences(mos, std)
+    assert found[0, 1] == pytest.approx(phi(2)) and found[1, 0] == pytest.approx(phi(-2))
+    assert found[1, 2] == found[0, 0] == 0.5
+    hard = soft_preferences(mos, np.zeros(3))
+    assert hard.tolist() == [[0.5, 1, 1], [0, 0.5, 0.5], [0, 0.5, 0.5]]
+
+
+def test_preferences_of_ones_own_take_the_place_of_the_mos():
+    scores, mos = np.array([[1.0, 3.0], [3.0, 4.0], [2.0, 2.5]]), np.array([1.0, 2.0, 3.0])
+    order = np.array([[preference(a, b) for b in mos] for a in mos])
+    nothing = np.full(3, np.nan)
+    assert rl2r_rewards(scores, nothing, preferences=order) == pytest.approx(
+        rl2r_rewards(scores, mos)
+    )
+    order[2] = order[:, 2] = np.nan  # the third is compared with nobody
+    found = rl2r_rewards(scores, nothing, preferences=order)
+    assert np.isnan(found[2]).all()
+    assert found[:2] == pytest.approx(rl2r_rewards(scores[:2], mos[:2]))
 
 
 def test_equation_3s_term():

@@ -27,19 +27,20 @@ from rali.errors import InputError
 from rali.evaluation.analysis import map_2d
 from rali.runs.folder import RunFolder
 from rali.teacher import analysis
+from rali.teacher.adapter import LoraConfig
 from rali.teacher.analysis import attention_share, separation, transplant, visual_features
 from rali.teacher.answers import Description, Score
 from rali.teacher.completions import parse
 from rali.teacher.engines import Request, Sampling, TransformersEngine, load_engine
-from rali.teacher.grpo import GrpoConfig, LoraConfig, train
+from rali.teacher.grpo import GrpoConfig, train
 from rali.teacher.harvest import harvest
 from rali.teacher.models import NANO, load_teacher, vision_tower
-from rali.teacher.prompts import find_prompt
+from rali.teacher.questions import find_prompt
 from rali.teacher.report import training_curves, write_teacher_report
 from rali.teacher.sft import SftConfig, SftExample, train_sft
 from rali.teacher.sheets import write_sheet
 from rali.teacher.tasks import TaskConfig
-from rali.teacher.watch import WatchConfig
+from rali.teacher.watch_config import WatchConfig
 
 VQ = find_prompt("visualquality-r1/score")
 pytestmark = [
@@ -399,7 +400,7 @@ def test_maps_tell_groups_apart(engine, degraded):
     features = visual_features(engine, [row.image for row in rows])
     assert features.shape == (len(rows), engine.model.config.get_text_config().hidden_size)
     assert map_2d(features).shape == (len(rows), 2)
-    apart = np.concatenate([features, features + 100])
+    apart = np.concatenate([features, features + 30 * features.std()])
     groups = ["a"] * len(rows) + ["b"] * len(rows)
     assert separation(apart, groups) > 0.9 > separation(np.tile(features, (2, 1)), groups)
 

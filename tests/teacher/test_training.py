@@ -17,13 +17,16 @@ from rali.data.triplets import Triplet, write_triplets
 from rali.errors import InputError
 from rali.runs.config import from_dict, read_yaml
 from rali.runs.folder import RunFolder
+from rali.teacher.claims import check_pictures, claim_run
 from rali.teacher.grpo import GrpoConfig, ordered_examples
 from rali.teacher.prompts import PROMPTS
 from rali.teacher.report import training_curves
+from rali.teacher.saving import Sums, last_checkpoint
 from rali.teacher.sft import SftConfig, SftSource, sft_examples
 from rali.teacher.tasks import Example, TaskConfig
-from rali.teacher.training import check_pictures, claim_run, last_checkpoint
-from rali.teacher.watch import Watch, WatchConfig
+from rali.teacher.vllm_rollouts import check_rollouts
+from rali.teacher.watch import Watch
+from rali.teacher.watch_config import WatchConfig
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -159,6 +162,23 @@ def test_a_training_does_not_resume_from_a_checkpoint_that_was_cut_off(tmp_path)
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-100")
 
 
+def test_a_training_does_not_resume_from_a_damaged_checkpoint(tmp_path):
+    for step in (1, 2):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+        (folder / "optimizer.pt").write_bytes(bytes(1000))
+        state = SimpleNamespace(global_step=step, is_world_process_zero=True)
+        Sums().on_save(SimpleNamespace(output_dir=str(tmp_path)), state, None)
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+    (tmp_path / "checkpoint-2" / "optimizer.pt").write_bytes(bytes(999) + b"\1")
+    with pytest.warns(UserWarning, match=r"checkpoint-2.optimizer\.pt is damaged; the training"):
+        assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-1")
+    (tmp_path / "checkpoint-1" / "optimizer.pt").unlink()
+    with pytest.warns(UserWarning, match="damaged"):
+        assert last_checkpoint(tmp_path) is None
+
+
 def test_a_run_with_other_settings_is_refused(tmp_path):
     config, run = GrpoConfig(lr=1e-5, tasks=[TaskConfig(manifests=["one.csv"])]), tmp_path / "run"
     drawn = [Example(0, (tmp_path / f"{i}.png",), "one", score=2.0 + i) for i in range(3)]
@@ -201,7 +221,8 @@ def test_recipes_hold_the_papers_numbers(name, kind, expected):
         assert getattr(config, field) == value
     if kind is GrpoConfig:
         launched = re.search(r"--num_processes (\d+)", (RECIPES / f"{name}.yaml").read_text())
-        plan = config.plan(int(launched[1]) if launched else 8)  # fsdp2.yaml's
+        plan = config.plan(config.gpus)
+        assert not launched or int(launched[1]) == config.gpus
         assert plan.prompts * plan.generations == {"visualquality-r1": 768, "q-insight-compare": 32
             }.get(name.removesuffix("-kadid-spaq").removesuffix("-kadid"), 128)  # fmt: skip
         for task in config.tasks:
@@ -209,9 +230,9 @@ def test_recipes_hold_the_papers_numbers(name, kind, expected):
             assert task.fidelity_eps == 1e-6
 
 
-def test_what_trl_would_do_wrong_or_not_know_is_refused():
-    with pytest.raises(InputError, match=r"trl\.use_vllm: TRL hands vLLM a prompt whose picture"):
-        GrpoConfig(trl={"use_vllm": True})
-    trl = pytest.importorskip("trl")
-    with pytest.raises(InputError, match=r"trl\.max_step: GRPOConfig .* did you mean max_steps\?"):
-        GrpoConfig(trl={"max_step": 3}).check_trl(trl.GRPOConfig)
+def test_what_trl_would_do_wrong_is_refused():
+    with pytest.raises(InputError, match=r"TRL 1\.17\.0 .* tried is TRL 1\.16 with vLLM 0\.32"):
+        check_rollouts({}, "1.17.0")
+    with pytest.raises(InputError, match=r"vllm_mode is 'server': TRL 1\.16 cannot read"):
+        check_rollouts({"vllm_mode": "server"}, "1.16.2")
+    check_rollouts({"use_vllm": True}, "1.16.0")

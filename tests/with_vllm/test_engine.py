@@ -15,7 +15,8 @@ from rali.teacher.answers import Failure
 from rali.teacher.completions import parse
 from rali.teacher.engines import Request, Sampling, VllmEngine, filled, load_engine
 from rali.teacher.harvest import harvest
-from rali.teacher.prompts import PROMPTS, find_prompt
+from rali.teacher.prompts import PROMPTS
+from rali.teacher.questions import find_prompt
 
 SCORE = find_prompt("visualquality-r1/score")
 SAMPLING = Sampling(temperature=1.0, max_new_tokens=256)
@@ -77,3 +78,12 @@ def test_a_harvest_has_the_same_schema_and_parser(engine, photograph_files, tmp_
         assert triplet.parse_ok == (
             not isinstance(parse(triplet.raw_text, SCORE), Failure) and bool(triplet.reasoning)
         )
+
+
+def test_a_judges_score_is_that_of_transformers(engine, photograph_files):
+    other = load_engine("transformers", "nano", dtype="float32", max_pixels=MAX_PIXELS)
+    asked = requests(photograph_files, find_prompt("q-realign/score"))
+    pairs = zip(engine.generate(asked, SAMPLING), other.generate(asked, SAMPLING), strict=True)
+    for ours, theirs in pairs:
+        score = parse(ours, asked[0].prompt).value
+        assert score == pytest.approx(parse(theirs, asked[0].prompt).value, abs=1e-2)

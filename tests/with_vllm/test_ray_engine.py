@@ -8,7 +8,7 @@ pytest.importorskip("vllm")
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'ray[data]' aiohttp")
 
 from rali.teacher.engines import Request, Sampling, load_engine  # noqa: E402
-from rali.teacher.prompts import find_prompt  # noqa: E402
+from rali.teacher.questions import find_prompt  # noqa: E402
 
 SCORE = find_prompt("visualquality-r1/score")
 

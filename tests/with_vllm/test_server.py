@@ -23,7 +23,8 @@ from rali.teacher.ask import ask
 from rali.teacher.engines import load_engine
 from rali.teacher.harvest import harvest
 from rali.teacher.models import NANO
-from rali.teacher.prompts import PROMPTS, find_prompt
+from rali.teacher.prompts import PROMPTS
+from rali.teacher.questions import find_prompt
 from rali.teacher.requests import Request, Sampling
 
 SCORE = find_prompt("visualquality-r1/score")

@@ -1,0 +1,83 @@
+"""A model in, a folder in the Hub's layout out: what transformers.js and optimum find by name.
+
+`onnx/` holds one file per precision, named after the `dtype` by which transformers.js asks for it;
+its `q8`, the browser's default, is `model_quantized.onnx`, which is the same file as
+`model_int8.onnx`. The folder is a model folder as before. No tool of the two knows rali's way of
+filling a square, so there is no preprocessor_config.json that would promise it: give pixel_values.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rali.runs.progress import Progress, silent
+from rali.scoring.model_folder import (
+    CARD_FILE,
+    CONFIG_FILE,
+    INTERVAL_FILE,
+    PHRASES_FILE,
+    QUANTIZED_FILE,
+    WEIGHTS_FILE,
+    find_file,
+    find_weights,
+    onnx_file,
+)
+from rali.student.student import Student
+
+from .agreement import Agreement
+from .checked import export_checked
+
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+def export_hub(
+    model: str | Path,
+    folder: str | Path,
+    pictures: Sequence[Any] | None = None,
+    *,
+    strict: bool = False,
+    progress: Progress = silent,
+) -> dict[Path, Agreement | None]:
+    """Write the folder; what lies in it under other names stays.
+
+    Args:
+        model: "builtin", a model folder or a Hub id. May be `folder`.
+        pictures, strict: as `export_checked` takes them, for each precision.
+
+    Returns:
+        How each ONNX file agrees with torch; None for a further name of the file before it.
+
+    Raises:
+        InputError: there are no such weights, or a file does not agree.
+    """
+    folder, source = Path(folder), find_weights(model)
+    student = Student.from_pretrained(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, INTERVAL_FILE, PHRASES_FILE):
+        own = source / name if (source / name).is_file() else find_file(model, name)
+        if own is not None:
+            same_file(own, folder / name)
+    written: dict[Path, Agreement | None] = {}
+    for precision in PRECISIONS:
+        file = onnx_file(folder, precision)
+        written[file] = export_checked(
+            student, file, pictures, precision=precision, strict=strict, progress=progress
+        )
+    same_file(onnx_file(folder, "int8"), onnx_file(folder).with_name(QUANTIZED_FILE))
+    written[onnx_file(folder).with_name(QUANTIZED_FILE)] = None
+    return written
+
+
+def same_file(file: Path, name: Path) -> None:
+    """Give a file a further name: a hard link, or a copy where the disk has none."""
+    if name.exists() and name.samefile(file):
+        return
+    name.unlink(missing_ok=True)
+    try:
+        os.link(file.resolve(), name)
+    except OSError:
+        shutil.copyfile(file, name)

@@ -1,0 +1,30 @@
+"""What a picture's file says of its rating: its XMP packet and Exif's tag, without decoding it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+_EXIF_RATING = 0x4746  # Microsoft's, in the first image directory
+_TIFF_XMP = 700
+_JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+
+
+def embedded_rating(path: str | Path) -> tuple[bytes, bool]:
+    """The XMP packet in a file (b"" without one), and whether Exif gives a rating (0 is none).
+
+    What cannot be read gives neither: whether the file is a picture is not asked here.
+    """
+    try:
+        with Image.open(path) as image:
+            found = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+            if not found:  # Pillow before 11
+                blocks = (data for _, data in getattr(image, "applist", ()))
+                jpeg = (data for data in blocks if data.startswith(_JPEG_XMP))
+                tiff = getattr(image, "tag_v2", {}).get(_TIFF_XMP)
+                found = tiff or next(jpeg, b"").removeprefix(_JPEG_XMP)
+            xmp = found.encode() if isinstance(found, str) else bytes(found)
+            return xmp, bool(image.getexif().get(_EXIF_RATING))
+    except Exception:  # decoders raise nearly anything on malformed bytes
+        return b"", False

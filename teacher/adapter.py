@@ -1,0 +1,101 @@
+"""A low-rank adapter in place of all weights, and the 4-bit weights that it may stand beside."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from rali.errors import InputError, require
+
+# The weights of what looks at pictures, as transformers names it in the families that TRL trains.
+VISION = (
+    r"(?:.*\.)?(?:visual|vision_tower|vision_model|multi_modal_projector|connector|embed_vision)"
+    r"(?:\.|$)"
+)
+QUANTIZATIONS = ("", "4bit")
+
+
+@dataclass
+class LoraConfig:
+    """A low-rank adapter instead of training all weights.
+
+    Attributes:
+        rank: the adapter's rank; 0 trains all weights without one.
+        alpha: the adapter's output is scaled by alpha / rank.
+        dropout: the share of the adapter's input that is dropped, 0–1.
+        targets: names of the layers that get an adapter.
+    """
+
+    rank: int = 0
+    alpha: int = 128
+    dropout: float = 0.05
+    targets: list[str] = field(
+        default_factory=lambda: [
+            "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
+        ]
+    )  # fmt: skip
+
+
+def lora_config(config: LoraConfig, *, vision: bool = True) -> Any:
+    """peft's settings of an adapter, or None where all weights learn.
+
+    Args:
+        vision: whether the vision tower's layers of these names get an adapter too.
+    """
+    if not config.rank:
+        return None
+    from peft import LoraConfig as PeftConfig
+
+    return PeftConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=config.targets,
+        exclude_modules=None if vision else VISION + ".*",
+        task_type="CAUSAL_LM",
+    )
+
+
+def check_quantization(quantization: str, rank: int) -> None:
+    """Refuse a quantisation that no machine has; see `quantized` for what this machine has.
+
+    Raises:
+        InputError: no such quantisation, or no adapter to train beside it.
+    """
+    if quantization not in QUANTIZATIONS:
+        raise InputError(f"quantization is {quantization!r}; give 4bit, or leave it out.")
+    if quantization and not rank:
+        raise InputError(
+            "quantization: weights of 4 bits cannot learn; train an adapter beside them with "
+            "lora.rank=64, say."
+        )
+
+
+def quantized(quantization: str) -> dict[str, Any]:
+    """What transformers' from_pretrained takes to load weights in 4 bits; nothing for none.
+
+    Raises:
+        InputError: there is no CUDA here.
+        MissingExtraError: bitsandbytes is not installed.
+    """
+    if not quantization:
+        return {}
+    torch = require("torch", "teach")
+    if not torch.cuda.is_available():
+        raise InputError(
+            "quantization: 4bit needs a CUDA GPU, and torch sees none here; leave it out, or on a "
+            "machine with one type: pip install 'rali[4bit]'"
+        )
+    require("bitsandbytes", "4bit")
+    from transformers import BitsAndBytesConfig
+
+    bits = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_quant_storage=torch.bfloat16,  # FSDP shards no bytes
+    )
+    place = {"": int(os.environ.get("LOCAL_RANK", 0))}
+    return {"quantization_config": bits, "device_map": place}

@@ -1,0 +1,104 @@
+"""How published teachers are asked for a score by their authors: prompt, sampling, number of texts.
+
+In: a teacher's name. Out: what its authors' code does, or rali's default for any other teacher.
+`rali evaluate`, `rali teach score` and `harvest` take it where nothing else was given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .prompts import Prompt
+from .questions import find_prompt
+from .requests import Sampling
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a teacher is asked for a score.
+
+    Attributes:
+        prompt: the name of a prompt, or a YAML file with a question.
+        sampling: how a text is drawn.
+        samples: texts per picture, whose mean is the score.
+        source: where this is from; empty for rali's default.
+    """
+
+    prompt: str
+    sampling: Sampling
+    samples: int = 1
+    source: str = ""
+
+    def find_prompt(self) -> Prompt:
+        """The prompt of this name.
+
+        Raises:
+            InputError: there is none.
+        """
+        return find_prompt(self.prompt)
+
+    def words(self) -> str:
+        """One line for a summary."""
+        prompt, drawn = self.find_prompt(), self.sampling
+        source = f" ({self.source})" if self.source else ""
+        if prompt.levels:
+            return f"{prompt.name}: probabilities of {', '.join(prompt.levels)}{source}."
+        how = f"temperature {drawn.temperature:g}"
+        if drawn.temperature > 0:
+            how += f", top_p {drawn.top_p:g}, top_k {drawn.top_k or 'off'}"
+        texts = f"{self.samples} text{'s' * (self.samples != 1)} a picture"
+        return f"{prompt.name}: {texts}, {how}, at most {drawn.max_new_tokens} tokens{source}."
+
+
+DEFAULT = Decoding("visualquality-r1/score", Sampling(), samples=5)
+
+_VISUALQUALITY_R1 = Decoding(
+    # The README names no temperature; top_p 1 and 512 tokens are those of its batch example.
+    "visualquality-r1/released", Sampling(top_k=50), source="as in VisualQuality-R1's README",
+)  # fmt: skip
+_Q_REALIGN = Decoding("q-realign/score", Sampling(), source="as in Q-ReAlign's README")
+AUTHORS: dict[str, Decoding] = {
+    "TianheWu/VisualQuality-R1-7B": _VISUALQUALITY_R1,
+    "TianheWu/VisualQuality-R1-7B-preview": _VISUALQUALITY_R1,
+    "ByteDance/Q-Insight/score_degradation": Decoding(
+        "q-insight/released",
+        Sampling(top_p=0.95, max_new_tokens=1024, top_k=50),
+        source="as in Q-Insight's demo_score.py",
+    ),
+    "q-future/Q-ReAlign-Mini-0.8B": _Q_REALIGN,
+    "q-future/Q-ReAlign-Lite-4B": _Q_REALIGN,
+    "q-future/Q-ReAlign-Pro-9B": _Q_REALIGN,
+}
+
+
+def decoding_of(model: str, **given: Any) -> Decoding:
+    """How a teacher is asked: as its authors do, where they are known, but for what is given.
+
+    A teacher is known by its Hub id, or by the end of its folder's path (`…/VisualQuality-R1-7B`,
+    `…/Q-Insight/score_degradation`, or a folder of the Hub's cache).
+
+    Args:
+        given: `prompt`, `samples`, or a field of `Sampling`; None leaves it to the authors. Another
+            prompt than theirs is asked with the default sampling.
+    """
+    known = next((own for name, own in AUTHORS.items() if _is(model, name)), DEFAULT)
+    given = {name: value for name, value in given.items() if value is not None}
+    if given.get("prompt", known.prompt) != known.prompt:
+        known = DEFAULT
+    own = {name: given.pop(name) for name in ("prompt", "samples") if name in given}
+    changed = replace(known, **own, sampling=replace(known.sampling, **given))
+    return changed if changed == known else replace(changed, source="")
+
+
+def _is(model: str, name: str) -> bool:
+    """Whether a model as typed, a Hub id or a folder, is the published one of this name."""
+    typed = [part for part in Path(model).as_posix().lower().split("/") if part]
+    wanted = name.lower().split("/")
+    if typed == wanted:
+        return True
+    cached = f"models--{wanted[0]}--{wanted[1]}"
+    if cached in typed:
+        return wanted[2:] == typed[typed.index(cached) + 3 :]
+    return Path(model).is_dir() and typed[-len(wanted) + 1 :] == wanted[1:]

@@ -1,0 +1,165 @@
+"""Prompts by name, and questions of your own: in a recipe, or in a YAML file.
+
+In: a prompt's name, a file's name, or settings. Out: the `Prompt`, and how a run notes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rali.errors import InputError
+from rali.runs.config import from_dict, read_yaml
+
+from .prompts import JUDGES, PROMPTS, AnswerFormat, Prompt
+
+
+def score_prompt(
+    question: str,
+    *,
+    name: str,
+    low: float = 1.0,
+    high: float = 5.0,
+    meaning: tuple[str, str] = ("very poor quality", "excellent quality"),
+) -> Prompt:
+    """VisualQuality-R1's prompt with another question and range: aesthetics, age, …
+
+    Args:
+        question: a sentence, such as "Rate how old the person in the image is, in years.".
+        name: the prompt's name in triplets.
+        low, high: the answer's range. meaning: what its two ends stand for.
+
+    Raises:
+        InputError: the question or the range is empty.
+    """
+    if not question.strip() or not low < high:
+        raise InputError(
+            f"A score prompt needs a question and a range from low to high; given {question!r}, "
+            f"{low:g} to {high:g}."
+        )
+    text = (
+        f"<image>{question.strip()} The rating should be a float between {low:g} and {high:g}, "
+        f"with {low:g} representing {meaning[0]} and {high:g} representing {meaning[1]}. First "
+        "output the thinking process in <think> </think> tags and then output the final answer "
+        "with only one score in <answer> </answer> tags."
+    )
+    default = PROMPTS["visualquality-r1/score"]
+    return dataclasses.replace(default, name=name, text=text, low=low, high=high)
+
+
+@dataclass
+class Question:
+    """A question of your own, for a score or a comparison; see `score_prompt`.
+
+    Attributes:
+        name: the prompt's name; of a YAML file by default the file's, without its ending.
+        question: for a score, a sentence, put into VisualQuality-R1's words.
+        text: the whole user's turn, verbatim, in place of `question` and `meaning`: with `<image>`
+            where the picture goes, or for a comparison with `<image_a>` and `<image_b>`.
+        system: with `text`, the system's turn; empty for the model's own.
+        answer: with `text`, what is inside the answer tags: "number", "json" or for a comparison
+            "label"; or a regular expression whose one group is the answer, as in
+            `Score: ([0-9.]+)`. Empty for a number or a label.
+        choices: for a comparison, its answers: A, B and maybe similar, of which a completion writes
+            "Image A", "Image B" or "Similar".
+        reasons: with `text`, whether the completion opens with `<think>…</think>`.
+        low, high: for a score, its range. meaning: what the two ends stand for.
+    """
+
+    name: str = ""
+    question: str = ""
+    text: str = ""
+    system: str = ""
+    answer: str = ""
+    choices: list[str] = field(default_factory=list)
+    reasons: bool = True
+    low: float = 1.0
+    high: float = 5.0
+    meaning: list[str] = field(default_factory=lambda: ["very poor quality", "excellent quality"])
+
+
+def _verbatim(given: Question) -> Prompt:
+    """The prompt of a question that spells its whole text."""
+    kinds: tuple[AnswerFormat, ...] = ("label",) if given.choices else ("number", "json")
+    kind = next((kind for kind in kinds if kind == given.answer), kinds[0])
+    pattern = "" if given.answer in ("", kind) else given.answer
+    if given.question or not given.low < given.high:
+        raise InputError(f"{given.name}: give a text or a question, and a range from low to high.")
+    try:
+        one = not pattern or re.compile(pattern).groups == 1
+    except re.error:
+        one = False
+    if not one:
+        raise InputError(
+            f"{given.name}: answer is {pattern!r}; expected {' or '.join(kinds)}, or a regular "
+            "expression with one group."
+        )
+    if given.choices and not {"A", "B"} <= set(given.choices) <= {"A", "B", "similar"}:
+        raise InputError(f"{given.name}: choices are {given.choices}; give A, B and maybe similar.")
+    prompt = Prompt(
+        given.name, "comparison" if given.choices else "score", given.text.strip(), kind,
+        system=given.system.strip(), reasons=given.reasons, low=given.low, high=given.high,
+        choices=tuple(given.choices), pattern=pattern,
+    )  # fmt: skip
+    wanted = ["image_a", "image_b"] if given.choices else ["image"]
+    optional = ["reference"] * (prompt.images.count("reference") == 1 and bool(given.choices))
+    if sorted(prompt.images) != wanted + optional:
+        shown, tags = ", ".join(prompt.images), " and ".join(f"<{name}>" for name in wanted)
+        raise InputError(f"{given.name}: text shows {shown or 'no picture'}; write {tags} once.")
+    return prompt
+
+
+def spelt_out(prompt: str | Mapping[str, Any]) -> str | dict[str, Any]:
+    """A prompt as a run notes it: a name, or every setting of a `Question`.
+
+    So a YAML file, or settings that leave some out, are noted whole, and read back as they were.
+
+    Raises:
+        InputError: no such file, or no such settings.
+    """
+    if isinstance(prompt, str):
+        if not prompt.endswith((".yaml", ".yml")):
+            return prompt
+        given, name = read_yaml(prompt), Path(prompt).stem
+    elif isinstance(prompt, Mapping):
+        given, name = dict(prompt), "own"
+    else:
+        raise InputError(f"prompt is {prompt!r}; give a prompt's name, or settings such as `text`.")
+    return dataclasses.asdict(from_dict(Question, {"name": name} | given))
+
+
+def find_prompt(name: str | Mapping[str, Any]) -> Prompt:
+    """The prompt of this name, or the one that a `Question` makes: its settings or a YAML file.
+
+    Raises:
+        InputError: there is no such prompt, or the settings make none.
+    """
+    spelt = spelt_out(name)
+    if isinstance(spelt, dict):
+        given = from_dict(Question, spelt)
+        if len(given.meaning) != 2:
+            raise InputError(
+                f"{given.name}: meaning is {given.meaning!r}; expected two texts, for low and high."
+            )
+        if given.text:
+            return _verbatim(given)
+        if given.choices or given.answer or given.system or not given.reasons:
+            raise InputError(
+                f"{given.name}: system, answer, choices and reasons go with text, not with a "
+                "question."
+            )
+        low, high = given.meaning
+        return score_prompt(
+            given.question, name=given.name, low=given.low, high=given.high, meaning=(low, high)
+        )
+    known = PROMPTS | JUDGES
+    if spelt not in known:
+        raise InputError(
+            f"There is no prompt {spelt!r}; there are {', '.join(known)}. To ask a question of "
+            "your own, give a .yaml file with `question`, `low`, `high` and `meaning`."
+        )
+    return known[spelt]

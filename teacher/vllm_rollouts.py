@@ -1,0 +1,106 @@
+"""TRL's rollouts by vLLM, mended: vLLM reads the prompt that is trained on, each picture once.
+
+In: a trainer that TRL built with `use_vllm`. TRL 1.16 hands a colocated vLLM the prompt with each
+picture already written out in tokens, beside the picture, which vLLM writes out again, in its own
+processor's size (TRL's issue 6294). Here each run of a picture's tokens becomes the one placeholder
+that vLLM expects, and the training's bounds on pixels go with it. What vLLM read is compared with
+what is trained on, token by token, and a training stops where they differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from rali.errors import InputError
+
+TRL = "1.16"  # whose calls are known; tried with vLLM 0.32
+
+
+def check_rollouts(settings: Mapping[str, Any], installed: str | None = None) -> None:
+    """Refuse rollouts by vLLM in a way or with a TRL by which they are not known to be right.
+
+    Args:
+        settings: fields of TRL's config.
+        installed: TRL's version; by default the installed one's.
+
+    Raises:
+        InputError: TRL is not 1.16, or vLLM is a server.
+    """
+    installed = installed or version("trl")
+    if installed.split(".")[:2] != TRL.split("."):
+        raise InputError(
+            f"trl.use_vllm: how TRL {installed} sends pictures to vLLM is not known here; tried is "
+            f"TRL {TRL} with vLLM 0.32. Type: pip install 'rali[rollouts]'. Or leave use_vllm out: "
+            "transformers generates."
+        )
+    if settings.get("vllm_mode", "colocate") != "colocate":
+        raise InputError(
+            f"trl.vllm_mode is {settings['vllm_mode']!r}: TRL {TRL} cannot read what a vLLM 0.32 "
+            "server answers about pictures, and older servers have not been tried. Leave it out: "
+            "vLLM then shares the training's GPUs (colocate)."
+        )
+
+
+def mend(generation: Any, processor: Any) -> None:
+    """Make a colocated `VLLMGeneration` of TRL's send pictures right, and check what vLLM read.
+
+    Args:
+        generation: a trainer's `vllm_generation`.
+        processor: the trainer's, whose bounds on pixels hold.
+
+    Raises:
+        InputError: this engine takes no new weights, as vLLM's build for CPUs has packed its own.
+    """
+    engine = generation.llm.llm_engine.model_executor.driver_worker.model_runner.model
+    if not all(weights.numel() for weights in engine.parameters()):
+        raise InputError(
+            "trl.use_vllm: vLLM's build for CPUs has packed the model's weights and takes no new "
+            "ones. Give it a GPU or a float16 model, or leave use_vllm out."
+        )
+    generation.llm = OncePerPicture(generation.llm, processor)
+
+
+class OncePerPicture:
+    """A `vllm.LLM` that takes TRL's prompts, with the pictures written out in tokens.
+
+    Its other attributes are those of the LLM.
+    """
+
+    def __init__(self, llm: Any, processor: Any) -> None:
+        self._llm, self._processor = llm, processor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._llm, name)
+
+    def generate(self, prompts: Sequence[dict[str, Any]], **rest: Any) -> Any:
+        """vLLM's outputs, whose prompts are the given ones, token by token.
+
+        Raises:
+            InputError: vLLM read another prompt.
+        """
+        size = dict(self._processor.image_processor.size)
+        token = self._processor.image_token_id
+        asked = []
+        for prompt in prompts:
+            ids = list(prompt["prompt_token_ids"])
+            if "multi_modal_data" in prompt:
+                kept = [
+                    i for i, own in enumerate(ids) if own != token or i == 0 or ids[i - 1] != token
+                ]
+                prompt = {
+                    **prompt,
+                    "prompt_token_ids": [ids[i] for i in kept],
+                    "mm_processor_kwargs": {"size": size},
+                }
+            asked.append(prompt)
+        outputs = self._llm.generate(asked, **rest)
+        for prompt, output in zip(prompts, outputs, strict=True):
+            trained, read = list(prompt["prompt_token_ids"]), list(output.prompt_token_ids)
+            if trained != read:
+                raise InputError(
+                    f"vLLM read a prompt of {len(read)} tokens where one of {len(trained)} is "
+                    "trained on; its texts would answer another prompt. Leave trl.use_vllm out."
+                )
+        return outputs

@@ -1,0 +1,90 @@
+"""verl's reward from a server: scores, a server that is full, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+import torch
+
+from rali.errors import InputError, PictureError
+from rali.rewards.verl_remote import compute_score
+
+ANSWERS = list[tuple[int, Any]]
+
+
+@pytest.fixture
+def canned() -> Iterator[tuple[str, ANSWERS]]:
+    """An address, and the answers that it gives, each once."""
+    answers: ANSWERS = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            status, body = answers.pop(0)
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Retry-After", "0.01")
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", answers
+    server.shutdown()
+    server.server_close()
+
+
+def scored(score: float | None, error: str | None = None) -> tuple[int, Any]:
+    return 200, {"model": "builtin", "results": [{"score": score, "error": error}]}
+
+
+BLACK = torch.zeros(3, 8, 8)
+
+
+def test_many_at_once_get_the_scores_of_their_files(pictures, expected, server_url):
+    async def ask() -> list[dict[str, float]]:
+        planar = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+        asked = [compute_score(solution_image=each, server_url=server_url) for each in planar]
+        asked.append(compute_score(solution_image=planar / 255, server_url=f"{server_url}/"))
+        return await asyncio.gather(*asked)
+
+    found = asyncio.run(ask())
+    assert [each["score"] for each in found[:4]] == pytest.approx(expected, abs=1e-4)
+    assert found[4] == pytest.approx(dict.fromkeys(("score", "rali_raw"), expected.mean()))
+
+
+def test_a_full_server_is_asked_again(canned):
+    address, answers = canned
+    answers += [(429, {"error": "full"}), (503, {"error": "stops"}), scored(3.5)]
+    found = asyncio.run(compute_score(solution_image=BLACK, server_url=address))
+    assert found == {"score": 3.5, "rali_raw": 3.5} and not answers
+
+
+def test_what_is_not_scored_is_an_error_and_no_zero(canned):
+    address, answers = canned
+    answers += [(401, {"error": "Expected the header"}), scored(None, "It is damaged.")]
+    with pytest.raises(InputError, match=r"401.*Expected the header"):
+        asyncio.run(compute_score(solution_image=BLACK, server_url=address))
+    with pytest.raises(PictureError, match="damaged"):
+        asyncio.run(compute_score(solution_image=BLACK, server_url=address))
+    with pytest.raises(InputError, match="did you mean 'server_url'"):
+        asyncio.run(compute_score(solution_image=BLACK, server_ulr=address))
+    with pytest.raises(InputError, match="caution takes pkg://rali"):
+        asyncio.run(compute_score(solution_image=BLACK, server_url=address, caution=1.0))
+    with pytest.raises(InputError, match="no picture"):
+        asyncio.run(compute_score(extra_info={}))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(InputError, match=r"no scores within 0\.3 seconds: .*connect"):
+        address = f"http://127.0.0.1:{port}"
+        asyncio.run(compute_score(solution_image=BLACK, server_url=address, timeout=0.3))

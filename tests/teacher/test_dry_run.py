@@ -1,0 +1,59 @@
+"""A dry run: what would be done, and all that would stop it, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rali.data.triplets import Triplet, write_triplets
+from rali.errors import InputError
+from rali.teacher.adapter import LoraConfig
+from rali.teacher.dry_run import grpo_dry_run, sft_dry_run
+from rali.teacher.grpo import GrpoConfig
+from rali.teacher.sft import SftConfig, SftSource
+from rali.teacher.tasks import TaskConfig
+
+
+def test_steps_of_an_epoch_are_said_and_nothing_stops_it(two):
+    config = GrpoConfig(
+        model="nano", tasks=[TaskConfig(manifests=two[:1])], epochs=2, prompts_per_step=4,
+        num_generations=2, micro_batch=2, trl={"max_steps": 5},
+    )  # fmt: skip
+    found = grpo_dry_run(config, 2)
+    found.check()
+    batch, steps, memory = found.lines
+    assert batch.startswith("2 prompts × 2 completions on each of 2 GPUs = 4 pictures compared")
+    assert steps.startswith("12 examples of one: 3 steps an epoch, 5 steps in 2 epochs (trl.max_s")
+    assert "The reference model of the KL term is whole on each GPU" in memory
+
+
+def test_all_that_would_stop_it_is_said_at_once(two):
+    Path(two[0]).with_name("one-3.png").unlink()
+    config = GrpoConfig(
+        model="nano", tasks=[TaskConfig(manifests=two[:1])], prompts_per_step=4, micro_batch=2,
+        num_generations=2, trl={"max_stepz": 5}, lora=LoraConfig(rank=8), quantization="4bit",
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"things would stop this training:\n") as caught:
+        grpo_dry_run(config, 1).check()
+    assert "trl.max_stepz: GRPOConfig of TRL has no such field; did you mean max_steps?" in str(
+        caught.value
+    )
+    assert "1 of 12 pictures are missing or empty" in str(caught.value)
+
+
+def test_a_fine_tuning_says_its_batch_too(rows, tmp_path):
+    texts = [Triplet(r.image, "0", r.score, "Clear.", "raw", 3.9, "vq", "?", 0, True) for r in rows]
+    write_triplets(tmp_path / "texts", texts)
+    config = SftConfig(
+        model="nano", sources=[SftSource(str(tmp_path / "texts"))], batch_size=4, micro_batch=2
+    )
+    found = sft_dry_run(config, 2)
+    found.check()
+    assert found.lines[0] == (
+        "4 examples on each of 2 GPUs = 8 examples per step, micro-batches of 2."
+    )
+    assert found.lines[1] == "3 examples: 0.375 steps an epoch, 1 step in 1 epoch."
+    config.sources.append(SftSource(str(tmp_path / "nowhere")))
+    with pytest.raises(InputError, match=r"There is no file or folder at .*nowhere"):
+        sft_dry_run(config, 2).check()
