@@ -15,7 +15,7 @@ from .conftest import INTEGRATIONS
 
 fo = pytest.importorskip("fiftyone")
 
-import fiftyone.zoo as foz  # noqa: E402
+foz = pytest.importorskip("fiftyone.zoo")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from .conftest import INTEGRATIONS
 
 pa = pytest.importorskip("pyarrow")
-from pyarrow import parquet  # noqa: E402
+parquet = pytest.importorskip("pyarrow.parquet")
 
 
 def run(*arguments: object) -> str:
