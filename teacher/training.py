@@ -8,6 +8,7 @@ examples are noted in it, and another training is refused.
 from __future__ import annotations
 
 import logging
+import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -207,6 +208,9 @@ def train_to(output: Path, trainer: Any) -> Path:
     trainer.add_callback(Sums())
     _resume(trainer, output / "checkpoints")
     adapter, partial = hasattr(trainer.model, "peft_config"), output / "model.partial"
+    if trainer.is_world_process_zero():
+        shutil.rmtree(partial, ignore_errors=True)  # what a kill left would be in the model
+    trainer.accelerator.wait_for_everyone()
     trainer.save_model(str(output / "adapter" if adapter else partial))
     if trainer.is_world_process_zero():
         if adapter:
