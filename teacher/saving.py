@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ def train_to(output: Path, trainer: Any, dtype: str) -> Path:
     trainer.add_callback(Sums())
     _resume(trainer, output / "checkpoints")
     adapter, partial = hasattr(trainer.model, "peft_config"), output / "model.partial"
+    if trainer.is_world_process_zero():
+        shutil.rmtree(partial, ignore_errors=True)  # of a killed save
     trainer.save_model(str(output / "adapter" if adapter else partial))
     if trainer.is_world_process_zero():
         if adapter:

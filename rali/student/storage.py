@@ -45,17 +45,15 @@ def write_tensors(
 ) -> None:
     """Write a `.safetensors` file, whole or not at all, that others may read as any new file.
 
-    safetensors itself lets nobody but the user read what it writes, and has its metadata in another
-    order each time; here the same tensors are the same bytes.
+    safetensors itself lets nobody but the user read what it writes, leaves a file of a name of its
+    own where it is killed, and has its metadata in another order each time; here the same tensors
+    are the same bytes.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     def write(target: Path) -> None:
-        target.touch()
-        mode = target.stat().st_mode
-        save_file(dict(tensors), target, metadata=dict(metadata or {}) or None)
+        target.write_bytes(save(dict(tensors), metadata=dict(metadata or {}) or None))
         _sort_metadata(target)
-        target.chmod(mode)
 
     replace_atomically(path, write, durable=True)
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +102,22 @@ def test_an_onnx_file_of_such_weights_shrinks_and_computes_the_same(
     assert file.stat().st_size < 0.4 * size
     for one, other in zip(before, outputs(), strict=True):
         assert np.array_equal(one, other)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="only Unix kills a process so")
+def test_a_kill_amid_a_file_leaves_nothing_but_what_is_swept_later(tmp_path):
+    """The system kills the process once the file has a mebibyte."""
+    code = """
+import resource, signal, sys
+from pathlib import Path
+import torch
+from rali.student.storage import write_tensors
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+write_tensors({"a": torch.zeros(2**21)}, Path(sys.argv[1]) / "x.safetensors")
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGXFSZ
+    left = [path.name for path in tmp_path.iterdir()]
+    assert len(left) == 1 and re.fullmatch(r"\.x\.safetensors\.[0-9a-f]{8}\.tmp", left[0]), left
