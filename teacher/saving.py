@@ -50,7 +50,8 @@ def train_to(output: Path, trainer: Any, dtype: str) -> Path:
     _resume(trainer, output / "checkpoints")
     adapter, partial = hasattr(trainer.model, "peft_config"), output / "model.partial"
     if trainer.is_world_process_zero():
-        shutil.rmtree(partial, ignore_errors=True)  # of a killed save
+        shutil.rmtree(partial, ignore_errors=True)  # what a kill left would be in the model
+    trainer.accelerator.wait_for_everyone()
     trainer.save_model(str(output / "adapter" if adapter else partial))
     if trainer.is_world_process_zero():
         if adapter:
