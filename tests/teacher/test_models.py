@@ -51,7 +51,8 @@ def test_a_completion_lacks_the_tag_exactly_where_the_template_wrote_it():
         assert format_reward(whole(text, VQ, opening), VQ) == reward
         drawn = [Example(0, "x", (), score=3.0)]
         rewards = Rewards([TaskConfig()], drawn, opening=opening)
-        assert rewards.format([[{"role": "assistant", "content": text}]], [0]) == [reward]
+        form = next(part for part in rewards.functions if part.__name__ == "format")
+        assert form([[{"role": "assistant", "content": text}]], [0]) == [reward]
     assert parse(whole(rest, VQ, OPENING), VQ) == Score(2, "Blurred.")
     fast, described = find_prompt("visualquality-r1/fast"), find_prompt("ract/description")
     text = "\n</think>\n\n<answer>2</answer>"
