@@ -209,6 +209,7 @@ def workshop(tmp_path_factory, photographs) -> Path:
     for name in ("openvino_int8.onnx", "coreml.onnx"):
         shutil.copy(here / "model" / "onnx" / "model.onnx", here / name)
     shutil.copytree(ROOT / "examples" / "integrations", here, dirs_exist_ok=True)
+    shutil.make_archive(str(here / "photos"), "zip", here / "photos")
     for name in ("vq", "nano", "ract-rl-koniq"):
         shutil.copytree(ROOT / "teacher" / "nano_weights", here / "runs" / name / "model")
     for name in ("results", "other"):
