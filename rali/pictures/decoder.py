@@ -18,8 +18,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rali.errors import PictureError
 
 from .preprocess import Preprocess
@@ -51,9 +49,13 @@ def main(preprocess: Preprocess, max_pixels: int) -> None:
         answer: Any
         pixels = b""
         try:
-            # Neither has a name here, which would keep its memory.
-            prepare = preprocess.pixels if wanted == PREPARED else np.asarray
-            answer, pixels = _held(prepare(open_picture(picture, max_pixels=max_pixels)))
+            # The whole picture has no name here, which would keep its memory while it is resized.
+            if wanted == PREPARED:
+                seen = preprocess.pixels(open_picture(picture, max_pixels=max_pixels))
+            else:
+                seen = open_picture(picture, max_pixels=max_pixels)
+            answer, pixels = seen.shape[:2], seen.tobytes()
+            del seen
         except PictureError as reason:
             answer = str(reason)
         except MemoryError:
@@ -62,10 +64,6 @@ def main(preprocess: Preprocess, max_pixels: int) -> None:
         told.write(pixels)
         told.flush()
         del pixels  # while the next picture is waited for
-
-
-def _held(pixels: np.ndarray) -> tuple[tuple[int, ...], bytes]:
-    return pixels.shape[:2], pixels.tobytes()
 
 
 def _widen(*pipes: Any) -> None:
