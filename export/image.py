@@ -23,6 +23,7 @@ from rali.pictures.preprocess import Preprocess
 from rali.pictures.read import open_picture
 from rali.pictures.samples import sample_photographs
 from rali.scoring.scorer import Scorer
+from rali.scoring.session import EXACT_INTEGERS
 
 from .agreement import TOLERANCE
 from .graph import Graph
@@ -130,4 +131,5 @@ def _check(scorer: Scorer, file: Path, pictures: Sequence[Any]) -> float:
 def _open(model: str | bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry(*EXACT_INTEGERS)
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from rali.runs.progress import Progress, silent
+from rali.scoring.session import open_session
 
 QUANTIZED = ("MatMul", "Gemm", "Conv")
 DYNAMIC = ("MatMul", "Gemm")  # ONNX Runtime has no fast dynamic convolution
@@ -166,9 +167,7 @@ def worst_first(
 
 def embeddings(file: Path, pixels: Sequence[np.ndarray]) -> np.ndarray:
     """Embeddings [n, D] of pixels, by a file, picture by picture."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    session = open_session(file, None, threads=0)
     rows = [session.run(["embedding"], {"pixel_values": one[None]})[0][0] for one in pixels]
     return np.stack(rows)
 

@@ -40,7 +40,9 @@ def test_score_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.slow
 def test_study_image_quality(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run("study_image_quality", tmp_path, monkeypatch)
-    (found,) = json.loads((tmp_path / "student.json").read_text())["datasets"].values()
+    (found,) = json.loads((tmp_path / "evaluation" / "evaluation.json").read_text())[
+        "datasets"
+    ].values()
     assert -1 <= found["srcc"] <= 1
 
 

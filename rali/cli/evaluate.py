@@ -111,6 +111,11 @@ def evaluate(
     from rali.teacher.predictor import TeacherPredictor
 
     if output is not None:
+        if output.suffix in (".json", ".csv", ".md", ".png") and not output.is_dir():
+            raise InputError(
+                f"--output {output} names a file; it is a folder. Type: --output "
+                f"{output.with_suffix('')}; or, for the numbers alone: --json > {output}"
+            )
         try:
             output.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -3,11 +3,11 @@
     python recipes/weights/make_nano_teacher.py --data DIR -o runs/nano-teacher
 
 DIR holds `pristine/` (Kodak's photographs are left out), `biq2021/` and `biq2021_more/` (only
-pictures of the `train` split are read, and none of their human scores). First the vision tower
-learns what the built-in student sees (nano_teacher_eyes.py). Then the language model, which begins
-as that of LANGUAGE, learns reference rationales under all prompts (nano_teacher_lessons.py and
-nano_teacher_mouth.py). The result, `OUTPUT/weights`, is what `teacher/nano_weights` holds. The
-same command resumes a stopped run.
+pictures of the `train` split are read, and people's scores only to find the best 200). First the
+vision tower learns what the built-in student sees (nano_teacher_eyes.py). Then the language model,
+which begins as that of LANGUAGE, learns reference rationales under all prompts
+(nano_teacher_lessons.py and nano_teacher_mouth.py). The result, `OUTPUT/weights`, is what
+`teacher/nano_weights` holds. The same command resumes a stopped run.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ SCORES = {  # prompt → how often it is drawn
     "q-insight/score": 3,
     "direct/score": 0.5,
 }
-COMPARE = {"q-insight/compare": 3, "q-insight/compare-reference": 2}
+COMPARE = {"q-insight/compare": 5, "q-insight/compare-reference": 4}
 DARKER = (
     ("luminance", "darker", "brighter"),
     ("noise", "cleaner", "noisier"),
@@ -78,7 +78,7 @@ class Lessons:
             choices += [(PROMPTS[name], weight) for name, weight in COMPARE.items()]
         prompt = self.at.choices([p for p, _ in choices], [w for _, w in choices])[0]
         if prompt.choices:
-            pair = self.pair(index)
+            pair = self.pair(index, ties="similar" in prompt.choices)
             return [self.comparison(pair, prompt) for _ in range(TOLD)]
         return [self.lesson(index, prompt) for _ in range(TOLD)]
 
@@ -112,16 +112,24 @@ class Lessons:
             seed=self.at.getrandbits(40),
         )[0]
 
-    def pair(self, index: int) -> list[int]:
-        """Two of one photograph's versions, mostly clearly different, in either order."""
+    def pair(self, index: int, *, ties: bool) -> list[int]:
+        """Two of one photograph's versions, mostly clearly different, in either order.
+
+        Without `ties` the scores that a text tells of them differ, where any do.
+        """
         versions = self.of_content[self.rows[index].content]
         strong = [i for i in versions if (self.rows[i].severity or 0) >= 3]
         if strong and self.at.random() < 0.6:
             pair = [self.plain(index), index if index in strong else self.at.choice(strong)]
         else:
-            pair = [index, self.at.choice(versions)]
+            apart = [i for i in versions if self.told(i) != self.told(index)]
+            pair = [index, self.at.choice(apart if apart and not ties else versions)]
         self.at.shuffle(pair)
         return pair
+
+    def told(self, index: int) -> float:
+        """A version's score as texts tell it."""
+        return round(self.rows[index].score or 0.0, 1)
 
     def plain(self, index: int) -> int:
         versions = self.of_content[self.rows[index].content]

@@ -35,22 +35,28 @@ SIZE = 512  # longer edge of the pictures
 CELL = 64  # edge of a visual token: 512 is 8 of them, so that the longer edge is never resampled
 TOKENS = (SIZE // CELL) ** 2  # at most
 CROPS = {"far": 640, "near": 960, "close": 1280}  # longer edges that a part is cut from
+BEST = 200  # photographs of BIQ2021, the best twentieth, that count as undegraded
 KEPT = 96  # principal components of the built-in's features that a token learns
 
 
-def photographs(data: Path) -> tuple[list[Path], list[Path]]:
-    """Pristine photographs without Kodak's, and BIQ2021's for training without held-out twins."""
+def photographs(data: Path) -> tuple[list[Path], list[Path], list[Path]]:
+    """Pristine photographs, those of BIQ2021 that people found best, and its others.
+
+    Kodak's are left out, and of BIQ2021 all but the split for training without held-out twins.
+    """
     pristine = sorted(p for p in (data / "pristine").glob("*.jpg") if "kodak" not in p.name)
     twins = set((data / "biq2021" / "train_near_held_out.txt").read_text("utf-8").splitlines())
-    authentic = []
+    found: list[tuple[float, Path]] = []
     for folder in (data / "biq2021", data / "biq2021_more"):
         with (folder / "index.csv").open(newline="") as file:
-            authentic += [
-                folder / "images" / row["image"]
+            found += [
+                (float(row["mos"]), folder / "images" / row["image"])
                 for row in csv.DictReader(file)
                 if row["split"] == "train" and row["image"] not in twins
             ]
-    return pristine, sorted(authentic)
+    found.sort(reverse=True)
+    best, others = found[:BEST], found[BEST:]
+    return pristine, sorted(path for _, path in best), sorted(path for _, path in others)
 
 
 def cut(photographs: list[Path], folder: Path, seed: int) -> list[Path]:
@@ -81,12 +87,12 @@ def degraded_pictures(
 ) -> list[Row]:
     """All rows; `scale` shortens a trial.
 
-    Photographs of BIQ2021 have faults of their own, so that none of them is called undegraded or
-    given a score.
+    Photographs of BIQ2021 have faults of their own, so that none but the best is called undegraded
+    or given a score.
     """
-    pristine, authentic = photographs(data)
+    pristine, best, others = photographs(data)
     draw = np.random.default_rng(seed)
-    chosen = draw.permutation(len(authentic))[: round(1200 * scale)]
+    chosen = draw.permutation(len(others))[: round(800 * scale)]
     pristine = pristine[: max(4, round(len(pristine) * scale))]
     rows = degrade_folder(
         pristine, work / "whole", size=SIZE, per_photograph=36, seed=seed,
@@ -96,10 +102,14 @@ def degraded_pictures(
         cut(pristine, work / "cut", seed), work / "parts", per_photograph=9, seed=seed + 1,
         progress=renamed(progress, "degrade parts"),
     )  # fmt: skip
+    rows += degrade_folder(
+        best[: round(BEST * scale)], work / "best", per_photograph=12, seed=seed + 2,
+        progress=renamed(progress, "degrade best"),
+    )  # fmt: skip
     rows += [
         unscored(row)
         for row in degrade_folder(
-            [authentic[place] for place in sorted(chosen)], work / "authentic",
+            [others[place] for place in sorted(chosen)], work / "authentic",
             per_photograph=2, seed=seed, progress=renamed(progress, "degrade authentic"),
         )
     ]  # fmt: skip

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import numpy_helper
 from typer.testing import CliRunner
@@ -16,6 +15,7 @@ from rali.cli import app
 from rali.errors import InputError
 from rali.export import export_checked
 from rali.export.profiles import PROFILES, find_profile
+from rali.scoring.session import open_session
 from small import tower_student
 
 
@@ -54,11 +54,7 @@ def test_a_file_is_as_its_provider_wants_it(name: str, pictures, tmp_path: Path)
         assert (zero_points(file) == {0}) == profile.symmetric
     scorer = Scorer(file, batch_size=3)  # whatever the batch of the file
     assert np.isfinite(scorer(some)).all()
-    # Without optimisation integers become floats before they are summed: cores that lack VNNI
-    # saturate sums of integers, which the devices that these files are for do not.
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(file, options)
+    session = open_session(file, None, threads=1)
     count = profile.batch or len(some)
     pixels = np.stack([scorer.preprocess(picture) for picture in some[:count]])
     (scores,) = session.run(["score"], {"pixel_values": pixels})

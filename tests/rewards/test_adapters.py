@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import inspect
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from coroutines import finished
 from PIL import Image
 
 from rali.errors import InputError
@@ -183,7 +183,7 @@ def test_verl_calls_it_from_its_config(module, pictures, expected, request):
         manager = naive.NaiveRewardManager(config, tokenizer, trainer.get_custom_reward_fn(config))
         return await manager.run_single(data)
 
-    found = asyncio.run(run())
+    found = finished(run())
     score = expected[0] if remote else (expected[0] - 1) / 4
     assert found["reward_score"] == pytest.approx(score, abs=0.002)
     assert found["reward_extra_info"]["rali_raw"] == pytest.approx(expected[0], abs=0.005)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from coroutines import finished
 
 from rali.errors import InputError, PictureError
 from rali.rewards.verl_remote import compute_score
@@ -58,7 +59,7 @@ def test_many_at_once_get_the_scores_of_their_files(pictures, expected, server_u
         asked.append(compute_score(solution_image=planar / 255, server_url=f"{server_url}/"))
         return await asyncio.gather(*asked)
 
-    found = asyncio.run(ask())
+    found = finished(ask())
     assert [each["score"] for each in found[:4]] == pytest.approx(expected, abs=1e-4)
     assert found[4] == pytest.approx(dict.fromkeys(("score", "rali_raw"), expected.mean()))
 
@@ -66,7 +67,7 @@ def test_many_at_once_get_the_scores_of_their_files(pictures, expected, server_u
 def test_a_full_server_is_asked_again(canned):
     address, answers = canned
     answers += [(429, {"error": "full"}), (503, {"error": "stops"}), scored(3.5)]
-    found = asyncio.run(compute_score(solution_image=BLACK, server_url=address))
+    found = finished(compute_score(solution_image=BLACK, server_url=address))
     assert found == {"score": 3.5, "rali_raw": 3.5} and not answers
 
 
@@ -74,17 +75,17 @@ def test_what_is_not_scored_is_an_error_and_no_zero(canned):
     address, answers = canned
     answers += [(401, {"error": "Expected the header"}), scored(None, "It is damaged.")]
     with pytest.raises(InputError, match=r"401.*Expected the header"):
-        asyncio.run(compute_score(solution_image=BLACK, server_url=address))
+        finished(compute_score(solution_image=BLACK, server_url=address))
     with pytest.raises(PictureError, match="damaged"):
-        asyncio.run(compute_score(solution_image=BLACK, server_url=address))
+        finished(compute_score(solution_image=BLACK, server_url=address))
     with pytest.raises(InputError, match="did you mean 'server_url'"):
-        asyncio.run(compute_score(solution_image=BLACK, server_ulr=address))
+        finished(compute_score(solution_image=BLACK, server_ulr=address))
     with pytest.raises(InputError, match="caution takes pkg://rali"):
-        asyncio.run(compute_score(solution_image=BLACK, server_url=address, caution=1.0))
+        finished(compute_score(solution_image=BLACK, server_url=address, caution=1.0))
     with pytest.raises(InputError, match="no picture"):
-        asyncio.run(compute_score(extra_info={}))
+        finished(compute_score(extra_info={}))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(InputError, match=r"no scores within 0\.3 seconds: .*connect"):
         address = f"http://127.0.0.1:{port}"
-        asyncio.run(compute_score(solution_image=BLACK, server_url=address, timeout=0.3))
+        finished(compute_score(solution_image=BLACK, server_url=address, timeout=0.3))

@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import pytest
+from coroutines import finished
 
 from rali.serve.batcher import Answer, Batcher
 from rali.serve.limits import FullError, Room
@@ -44,7 +45,7 @@ def test_pictures_of_many_requests_share_batches_in_order():
         assert batcher.pending == 0
         return replies, slow.batches
 
-    replies, batches = asyncio.run(run())
+    replies, batches = finished(run())
     assert replies == [[Answer(10 * n + k, None) for k in range(3)] for n in range(8)]
     assert batches == [8, 8, 8]
 
@@ -63,7 +64,7 @@ def test_what_has_no_room_is_refused_and_what_was_accepted_is_answered():
             Answer(None, "The model gave nan, which is no score."),
         ]
 
-    asyncio.run(run())
+    finished(run())
 
 
 def test_a_client_that_left_is_not_scored_for():
@@ -80,7 +81,7 @@ def test_a_client_that_left_is_not_scored_for():
         assert batcher.pending == 0
         return slow.batches
 
-    assert sum(asyncio.run(run())) == 1
+    assert sum(finished(run())) == 1
 
 
 def test_room_to_decode_is_given_in_order_and_never_too_much():
@@ -105,4 +106,4 @@ def test_room_to_decode_is_given_in_order_and_never_too_much():
         with pytest.raises(FullError, match="hold 100 bytes of at most 100"):
             room.take(1)
 
-    asyncio.run(run())
+    finished(run())
