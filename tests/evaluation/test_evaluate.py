@@ -237,6 +237,9 @@ def test_a_folder_that_cannot_be_made_is_said_before_scoring(
         run = _run(["m", str(manifest), "--output", str(bad)])
         assert isinstance(run.exception, InputError), run.exception
         assert "--output" in str(run.exception)
+    run = _run(["m", str(manifest), "--output", str(manifest.with_name("found.json"))])
+    assert "names a file; it is a folder" in str(run.exception)
+    assert not manifest.with_name("found.json").exists()
 
 
 def test_a_model_folder_that_was_not_exported_is_scored_with_torch(

@@ -228,8 +228,8 @@ def test_decoding_keeps_within_the_memory(serve):
             most = max(most, held(server))
             time.sleep(0.005)
     assert all(each["score"] for each in reply.result().json()["results"])
-    # The allocator may keep up to 60 MiB of what a decoder has given back.
-    assert 60 < most - before < 180 + 60
+    assert 60 < most - before < 180
+    assert held(server) - before < 20, "decoders keep what they have given back"
 
 
 @LINUX
