@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import multiprocessing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -200,7 +201,6 @@ def look_at(rows: list[Row], folder: Path, processor: Any, progress: Progress) -
         share = spread[-KEPT:].sum() / spread.sum()
         print(f"{KEPT} of {sample.shape[1]} components hold {share:.2f} of the features' variance")
         torch.save((mean, std, axes[:, -KEPT:].contiguous()), basis)
-    mean, std, axes = torch.load(basis)
     shapes = {
         "pixels": ((count, TOKENS * CELL * CELL * 3), np.uint8),
         "grid": ((count, 2), np.int64),
@@ -208,28 +208,59 @@ def look_at(rows: list[Row], folder: Path, processor: Any, progress: Progress) -
         "whole": ((count, features.encoder.config.embed_dim), np.float16),
         "measures": ((count, len(dataclasses.fields(Measures))), np.float64),
     }
-    mode = "r+" if (folder / "done.json").is_file() else "w+"
-    arrays = {
-        name: open_memmap(folder / f"{name}.npy", mode, None if mode == "r+" else kind, shape=shape)
-        if mode == "w+" else np.load(folder / f"{name}.npy", mmap_mode="r+")
-        for name, (shape, kind) in shapes.items()
-    }  # fmt: skip
-    done = json.loads((folder / "done.json").read_text()) if mode == "r+" else 0
-    for index in range(done, count):
-        original = open_picture(rows[index].image)
-        rgb = fitted(original, processor)
-        h, w = rgb.shape[0] // CELL, rgb.shape[1] // CELL
-        tokens, whole = features(rgb)
-        arrays["pixels"][index, : rgb.size] = rgb.reshape(-1)
-        arrays["grid"][index] = h, w
-        arrays["tokens"][index, : h * w] = (((tokens - mean) / std) @ axes).half().numpy()
-        arrays["whole"][index] = whole.half().numpy()
-        arrays["measures"][index] = dataclasses.astuple(measure(original))
-        if index % 200 == 199 or index == count - 1:
-            (folder / "done.json").write_text(str(index + 1))
-            progress("look", index + 1, count)
+    done = 0
+    if (folder / "done.json").is_file():
+        done = json.loads((folder / "done.json").read_text())
+    else:
+        for name, (shape, kind) in shapes.items():
+            open_memmap(folder / f"{name}.npy", "w+", kind, shape=shape)
+    starts = range(done, count, 100)
+    spans = [(start, min(start + 100, count)) for start in starts]
+    processes = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    with processes.Pool(initializer=_begin, initargs=(folder, rows, processor)) as pool:
+        for end in pool.imap(_look, spans):
+            (folder / "done.json").write_text(str(end))
+            progress("look", end, count)
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in shapes}
     measures = [Measures(*map(float, values)) for values in arrays.pop("measures")]
     return Looks(measures=measures, **arrays)
+
+
+_looker: Any = None  # of a process
+
+
+def _begin(folder: Path, rows: list[Row], processor: Any) -> None:
+    global _looker
+    torch.set_num_threads(1)
+    _looker = Looker(folder, rows, processor)
+
+
+def _look(span: tuple[int, int]) -> int:
+    for index in range(*span):
+        _looker(index)
+    return span[1]
+
+
+class Looker:
+    """Fills rows of the arrays in a folder of looks."""
+
+    def __init__(self, folder: Path, rows: list[Row], processor: Any) -> None:
+        self.rows, self.processor, self.features = rows, processor, Features()
+        self.mean, self.std, self.axes = torch.load(folder / "basis.pt")
+        names = ("pixels", "grid", "tokens", "whole", "measures")
+        self.arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r+") for name in names}
+
+    def __call__(self, index: int) -> None:
+        original, arrays = open_picture(self.rows[index].image), self.arrays
+        rgb = fitted(original, self.processor)
+        h, w = rgb.shape[0] // CELL, rgb.shape[1] // CELL
+        tokens, whole = self.features(rgb)
+        tokens = ((tokens - self.mean) / self.std) @ self.axes
+        arrays["pixels"][index, : rgb.size] = rgb.reshape(-1)
+        arrays["grid"][index] = h, w
+        arrays["tokens"][index, : h * w] = tokens.half().numpy()
+        arrays["whole"][index] = whole.half().numpy()
+        arrays["measures"][index] = dataclasses.astuple(measure(original))
 
 
 def regions_of(looks: Looks, folder: Path) -> list[Regions]:
