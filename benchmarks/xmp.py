@@ -263,10 +263,13 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
+def coding(sidecar: bytes) -> str:
+    return "utf-16" if sidecar[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+
+
 def same_lines(before: bytes, after: bytes) -> bool:
     """Whether lines were only added, all of them ours, but for the digit of a rating."""
-    coding = "utf-16" if before[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
-    old, new = (each.decode(coding).splitlines(keepends=True) for each in (before, after))
+    old, new = (each.decode(coding(before)).splitlines(keepends=True) for each in (before, after))
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
     for kind, a, b, c, d in matcher.get_opcodes():
         if kind == "equal":
@@ -412,7 +415,8 @@ def page(folder: Path, work: Path, writers: dict[str, str]) -> str:
     rali(folder, *asked)
     second = held(folder)
     count: dict[str, Counter[str]] = {writer: Counter() for writer in WRITERS}
-    shown = run("exiv2", "-q", "-Pv", "-g", "Xmp.xmp.Rating", *(folder / name for name in after))
+    legible = [folder / name for name, data in after.items() if coding(data) == "utf-8"]
+    shown = run("exiv2", "-q", "-Pv", "-g", "Xmp.xmp.Rating", *legible)
     lines = (line.split() for line in shown.splitlines())
     exiv2 = {Path(name).name: stars for name, stars in lines}
     for name, writer in writers.items():
@@ -461,8 +465,8 @@ of each writer: {first[-2].removeprefix("rali: ")}
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 {table}
 
-Lines are compared by difflib, tags by exiftool. exiv2 is the reader of darktable and digiKam; darktable
-itself read the stars back in {dark} of {len(shown_by_darktable)} tried. Unchanged pictures:
+Lines are compared by difflib, tags by exiftool. exiv2 is the reader of darktable and digiKam; it does not
+read the {len(after) - len(legible)} in UTF-16. darktable itself read the stars back in {dark} of {len(shown_by_darktable)} tried. Unchanged pictures:
 {untouched} of {len(pictures)}; files left by `--undo`: {"some" if left else "none"}. Writing takes
 {speed:.1f} ms a picture, the record for `--undo` with its flush to the disk included.
 
