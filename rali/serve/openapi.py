@@ -173,7 +173,7 @@ def _operation_html(operation: Json) -> str:
         shape = _shape(next(iter(reply["content"].values()))["schema"])
         rows.append((status, f"{reply['description']} {shape}"))
     cells = "".join(f"<tr><td>{escape(a)}</td><td>{escape(b)}</td></tr>" for a, b in rows)
-    return f"<table>{cells}</table>"
+    return f'<table class="words">{cells}</table>'
 
 
 def _shape(schema: Json) -> str:
