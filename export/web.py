@@ -4,7 +4,8 @@ The page (`page/`) is plain HTML, CSS and ES modules, served as static files. Be
 `prepare.onnx` (image uint8 [H, W, 3] → pixel_values, Pillow's pixels), `window.onnx` (the same for
 a part of a picture), the model, `model.json` with what else the page needs from it, and ONNX
 Runtime's own builds for browsers, one for WebAssembly and one for WebGPU. The page unpacks these
-itself, so that a host which does not compress sends a quarter of them.
+itself, so that a host which does not compress sends a quarter of them. `NOTICE` says of each file
+where it comes from and under which terms.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from rali.errors import InputError
 from rali.files import replace_atomically
 from rali.pictures.preprocess import Preprocess
 from rali.scoring.heatmap import COLOUR_SHARE, ENDS, MOST, SHARE, colour_scale, window_preprocess
+from rali.scoring.licenses import model_parts
 from rali.scoring.model_folder import INTERVAL_FILE, PHRASES_FILE, find_file
 from rali.scoring.scorer import Scorer
 from rali.version import __version__
@@ -80,8 +83,13 @@ def export_web(
     files["window.onnx"] = window_model(scorer.preprocess).SerializeToString()
     files["model.onnx"] = scorer.path.read_bytes()
     files["model.json"] = json.dumps(describe(model, scorer), ensure_ascii=False).encode()
-    for name in sorted(files, key=lambda name: name == "index.html"):  # itself last
-        replace_atomically(folder / name, partial(Path.write_bytes, data=files[name]))
+    page = files.pop("index.html")
+    for name, data in files.items():
+        replace_atomically(folder / name, partial(Path.write_bytes, data=data))
+    parts = [replace(part, file=Path(part.file).name) for part in model_parts(folder)]
+    notice = "\n\n".join(part.words() for part in parts) + "\n"
+    replace_atomically(folder / "NOTICE", partial(Path.write_bytes, data=notice.encode()))
+    replace_atomically(folder / "index.html", partial(Path.write_bytes, data=page))
     return folder / "index.html"
 
 

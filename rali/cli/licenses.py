@@ -35,8 +35,5 @@ def licenses(
         typer.echo(json.dumps([dataclasses.asdict(part) for part in parts], indent=2))
         return
     for part in parts:
-        typer.echo(printable(f"{part.file}: {part.what}"))
-        typer.echo(printable(f"    licence: {part.license}"))
-        if part.origin:
-            typer.echo(printable(f"    origin: {part.origin}"))
-        typer.echo(f"    SHA-256: {part.sha256}")
+        for line in part.words().splitlines():
+            typer.echo(printable(line))

@@ -40,6 +40,14 @@ class Part:
     origin: str
     sha256: str
 
+    def words(self) -> str:
+        """All of it in three or four lines, for people."""
+        origin = f"    origin: {self.origin}\n" if self.origin else ""
+        return (
+            f"{self.file}: {self.what}\n    licence: {self.license}\n{origin}"
+            f"    SHA-256: {self.sha256}"
+        )
+
 
 def package_parts() -> list[Part]:
     """Every file in the package that is not source code."""
@@ -107,7 +115,7 @@ def _runtime_part(path: Path) -> Part:
 
 
 _READERS: dict[str, Callable[[Path], Part]] = {
-    ".onnx": _onnx_part, Path(WEIGHTS_FILE).suffix: _weights_part, ".wasm": _runtime_part,
+    ".onnx": _onnx_part, Path(WEIGHTS_FILE).suffix: _weights_part, ".wasm.gz": _runtime_part,
 }  # fmt: skip
 
 

@@ -492,6 +492,11 @@ def test_command_writes_the_page_and_leaves_other_files(
     assert packed == {name for name in written if name.startswith("ort/ort")}
     wasm = gzip.decompress((target / "ort" / "ort-wasm-simd-threaded.wasm.gz").read_bytes())
     assert wasm == b"ort-wasm-simd-threaded.wasm"
+    notice = (target / "NOTICE").read_text("utf-8")
+    assert all(
+        f"{Path(name).name}: " in notice for name in ("model.onnx", *packed) if ".mjs" not in name
+    )
+    assert "licence: MIT" in notice
 
 
 def test_what_the_page_lacks_is_named(tmp_path, monkeypatch) -> None:
