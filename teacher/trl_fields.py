@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from rali.errors import InputError, MissingExtraError, missing_extra
 
@@ -19,16 +20,23 @@ SOURCES = {
 }
 
 
-def trl_fields(kind: str) -> list[str]:
-    """The names of the fields of "GRPOConfig" or "SFTConfig", the class's own first.
+# Values of these are checked; a field that also takes another class is TRL's to check.
+PLAIN = {"bool": bool, "int": int, "float": (int, float), "str": str, "None": type(None)}
+
+
+def trl_fields(kind: str) -> dict[str, str]:
+    """Name → annotation of the fields of "GRPOConfig" or "SFTConfig", the class's own first.
 
     Raises:
         MissingExtraError: TRL is not installed.
     """
-    return [name for each in (kind, "_BaseConfig", "TrainingArguments") for name in _own(each)]
+    found: dict[str, str] = {}
+    for each in (kind, "_BaseConfig", "TrainingArguments"):
+        found = dict(_own(each)) | found
+    return found
 
 
-def _own(kind: str) -> Iterator[str]:
+def _own(kind: str) -> Iterator[tuple[str, str]]:
     package, _, inside = SOURCES[kind].partition("/")
     spec = find_spec(package)
     if spec is None or not spec.origin:
@@ -38,19 +46,24 @@ def _own(kind: str) -> Iterator[str]:
     for found in (node for node in classes if node.name == kind):
         for node in found.body:
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                yield node.target.id
+                yield node.target.id, ast.unparse(node.annotation)
 
 
-def check_trl(kind: str, names: Iterable[str]) -> None:
-    """Refuse names that TRL's config of this kind does not have.
+def check_trl(kind: str, values: Mapping[str, Any]) -> None:
+    """Refuse fields that TRL's config of this kind does not have, and values of another type.
 
     Raises:
-        InputError: it names the nearest that there is.
+        InputError: it names the nearest field that there is, or the type.
     """
-    asked = list(names)
-    known = trl_fields(kind) if asked else []
-    for name in asked:
+    known = trl_fields(kind) if values else {}
+    for name, value in values.items():
         if name not in known:
             near = get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]}?" if near else "."
             raise InputError(f"trl.{name}: {kind} of TRL has no such field{hint}")
+        kinds = known[name].split(" | ")
+        truth = isinstance(value, bool) and "bool" not in kinds  # Python counts it as an integer
+        if all(each in PLAIN for each in kinds) and (
+            truth or not any(isinstance(value, PLAIN[each]) for each in kinds)
+        ):
+            raise InputError(f"trl.{name} is {value!r}; expected {' or '.join(kinds)}.")

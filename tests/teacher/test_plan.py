@@ -120,7 +120,12 @@ def test_the_fields_of_trl_are_read_from_its_source(name):
 
     assert set(trl_fields(name)) >= {field.name for field in dataclasses.fields(getattr(trl, name))}
     with pytest.raises(InputError, match=r"trl.max_step: .*did you mean max_steps?"):
-        check_trl(name, ["max_step"])
+        check_trl(name, {"max_step": 1})
+    check_trl(name, {"max_steps": 3, "weight_decay": 0, "run_name": None, "lr_scheduler_type": "x"})
+    with pytest.raises(InputError, match=r"trl.max_steps is 'many'; expected int."):
+        check_trl(name, {"max_steps": "many"})
+    with pytest.raises(InputError, match=r"trl.weight_decay is True; expected float."):
+        check_trl(name, {"weight_decay": True})
 
 
 @pytest.mark.parametrize(
