@@ -21,7 +21,13 @@ SOURCES = {
 
 
 # Values of these are checked; a field that also takes another class is TRL's to check.
-PLAIN = {"bool": bool, "int": int, "float": (int, float), "str": str, "None": type(None)}
+PLAIN: dict[str, Any] = {
+    "bool": bool,
+    "int": int,
+    "float": (int, float),
+    "str": str,
+    "None": type(None),
+}
 
 
 def trl_fields(kind: str) -> dict[str, str]:
