@@ -167,6 +167,10 @@ def train(config: GrpoConfig, output: str | Path, *, progress: Progress = silent
     """
     from .saving import finished, train_to  # imports torch
 
+    check_trl("GRPOConfig", config.trl)
+    if config.trl.get("use_vllm"):
+        require("vllm", "rollouts")
+        check_rollouts(config.trl)
     output = Path(output)
     plan = config.plan(int(os.environ.get("WORLD_SIZE", 1)))
     drawn = ordered_examples(config, plan)
@@ -220,10 +224,6 @@ def build_trainer(
 
     from .watch import Watch
 
-    check_trl("GRPOConfig", config.trl)
-    if config.trl.get("use_vllm"):
-        require("vllm", "vllm")
-        check_rollouts(config.trl)
     model, processor = config.load()
     rewards = Rewards(
         config.tasks, drawn, config.pair_scope, config.compare,

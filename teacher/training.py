@@ -27,7 +27,9 @@ OURS = {
     "beta": "beta", "num_generations": "num_generations", "temperature": "temperature",
     "top_k": "top_k", "top_p": "top_p", "max_completion_length": "max_completion_length",
     "gradient_accumulation_steps": "prompts_per_step or batch_size and micro_batch",
-    "generation_batch_size": "prompts_per_step", "warmup_steps": "warmup",
+    "generation_batch_size": "prompts_per_step", "steps_per_generation": "prompts_per_step",
+    "warmup_steps": "warmup", "reward_weights": "tasks", "weight_decay": "weight_decay",
+    "lr_scheduler_type": "lr_schedule", "lr_scheduler_kwargs": "lr_schedule",
 }  # fmt: skip
 EXPONENT = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?[eE][+-]?[0-9]+")
 

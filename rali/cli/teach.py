@@ -96,6 +96,7 @@ def train(
     Example: rali teach train --config q-insight --data DATA -o runs/q-insight
     """
     from rali.runs.config import from_dict
+    from rali.runs.folder import alone_in
     from rali.runs.progress import StageProgress
     from rali.teacher.grpo import GrpoConfig
     from rali.teacher.grpo import train as run
@@ -106,7 +107,7 @@ def train(
 
         _say(settings, grpo_dry_run(settings, _counted(processes, settings.gpus)))
         return
-    with StageProgress("reward") as progress:
+    with alone_in(output), StageProgress("reward") as progress:
         folder = run(settings, output, progress=progress)
     from rali.teacher.report import write_teacher_report
 

@@ -153,7 +153,7 @@ def main() -> None:
     parser.add_argument("--language", default="nano", help="a nano teacher, or nothing for none")
     parser.add_argument("--part-steps", type=int, default=eyes.EyesConfig.part_steps)
     parser.add_argument("--whole-steps", type=int, default=eyes.EyesConfig.whole_steps)
-    parser.add_argument("--lessons", type=int, default=25_000)
+    parser.add_argument("--lessons", type=int, default=36_000)
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument(
         "--scale", type=float, default=1.0, help="share of the photographs, for a trial"

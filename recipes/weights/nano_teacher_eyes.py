@@ -60,9 +60,9 @@ class EyesConfig:
         whole_steps, whole_batch: steps on whole pictures, after them.
     """
 
-    part_steps: int = 1100
+    part_steps: int = 3000
     part_batch: int = 48
-    whole_steps: int = 500
+    whole_steps: int = 900
     whole_batch: int = 24
     lr: float = 2e-3
     seed: int = 0

@@ -133,6 +133,9 @@ def test_the_fields_of_trl_are_read_from_its_source(name):
     [
         ({"trl": {"learning_rate": 1e-5}}, "set lr, which would contradict it"),
         ({"trl": {"num_generations": 4}}, "set num_generations"),
+        ({"trl": {"steps_per_generation": 1}}, "set prompts_per_step"),
+        ({"trl": {"lr_scheduler_type": "cosine"}}, "set lr_schedule"),
+        ({"trl": {"reward_weights": [1.0]}}, "set tasks"),
         ({"min_pixels": 10_000, "max_pixels": 100}, "must not be above max_pixels"),
         ({"quantization": "4bit"}, "lora.rank=64"),
         ({"quantization": "8bit"}, "give 4bit"),

@@ -265,6 +265,13 @@ def test_an_adapter_and_a_frozen_tower_learn_the_rest_only(degraded, tmp_path):
     assert moved and all("language_model.layers" in n and "_proj" in n for n in moved), moved
 
 
+def test_what_trl_has_not_is_refused_before_the_folder_is_claimed(degraded, tmp_path):
+    _, manifest = degraded
+    with pytest.raises(InputError, match="did you mean max_steps"):
+        train(config(manifest, trl={"max_step": 1}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_small_steps_are_not_rounded_away(degraded, tmp_path):
     """A step of 1e-6 is below bfloat16's resolution of most weights."""
     _, manifest = degraded
