@@ -100,7 +100,8 @@ def export_format(
         How the file agrees with torch; None where it cannot be run here.
 
     Raises:
-        InputError: there is no such format or precision; the file does not agree with torch.
+        InputError: there is no such format or precision; `path` has another suffix or is a folder;
+            the file does not agree with torch.
         MissingExtraError: the converter is not installed.
     """
     path, form = Path(path), find_format(name)
@@ -108,6 +109,12 @@ def export_format(
     if precision not in form.precisions:
         raise InputError(
             f"{name} does not come in {precision}; it comes in {', '.join(form.precisions)}."
+        )
+    suffix = Path(form.file).suffix
+    if path.suffix != suffix or (path.is_dir() and not (path / "Manifest.json").is_file()):
+        raise InputError(
+            f"{path} cannot be the {name} file: give a name that ends in {suffix} and is not "
+            "that of a folder of yours."
         )
     if pictures is None:
         pictures = sample_photographs() if precision == "fp32" else degraded_pictures()

@@ -83,14 +83,20 @@ def export_web(
     files["window.onnx"] = window_model(scorer.preprocess).SerializeToString()
     files["model.onnx"] = scorer.path.read_bytes()
     files["model.json"] = json.dumps(describe(model, scorer), ensure_ascii=False).encode()
-    page = files.pop("index.html")
-    for name, data in files.items():
-        replace_atomically(folder / name, partial(Path.write_bytes, data=data))
-    parts = [replace(part, file=Path(part.file).name) for part in model_parts(folder)]
-    notice = "\n\n".join(part.words() for part in parts) + "\n"
-    replace_atomically(folder / "NOTICE", partial(Path.write_bytes, data=notice.encode()))
-    replace_atomically(folder / "index.html", partial(Path.write_bytes, data=page))
+    files["NOTICE"] = _notice(files).encode()
+    for name in sorted(files, key=lambda name: name == "index.html"):  # itself last
+        replace_atomically(folder / name, partial(Path.write_bytes, data=files[name]))
     return folder / "index.html"
+
+
+def _notice(files: dict[str, bytes]) -> str:
+    """What the files with weights or of others say of themselves."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in files.items():
+            if name.endswith((".onnx", ".wasm.gz")):
+                Path(folder, Path(name).name).write_bytes(data)
+        parts = [replace(part, file=Path(part.file).name) for part in model_parts(folder)]
+    return "\n\n".join(part.words() for part in parts) + "\n"
 
 
 def prepare_model(preprocess: Preprocess) -> ModelProto:

@@ -133,6 +133,7 @@ class Shards:
             self._shard()
             if self._replaced and error is None:  # else the next opening does it
                 self.ledger.drop_replaced()
+                self._replaced = 0  # the ledger's counts are without them now
 
 
 class Screen:

@@ -100,7 +100,7 @@ def marked(before: bytes | None, marks: Marks, *, rated: bool = False) -> Sideca
     others = (rated and stars is None) if unrated else rating is None or rating != stars
 
     items = packet.items(SUBJECT) if marks.keywords or KEYWORDS in noted else []
-    ours = (noted.get(KEYWORDS) or "").split("; ")
+    ours = [word for word in (noted.get(KEYWORDS) or "").split("; ") if word]
     keywords = [word for word in marks.keywords if word in ours or word not in items]
 
     wanted = _values(marks, keywords)

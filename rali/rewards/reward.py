@@ -193,7 +193,7 @@ class RaliReward(nn.Module):
             )
         low, high = self.input_range
         if not torch.compiler.is_compiling():
-            _check_range(pictures.detach(), low, high)
+            check_range(pictures.detach(), low, high)
         with torch.autocast(pictures.device.type, enabled=False):
             unit = ((pictures.to(self.mean.dtype) - low) / (high - low)).clamp(0, 1)
             unit = to_levels(unit) if self.rounded else unit
@@ -248,7 +248,7 @@ def _mirrored(pixels: Tensor, room: int, dim: int) -> Tensor:
     return torch.cat([first, pixels, last], dim)
 
 
-def _check_range(pictures: Tensor, low: float, high: float) -> None:
+def check_range(pictures: Tensor, low: float, high: float) -> None:
     """Accepts the overshoot of a decoder; pictures in another range differ by far more.
 
     Raises:

@@ -101,6 +101,9 @@ async def _ask(address: str, body: Any, timeout: float) -> Any:
 
 def _as_png(picture: Any) -> str:
     """Lossless, as a JPEG's artefacts would be scored too: base64 of float [3, H, W], 0–1."""
+    from .reward import check_range
+
+    check_range(picture.detach(), 0, 1)
     levels = (picture.detach().clamp(0, 1) * 255).round().permute(1, 2, 0).cpu().numpy()
     file = io.BytesIO()
     Image.fromarray(levels.astype(np.uint8)).save(file, "PNG", compress_level=1)

@@ -172,6 +172,8 @@ def test_two_runs_on_one_output_are_refused(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["scores.csv", "scores"])
 def test_retry_scores_what_failed_and_nothing_else(folder: Path, name: str) -> None:
     assert finish(folder, "-o", name)[0] == 1
+    code, _, err = finish(folder, "-o", name, "--retry")
+    assert code == 1 and f"{COUNT - 1} scored, 1 failed" in err, err
     before = rows_in(folder / name)
     Image.fromarray(np.full((9, 9, 3), 7, np.uint8)).save(folder / "photos" / "7.png")
     code, _, err = finish(folder, "-o", name, "--retry")

@@ -45,6 +45,15 @@ def test_litert_scores_as_torch_does_and_the_file_says_so(student, pictures, tmp
     assert sizes["int8-dynamic"] < 0.5 * sizes["fp32"]
 
 
+def test_a_folder_of_somebody_is_not_replaced(student, pictures, tmp_path) -> None:
+    kept = tmp_path / "exports" / "thesis.txt"
+    for folder, name in ((kept.parent, "tflite"), (tmp_path / "exports.mlpackage", "coreml")):
+        folder.mkdir()
+        with pytest.raises(InputError, match="give a name that ends in"):
+            export_format(student, folder, name, pictures[:2])
+        assert folder.is_dir()
+
+
 def test_a_file_that_disagrees_takes_no_place(student, pictures, tmp_path, monkeypatch) -> None:
     pytest.importorskip("openvino", reason="type: make test-mobile")
     monkeypatch.setattr(agreement, "TOLERANCE", -1.0)

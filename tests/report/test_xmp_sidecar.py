@@ -100,11 +100,12 @@ def test_a_rating_inside_the_picture_is_not_hidden() -> None:
 def test_keywords_of_somebody_else_are_kept() -> None:
     made = marked(None, replace(MARKS, keywords=())).data
     theirs = edit(made, 'xmp:Rating="3"/>', 'xmp:Rating="3"><dc:subject xmlns:dc="http://purl.org/dc/'
-                  'elements/1.1/"><rdf:Bag><rdf:li>quality|blur</rdf:li></rdf:Bag></dc:subject>'
+                  'elements/1.1/"><rdf:Bag><rdf:li>quality|blur</rdf:li><rdf:li></rdf:li></rdf:Bag></dc:subject>'
                   "</rdf:Description>")  # fmt: skip
     both = marked(theirs, replace(MARKS, keywords=("quality|blur", "quality|noise")))
-    assert Packet(both.data).items(SUBJECT) == ["quality|blur", "quality|noise"]
+    assert Packet(both.data).items(SUBJECT) == ["quality|blur", "", "quality|noise"]
     assert text(both.data, (RALI, "Keywords")) == "quality|noise"
     assert Packet(marked(both.data, replace(MARKS, keywords=())).data).items(SUBJECT) == [
-        "quality|blur"
+        "quality|blur",
+        "",
     ]

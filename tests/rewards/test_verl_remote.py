@@ -71,6 +71,14 @@ def test_a_full_server_is_asked_again(canned):
     assert found == {"score": 3.5, "rali_raw": 3.5} and not answers
 
 
+def test_pictures_of_another_range_are_refused_and_not_sent(canned):
+    address, answers = canned
+    for picture, message in ((255 * (BLACK + 1), "divide 0–255 by 255"), (BLACK / 0, "NaN")):
+        with pytest.raises(InputError, match=message):
+            finished(compute_score(solution_image=picture, server_url=address))
+    assert not answers
+
+
 def test_what_is_not_scored_is_an_error_and_no_zero(canned):
     address, answers = canned
     answers += [(401, {"error": "Expected the header"}), scored(None, "It is damaged.")]
