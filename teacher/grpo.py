@@ -167,11 +167,11 @@ def train(config: GrpoConfig, output: str | Path, *, progress: Progress = silent
     """
     from .saving import finished, train_to  # imports torch
 
+    output = Path(output)
     check_trl("GRPOConfig", config.trl)
-    if config.trl.get("use_vllm"):
+    if config.trl.get("use_vllm") and not finished(output):
         require("vllm", "rollouts")
         check_rollouts(config.trl)
-    output = Path(output)
     plan = config.plan(int(os.environ.get("WORLD_SIZE", 1)))
     drawn = ordered_examples(config, plan)
     validation = config.watch.rows(path for example in drawn for path in example.images)

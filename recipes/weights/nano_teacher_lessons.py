@@ -115,7 +115,7 @@ class Lessons:
     def pair(self, index: int, *, ties: bool) -> list[int]:
         """Two of one photograph's versions, mostly clearly different, in either order.
 
-        Without `ties` the scores that a text tells of them differ, where any do.
+        Without `ties`, two drawn at random have scores that differ as texts tell them, if any do.
         """
         versions = self.of_content[self.rows[index].content]
         strong = [i for i in versions if (self.rows[i].severity or 0) >= 3]
