@@ -186,6 +186,8 @@ def grpo(tiny: bool) -> list[str]:
             size = {"shortest_edge": 56 * 56, "longest_edge": 336 * 336}
             processor.image_processor = Qwen2VLImageProcessor(size=size)
             processor.tokenizer.padding_side = "left"
+            if tiny:  # the 7B's 152,064 words would be most of the time
+                model.resize_token_embeddings(len(processor.tokenizer))
             words = processor.tokenizer.convert_tokens_to_ids
             model.config.image_token_id = words("<|image_pad|>")
             model.config.video_token_id = words("<|video_pad|>")
