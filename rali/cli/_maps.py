@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rali.files import replace_atomically
 from rali.pictures.paths import path_in
 from rali.scoring.journal import Journal
+
+from ._resume import Shards
 
 if TYPE_CHECKING:
     from rali.scoring.scorer import Scorer
@@ -29,12 +31,17 @@ def drawing(scorer: Scorer, folder: Path, sink: Any) -> Callable[[dict[str, Any]
 
 
 def map_names(sink: Any) -> dict[str, str]:
-    """The file name of each map, by the key of its picture, of the rows that a file holds."""
-    if not isinstance(sink, Journal):
-        return {}
+    """The file name of each map, by the key of its picture, of the rows that an output holds."""
     used: set[str] = set()
-    scored = (row["image"] for _, row in sink.read() if row["score"] is not None)
+    scored = (row["image"] for row in _rows(sink) if row["score"] is not None)
     return {key: _map_name(key, used) for key in scored}
+
+
+def _rows(sink: Any) -> Iterable[dict[str, Any]]:
+    """The rows that an output holds already; the screen holds none."""
+    if isinstance(sink, Journal):
+        return (row for _, row in sink.read())
+    return sink.ledger.read() if isinstance(sink, Shards) else ()
 
 
 def _map_name(key: str, used: set[str]) -> str:

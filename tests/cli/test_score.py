@@ -233,6 +233,19 @@ def test_a_map_that_cannot_be_drawn_is_drawn_by_the_same_command(
     assert "is a folder, which holds Parquet; --format csv needs a file" in str(table.exception)
 
 
+def test_a_resumed_folder_of_shards_keeps_its_maps(model: str, tmp_path: Path) -> None:
+    photos, maps = tmp_path / "photos", tmp_path / "maps"
+    for number, name in enumerate(("one", "two")):
+        (photos / name).mkdir(parents=True)
+        rgb = np.full((32, 32, 3), 60 + 90 * number, np.uint8)
+        Image.fromarray(rgb).save(photos / name / "same.png")
+    options = ["-m", model, "--map", str(maps), "-o", str(tmp_path / "shards")]
+    assert runner.invoke(app, [str(photos / "one"), *options]).exit_code == 0
+    before = (maps / "same.png").read_bytes()
+    assert runner.invoke(app, [str(photos / "two"), *options]).exit_code == 0
+    assert (maps / "same.png").read_bytes() == before and (maps / "same-2.png").is_file()
+
+
 def test_reasons_maps_and_intervals(photographs: dict[str, np.ndarray], tmp_path: Path) -> None:
     blurred, noisy = tmp_path / "a.png", tmp_path / "a.bmp"  # maps must not overwrite each other
     Image.fromarray(degrade(photographs["coffee"], "blur", 5)).save(blurred)
