@@ -12,7 +12,8 @@ import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from rali.errors import InputError, require
 from rali.files import replace_atomically
@@ -117,6 +118,8 @@ def check_numbers(where: str, config: Any, *, positive: Sequence[str] = (), **le
 
 def _coerce(value: Any, wanted: Any, name: str) -> Any:
     kind, inner = get_origin(wanted), get_args(wanted)
+    if kind in (Union, UnionType):
+        return _one_of(value, inner, name)
     if kind in (list, dict):
         value = kind() if value is None else value  # YAML reads an empty one as nothing
         if not isinstance(value, kind):
@@ -131,11 +134,25 @@ def _coerce(value: Any, wanted: Any, name: str) -> Any:
             pass
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if wanted in (int, float, str, bool) and (
+    if wanted in (int, float, str, bool, NoneType) and (
         not isinstance(value, wanted) or (wanted is int and isinstance(value, bool))
     ):
-        raise InputError(f"{name} is {value!r}; expected {wanted.__name__}.")
+        raise InputError(f"{name} is {value!r}; expected {_word(wanted)}.")
     return value
+
+
+def _one_of(value: Any, kinds: Sequence[Any], name: str) -> Any:
+    """The value as the first of the kinds that it fits, such as those of `int | None`."""
+    for kind in () if value is None and NoneType not in kinds else kinds:
+        try:
+            return _coerce(value, kind, name)
+        except InputError:
+            continue
+    raise InputError(f"{name} is {value!r}; expected {' or '.join(map(_word, kinds))}.")
+
+
+def _word(kind: Any) -> str:
+    return "nothing" if kind is NoneType else (get_origin(kind) or kind).__name__
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,35 @@ def test_unknown_settings_are_named():
         from_dict(DistillConfig, {"fit": {"steps": "many"}})
     values = with_overrides({}, ["align.lr=1e-4", "encoder=nano"])
     assert from_dict(DistillConfig, values).align.lr == 1e-4
+
+
+@dataclasses.dataclass
+class Several:
+    pixels: int | None = None
+    rate: float | None = None
+    prompt: str | dict[str, Any] = "score"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("pixels=1e6", "pixels is '1e6'; expected int or nothing."),
+        ("pixels=1.0e+6", "pixels is 1000000.0; expected int or nothing."),
+        ("pixels=true", "pixels is True; expected int or nothing."),
+        ("rate=x", "rate is 'x'; expected float or nothing."),
+        ("prompt=5", "prompt is 5; expected str or dict."),
+        ("prompt=null", "prompt is None; expected str or dict."),
+    ],
+)
+def test_a_setting_of_several_kinds_names_them_all(setting, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        from_dict(Several, with_overrides({}, [setting]))
+
+
+def test_a_setting_of_several_kinds_takes_each():
+    typed = ["pixels=100", "rate=1e-3", "prompt={low: 1}"]
+    assert from_dict(Several, with_overrides({}, typed)) == Several(100, 1e-3, {"low": 1})
+    assert from_dict(Several, with_overrides({}, ["pixels=null", "rate="])) == Several()
 
 
 def test_every_setting_is_described_as_it_is_typed_with_meaning_and_default():
