@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 STEPS = 30  # within so many the authors' format reward is 1
-LOOKS = 4  # validations before their correlation is called flat
-RISE = 0.02
+LOOKS = 4  # validations before their correlation is called flat or falling
+CHANGE = 0.02  # of a mean or a correlation; less is no rise and no fall
 
 
 def advice(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -26,14 +26,18 @@ def advice(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     found = {}
     trained = [row for row in rows if "reward" in row]
     for name in dict.fromkeys(key for row in trained for key in row):
-        of_format = name.startswith("rewards/format") and name.endswith("/mean")
+        part = name.removeprefix("rewards/").removesuffix("/mean")
+        of_format = name == f"rewards/{part}/mean" and part.partition("*")[0] == "format"
+        if part.endswith("*0"):  # it is logged alone, without a weight
+            continue
         if of_format and (sentence := _stuck_format(trained, name)):
             found[name] = sentence
     if sentence := _no_spread(trained):
         found["spread"] = sentence
     stages = dict.fromkeys(row["stage"] for row in rows if row["stage"].startswith("validate/"))
     for stage in stages:
-        if sentence := _flat([row for row in rows if row["stage"] == stage]):
+        looks = [row for row in rows if row["stage"] == stage and row.get("plcc") is not None]
+        if len(looks) >= LOOKS and (sentence := _course(looks, rewarded=bool(trained))):
             found[stage] = sentence
     return found
 
@@ -47,7 +51,7 @@ def _stuck_format(rows: Sequence[Mapping[str, Any]], name: str) -> str:
     if len(values) < STEPS:
         return ""
     early, late = values[: STEPS // 2].mean(), values[STEPS // 2 :].mean()
-    if late > 0.9 or late - early > RISE:
+    if late > 0.9 or late - early > CHANGE:
         return ""
     cut = _last(rows, "completions/clipped_ratio")
     tries = ["look at probes.jsonl for what stands where the form wants something else"]
@@ -71,12 +75,28 @@ def _no_spread(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _flat(rows: Sequence[Mapping[str, Any]]) -> str:
-    values = _last(rows, "plcc", len(rows))
-    if len(values) < LOOKS or max(values[1:]) - values[0] > RISE:
+def _course(looks: Sequence[Mapping[str, Any]], *, rewarded: bool) -> str:
+    """What to try where the PLCC has fallen from its highest, or has never risen.
+
+    Args:
+        rewarded: whether the training has rewards, and so settings that a fine-tuning lacks.
+    """
+    stage, last = looks[0]["stage"], looks[-1]
+    best = max(looks, key=lambda row: row["plcc"])
+    if max(row["plcc"] for row in looks[-2:]) < best["plcc"] - CHANGE:
+        tries = ["a smaller lr", *(["a larger beta"] if rewarded else [])]
+        if best["step"]:
+            tries.append(f"a training that ends there (trl.max_steps={best['step']})")
+        return (
+            f"{stage}: the PLCC was {best['plcc']:.2f} at step {best['step']:,} and has fallen to "
+            f"{last['plcc']:.2f} at step {last['step']:,}. Try: {', '.join(tries)}."
+        )
+    if max(row["plcc"] for row in looks[1:]) - looks[0]["plcc"] > CHANGE:
         return ""
+    tries = "a smaller beta, vision: true" if rewarded else "more epochs"
+    checked = "the format reward and the share of parsed texts" if rewarded else "the probes' texts"
     return (
-        f"{rows[0]['stage']}: the PLCC was {values[0]:.2f} before the training and is "
-        f"{values[-1]:.2f} after {rows[-1]['step']:,} steps. Try: a higher lr, a smaller beta, "
-        "vision: true; and check the format reward and the share of parsed texts."
+        f"{stage}: the PLCC was {looks[0]['plcc']:.2f} before the training and is "
+        f"{last['plcc']:.2f} after {last['step']:,} steps. Try: a higher lr, {tries}; and "
+        f"check {checked}."
     )

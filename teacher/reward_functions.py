@@ -125,8 +125,8 @@ class Rewards:
         names = [name for name, _ in shared]
         self.functions: list[Any] = [
             PartReward(
-                # One name with two weights is two parts of a training.
-                name if names.count(name) == 1 else f"{name}*{weight:g}",
+                # One name with two weights is two parts of a training; `advice` knows *0.
+                name if names.count(name) == 1 and weight else f"{name}*{weight:g}",
                 parts,
                 self,
                 first=not row,

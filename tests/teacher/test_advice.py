@@ -13,11 +13,11 @@ from rali.teacher.prompts import PROMPTS
 from rali.teacher.watch import Watch, WatchConfig
 
 
-def log(forms, spread=0.1, cut=0.0):
+def log(forms, spread=0.1, cut=0.0, name="format"):
     return [
         {
             "stage": "train", "step": step, "reward": 1.0, "loss": 0.1,
-            "rewards/format/mean": form, "frac_reward_zero_std": spread,
+            f"rewards/{name}/mean": form, "frac_reward_zero_std": spread,
             "completions/clipped_ratio": cut,
         }
         for step, form in enumerate(forms, 1)
@@ -51,6 +51,34 @@ def test_a_flat_correlation_and_groups_without_spread():
     assert "validate/koniq: the PLCC was 0.80 before" in sentence and "300 steps" in sentence
     (sentence,) = advice(log([1.0] * 30, spread=0.9)).values()
     assert "In 90% of the groups" in sentence and "num_generations" in sentence
+
+
+def test_a_format_reward_counts_by_its_weight():
+    assert not advice(log([0.5] * 40, name="format*0")), "it is logged alone"
+    assert advice(log([0.5] * 40, name="format*0.5"))
+    assert not advice(log([0.5] * 40, name="formatting:mine")), "a function of one's own"
+
+
+@pytest.mark.parametrize("values", [(0.9, 0.8, 0.7, 0.6), (0.9, 0.7, 0.7, 0.7)])
+def test_a_correlation_that_falls_from_the_start(values):
+    (sentence,) = (advice(log([1.0] * 3) + looks(values))).values()
+    assert f"the PLCC was 0.90 at step 0 and has fallen to {values[-1]:.2f} at step 300" in sentence
+    assert "a smaller lr, a larger beta." in sentence and "higher" not in sentence
+
+
+def test_a_correlation_that_falls_after_a_rise_names_the_step_to_end_at():
+    (sentence,) = advice(looks([0.7, 0.8, 0.85, 0.79, 0.76], "validate/b")).values()
+    assert "validate/b: the PLCC was 0.85 at step 200 and has fallen to 0.76" in sentence
+    assert "a smaller lr, a training that ends there (trl.max_steps=200)." in sentence
+    assert "beta" not in sentence, "a fine-tuning has none"
+    assert not advice(looks([0.7, 0.8, 0.85, 0.79, 0.84])), "one look is no fall"
+
+
+def test_a_flat_fine_tuning_is_told_its_own_settings():
+    (sentence,) = advice(looks([0.7, 0.7, 0.7, 0.7])).values()
+    assert "a higher lr, more epochs; and check the probes' texts." in sentence
+    (sentence,) = advice(log([1.0] * 3) + looks([0.7, 0.7, 0.7, 0.7])).values()
+    assert "a higher lr, a smaller beta, vision: true; and check the format" in sentence
 
 
 def test_a_training_warns_once(tmp_path):

@@ -83,6 +83,8 @@ def test_one_name_with_two_weights_is_two_parts(tmp_path):
     found = {part.__name__: part(text, [0, 1, 2, 3]) for part in rewards.functions}
     assert found == {"format*1": [1, 1, None, None], "format*3": [None, None, 1, 1]}
     assert rewards.weights == [1, 3]
+    logged_alone = Rewards([TaskConfig(format_weight=0)], [])
+    assert [part.__name__ for part in logged_alone.functions] == ["format*0", "rl2r"]
 
 
 @pytest.mark.parametrize(
