@@ -103,9 +103,13 @@ def score_requests(
     pictures: Sequence[Path], prompt: Prompt, samples: int, sampling: Sampling
 ) -> list[Request]:
     """The requests by which `score` scores pictures, one picture's after another's."""
-    one = sampling.temperature == 0 or prompt.levels
-    seeds = range(1 if one else samples)
+    seeds = range(different(prompt, sampling, samples))
     return [Request((path,), prompt, seed) for path in pictures for seed in seeds]
+
+
+def different(prompt: Prompt, sampling: Sampling, samples: int) -> int:
+    """How many of so many texts about a picture can differ: one of a judge, or without chance."""
+    return 1 if sampling.temperature == 0 or prompt.levels else samples
 
 
 def _mean(path: Path, replies: Sequence[Reply], prompt: Prompt) -> TeacherScore:
@@ -132,20 +136,14 @@ def ask(
     requests: Sequence[Request],
     sampling: Sampling | None = None,
     *,
-    batch_size: int = 64,
     progress: Progress = silent,
 ) -> list[Reply]:
-    """Replies to requests, in order.
-
-    Args:
-        batch_size: requests given to the engine at a time.
-    """
+    """Replies to requests, in order; the engine is given its `chunk` of them at a time."""
     found: list[Reply] = []
     unreadable: dict[Path, str] = {}
-    for start in range(0, len(requests), batch_size):
-        found += _ask_batch(
-            engine, requests[start : start + batch_size], sampling or Sampling(), unreadable
-        )
+    for start in range(0, len(requests), engine.chunk):
+        some = requests[start : start + engine.chunk]
+        found += _ask_batch(engine, some, sampling or Sampling(), unreadable)
         progress("ask", len(found), len(requests))
     return found
 

@@ -79,7 +79,7 @@ class TransformersEngine:
         self, model: Any, processor: Any, name: str, batch_size: int = 16, mark: str = ""
     ) -> None:
         self.model, self.processor = model, processor
-        self.name, self.batch_size = name, batch_size
+        self.name, self.batch_size, self.chunk = name, batch_size, 2 * batch_size
         self._halving = Halving("write texts")
         self.mark = f"transformers {mark}"
         self.opening = thought_opening(processor)
@@ -159,6 +159,8 @@ class VllmEngine:
         options: any other argument of vLLM's LLM (tensor_parallel_size, max_model_len, …).
     """
 
+    chunk = 1024  # vLLM keeps some 256 under way
+
     def __init__(
         self,
         model: str,
@@ -216,13 +218,7 @@ class VllmEngine:
         if request.prompt.levels:
             ids = level_ids(self.processor.tokenizer, request.prompt)
             return params(temperature=0, max_tokens=1, logprob_token_ids=ids)
-        return params(
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-            top_k=sampling.top_k,
-            max_tokens=sampling.max_new_tokens,
-            seed=request_seed(request),
-        )
+        return params(**drawn_by_vllm(request, sampling))
 
     def _levels(self, request: Request, output: Any) -> str:
         found = output.logprobs[0]
@@ -304,6 +300,17 @@ def prompt_text(processor: Any, request: Request) -> str:
         request.prompt.messages(), add_generation_prompt=True, tokenize=False
     )
     return f"{text}{request.prompt.stem}"
+
+
+def drawn_by_vllm(request: Request, sampling: Sampling) -> dict[str, Any]:
+    """vLLM's sampling parameters of a request."""
+    return {
+        "temperature": float(sampling.temperature),
+        "top_p": float(sampling.top_p),
+        "top_k": sampling.top_k,
+        "max_tokens": sampling.max_new_tokens,
+        "seed": request_seed(request),
+    }
 
 
 def filled(request: Request) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from .adapter import lora_config
 from .claims import check_pictures, claim_run
 from .completions import format_pattern
 from .examples import examples
-from .models import opened, thought_opening, vision_weights
+from .models import opened, teacher_name, thought_opening, vision_weights
 from .plan import BatchPlan, plan_batch
 from .prompts import Prompt
 from .reward_functions import Rewards, Votes
@@ -192,20 +192,33 @@ def cast_votes(
     progress: Progress = silent,
 ) -> Votes:
     """The model's votes on the pairs that will meet, where a reward needs them; see `votes`."""
-    pairs = pairs_that_meet(drawn, config.tasks, plan.compared)
+    pairs = voted_pairs(config, plan, drawn)
     if not pairs:
         return {}
     from accelerate import PartialState
 
-    from .engines import load_engine
+    from .engines import TransformersEngine
 
-    engine = load_engine(
-        "transformers", config.model, dtype=config.dtype, batch_size=config.votes.batch_size,
-        min_pixels=config.min_pixels, max_pixels=config.max_pixels,
-    )  # fmt: skip
     state = PartialState()
+
+    def load() -> TransformersEngine:
+        model, processor = config.load()
+        if not config.quantization:  # 4-bit weights are where they are used
+            model.to(state.device)
+        size = config.votes.batch_size
+        return TransformersEngine(model.eval(), processor, teacher_name(config.model), size)
+
     rank, world = state.process_index, state.num_processes
-    return vote(engine, pairs, config.votes, output, rank=rank, world=world, progress=progress)
+    return vote(load, pairs, config.votes, output, rank=rank, world=world, progress=progress)
+
+
+def voted_pairs(
+    config: GrpoConfig, plan: BatchPlan, drawn: Sequence[Example]
+) -> list[tuple[str, str]]:
+    """The pairs that the model votes on: those that meet in the steps that will be taken."""
+    steps = config.steps(len(drawn) // plan.prompts)
+    batches = -(-steps // int(config.trl.get("num_iterations", 1)))
+    return pairs_that_meet(drawn[: batches * plan.prompts], config.tasks, plan.compared)
 
 
 def build_trainer(

@@ -22,7 +22,7 @@ from rali.runs.folder import claim, read_claim, write_json
 from rali.runs.progress import Progress, silent
 
 from .answers import Score
-from .ask import Reply, ask
+from .ask import Reply, ask, different
 from .prompts import Prompt
 from .requests import Engine, Metered, Request, Sampling
 from .tasks import TASKS, to_quality
@@ -69,7 +69,7 @@ def harvest(
     seeds: int = 8,
     sampling: Sampling | None = None,
     attempts: int = 4,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     progress: Progress = silent,
 ) -> HarvestSummary:
     """Ask for `seeds` texts per picture that the folder does not have yet.
@@ -77,9 +77,11 @@ def harvest(
     Args:
         rows: pictures, with or without scores.
         prompt: for a score or a description.
-        seeds: texts per picture, of seeds 0, 1, … A later call with more seeds adds the others.
+        seeds: texts per picture, of seeds 0, 1, … A later call with more seeds adds the others. At
+            temperature 0 all texts of a picture are the same, and one is asked for.
         attempts: how often a text is drawn at most, where none can be parsed.
-        batch_size: texts that are asked for, and written, at a time.
+        batch_size: texts that are asked for, and written, at a time; None takes the engine's
+            `chunk`.
 
     Raises:
         InputError: a prompt of another task, or a folder of triplets with another teacher, prompt,
@@ -90,12 +92,15 @@ def harvest(
             f"A harvest asks for a score or a description, not for {prompt.name!r}; "
             "`rali teach perceive` and `compare` ask the others."
         )
+    batch_size = engine.chunk if batch_size is None else batch_size
     if not 1 <= seeds <= RETRY or attempts < 1 or batch_size < 1:
         raise InputError(
             f"seeds is {seeds} (expected 1 to {RETRY:,}), attempts {attempts} and batch_size "
             f"{batch_size} (expected 1 or more)."
         )
     sampling = sampling or Sampling()
+    if different(prompt, sampling, seeds) < seeds:
+        seeds, attempts = 1, 1
     folder = Path(folder)
     rows = list({row.image.resolve(): row for row in rows}.values())
     if folder.is_dir() and any(folder.glob("*.parquet")):
@@ -163,7 +168,7 @@ def harvest(
             batch, todo[:] = todo[:batch_size], todo[batch_size:]
             requests = [Request((row.image,), prompt, seed) for row, seed in batch]
             asked, made = [], []
-            replies = ask(engine, requests, sampling, batch_size=batch_size)
+            replies = ask(engine, requests, sampling)
             for (row, seed), reply in zip(batch, replies, strict=True):
                 if reply.answer is None:
                     unreadable[row.image] = str(reply.error)

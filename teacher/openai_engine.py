@@ -55,6 +55,7 @@ class OpenaiEngine:
     ) -> None:
         self.server = Server(model, config, concurrency)
         self.name, self.together = model, config.texts_per_request
+        self.chunk = 2 * concurrency * self.together  # a kill pays these twice
         root = self.server.entry.get("root")
         self.mark = f"openai {model}" + (f" {root}" if root and root != model else "")
         self._extra = PLAIN_DRAW.get(str(self.server.entry.get("owned_by")), {})

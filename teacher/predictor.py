@@ -6,7 +6,7 @@ From the command line it is `rali evaluate teacher:NAME`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,13 +40,16 @@ class TeacherPredictor:
         prompt: the prompt for a score: its name, or a YAML file with a question of your own.
         samples: texts per picture. Where this, `prompt` or `sampling` is None, a published teacher
             is asked as its authors do, and any other by `decoding.DEFAULT`.
-        batch_size: texts generated side by side; also the pictures that are asked about at a time.
+        batch_size: texts generated side by side.
         engine: "transformers", "vllm", or a loaded `rali.teacher.engines.Engine`, which takes the
             place of `model`.
         sampling: how texts are drawn.
+        texts: a file in which the teacher's texts are kept as they come, and from which those that
+            it has are taken; None keeps none.
 
     Attributes:
-        decoding: how it is asked.
+        decoding: how it is asked for a score. perceiving: how it is asked for a degradation, with
+            the same sampling.
 
     Raises:
         InputError: there is no such model, prompt or engine.
@@ -61,17 +64,20 @@ class TeacherPredictor:
         batch_size: int = 8,
         engine: str | Engine = "transformers",
         sampling: Sampling | None = None,
+        texts: Path | None = None,
     ) -> None:
         from .decoding import decoding_of
         from .engines import load_engine
+        from .kept import KeptTexts
 
         name = model or ("nano" if isinstance(engine, str) else engine.name)
         drawn = asdict(sampling) if sampling else {}
         self.decoding = decoding_of(name, prompt=prompt, samples=samples, **drawn)
         self.prompt = self.decoding.find_prompt()
+        self.perceiving = replace(self.decoding, prompt="q-insight/degradation", samples=1)
         if isinstance(engine, str):
             engine = load_engine(engine, name, batch_size=batch_size)
-        self.engine, self.batch_size = engine, max(1, batch_size)
+        self.engine = engine if texts is None else KeptTexts(engine, texts)
 
     def score_many(self, sources: Sequence[Path]) -> Iterator[Result]:
         """One `Result` per picture, in order: a score from 1 to 5, or the error.
@@ -81,8 +87,9 @@ class TeacherPredictor:
         """
         from .ask import score
 
-        for start in range(0, len(sources), self.batch_size):
-            some = [Path(source) for source in sources[start : start + self.batch_size]]
+        step = max(1, self.engine.chunk // self.decoding.samples)
+        for start in range(0, len(sources), step):
+            some = [Path(source) for source in sources[start : start + step]]
             for found in score(
                 self.engine, some, self.prompt,
                 samples=self.decoding.samples, sampling=self.decoding.sampling,
@@ -98,12 +105,11 @@ class TeacherPredictor:
         from .answers import Degradation
         from .ask import ask
         from .engines import Request
-        from .questions import find_prompt
 
-        prompt = find_prompt("q-insight/degradation")
-        for start in range(0, len(sources), self.batch_size):
-            some = sources[start : start + self.batch_size]
-            for reply in ask(self.engine, [Request((path,), prompt) for path in some]):
+        prompt, step = self.perceiving.find_prompt(), self.engine.chunk
+        for start in range(0, len(sources), step):
+            some = [Request((path,), prompt) for path in sources[start : start + step]]
+            for reply in ask(self.engine, some, self.perceiving.sampling):
                 answer = reply.answer
                 if answer is None:
                     raise InputError(f"{reply.images[0]} has no answer: {reply.error}")

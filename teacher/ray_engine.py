@@ -13,6 +13,7 @@ from typing import Any
 
 from rali.errors import InputError, require
 
+from .engines import drawn_by_vllm, prompt_text
 from .levels import refuse_levels
 from .models import (
     load_processor,
@@ -23,7 +24,7 @@ from .models import (
     teacher_place,
     thought_opening,
 )
-from .requests import Request, Sampling, request_seed
+from .requests import Request, Sampling
 
 # Settings of `vLLMEngineProcessorConfig`; any other is vLLM's own.
 OF_RAY = frozenset(
@@ -35,7 +36,8 @@ OF_RAY = frozenset(
 class RayEngine:
     """A teacher through `ray.data.llm`: data parallel by `concurrency`, tensor parallel by vLLM.
 
-    Each call of `generate` starts the workers, which load the model: give it thousands of requests.
+    Each call of `generate` starts the workers, which load the model; so it is given thousands of
+    requests at a time.
 
     Args:
         model: "nano", a teacher's folder or a Hub id, which every machine can read.
@@ -49,6 +51,8 @@ class RayEngine:
     Raises:
         MissingExtraError: Ray or vLLM is not installed.
     """
+
+    chunk = 16_384
 
     def __init__(
         self,
@@ -95,17 +99,9 @@ class RayEngine:
         return [
             {
                 "place": place,
-                "prompt": self.processor.apply_chat_template(
-                    request.prompt.messages(), add_generation_prompt=True, tokenize=False
-                ),
+                "prompt": prompt_text(self.processor, request),
                 "pictures": [os.path.abspath(path) for path in request.images],  # noqa: PTH100
-                "sampling_params": {
-                    "temperature": float(sampling.temperature),
-                    "top_p": float(sampling.top_p),
-                    "top_k": sampling.top_k,
-                    "max_tokens": sampling.max_new_tokens,
-                    "seed": request_seed(request),
-                },
+                "sampling_params": drawn_by_vllm(request, sampling),
             }
             for place, request in enumerate(requests)
         ]

@@ -80,10 +80,12 @@ class Engine(Protocol):
     Attributes:
         name: the teacher's name in triplets.
         mark: what the texts depend on besides the request: the engine's kind and the weights.
+        chunk: requests that it is best given at a time; what a stop may lose.
     """
 
     name: str
     mark: str
+    chunk: int
 
     @property
     def pixels(self) -> tuple[int, int]:

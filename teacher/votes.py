@@ -9,7 +9,7 @@ of votes, the order of the two pictures and the choice of pairs are ours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -28,7 +28,6 @@ from .requests import Engine, Request, Sampling
 from .tasks import Example, TaskConfig
 
 Subject = tuple[str, ...]  # a pair of pictures, or one; what a teacher is asked about
-CHUNK = 64  # subjects whose votes are noted together
 
 
 @dataclass
@@ -105,7 +104,7 @@ def subjects_of(pairs: Sequence[tuple[str, str]], config: VoteConfig) -> list[Su
 
 
 def vote(
-    engine: Engine,
+    load: Callable[[], Engine],
     pairs: Sequence[tuple[str, str]],
     config: VoteConfig,
     folder: Path,
@@ -119,7 +118,11 @@ def vote(
     Votes are noted in `folder/votes-RANK.jsonl`; a stopped call asks only for what is missing.
 
     Args:
+        load: loads the teacher; called only where votes are missing.
         rank, world: the process and their number; each asks for its share, and all get the whole.
+
+    Raises:
+        InputError: of none of the pairs a vote could be read.
     """
     from accelerate.utils import gather_object
 
@@ -131,12 +134,15 @@ def vote(
         for row in read_rows(file, "images", "votes")
     }
     missing = [subject for subject in subjects[rank::world] if subject not in noted]
-    for start in range(0, len(missing), CHUNK):
-        chunk = missing[start : start + CHUNK]
-        for subject, cast in zip(chunk, _cast(engine, chunk, prompt, config), strict=True):
-            noted[subject] = cast
-            add_row({"images": subject, "votes": cast}, folder / f"votes-{rank}.jsonl")
-        progress("vote", start + len(chunk), len(missing))
+    if missing:
+        engine = load()
+        step = max(1, engine.chunk // config.count)
+        for start in range(0, len(missing), step):
+            chunk = missing[start : start + step]
+            for subject, cast in zip(chunk, _cast(engine, chunk, prompt, config), strict=True):
+                noted[subject] = cast
+                add_row({"images": subject, "votes": cast}, folder / f"votes-{rank}.jsonl")
+            progress("vote", start + len(chunk), len(missing))
     everyone: dict[Subject, list[float | None]] = dict(gather_object(list(noted.items())))
     found: dict[tuple[str, str], float] = {}
     for a, b in pairs:
@@ -147,6 +153,12 @@ def vote(
         if votes := [value for value in cast if value is not None]:
             found[a, b] = majority(votes)
             found[b, a] = 1 - found[a, b]
+    if pairs and not found:
+        raise InputError(
+            f"The model voted on {len(pairs):,} pairs and none of its answers can be read, so "
+            f"nothing could be learned. The prompt is {prompt.name}; look at what the model writes "
+            "with `rali teach compare` or `score`, or give another votes.prompt."
+        )
     return found
 
 

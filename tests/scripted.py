@@ -19,6 +19,7 @@ class Script:
     name = "script"
     mark = "script 1"
     pixels = (1, 10_000)
+    chunk = 64
 
     def __init__(self, fails: Callable[[Request], bool] = lambda request: False) -> None:
         self.fails = fails

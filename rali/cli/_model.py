@@ -51,6 +51,7 @@ def predictor(
     provider: str | None = None,
     threads: int | None = None,
     engine: Callable[[str], Engine] | None = None,
+    texts: Path | None = None,
 ) -> str | Predictor:
     """What `model`, as typed, means to `rali.evaluation.evaluate`.
 
@@ -61,6 +62,7 @@ def predictor(
             None or left out is as its authors do.
         provider, threads: where and on how many cores ONNX Runtime runs.
         engine: makes a teacher's engine of its name; None takes transformers.
+        texts: a file in which a teacher's texts are kept; None keeps none.
 
     Returns:
         A teacher as a predictor, and with a provider or threads a `Scorer`; any other word as it
@@ -89,6 +91,7 @@ def predictor(
         return TeacherPredictor(
             teacher, prompt=how.prompt, samples=how.samples, sampling=how.sampling,
             batch_size=batch_size, engine=engine(teacher) if engine else "transformers",
+            texts=texts,
         )  # fmt: skip
     if engine is not None:
         raise InputError(

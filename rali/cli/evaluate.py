@@ -70,7 +70,8 @@ def evaluate(
             "-o",
             metavar="DIR",
             help="Also write evaluation.json, evaluation.md, predictions.csv and scatter.png into "
-            "this folder; for a suite, its table in every format.",
+            "this folder; for a suite, its table in every format. A teacher's texts are kept in "
+            "texts.jsonl there, and a stopped command resumes.",
             show_default="the screen alone",
         ),
     ] = None,
@@ -135,11 +136,18 @@ def evaluate(
         "prompt": prompt, "samples": samples, "temperature": temperature, "top_p": top_p,
         "top_k": top_k, "max_new_tokens": max_tokens,
     }  # fmt: skip
-    chosen = predictor(model, batch_size, asked, provider, threads, made if own else None)
+    if suite == "degradation" and (prompt or samples):
+        raise InputError(
+            "The suite 'degradation' asks each picture once with a prompt of its own; leave out "
+            "--prompt and --samples."
+        )
+    texts = None if output is None else output / "texts.jsonl"
+    chosen = predictor(model, batch_size, asked, provider, threads, made if own else None, texts)
     asked_as = chosen.decoding.words() if isinstance(chosen, TeacherPredictor) else ""
     if suite is not None:
-        if asked_as and suite != "degradation":
-            typer.echo(f"asked: {asked_as}", err=True)
+        if isinstance(chosen, TeacherPredictor):
+            how = chosen.perceiving if suite == "degradation" else chosen.decoding
+            typer.echo(f"asked: {how.words()}", err=True)
         form = "json" if as_json else form
         _suite(suite, form, model, chosen, manifests, output, batch_size, unscored)
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -194,6 +194,7 @@ def harvest(
     from rali.data.manifest import read_manifest, select
     from rali.runs.folder import alone_in
     from rali.runs.progress import StageProgress
+    from rali.teacher.ask import different
     from rali.teacher.decoding import decoding_of
     from rali.teacher.harvest import first_requests
     from rali.teacher.harvest import harvest as run
@@ -206,17 +207,23 @@ def harvest(
         model, prompt=prompt, samples=seeds, temperature=temperature, top_p=top_p, top_k=top_k,
         max_new_tokens=max_tokens,
     )  # fmt: skip
+    asked = how.find_prompt()
+    if different(asked, how.sampling, seeds) < seeds:
+        typer.echo(
+            f"rali: all {seeds} texts of a picture would be the same; asking once.", err=True
+        )
+        seeds, how = 1, replace(how, samples=1)
     if dry_run:
         together = server_config(engine_set, base_url).texts_per_request
-        requests = first_requests(rows, how.find_prompt(), output, seeds, together)
+        requests = first_requests(rows, asked, output, seeds, together)
         show_requests(
             engine, model, requests, how.sampling, max_pixels, min_pixels, engine_set, base_url
         )
     loaded = engine_of(engine, model, batch_size, max_pixels, min_pixels, engine_set, base_url)
     with alone_in(output), StageProgress() as progress:
         summary = run(
-            loaded, rows, how.find_prompt(), output, seeds=seeds, attempts=attempts,
-            batch_size=2 * batch_size, sampling=how.sampling, progress=progress,
+            loaded, rows, asked, output, seeds=seeds, attempts=attempts,
+            sampling=how.sampling, progress=progress,
         )  # fmt: skip
     typer.echo(
         f"{summary.texts:,} rationales of {summary.pictures:,} pictures in {output} "

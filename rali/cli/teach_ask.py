@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from rali.teacher.engines import Engine, Request, Sampling
     from rali.teacher.prompts import Prompt
 
-CHUNK = 4  # a stop loses at most this many batches
-
 
 def score(
     pictures: Pictures,
@@ -95,7 +93,7 @@ def score(
         lambda some: run(
             loaded, [row.image for row in some], asked, samples=how.samples, sampling=how.sampling
         ),
-        max(1, CHUNK * batch_size // how.samples),
+        max(1, loaded.chunk // how.samples),
     )
     typer.echo(f"asked: {how.words()}", err=True)
     header = ["image", "score", "spread", "parsed", "samples", "reasoning", "error"]
@@ -162,7 +160,7 @@ def perceive(
 
     _ask_each(
         rows, prompt, loaded, sampling,
-        ["distortion", "severity", "reasoning"], cells, CHUNK * batch_size, output,
+        ["distortion", "severity", "reasoning"], cells, output,
     )  # fmt: skip
 
 
@@ -197,7 +195,7 @@ def describe(
     loaded = engine_of(engine, model, batch_size, max_pixels, None, engine_set, base_url)
     _ask_each(
         rows, prompt, loaded, sampling, ["description"],
-        lambda reply: [_reasoning(reply)], CHUNK * batch_size, output,
+        lambda reply: [_reasoning(reply)], output,
     )  # fmt: skip
 
 
@@ -256,7 +254,7 @@ def compare(
     found = in_chunks(
         pairs,
         lambda some: compare_both_ways(loaded, some, sampling=sampling),
-        max(1, CHUNK * batch_size // 2),
+        max(1, loaded.chunk // 2),
     )
     table, failed = [], False
     for (a, b, _), both in zip(pairs, found, strict=False):
@@ -279,13 +277,14 @@ def _ask_each(
     sampling: Sampling,
     header: list[str],
     cells: Callable[[Reply], list[Any]],
-    chunk: int,
     output: Path | None,
 ) -> None:
     """Ask for one text about each picture, and write a table of what `cells` makes of it."""
     from rali.teacher.ask import ask
 
-    found = in_chunks(rows, lambda some: ask(engine, _requests(some, prompt), sampling), chunk)
+    found = in_chunks(
+        rows, lambda some: ask(engine, _requests(some, prompt), sampling), engine.chunk
+    )
     table = [[str(reply.images[0]), *cells(reply), reply.error or ""] for reply in found]
     write_table(["image", *header, "error"], table, output)
     leave(len(found), len(rows), any(reply.error for reply in found))

@@ -35,7 +35,9 @@ def test_failed_samples_do_not_count(rows):
 
 def test_a_picture_that_cannot_be_read_does_not_stop_the_others(rows):
     rows[0].image.write_text("no picture")
-    replies = ask(Script(), [Request((row.image,), VQ) for row in rows], batch_size=2)
+    engine = Script()
+    engine.chunk = 2
+    replies = ask(engine, [Request((row.image,), VQ) for row in rows])
     assert replies[0].answer is None and "0.png" in (replies[0].error or "")
     assert replies[1].answer is not None and replies[2].answer is not None
 

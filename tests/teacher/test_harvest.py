@@ -40,6 +40,13 @@ def test_what_is_there_is_not_asked_again_and_more_seeds_are_added(rows, tmp_pat
     assert (summary.written, summary.texts) == (5, 9)
 
 
+def test_without_chance_a_picture_has_one_text(rows, tmp_path):
+    script = Script(lambda request: request.images[0].name == "0.png")
+    summary = harvest(script, rows, VQ, tmp_path / "t", seeds=3, sampling=Sampling(temperature=0))
+    assert script.asked == [("0.png", 0), ("1.png", 0), ("2.png", 0)]
+    assert (summary.texts, summary.given_up, summary.attempts) == (2, 1, 3)
+
+
 def test_failures_are_kept_and_drawn_again_up_to_the_limit(rows, tmp_path):
     def fails(request: Request) -> bool:
         first = request.images[0].name == "0.png" and request.seed < RETRY  # once

@@ -8,6 +8,7 @@ from scripted import Script
 from rali.errors import InputError
 from rali.evaluation.evaluate import evaluate
 from rali.teacher.predictor import TeacherPredictor
+from rali.teacher.requests import Sampling
 
 
 class Noise(Script):
@@ -49,6 +50,22 @@ def test_perceiving_gives_class_and_severity_and_none_where_no_answer_is_read(ro
     pictures[0].write_text("no picture")
     with pytest.raises(InputError, match=r"0\.png has no answer"):
         list(TeacherPredictor(engine=Script()).perceive(pictures))
+
+
+def test_degradations_are_asked_for_with_the_sampling_that_was_given(rows):
+    class Sampled(Noise):
+        def generate(self, requests, sampling):
+            self.sampling = sampling
+            return super().generate(requests, sampling)
+
+    engine, sampling = Sampled(), Sampling(temperature=0.25, max_new_tokens=7)
+    predictor = TeacherPredictor(engine=engine, sampling=sampling)
+    list(predictor.perceive([row.image for row in rows]))
+    assert engine.sampling == sampling
+    assert predictor.perceiving.words() == (
+        "q-insight/degradation: 1 text a picture, temperature 0.25, top_p 1, top_k off, at most 7 "
+        "tokens."
+    )
 
 
 def test_a_prompt_for_something_else_gives_no_scores(rows):

@@ -8,7 +8,7 @@ import pytest
 from scripted import manifest
 
 from rali.errors import InputError
-from rali.teacher.grpo import GrpoConfig, ordered_examples
+from rali.teacher.grpo import GrpoConfig, ordered_examples, voted_pairs
 from rali.teacher.reward_functions import Prediction, ranked_rewards
 from rali.teacher.rl2r import rl2r_rewards
 from rali.teacher.tasks import RewardConfig, TaskConfig
@@ -19,6 +19,8 @@ VOTED = [RewardConfig("voted"), RewardConfig("format")]
 
 class Voter:
     """Prefers the picture with the greater number in its name; the picture "-2" is never seen."""
+
+    chunk = 6
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, ...]] = []
@@ -53,21 +55,42 @@ def test_votes_on_pictures_without_scores(tmp_path, prompt):
     pairs = pairs_that_meet(drawn, config.tasks, config.plan().compared)
     assert len(pairs) == 6 and all(a < b for a, b in pairs)
     voter = Voter()
-    found = vote(voter, pairs, config.votes, tmp_path)
+    found = vote(lambda: voter, pairs, config.votes, tmp_path)
     name = {str(tmp_path / f"one-{i}.png"): i for i in range(4)}
     known = {(name[a], name[b]): value for (a, b), value in found.items()}
     assert known == {(0, 1): 0, (0, 3): 0, (1, 3): 0, (1, 0): 1, (3, 0): 1, (3, 1): 1}
     if prompt == "q-insight/compare":
         assert voter.asked.count(("one-0", "one-1")) == 2  # and once in the other order
     asked = len(voter.asked)
-    assert vote(voter, pairs, config.votes, tmp_path) == found
+    assert vote(lambda: voter, pairs, config.votes, tmp_path) == found
     assert len(voter.asked) == asked, "noted votes are not asked for again"
     file = tmp_path / "votes-0.jsonl"
     lines = file.read_text().splitlines()
     file.write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:9])  # a kill cut the last one short
-    assert vote(voter, pairs, config.votes, tmp_path) == found
+    assert vote(lambda: voter, pairs, config.votes, tmp_path) == found
     assert len(voter.asked) == asked + 3
     assert json.loads(lines[0])["votes"]
+
+
+def test_pairs_beyond_the_last_step_are_not_voted_on(tmp_path):
+    task = TaskConfig([manifest(tmp_path, "one", 8, score=None)], rewards=VOTED)
+    config = GrpoConfig(
+        tasks=[task], epochs=3, prompts_per_step=2, num_generations=2, micro_batch=2,
+        trl={"max_steps": 5, "num_iterations": 2},
+    )  # fmt: skip
+    drawn = ordered_examples(config, config.plan())
+    assert len(drawn) == 24, "twelve steps"
+    assert len(voted_pairs(config, config.plan(), drawn)) <= 3, "five steps on three batches"
+
+
+def test_a_training_without_a_vote_is_refused_and_noted_votes_need_no_model(tmp_path):
+    voter, pairs = Voter(), [("a-2", "b-1")]
+    with pytest.raises(InputError, match="none of its answers can be read"):
+        vote(lambda: voter, pairs, VoteConfig(count=2), tmp_path)
+    vote(lambda: voter, [("a-0", "b-1")], VoteConfig(count=2), tmp_path)
+    loaded = []
+    vote(lambda: loaded.append(1), [("a-0", "b-1")], VoteConfig(count=2), tmp_path)
+    assert not loaded
 
 
 def test_the_reward_is_the_fidelity_to_the_votes(tmp_path):

@@ -1,0 +1,72 @@
+"""What a teacher wrote is asked for once: an engine beside a file that keeps its texts.
+
+In: an engine and a file. Out: the engine's texts, those from the file where they are the same
+request's. So a scoring that was stopped, or in which one answer could not be used, loses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rali.errors import InputError
+from rali.pictures.inside import picture_sha256
+from rali.runs.folder import add_row, fingerprint, read_rows
+
+from .requests import Engine, NoText, Request, Sampling
+
+
+class KeptTexts:
+    """An engine that notes its texts in a file, and takes from there what was drawn before.
+
+    A text is taken for the same teacher, prompt, sampling, seed and pixels, and for pictures of the
+    same names and bytes; anything else is drawn. What failed is not kept, and is asked for again.
+
+    Args:
+        engine: what draws the texts.
+        file: rows of JSON, each with `key`, `images`, `seed` and `text`. It may hold the texts of
+            several teachers.
+    """
+
+    def __init__(self, engine: Engine, file: Path) -> None:
+        self.engine, self.file = engine, file
+        self.name, self.mark, self.chunk = engine.name, engine.mark, engine.chunk
+        self._texts = {str(row["key"]): str(row["text"]) for row in read_rows(file, "key", "text")}
+        self._digests: dict[Path, str] = {}
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        return self.engine.pixels
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[str | NoText]:
+        keys = [self._key(request, sampling) for request in requests]
+        missing = [place for place, key in enumerate(keys) if key not in self._texts]
+        found: list[str | NoText] = [self._texts.get(key, "") for key in keys]
+        drawn = self.engine.generate([requests[place] for place in missing], sampling)
+        for place, text in zip(missing, drawn, strict=True):
+            found[place], request, key = text, requests[place], keys[place]
+            if isinstance(text, str) and key:
+                self._texts[key] = text
+                images = [str(path) for path in request.images]
+                add_row(
+                    {"key": key, "images": images, "seed": request.seed, "text": text}, self.file
+                )
+        return found
+
+    def _key(self, request: Request, sampling: Sampling) -> str:
+        """What the text depends on; empty where a picture cannot be read, which the engine says."""
+        try:
+            digests = [self._digest(path) for path in request.images]
+        except InputError:
+            return ""
+        prompt = request.prompt
+        return fingerprint(
+            self.mark, self.pixels, prompt.name, prompt.messages(), prompt.stem, prompt.levels,
+            [path.name for path in request.images], digests, request.seed, asdict(sampling),
+        )  # fmt: skip
+
+    def _digest(self, path: Path) -> str:
+        if path not in self._digests:
+            self._digests[path] = picture_sha256(path)
+        return self._digests[path]

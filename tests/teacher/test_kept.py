@@ -1,0 +1,96 @@
+"""Texts of a teacher that are kept: none is asked for twice, none is taken for another's."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from PIL import Image
+from scripted import Script, manifest
+from typer.testing import CliRunner
+
+from rali.cli import app
+from rali.errors import InputError
+from rali.evaluation.evaluate import evaluate
+from rali.teacher.kept import KeptTexts
+from rali.teacher.predictor import TeacherPredictor
+from rali.teacher.questions import find_prompt
+from rali.teacher.requests import NoText, Request, Sampling
+
+
+def test_a_stopped_evaluation_asks_only_for_what_is_missing(rows, tmp_path):
+    class Dying(Script):
+        chunk = 2
+
+        def generate(self, requests, sampling):
+            if len(self.asked) >= 4:
+                raise KeyboardInterrupt
+            return super().generate(requests, sampling)
+
+    pictures, texts = [row.image for row in rows], tmp_path / "texts.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        list(TeacherPredictor(engine=Dying(), samples=2, texts=texts).score_many(pictures))
+    again = Script()
+    found = list(TeacherPredictor(engine=again, samples=2, texts=texts).score_many(pictures))
+    assert [result.score for result in found] == [1.5, 1.5, 1.5]
+    assert again.asked == [("2.png", 0), ("2.png", 1)]
+    row = json.loads(texts.read_text().splitlines()[0])
+    assert row["seed"] == 0 and "<answer>1</answer>" in row["text"]
+
+
+def test_an_answer_that_cannot_be_used_loses_none_of_the_others(tmp_path):
+    two = manifest(tmp_path, "one", 4)
+    texts, script = tmp_path / "texts.jsonl", Script(lambda request: "-2" in str(request.images[0]))
+    with pytest.raises(InputError, match="1 of 4 pictures have no score"):
+        evaluate(TeacherPredictor(engine=script, samples=1, texts=texts), [two])
+    again = Script()
+    evaluate_again = TeacherPredictor(engine=again, samples=1, texts=texts)
+    with pytest.raises(InputError, match="1 of 4 pictures have no score"):
+        evaluate(evaluate_again, [two])
+    assert again.asked == []
+
+
+@pytest.mark.parametrize("what", ["weights", "pixels", "sampling", "seed", "picture", "prompt"])
+def test_anything_else_is_drawn(rows, tmp_path, what):
+    engine, sampling = Script(), Sampling()
+    request = Request((rows[0].image,), find_prompt("visualquality-r1/score"))
+    KeptTexts(engine, tmp_path / "texts.jsonl").generate([request], sampling)
+    if what == "weights":
+        engine.mark = "script 2"
+    elif what == "pixels":
+        engine.pixels = (1, 400)
+    elif what == "sampling":
+        sampling = Sampling(temperature=0.5)
+    elif what == "seed":
+        request = dataclasses.replace(request, seed=1)
+    elif what == "picture":
+        Image.new("RGB", (8, 8), "red").save(rows[0].image)
+    else:
+        request = dataclasses.replace(request, prompt=find_prompt("direct/score"))
+    KeptTexts(engine, tmp_path / "texts.jsonl").generate([request], sampling)
+    assert len(engine.asked) == 2
+
+
+def test_what_failed_is_asked_again(rows, tmp_path):
+    class Flaky(Script):
+        def generate(self, requests, sampling):
+            super().generate(requests, sampling)
+            return [NoText("The server is busy.")] * len(requests)
+
+    flaky, request = Flaky(), Request((rows[0].image,), find_prompt("direct/score"))
+    for _ in range(2):
+        KeptTexts(flaky, tmp_path / "texts.jsonl").generate([request], Sampling())
+    assert len(flaky.asked) == 2 and not (tmp_path / "texts.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_rali_evaluate_resumes_a_teacher(tmp_path):
+    csv = manifest(tmp_path, "one", 4)
+    words = ["evaluate", "teacher:nano", csv, "-o", str(tmp_path / "e"), "--samples", "2",
+             "--max-tokens", "150", "--unscored", "3"]  # fmt: skip
+    first = CliRunner().invoke(app, words)
+    kept = (tmp_path / "e" / "texts.jsonl").read_text()
+    assert first.exit_code == 0 and len(kept.splitlines()) == 8
+    second = CliRunner().invoke(app, words)
+    assert second.exit_code == 0 and (tmp_path / "e" / "texts.jsonl").read_text() == kept
