@@ -7,8 +7,10 @@ pictures and the truth that a reward compares the answer with.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,11 +32,13 @@ def examples(config: TaskConfig, task: int = 0, split: str = "train") -> list[Ex
     """
     prompt = config.resolve()
     kind, needs = TASKS[prompt.task], needed(config)
+    read = {path: kind.rows(path) for path in config.manifests}
+    names = dataset_names(read)
     found: list[Example] = []
     for path in config.manifests:
-        labels = [(row, kind.label(row, prompt)) for row in of_split(kind.rows(path), split)]
+        labels = [(row, kind.label(row, prompt)) for row in of_split(read[path], split)]
         own = [
-            Example(task=task, dataset=row.dataset or Path(path).stem, **label)
+            Example(task=task, dataset=row.dataset or names[path], **label)
             for row, label in labels
             if label and not ("score" in needs and label["score"] is None)
         ]
@@ -63,3 +67,29 @@ def examples(config: TaskConfig, task: int = 0, split: str = "train") -> list[Ex
 def of_split(rows: Sequence, split: str) -> list:
     """The rows of a split; all, where there are no splits."""
     return [row for row in rows if row.split == split] if any(r.split for r in rows) else list(rows)
+
+
+def dataset_names(manifests: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+    """{path: what its rows are of that name no data set}, such as `koniq` for `koniq.csv`.
+
+    Only scores of one data set are compared, so no two manifests share a name, nor does one have a
+    data set's that another manifest names: `a/train.csv` and `b/train.csv` then keep their folders.
+
+    Args:
+        manifests: {path: its rows}.
+    """
+    places = {path: Path(os.path.abspath(path)) for path in manifests}  # noqa: PTH100
+
+    def name(place: Path, folders: int) -> str:
+        return "/".join(place.parts[-folders:]) if folders else place.stem
+
+    found = {}
+    for path, own in places.items():
+        others = {other: place for other, place in places.items() if place != own}
+        named = {row.dataset for other in others for row in manifests[other]}
+        found[path] = next(
+            name(own, folders)
+            for folders in range(len(own.parts) + 1)
+            if name(own, folders) not in named | {name(each, folders) for each in others.values()}
+        )
+    return found

@@ -143,7 +143,12 @@ def ordered_examples(config: GrpoConfig, plan: BatchPlan) -> list[Example]:
             f"group is {group}, which does not divide the {plan.compared} prompts that are "
             "compared."
         )
-    keys = [f"{config.tasks[e.task].resolve().name} on {e.dataset}" for e in found]
+    prompts = [task.resolve().name for task in config.tasks]
+    names = [
+        name if prompts.count(name) == 1 else f"tasks.{place} ({name})"
+        for place, name in enumerate(prompts)
+    ]
+    keys = [f"{names[e.task]} on {e.dataset}" for e in found]
     seed = config.seed if config.data_seed is None else config.data_seed
     order = sample_order(keys, group, config.epochs, draw=config.draw, seed=seed)
     steps = len(order) // plan.prompts

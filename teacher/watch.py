@@ -119,8 +119,7 @@ class Watch(TrainerCallback):
             return
         for dataset in dict.fromkeys(row.dataset for row, _ in everyone):
             own = [(row, found) for row, found in everyone if row.dataset == dataset]
-            stage = f"validate/{dataset or 'unnamed'}"
-            self.run.log(stage=stage, step=step, **agreement(own))
+            self.run.log(stage=f"validate/{dataset}", step=step, **agreement(own))
         for probe, reply in zip(self.config.probes, replies, strict=True):
             row = {"step": step, "image": probe, "text": reply.text}
             add_row(row, self.run.folder / PROBES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from rali.pictures.inside import is_there
 from rali.runs.config import check_numbers
 
 from .answers import Score
-from .examples import of_split
+from .examples import dataset_names, of_split
 from .prompts import PROMPTS, Prompt
 from .questions import find_prompt
 from .tasks import TASKS
@@ -71,9 +71,11 @@ class WatchConfig:
         for probe in self.probes:
             if not is_there(Path(probe)):
                 raise InputError(f"watch.probes: there is no picture {probe}.")
+        read = {path: read_manifest(path) for path in self.manifests}
+        names = dataset_names(read)
         found = []
         for path in self.manifests:
-            own = [row for row in of_split(read_manifest(path), self.split) if row.score]
+            own = [row for row in of_split(read[path], self.split) if row.score]
             if not own:
                 raise InputError(f"watch: {path} has no scored picture in split {self.split!r}.")
             both = [row.image for row in own if row.image in training]
@@ -83,5 +85,6 @@ class WatchConfig:
                     "separate them with `rali data split`."
                 )
             chosen = np.random.default_rng(0).permutation(len(own))[: self.pictures]
-            found += [own[place] for place in sorted(chosen)]
+            drawn = (own[place] for place in sorted(chosen))
+            found += [replace(row, dataset=row.dataset or names[path]) for row in drawn]
         return found

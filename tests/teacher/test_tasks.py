@@ -10,6 +10,7 @@ from rali.teacher.completions import compose, parse
 from rali.teacher.examples import examples
 from rali.teacher.prompts import PROMPTS
 from rali.teacher.tasks import TASKS, TaskConfig
+from rali.teacher.watch_config import WatchConfig
 
 
 def test_pictures_without_a_degradation_are_examples_with_or_without_a_severity(tmp_path):
@@ -19,6 +20,28 @@ def test_pictures_without_a_degradation_are_examples_with_or_without_a_severity(
     assert [(e.distortion, e.severity) for e in found] == [("null", 0)] * 5
     some = TaskConfig(prompt="q-insight/degradation", manifests=[plain], count=2)
     assert len(examples(some)) == 2 and examples(some) == examples(some)
+
+
+def test_manifests_of_one_name_are_not_compared(tmp_path):
+    """Their scores may be on different scales, so their names keep what tells them apart."""
+    folders = [tmp_path / name for name in ("a", "b", "c")]
+    for folder in folders:
+        folder.mkdir()
+    paths = [manifest(folder, "train", 2, dataset="") for folder in folders[:2]]
+    alone = examples(TaskConfig(paths[:1]))
+    assert {each.dataset for each in alone} == {"train"}
+    both = [each.dataset for each in examples(TaskConfig(paths))]
+    assert both == ["a/train.csv"] * 2 + ["b/train.csv"] * 2
+    twice = examples(TaskConfig([paths[0], str(folders[1] / ".." / "a" / "train.csv")]))
+    assert {each.dataset for each in twice} == {"train"}, "one file under two paths"
+    named = manifest(folders[2], "other", 2, dataset="train")
+    assert {each.dataset for each in examples(TaskConfig([paths[0], named]))} == {
+        "train.csv", "train"
+    }  # fmt: skip
+    rows = WatchConfig(manifests=paths, split="train").rows()
+    assert [row.dataset for row in rows] == both
+    (row, *_) = WatchConfig(manifests=paths[:1], split="train").rows()
+    assert row.dataset == "train"
 
 
 def test_tasks_that_cannot_be_rewarded_are_refused():

@@ -66,6 +66,20 @@ def test_too_small_a_data_set_is_named(two):
         ordered_examples(config, config.plan())
 
 
+def test_two_tasks_of_one_prompt_are_not_drawn_together(two):
+    """They would meet in a step where no reward compares them."""
+    config = GrpoConfig(
+        tasks=[TaskConfig(two[:1]), TaskConfig(two[:1], reward="rank_score")],
+        epochs=1, prompts_per_step=4, num_generations=2, micro_batch=2,
+    )  # fmt: skip
+    drawn = ordered_examples(config, config.plan())
+    assert all(len({each.task for each in drawn[i : i + 4]}) == 1 for i in range(0, len(drawn), 4))
+    config.tasks[1].manifests = two[1:]
+    config.prompts_per_step = 8
+    with pytest.raises(InputError, match=r"tasks\.1 \(visualquality-r1/score\) on two has 5 ex"):
+        ordered_examples(config, config.plan())
+
+
 # --- fine-tuning ----------------------------------------------------------------------------------
 
 
@@ -101,6 +115,8 @@ def test_every_process_asks_for_as_many_texts(two, tmp_path):
     asked: dict[int, int] = {0: 0, 1: 0}
 
     class Counting(Watch):
+        chunk = 64
+
         @contextmanager
         def _engine(self):
             yield self
