@@ -170,7 +170,7 @@ def memory_of(
         shape.parameters,
         **shared,
         micro_batch=plan.micro_batch,
-        rollouts=plan.local_prompts * plan.generations,
+        rollouts=plan.local,
         prompt_tokens=TEXT_TOKENS + visual * max(len(prompt.images) for prompt in prompts),
         completion_tokens=settings.max_completion_length,
         reference=settings.beta > 0 and not settings.lora.rank,

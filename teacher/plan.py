@@ -35,24 +35,27 @@ class BatchPlan:
     ranked: bool = True
 
     @property
-    def local_prompts(self) -> int:
-        """Prompts per step on one process."""
-        return self.prompts // self.processes
+    def local(self) -> int:
+        """Completions per step on one process."""
+        return self.prompts * self.generations // self.processes
 
     @property
     def accumulation(self) -> int:
         """Forward and backward passes per step on one process."""
-        return self.local_prompts * self.generations // self.micro_batch
+        return self.local // self.micro_batch
 
     def words(self) -> str:
         """The arithmetic in words."""
+        prompts, rest = divmod(self.local, self.generations)
         each = f" on each of {self.processes} GPUs" if self.processes > 1 else ""
+        if rest:
+            prompts, each = self.prompts, f" over {self.processes} GPUs, {self.local} on each,"
         scope = " compared" if self.ranked else ""
         if self.ranked and self.compared < self.prompts:
             scope += f", {self.compared} at a time"
         passes = f"{_many(self.accumulation, 'pass')} of {self.micro_batch} on a GPU"
         return (
-            f"{_many(self.local_prompts, 'prompt')} × {self.generations} completions{each} = "
+            f"{_many(prompts, 'prompt')} × {self.generations} completions{each} = "
             f"{self.prompts} pictures{scope}; {self.prompts * self.generations} "
             f"completions per step, {passes}."
         )
@@ -92,17 +95,20 @@ def plan_batch(
             raise InputError(f"{name} is {value}; give {least} or more.")
     if pair_scope not in ("global", "process"):
         raise InputError(f"pair_scope is {pair_scope!r}; there are global, process.")
-    if prompts_per_step % processes:
+    completions = prompts_per_step * num_generations
+    # What compares pictures needs all of a prompt's completions on one process.
+    if (prompts_per_step if ranked else completions) % processes:
         raise InputError(
             f"prompts_per_step is {prompts_per_step}, which {processes} processes cannot share "
             f"equally; give a multiple of {processes}."
         )
-    local = prompts_per_step // processes
-    if (local * num_generations) % micro_batch:
+    if (completions // processes) % micro_batch:
         raise InputError(
-            f"{local} prompts × {num_generations} completions = {local * num_generations} per "
-            f"process, which micro_batch {micro_batch} does not divide."
+            f"{prompts_per_step} prompts × {num_generations} completions on "
+            f"{_many(processes, 'process')} are {completions // processes} on each, which "
+            f"micro_batch {micro_batch} does not divide."
         )
+    local = prompts_per_step // processes
     compared = prompts_per_step if pair_scope == "global" else local
     if compare:
         if compared % compare:

@@ -4,7 +4,8 @@ Out: chat messages whose `{"type": "image"}` parts stand where
 the pictures go. Sources: Q-Insight Table A, VisualQuality-R1 Table 1, RALI/RACT Table A.4. RALI's
 Table A.1 compares with a teacher that does not reason, but prints no prompt for it: `direct/score`
 is ours. `visualquality-r1/released` and `/fast` are those of its authors' README,
-`q-insight/released` that of theirs (`demo_score.py`). `q-realign/score` is for a judge that writes
+`q-insight/released` and `/compare-released` those of theirs (`demo_score.py`,
+`demo_comparison.py`). `q-realign/score` is for a judge that writes
 nothing: its score is read off the probabilities of five words (`levels`).
 """
 
@@ -165,6 +166,18 @@ PROMPTS: dict[str, Prompt] = {
             'one of: "Image A", "Image B", or "Similar".',
             answer="label",
             system=_REASON,
+            choices=("A", "B", "similar"),
+        ),
+        Prompt(
+            name="q-insight/compare-released",
+            task="comparison",
+            text="Given a low-quality reference image and two enhanced outputs. Reference Image:"
+            "<reference>Image A:<image_a>Image B:<image_b>Decide which enhanced image is superior "
+            "or if they are comparable. Evaluate based on: 1) fidelity and consistency with the "
+            "reference image; 2) overall perceptual quality. Return **exactly one** of: Image A, "
+            "Image B, or Similar.",
+            answer="label",
+            system=_REASON.removesuffix("."),
             choices=("A", "B", "similar"),
         ),
         Prompt(

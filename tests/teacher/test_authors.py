@@ -55,7 +55,16 @@ def test_the_comparison_starts_from_the_trained_q_insight():
     )
     assert (paper.model, paper.epochs) == ("Qwen/Qwen2.5-VL-7B-Instruct", 8)
     assert (code.model, code.epochs) == ("ByteDance/Q-Insight", 10)
-    assert code.plan(8).words().startswith("1 prompt × 8 completions on each of 8 GPUs")
+    assert code.plan(8).words() == (
+        "4 prompts × 8 completions over 8 GPUs, 4 on each, = 4 pictures; 32 completions per step, "
+        "2 passes of 2 on a GPU."
+    )
+    assert (code.top_k, code.max_completion_length, code.lr_end) == (50, 256, 0)
+    prompt = code.tasks[0].resolve()
+    kinds = [part["type"] for part in prompt.messages()[1]["content"]]
+    assert kinds == ["text", "image", "text", "image", "text", "image", "text"]
+    assert prompt.images == ("reference", "image_a", "image_b")
+    assert prompt.text.endswith("Return **exactly one** of: Image A, Image B, or Similar.")
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from rali.errors import InputError
+from rali.runs.config import from_dict
 from rali.teacher.adapter import LoraConfig
 from rali.teacher.grpo import GrpoConfig
 from rali.teacher.memory import describe_memory, memory_of, model_shape, shape_from
@@ -23,7 +24,7 @@ def test_the_arithmetic_in_words():
     assert plan.words().startswith(
         "8 prompts × 6 completions on each of 2 GPUs = 16 pictures compared"
     )
-    assert (plan.local_prompts, plan.accumulation, plan.compared) == (8, 8, 16)
+    assert (plan.local, plan.accumulation, plan.compared) == (48, 8, 16)
     alone = dataclasses.replace(plan, compared=8)
     assert "16 pictures compared, 8 at a time" in alone.words()
 
@@ -140,8 +141,23 @@ def test_the_fields_of_trl_are_read_from_its_source(name):
         ({"quantization": "4bit"}, "lora.rank=64"),
         ({"quantization": "8bit"}, "give 4bit"),
         ({"dtype": "int8"}, "bfloat16, float16 or float32"),
+        ({"max_completion_length": 0}, "max_completion_length is 0; give 1 or more"),
+        ({"lr": 1e-6, "lr_end": 1e-6, "lr_schedule": "polynomial"}, "give less than lr, 1e-06"),
+        ({"micro_batch": 0}, "micro_batch is 0"),
+        ({"max_pixels": 0}, "max_pixels is 0; give a number above 0"),
+        ({"lora": {"rank": -4}}, "lora.rank is -4; give 0 or more"),
+        ({"lora": {"dropout": 1}}, "lora.dropout is 1; give less than 1"),
+        ({"lora": {"rank": 8, "targets": []}}, "lora.targets names no layer"),
+        ({"watch": {"prompt": "q-insight/scor"}}, "watch.prompt: There is no prompt 'q-insight/sc"),
+        ({"watch": {"prompt": "q-insight/compare"}}, "watch.prompt: q-insight/compare asks for no"),
+        ({"max_pixels": "1e6"}, "max_pixels is '1e6'; expected int or nothing"),
+        ({"data_seed": "x"}, "data_seed is 'x'; expected int or nothing"),
+        ({"trl": {"max_steps": "abc"}}, "trl.max_steps is 'abc'; expected int"),
+        ({"trl": {"max_steps": "1e3"}}, "trl.max_steps is 1000.0; expected int"),
+        ({"trl": {"num_iterations": 0}}, "trl.num_iterations is 0; give 1 or more"),
+        ({"trl": {"num_iterations": 3}, "save_every": 10}, "give a multiple, such as 12"),
     ],
 )
-def test_contradictory_settings_are_refused(values, message):
+def test_settings_that_contradict_each_other_or_cannot_be_are_refused(values, message):
     with pytest.raises(InputError, match=message):
-        GrpoConfig(**values)
+        from_dict(GrpoConfig, values)

@@ -181,11 +181,25 @@ def test_a_killed_training_ends_the_same(trained, degraded, tmp_path):
         torch.testing.assert_close(resumed[name], weights, atol=1e-6, rtol=1e-4)
 
 
-def replayed(manifest: Path, folder: Path) -> dict[str, list[float]]:
-    """One step in which every picture's k-th completion is always the same text."""
+def replayed(manifest: Path, folder: Path, spread: bool = False) -> dict[str, list[float]]:
+    """One step in which every picture's k-th completion is always the same text.
+
+    Args:
+        spread: two processes share a picture's completions, and no reward compares pictures.
+    """
     from rali.teacher.grpo import build_trainer, ordered_examples
 
     settings = config(manifest, epochs=0.16, micro_batch=3)
+    if spread:
+        task = TaskConfig(manifests=[str(manifest)], reward="threshold", threshold=1.0)
+        settings = config(
+            manifest,
+            epochs=0.16,
+            micro_batch=3,
+            prompts_per_step=3,
+            num_generations=4,
+            tasks=[task],
+        )
     plan = settings.plan(int(os.environ.get("WORLD_SIZE", 1)))
     trainer = build_trainer(settings, plan, ordered_examples(settings, plan), folder, [])
     texts = [
@@ -196,12 +210,11 @@ def replayed(manifest: Path, folder: Path) -> dict[str, list[float]]:
 
     def generate(input_ids: torch.Tensor, pixel_values: torch.Tensor, **inputs: object):
         patches = pixel_values.split(inputs["image_grid_thw"].prod(1).tolist())
-        rows, seen = [], {}
-        for ids, own in zip(input_ids, patches, strict=True):
-            key = f"{own.double().sum():.6f}"
-            seen[key] = seen.get(key, -1) + 1
-            value = 1 + (float(key) * 7 + 1.3 * seen[key]) % 4
-            text = texts[seen[key] % 3].format(f"{value:.2f}")
+        rows, before = [], int(os.environ.get("RANK", 0)) * len(input_ids)
+        for place, (ids, own) in enumerate(zip(input_ids, patches, strict=True)):
+            k = (before + place) % settings.num_generations
+            value = 1 + (float(f"{own.double().sum():.6f}") * 7 + 1.3 * k) % 4
+            text = texts[k % 3].format(f"{value:.2f}")
             words = trainer.processing_class.tokenizer(text + "<|im_end|>")["input_ids"]
             rows.append(torch.cat([ids, torch.tensor(words)]))
         width = max(map(len, rows))
@@ -216,16 +229,17 @@ def replayed(manifest: Path, folder: Path) -> dict[str, list[float]]:
     return rewards | {"advantages": list(trainer._logs["advantages"])}
 
 
-def test_two_processes_compare_what_one_compares(degraded, tmp_path):
+@pytest.mark.parametrize("spread", [False, True])
+def test_two_processes_compare_what_one_compares(degraded, tmp_path, spread):
     _, manifest = degraded
-    one = replayed(manifest, tmp_path / "one")
+    one = replayed(manifest, tmp_path / "one", spread)
     assert len(one["advantages"]) == 12 and np.ptp(one["advantages"]) > 0.5
     script = tmp_path / "two.py"
     script.write_text(
         "import json, sys; from pathlib import Path\n"
         "from accelerate import PartialState\n"
         "from test_teacher import replayed\n"
-        "found = replayed(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+        f"found = replayed(Path(sys.argv[1]), Path(sys.argv[2]), {spread})\n"
         "if PartialState().is_main_process:\n"
         "    Path(sys.argv[3]).write_text(json.dumps(found))\n"
     )
