@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rali.errors import InputError, require
+from rali.runs.config import check_numbers
 
 # The weights of what looks at pictures, as transformers names it in the families that TRL trains.
 VISION = (
@@ -35,6 +36,13 @@ class LoraConfig:
             "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
         ]
     )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        check_numbers("lora.", self, rank=0, alpha=1, dropout=0)
+        if self.dropout >= 1:
+            raise InputError(f"lora.dropout is {self.dropout:g}; give less than 1.")
+        if self.rank and not self.targets:
+            raise InputError("lora.targets names no layer; name some, or set lora.rank=0.")
 
 
 def lora_config(config: LoraConfig, *, vision: bool = True) -> Any:

@@ -93,10 +93,10 @@ def _course(looks: Sequence[Mapping[str, Any]], *, rewarded: bool) -> str:
         )
     if max(row["plcc"] for row in looks[1:]) - looks[0]["plcc"] > CHANGE:
         return ""
-    tries = "a smaller beta, vision: true" if rewarded else "more epochs"
+    more = "a smaller beta, vision: true" if rewarded else "more epochs"
     checked = "the format reward and the share of parsed texts" if rewarded else "the probes' texts"
     return (
         f"{stage}: the PLCC was {looks[0]['plcc']:.2f} before the training and is "
-        f"{last['plcc']:.2f} after {last['step']:,} steps. Try: a higher lr, {tries}; and "
+        f"{last['plcc']:.2f} after {last['step']:,} steps. Try: a higher lr, {more}; and "
         f"check {checked}."
     )

@@ -29,13 +29,13 @@ from .models import opened, teacher_name, thought_opening, vision_weights
 from .plan import BatchPlan, plan_batch
 from .prompts import Prompt
 from .reward_functions import Rewards, Votes
-from .rewards import find_reward, is_ranked
+from .rewards import check_task, is_ranked
 from .sampling import DRAWS, sample_order
 from .tasks import Example, TaskConfig
 from .training import TrainingConfig
 from .trl_fields import check_trl
 from .vllm_rollouts import check_rollouts, mend
-from .votes import VoteConfig, pairs_that_meet, vote
+from .votes import VoteConfig, is_voted, pairs_that_meet, vote
 
 
 @dataclass
@@ -98,12 +98,14 @@ class GrpoConfig(TrainingConfig):
             group=0,
             compare=0,
             top_k=0,
+            max_completion_length=1,
             positive=["temperature", "top_p"],
         )
         for task in self.tasks:
             format_pattern(task.format)
-            for part in task.parts:
-                find_reward(part)
+            check_task(task, self.max_completion_length)
+        if self.votes != VoteConfig() and not any(map(is_voted, self.tasks)):
+            raise InputError("votes: no task has the reward voted; add it, or leave votes out.")
         if self.top_p > 1:
             raise InputError(f"top_p is {self.top_p:g}; give 1 or less.")
         if self.draw not in DRAWS:
@@ -114,6 +116,14 @@ class GrpoConfig(TrainingConfig):
             )
         if self.lr_end and self.lr_schedule != "polynomial":
             raise InputError(f"lr_end needs lr_schedule: polynomial, not {self.lr_schedule}.")
+        if self.lr_end >= self.lr:
+            raise InputError(f"lr_end is {self.lr_end:g}; give less than lr, {self.lr:g}.")
+        if off := self.save_every % self.iterations:
+            raise InputError(
+                f"save_every is {self.save_every}, but each text is trained on {self.iterations} "
+                "times (trl.num_iterations), and a training resumes only where new ones are drawn; "
+                f"give a multiple, such as {self.save_every + self.iterations - off}."
+            )
 
     def plan(self, processes: int = 1) -> BatchPlan:
         """The batch arithmetic for this many processes."""
@@ -222,7 +232,7 @@ def voted_pairs(
 ) -> list[tuple[str, str]]:
     """The pairs that the model votes on: those that meet in the steps that will be taken."""
     steps = config.steps(len(drawn) // plan.prompts)
-    batches = -(-steps // int(config.trl.get("num_iterations", 1)))
+    batches = -(-steps // config.iterations)
     return pairs_that_meet(drawn[: batches * plan.prompts], config.tasks, plan.compared)
 
 

@@ -77,11 +77,15 @@ class Reward:
         function: of a `Completion` and options, to a number or None; if it is `ranked`, of a
             `Compared`, the task's settings and options, to numbers [B, K], NaN for None.
         needs: fields of `Example` that it cannot do without.
+        reads: settings of a `TaskConfig` that it takes; where no part does, they are refused.
+        within: options that may not be above the tokens after which a text is cut off.
     """
 
     function: Callable[..., Any]
     ranked: bool = False
     needs: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    within: tuple[str, ...] = ()
 
 
 def repetition(completion: Completion, *, ngram: int = 3) -> float:
@@ -102,11 +106,6 @@ def overlong(completion: Completion, *, cache: int = 128) -> float:
     """
     from trl.rewards import get_soft_overlong_punishment
 
-    if not 0 < cache <= completion.limit:
-        raise InputError(
-            f"rewards.overlong: cache is {cache}; give 1 to max_completion_length, "
-            f"{completion.limit}."
-        )
     return float(get_soft_overlong_punishment(completion.limit, cache)([completion.tokens])[0])
 
 
@@ -130,18 +129,23 @@ def voted(compared: Compared, task: TaskConfig) -> np.ndarray:
 
 # A score that is needed is there: `examples` leaves out rows without one.
 REWARDS: dict[str, Reward] = {
-    "format": Reward(lambda c: format_reward(c.text, c.prompt, form=c.task.format)),
+    "format": Reward(
+        lambda c: format_reward(c.text, c.prompt, form=c.task.format), reads=("format",)
+    ),
     "repetition": Reward(repetition),
-    "overlong": Reward(overlong),
+    "overlong": Reward(overlong, within=("cache",)),
     "rl2r": Reward(
         lambda of, task: rl2r_rewards(
             of.scores, of.mos, of.groups, variant=task.variant, eps=task.fidelity_eps
         ),
         ranked=True,
         needs=("score",),
+        reads=("variant", "fidelity_eps"),
     ),
     "threshold": Reward(
-        lambda c: score_reward(c.answer, c.example.score, c.task.threshold), needs=("score",)
+        lambda c: score_reward(c.answer, c.example.score, c.task.threshold),
+        needs=("score",),
+        reads=("threshold",),
     ),
     "gaussian": Reward(
         lambda c, *, sigma=0.5: gaussian_reward(c.answer, c.example.score, sigma),
@@ -152,8 +156,8 @@ REWARDS: dict[str, Reward] = {
         ranked=True,
         needs=("score",),
     ),
-    "soft": Reward(soft, ranked=True, needs=("score", "std")),
-    "voted": Reward(voted, ranked=True),
+    "soft": Reward(soft, ranked=True, needs=("score", "std"), reads=("fidelity_eps",)),
+    "voted": Reward(voted, ranked=True, reads=("fidelity_eps",)),
     "degradation": Reward(
         lambda c: degradation_reward(
             c.answer,
@@ -161,7 +165,8 @@ REWARDS: dict[str, Reward] = {
             c.example.severity,
             c.task.class_weight,
             c.task.level_weight,
-        )
+        ),
+        reads=("class_weight", "level_weight"),
     ),
     "comparison": Reward(lambda c: comparison_reward(c.answer, c.example.result)),
 }
@@ -175,19 +180,52 @@ def find_reward(part: RewardConfig) -> Reward:
     Raises:
         InputError: there is no such module or function, or it does not take the options.
     """
-    if part.name in REWARDS:
-        for name, value in part.options.items():
-            if not (isinstance(value, int | float) and value > 0):
-                raise InputError(
-                    f"rewards: {name} of {part.name} is {value!r}; give a number above 0."
-                )
     reward = REWARDS.get(part.name) or Reward(_own(part.name))
     given = (None, None) if reward.ranked else (None,)
     try:
         inspect.signature(reward.function).bind(*given, **part.options)
     except (TypeError, ValueError) as error:
         raise InputError(f"rewards: {part.name} does not take these options: {error}.") from None
+    for name, value in part.options.items() if part.name in REWARDS else ():
+        whole = isinstance(_default(reward, name), int)
+        kind = int if whole else int | float
+        if isinstance(value, bool) or not isinstance(value, kind) or not value > 0:
+            number = "a whole number" if whole else "a number"
+            raise InputError(f"rewards: {name} of {part.name} is {value!r}; give {number} above 0.")
     return reward
+
+
+def check_task(task: TaskConfig, limit: int) -> None:
+    """Refuse parts of a reward that cannot work, and settings that no part of it takes.
+
+    Args:
+        limit: tokens after which a text is cut off.
+
+    Raises:
+        InputError: it names the part, or the setting and the parts that take it.
+    """
+    parts = {part.name: find_reward(part) for part in task.parts}
+    for part in task.parts:
+        for name in parts[part.name].within:
+            if (value := part.options.get(name, _default(parts[part.name], name))) > limit:
+                raise InputError(
+                    f"rewards: {name} of {part.name} is {value}; give 1 to max_completion_length, "
+                    f"{limit}."
+                )
+    if parts.keys() - REWARDS:  # a function of one's own may take any setting
+        return
+    taken = {name for reward in parts.values() for name in reward.reads}
+    for name in dict.fromkeys(name for reward in REWARDS.values() for name in reward.reads):
+        if name not in taken and getattr(task, name) != getattr(TaskConfig, name):
+            takers = " or ".join(each for each, reward in REWARDS.items() if name in reward.reads)
+            raise InputError(
+                f"{name} is {getattr(task, name)!r}, which changes nothing of the reward of "
+                f"{task.resolve().name}, {' + '.join(parts)}; leave it out, or add {takers}."
+            )
+
+
+def _default(reward: Reward, option: str) -> Any:
+    return inspect.signature(reward.function).parameters[option].default
 
 
 def _own(name: str) -> Callable[..., Any]:

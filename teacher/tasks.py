@@ -109,8 +109,10 @@ class TaskConfig:
                 f"{prompt.name}: no reward tells a good description from a bad one; `rali teach "
                 "sft` learns them."
             )
-        if self.reward not in (*fitting, *TASKS["score"].rewards):  # a score's changes no other
-            raise InputError(f"reward is {self.reward!r}; there are {', '.join(fitting)}.")
+        if self.reward not in (*fitting, TaskConfig.reward):  # the default is a score's
+            raise InputError(
+                f"reward is {self.reward!r}; for {prompt.name} there are {', '.join(fitting)}."
+            )
         if self.rewards and (self.reward != "rl2r" or self.format_weight != 1):
             raise InputError("Give rewards, or reward and format_weight, not both.")
         names = [part.name for part in self.parts]

@@ -15,6 +15,7 @@ from rali.runs.config import check_numbers
 
 from .adapter import LoraConfig, check_quantization
 from .models import load_teacher
+from .trl_fields import check_type
 from .watch_config import WatchConfig
 
 DTYPES = ("bfloat16", "float16", "float32")
@@ -85,12 +86,21 @@ class TrainingConfig:
     trl: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_numbers("", self, save_every=1, log_every=1, gpus=1, positive=["epochs", "lr"])
+        check_numbers(
+            "", self, micro_batch=1, save_every=1, log_every=1, gpus=1, positive=["epochs", "lr"]
+        )
+        for bound in ("min_pixels", "max_pixels"):
+            if getattr(self, bound) is not None:
+                check_numbers("", self, positive=[bound])
         # YAML reads 3e-4 as a text.
         self.trl = {
             name: float(value) if isinstance(value, str) and EXPONENT.fullmatch(value) else value
             for name, value in self.trl.items()
         }
+        for name in ("max_steps", "num_iterations"):  # with which the steps are counted
+            check_type(f"trl.{name}", self.trl.get(name, 1), ["int"])
+        if self.iterations < 1:
+            raise InputError(f"trl.num_iterations is {self.iterations}; give 1 or more.")
         if self.dtype not in DTYPES:
             raise InputError(f"dtype is {self.dtype!r}; give bfloat16, float16 or float32.")
         check_quantization(self.quantization, self.lora.rank)
@@ -105,10 +115,15 @@ class TrainingConfig:
             ):
                 raise InputError(f"trl.{name}: set {own}, which would contradict it.")
 
+    @property
+    def iterations(self) -> int:
+        """How many steps are taken with the same texts."""
+        return self.trl.get("num_iterations", 1)
+
     def steps(self, available: int) -> int:
         """Steps of a training whose examples are enough for `available` steps."""
-        most = int(self.trl.get("max_steps", -1))
-        return most if most > 0 else available * int(self.trl.get("num_iterations", 1))
+        most = self.trl.get("max_steps", -1)
+        return most if most > 0 else available * self.iterations
 
     def load(self) -> tuple[Any, Any]:
         """The model to train and its processor."""

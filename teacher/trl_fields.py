@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -67,9 +67,18 @@ def check_trl(kind: str, values: Mapping[str, Any]) -> None:
             near = get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]}?" if near else "."
             raise InputError(f"trl.{name}: {kind} of TRL has no such field{hint}")
-        kinds = known[name].split(" | ")
-        truth = isinstance(value, bool) and "bool" not in kinds  # Python counts it as an integer
-        if all(each in PLAIN for each in kinds) and (
-            truth or not any(isinstance(value, PLAIN[each]) for each in kinds)
-        ):
-            raise InputError(f"trl.{name} is {value!r}; expected {' or '.join(kinds)}.")
+        check_type(f"trl.{name}", value, known[name].split(" | "))
+
+
+def check_type(name: str, value: Any, kinds: Sequence[str]) -> None:
+    """Refuse a value of none of these types, where all are in `PLAIN`.
+
+    Raises:
+        InputError: it names the types.
+    """
+    truth = isinstance(value, bool) and "bool" not in kinds  # Python counts it as an integer
+    if all(each in PLAIN for each in kinds) and (
+        truth or not any(isinstance(value, PLAIN[each]) for each in kinds)
+    ):
+        words = " or ".join("nothing" if each == "None" else each for each in kinds)
+        raise InputError(f"{name} is {value!r}; expected {words}.")

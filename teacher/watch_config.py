@@ -49,6 +49,12 @@ class WatchConfig:
 
     def __post_init__(self) -> None:
         check_numbers("watch.", self, every=0, pictures=2, samples=1, temperature=0, batch_size=1)
+        try:
+            asked = self.scoring(())
+        except InputError as error:
+            raise InputError(f"watch.prompt: {error}") from None
+        if TASKS[asked.task].answer is not Score:
+            raise InputError(f"watch.prompt: {asked.name} asks for no score; give one that does.")
 
     def scoring(self, prompts: Iterable[Prompt]) -> Prompt:
         """The prompt to score with, given the training's prompts."""

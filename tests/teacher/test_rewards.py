@@ -100,11 +100,55 @@ def test_one_name_with_two_weights_is_two_parts(tmp_path):
         ({"rewards": [{"name": "math:pi"}]}, "is no function"),
         ({"rewards": [{"name": "comparison"}]}, "is no reward of visualquality-r1/score"),
         ({"reward": "gauss"}, "there are rl2r, threshold, gaussian"),
+        ({"rewards": [{"name": "repetition", "options": {"ngram": 2.5}}]}, "give a whole number"),
+        ({"rewards": [{"name": "overlong", "options": {"cache": 600}}]},
+         "cache of overlong is 600; give 1 to max_completion_length, 512."),
+        ({"reward": "gaussian", "prompt": "q-insight/compare"}, "'gaussian'; for q-insight/co"),
     ],
-)
+)  # fmt: skip
 def test_what_is_no_reward_is_refused(task, message):
     with pytest.raises(InputError, match=message):
         config(task)
+
+
+def test_the_soft_end_of_a_length_fits_into_the_length():
+    task = {"rewards": [{"name": "overlong"}]}
+    assert config(task, max_completion_length=128)
+    with pytest.raises(InputError, match="cache of overlong is 128; give 1 to max_completion_leng"):
+        config(task, max_completion_length=100)
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ({"reward": "threshold", "variant": "binary"},
+         "reward of visualquality-r1/score, format \\+ threshold; leave it out, or add rl2r."),
+        ({"reward": "threshold", "fidelity_eps": 0}, "or add rl2r or soft or voted."),
+        ({"threshold": 0.5}, "threshold is 0.5, which changes nothing"),
+        ({"threshold": 0.5, "prompt": "q-insight/compare"}, "reward of q-insight/compare, format"),
+        ({"class_weight": 0.5}, "class_weight is 0.5"),
+        ({"rewards": [{"name": "rl2r"}], "format": "strict"}, "format is 'strict', which changes"),
+    ],
+)  # fmt: skip
+def test_settings_that_no_part_takes_are_refused(task, message):
+    with pytest.raises(InputError, match=message):
+        config(task)
+
+
+def test_settings_that_a_part_takes_are_taken():
+    config({"reward": "soft", "fidelity_eps": 1e-3})
+    config({"prompt": "q-insight/degradation", "class_weight": 0.5})
+    config({"format": "strict", "format_weight": 0})  # it is logged
+    own = {"name": "reprlib:repr"}
+    config({"rewards": [own], "threshold": 0.5})  # a function of one's own may look at it
+    written = {"threshold": 0.35, "variant": "fidelity", "reward": "rl2r", "format": "paper"}
+    config({"prompt": "q-insight/compare"} | written)  # as a run notes all settings
+
+
+def test_votes_are_for_the_reward_that_takes_them():
+    with pytest.raises(InputError, match="votes: no task has the reward voted"):
+        config({}, votes={"count": 3})
+    config({"reward": "voted"}, votes={"count": 3})
 
 
 def test_a_reward_of_ones_own_gives_a_number(tmp_path):
