@@ -12,7 +12,6 @@ import importlib
 import io
 import json
 import logging
-import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -28,13 +27,13 @@ from rali.errors import InputError
 from rali.pictures.read import open_picture
 from rali.pictures.samples import sample_photographs
 from rali.runs.progress import Progress, silent
-from rali.scoring.model_folder import find_format
+from rali.scoring.model_folder import find_format, is_package
 from rali.student.student import Student
 
 from .agreement import Agreement, Gate, agree, by_torch
 from .checked import degraded_pictures
 from .fuse import fuse
-from .onnx import metadata
+from .onnx import metadata, move_into
 
 NOT_RUN = "converted, not run"
 
@@ -111,7 +110,7 @@ def export_format(
             f"{name} does not come in {precision}; it comes in {', '.join(form.precisions)}."
         )
     suffix = Path(form.file).suffix
-    if path.suffix != suffix or (path.is_dir() and not (path / "Manifest.json").is_file()):
+    if path.suffix != suffix or (path.is_dir() and not is_package(path)):
         raise InputError(
             f"{path} cannot be the {name} file: give a name that ends in {suffix} and is not "
             "that of a folder of yours."
@@ -134,10 +133,7 @@ def export_format(
         found = agreement.record() if agreement else NOT_RUN
         noted = {"format": name, "precision": precision, "agreement": found}
         written.note(metadata(student) | {key: json.dumps(value) for key, value in noted.items()})
-        for each in sorted(Path(folder).iterdir(), key=lambda other: other.name == path.name):
-            if (target := path.parent / each.name).is_dir():
-                shutil.rmtree(target)  # Core ML's package is a folder
-            each.replace(target)
+        move_into(Path(folder) / path.name, path.parent)
     return agreement
 
 

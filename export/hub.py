@@ -11,9 +11,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rali.files import replace_atomically
 from rali.runs.progress import Progress, silent
 from rali.scoring.model_folder import (
     CARD_FILE,
@@ -25,7 +27,9 @@ from rali.scoring.model_folder import (
     find_file,
     find_weights,
     onnx_file,
+    remove_exports,
 )
+from rali.student.card import has_own_readme
 from rali.student.student import Student
 
 from .agreement import Agreement
@@ -42,7 +46,9 @@ def export_hub(
     strict: bool = False,
     progress: Progress = silent,
 ) -> dict[Path, Agreement | None]:
-    """Write the folder; what lies in it under other names stays.
+    """Write the folder; what lies in it under other names stays, but for another model's exports.
+
+    A README in it that is not a card of rali's stays too.
 
     Args:
         model: "builtin", a model folder or a Hub id. May be `folder`.
@@ -57,10 +63,12 @@ def export_hub(
     folder, source = Path(folder), find_weights(model)
     student = Student.from_pretrained(model)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, INTERVAL_FILE, PHRASES_FILE):
+    remove_exports(folder, (source / CONFIG_FILE).read_bytes())
+    names = [WEIGHTS_FILE, CONFIG_FILE, INTERVAL_FILE, PHRASES_FILE]
+    for name in names if has_own_readme(folder) else [*names, CARD_FILE]:
         own = source / name if (source / name).is_file() else find_file(model, name)
-        if own is not None:
-            same_file(own, folder / name)
+        if own is not None and own.resolve() != (folder / name).resolve():
+            replace_atomically(folder / name, partial(shutil.copyfile, own))
     written: dict[Path, Agreement | None] = {}
     for precision in PRECISIONS:
         file = onnx_file(folder, precision)

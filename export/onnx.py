@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import torch
 
 from rali.errors import require
+from rali.scoring.model_folder import is_package
 from rali.student.student import Student, weights_sha256
 from rali.version import __version__
 
@@ -92,7 +94,9 @@ def _strip(file: Path) -> None:
 def move_into(file: Path, folder: Path) -> None:
     """Move an exported file to `folder`, with the weights beside it where it has some."""
     for each in sorted(file.parent.iterdir(), key=lambda other: other == file):  # itself last
-        each.replace(folder / each.name)
+        if is_package(target := folder / each.name):
+            shutil.rmtree(target)
+        each.replace(target)
 
 
 def metadata(student: Student) -> dict[str, str]:

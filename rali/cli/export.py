@@ -11,6 +11,7 @@ import typer
 
 from rali.errors import InputError
 from rali.scoring.model_folder import (
+    CARD_FILE,
     FORMATS,
     INTERVAL_FILE,
     PHRASES_FILE,
@@ -167,6 +168,10 @@ def export(
     from rali.runs.progress import StageProgress
     from rali.student.student import Student, weights_sha256
 
+    if output is not None and output.is_dir():
+        raise InputError(
+            f"{output} is a folder; give the file to write, such as {output / 'model.onnx'}."
+        )
     profile = Profile(fused=fused)
     if target is not None:
         profile, precision = find_profile(target, precision)
@@ -227,6 +232,7 @@ def _in_folder(model: str, file: Path) -> Path:
 def _write_hub(model: str, folder: Path, pictures: list[Any] | None, strict: bool) -> None:
     from rali.export.hub import export_hub
     from rali.runs.progress import StageProgress
+    from rali.student.card import has_own_readme
 
     with StageProgress(resumes=False) as progress:
         written = export_hub(model, folder, pictures, strict=strict, progress=progress)
@@ -235,6 +241,8 @@ def _write_hub(model: str, folder: Path, pictures: list[Any] | None, strict: boo
         words = agreement.words() if agreement else f"the same file as {before}"
         typer.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB, {words}")
         before = file.name
+    if has_own_readme(folder):
+        typer.echo(f"rali: {folder / CARD_FILE} is your own and stays; it is no card.", err=True)
 
 
 def _write_format(

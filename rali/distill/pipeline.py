@@ -22,7 +22,7 @@ from rali.errors import InputError
 from rali.runs.config import write_yaml
 from rali.runs.folder import RunFolder
 from rali.runs.progress import Progress, silent
-from rali.scoring.model_folder import HEAD_FILE, INTERVAL_FILE, onnx_file
+from rali.scoring.model_folder import HEAD_FILE, INTERVAL_FILE
 from rali.student.encoders import load_encoder
 from rali.student.student import Student, StudentConfig
 from rali.student.towers import Encoder
@@ -184,9 +184,6 @@ def distill(
     photographs = embeddings if held_out is None else held_out[undegraded or slice(None)]
     distances = student.distance(torch.from_numpy(photographs))
     student.config.familiar = float(distances.quantile(0.99))
-    # Earlier exports, in whatever precision, are of another student and would be used for scoring.
-    for old in onnx_file(run.folder / "model").parent.glob("model*"):
-        old.unlink()
     for name in (INTERVAL_FILE, HEAD_FILE):
         (run.folder / "model" / name).unlink(missing_ok=True)
     student.save_pretrained(run.folder / "model")

@@ -7,8 +7,11 @@ a Hub id. This rule and every file name of the model folder are written here and
 
 from __future__ import annotations
 
+import glob
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rali.errors import InputError
 from rali.files import from_json
@@ -229,6 +232,46 @@ def onnx_file(folder: str | Path, precision: str = "fp32") -> Path:
 def image_file(onnx: Path) -> Path:
     """Where `rali export --image` writes the ONNX file that takes pictures of any size."""
     return onnx.with_stem(f"{onnx.stem}_image")
+
+
+def exports_in(folder: str | Path) -> list[Path]:
+    """The files that `rali export` wrote into a model folder, in whatever precision or format."""
+    onnx = [onnx_file(folder, name) for name in PRECISIONS]
+    named = [*onnx, *map(image_file, onnx), onnx[0].with_name(QUANTIZED_FILE)]
+    named += [Path(folder) / form.file for form in FORMATS.values()]
+    # Beside a file of its name: large weights, a file of ONNX Runtime's own format, OpenVINO's bin.
+    found = {path for file in named for path in file.parent.glob(f"{glob.escape(file.stem)}.*")}
+    return sorted(path for path in found if path.is_file() or is_package(path))
+
+
+def is_package(path: Path) -> bool:
+    """Whether it is a folder that Core ML takes for one file."""
+    return (path / "Manifest.json").is_file()
+
+
+def remove_exports(folder: str | Path, config: str | bytes) -> None:
+    """Remove a model folder's exports before another model takes its place.
+
+    Args:
+        config: the text of its `CONFIG_FILE` to be. Where only the evaluation in it is new, the
+            model is the same one, and its exports stay.
+    """
+    try:
+        before = _model_in((Path(folder) / CONFIG_FILE).read_bytes())
+    except (OSError, ValueError):
+        return
+    if before.get("model_type") != "rali" or before == _model_in(config):
+        return
+    for path in exports_in(folder):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _model_in(config: str | bytes) -> dict[str, Any]:
+    """What a `CONFIG_FILE` says of the model itself; empty where it holds something else."""
+    values = from_json(config)
+    later = ("evaluation", "rali_version")
+    kept = values.items() if isinstance(values, dict) else ()
+    return {name: value for name, value in kept if name not in later}
 
 
 def check_weights(onnx: Path, digest: str) -> None:

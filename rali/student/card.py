@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rali.metrics import METRICS
 from rali.report.evaluation import Evaluation, to_markdown
-from rali.scoring.model_folder import BUILTIN, CONFIG_FILE
+from rali.scoring.model_folder import BUILTIN, CARD_FILE, CONFIG_FILE
 
 Json = Mapping[str, Any]
 
+LIBRARY = "library_name: rali"
 TAGS = ("image-quality-assessment", "iqa", "no-reference", "onnx", "rali")
 TRAINING_LABELS = {
     "data": "Pictures",
@@ -71,9 +73,17 @@ def model_card(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def has_own_readme(folder: Path) -> bool:
+    """Whether the folder's README is somebody's own: there, and without the card's `LIBRARY`."""
+    try:
+        return LIBRARY not in (folder / CARD_FILE).read_text("utf-8", "replace").splitlines()
+    except FileNotFoundError:
+        return False
+
+
 def _front_matter(title: str, evaluation: Evaluation | None) -> str:
     """YAML front matter, with values written as JSON so that no name can break out of its line."""
-    lines = ["license: apache-2.0", "library_name: rali", "tags:", *(f"- {tag}" for tag in TAGS)]
+    lines = ["license: apache-2.0", LIBRARY, "tags:", *(f"- {tag}" for tag in TAGS)]
     if evaluation is not None:
         results = [
             {

@@ -35,6 +35,7 @@ from rali.scoring.model_folder import (
     find_file,
     find_weights,
     onnx_file,
+    remove_exports,
 )
 from rali.scoring.session import is_range
 from rali.version import __version__
@@ -216,22 +217,28 @@ class Student(nn.Module):
     ) -> Path:
         """Write `config.json`, `model.safetensors` and the card; returns the folder.
 
+        Exports of another student in the folder are removed; a README that is not a card of rali's
+        stays.
+
         Args:
             name: the model's name on the card, which the card's examples load.
             storage: how the weights are stored: `float32`, `float16`, or `int8` (the encoder's
                 kernels and matrices as whole numbers, the rest in float16).
         """
-        from .card import model_card
+        from .card import has_own_readme, model_card
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         state = pack(self.state_dict(), storage)
         digest = sha256_of(state if storage == "float32" else unpack(state))
-        write_tensors(state, folder / WEIGHTS_FILE, {"format": "pt", WEIGHTS_SHA256: digest})
         config = self.config.to_dict() | {WEIGHTS_SHA256: digest}
-        write_text(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n", durable=True)
-        card = model_card(config, self.config.evaluation, self.config.training, name=name)
-        write_text(folder / CARD_FILE, card)
+        text = json.dumps(config, indent=2) + "\n"
+        remove_exports(folder, text)  # first: they would be used for scoring
+        write_tensors(state, folder / WEIGHTS_FILE, {"format": "pt", WEIGHTS_SHA256: digest})
+        write_text(folder / CONFIG_FILE, text, durable=True)
+        if not has_own_readme(folder):
+            card = model_card(config, self.config.evaluation, self.config.training, name=name)
+            write_text(folder / CARD_FILE, card)
         return folder
 
     @classmethod

@@ -101,6 +101,8 @@ def test_a_new_student_removes_the_old_export(small_run, tmp_path):
     for old in exports:
         old.write_bytes(b"of another student")
     again(small_run, small_run.config, run)
+    assert all(old.exists() for old in exports), "it is the same student"
+    again(small_run, dataclasses.replace(small_run.config, fit=FitConfig(enabled=False)), run)
     assert [old for old in exports if old.exists()] == []
 
 

@@ -38,6 +38,10 @@ console.log(JSON.stringify(scores));
 def folder(pictures, tmp_path_factory) -> Path:
     source = tmp_path_factory.mktemp("hub") / "source"
     tower_student("open_clip").save_pretrained(source)
+    before = tower_student("timm").save_pretrained(source.with_name("model"))
+    for stale in ("onnx/model_int8_dynamic.onnx", "tflite/model.tflite", "tflite/notes.txt"):
+        (before / stale).parent.mkdir(exist_ok=True)
+        (before / stale).write_text("of another model", "utf-8")
     written = export_hub(source, source.with_name("model"), pictures[:8])
     assert [path.name for path, found in written.items() if found is None] == [
         "model_quantized.onnx"
@@ -45,22 +49,31 @@ def folder(pictures, tmp_path_factory) -> Path:
     return source.with_name("model")
 
 
-def test_each_precision_has_its_name_and_none_lies_there_twice(folder) -> None:
+def test_each_precision_has_its_name_and_no_other_model_stays(folder) -> None:
     onnx = folder / "onnx"
     assert {path.name for path in onnx.iterdir()} == NAMES
     assert (onnx / "model_quantized.onnx").samefile(onnx / "model_int8.onnx")
-    source = folder.with_name("source")
-    assert (folder / "model.safetensors").samefile(source / "model.safetensors")
+    assert [path.name for path in (folder / "tflite").iterdir()] == ["notes.txt"]
     for precision in ("fp32", "fp16", "int8"):
         assert Scorer(folder, precision=precision).metadata["precision"] == precision
 
 
-def test_a_second_export_leaves_the_first_models_weights_alone(folder) -> None:
-    source = folder.with_name("source") / "model.safetensors"
-    before = source.read_bytes()
-    shutil.copytree(folder, folder.with_name("again"), copy_function=os.link)
-    tower_student("timm").save_pretrained(folder.with_name("again"))
-    assert source.read_bytes() == before
+def test_what_is_edited_in_the_folder_changes_nothing_in_the_model(folder) -> None:
+    for file in folder.with_name("source").iterdir():
+        assert (folder / file.name).read_bytes() == file.read_bytes()
+        assert not (folder / file.name).samefile(file)
+
+
+def test_a_readme_of_somebody_stays(folder) -> None:
+    target = folder.with_name("with readme")
+    target.mkdir()
+    (target / "README.md").write_text("# My thesis", "utf-8")
+    words = ["export", str(folder), "--hub", str(target)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0 and "README.md is your own and stays" in done.stderr
+    assert (target / "README.md").read_text("utf-8") == "# My thesis"
+    tower_student("timm").save_pretrained(target)
+    assert (target / "README.md").read_text("utf-8") == "# My thesis"
 
 
 def test_transformers_js_scores_alike_from_each_file(folder) -> None:

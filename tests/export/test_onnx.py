@@ -269,6 +269,7 @@ def test_what_explanations_and_intervals_come_from_goes_along(tmp_path, photogra
         (["--web", "page", "--strict", "--image"], "leave out --strict, --image"),
         (["--onnxruntime-web", "."], "give both"),
         (["--format", "ort", "-o", "model.ort"], "comes beside it"),
+        (["-o", "."], "is a folder; give the file to write, such as model.onnx"),
     ],
 )
 def test_options_that_do_not_go_together(words, message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,12 @@ from rali.errors import InputError
 from rali.scoring.model_folder import (
     CARD_FILE,
     CONFIG_FILE,
+    FORMATS,
     INTERVAL_FILE,
     PHRASES_FILE,
     PRECISIONS,
     WEIGHTS_FILE,
+    exports_in,
     find_file,
     find_model,
     find_weights,
@@ -26,6 +29,7 @@ from rali.scoring.model_folder import (
     is_model,
     is_unexported,
     onnx_file,
+    remove_exports,
 )
 
 BUILTIN = Path(rali.__file__).parent / "builtin"
@@ -161,6 +165,25 @@ def test_weights_without_an_onnx_file_are_unexported(folder: Path, tmp_path: Pat
     assert not is_unexported(folder / WEIGHTS_FILE)
     (folder / WEIGHTS_FILE).unlink()
     assert not is_unexported(folder) and not is_unexported(tmp_path / "gone")
+
+
+def test_another_model_in_a_folder_removes_every_export_and_nothing_else(folder: Path) -> None:
+    exports = [onnx_file(folder, precision) for precision in PRECISIONS]
+    exports += [image_file(exports[0]), exports[0].with_suffix(".ort")]
+    exports += [folder / "onnx" / name for name in ("model.onnx.data", "model_quantized.onnx")]
+    exports += [folder / form.file for form in FORMATS.values()]
+    exports.append((folder / FORMATS["openvino"].file).with_suffix(".bin"))
+    others = [folder / name for name in ("onnx/model_notes.txt", "coreml/model/a.txt", "a.onnx")]
+    for file in (*exports, *others):
+        file = file / "Manifest.json" if file.suffix == ".mlpackage" else file
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    before = {"model_type": "rali", "temperature": 1.0, "evaluation": {}}
+    (folder / CONFIG_FILE).write_text(json.dumps(before), "utf-8")
+    remove_exports(folder, json.dumps(before | {"evaluation": {"split": "test"}}))
+    assert exports_in(folder) == sorted(exports)
+    remove_exports(folder, json.dumps(before | {"temperature": 2.0}))
+    assert exports_in(folder) == [] and all(other.is_file() for other in others)
 
 
 def test_an_encoder_is_not_a_model() -> None:
