@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image
+from .read import undecoded
 
 _EXIF_RATING = 0x4746  # Microsoft's, in the first image directory
 _TIFF_XMP = 700
@@ -17,7 +17,7 @@ def embedded_rating(path: str | Path) -> tuple[bytes, bool]:
     What cannot be read gives neither: whether the file is a picture is not asked here.
     """
     try:
-        with Image.open(path) as image:
+        with undecoded(path) as image:
             found = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
             if not found:  # Pillow before 11
                 blocks = (data for _, data in getattr(image, "applist", ()))

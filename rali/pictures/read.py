@@ -14,6 +14,7 @@ import io
 import os
 import re
 import stat
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -100,6 +101,16 @@ def announced_size(source: Source) -> tuple[int, int] | None:
             return image.size
     except Exception:  # `open_picture` tells the reason
         return None
+
+
+@contextlib.contextmanager
+def undecoded(path: str | Path) -> Iterator[Image.Image]:
+    """A picture's file of any size as Pillow opens it, for what it says besides its pixels.
+
+    Decoders raise nearly anything on malformed bytes.
+    """
+    with _pillow_allows(sys.maxsize), _open(path, 0) as (image, _):
+        yield image
 
 
 def is_many(pictures: Any) -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -171,6 +172,24 @@ def test_adobe_names_belong_to_one_picture(photos: Path, run) -> None:
     assert "each picture named grey" in result.stderr
     assert (photos / "dark.xmp").is_file() and not (photos / "grey.xmp").exists()
     assert "2 deleted" in run("--undo").stderr
+
+
+def test_a_rating_is_seen_in_a_large_picture_and_before_any_was_scored(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    packet = DARKTABLE.replace("RATING", "4").encode()
+    picture = Image.new("RGB", (64, 64))
+    picture.info["xmp"] = packet
+    heif.from_pillow(picture).save(tmp_path / "a.heic")
+    picture.save(tmp_path / "a.jpg", xmp=packet)
+    # A process of its own: in this one a test before may have made Pillow read HEIF.
+    script = (
+        "import sys; from PIL import Image; from rali.pictures.embedded import embedded_rating;"
+        "Image.MAX_IMAGE_PIXELS = 100;"  # from twice as many on, Pillow refuses
+        "print([embedded_rating(path)[0].decode() for path in sys.argv[1:]])"
+    )
+    command = [sys.executable, "-c", script, tmp_path / "a.heic", tmp_path / "a.jpg"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{[packet.decode()] * 2}\n"
 
 
 def test_a_rating_inside_the_picture_is_kept(photos: Path, run) -> None:
