@@ -63,8 +63,8 @@ class UndoRecord:
         if not self._notes:
             shutil.rmtree(self._side, ignore_errors=True)
 
-    def write(self, name: str, before: bytes | None, after: bytes) -> None:
-        """Note a sidecar's bytes, then replace them."""
+    def write(self, name: str, before: bytes | None, after: bytes) -> bool:
+        """Note a sidecar's bytes, then replace them; false where others have replaced them."""
         line: dict[str, Any] = {"sidecar": name, "sha256": _digest(after)}
         note = self._notes.get(name)
         if note is None or before is None or _digest(before) not in note.after:
@@ -76,7 +76,7 @@ class UndoRecord:
         if before is not None:
             os.fsync(self._file.fileno())  # somebody's work must not be lost with the current
         note.after.add(line["sha256"])
-        _replace(self._folder / name, after)
+        return _replace(self._folder / name, before, after)
 
     def undo(self, name: str) -> str | None:
         """Make a sidecar what it was.
@@ -94,8 +94,8 @@ class UndoRecord:
                 return "edited"
             if before is None:
                 path.unlink()
-            else:
-                _replace(path, before)
+            elif not _replace(path, now, before):
+                return "edited"
         del self._notes[name]
         self._undone = True
         return "deleted" if before is None else "restored"
@@ -135,15 +135,28 @@ def read_sidecar(path: Path) -> bytes | None:
         return None
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Replace a file whole, with the permissions that it has."""
+class _EditedError(Exception):
+    """Somebody has written the file in the meantime."""
+
+
+def _replace(path: Path, before: bytes | None, after: bytes) -> bool:
+    """Replace a file whole, with the permissions that it has; false where it is not `before`."""
 
     def write(target: Path) -> None:
-        target.write_bytes(data)
+        with target.open("wb") as file:
+            file.write(after)
+            file.flush()
+            os.fsync(file.fileno())
         if path.exists():
             shutil.copymode(path, target)
+        if read_sidecar(path) != before:  # at the last moment: an editor may be at work here
+            raise _EditedError
 
-    replace_atomically(path, write, durable=True)
+    try:
+        replace_atomically(path, write)
+    except _EditedError:
+        return False
+    return True
 
 
 def _digest(data: bytes) -> str:

@@ -22,6 +22,7 @@ from rali.report.xmp_sidecar import STARS, Marks, keywords_of, marked, rating_in
 from ._undo import FOLDER, UndoRecord, read_sidecar
 
 _OPEN = 8  # folders whose records are open at once
+_TRIES = 5  # at a sidecar that another program writes at the same time
 _TOLD = 5  # problems that are told one by one
 
 
@@ -128,17 +129,21 @@ class Sidecars:
             raise InputError(
                 f"It would belong to each picture named {picture.stem}. Leave --xmp-name adobe out."
             )
-        path = picture.parent / name
-        if path.is_file() and path.stat().st_size > MAX_BYTES:
-            raise InputError(f"It has more than {MAX_BYTES >> 20} MiB, which no sidecar needs.")
-        before = read_sidecar(path)
-        xmp, rated = embedded_rating(picture)
-        sidecar = marked(before, self._marks(row), rated=rated or rating_in(xmp))
-        self.counts["others"] += sidecar.others
-        if sidecar.data == before:
-            return "unchanged"
-        self._records.of(picture.parent).write(name, before, sidecar.data)
-        return "made" if before is None else "changed"
+        path, marks = picture.parent / name, self._marks(row)
+        for _ in range(_TRIES):
+            if path.is_file() and path.stat().st_size > MAX_BYTES:
+                raise InputError(f"It has more than {MAX_BYTES >> 20} MiB, which no sidecar needs.")
+            before = read_sidecar(path)
+            xmp, rated = embedded_rating(picture)
+            sidecar = marked(before, marks, rated=rated or rating_in(xmp))
+            done = "made" if before is None else "changed"
+            if sidecar.data == before:
+                done = "unchanged"
+            elif not self._records.of(picture.parent).write(name, before, sidecar.data):
+                continue
+            self.counts["others"] += sidecar.others
+            return done
+        raise InputError("Another program writes it again and again. Try again when it is done.")
 
     def _marks(self, row: Mapping[str, Any]) -> Marks:
         between = None

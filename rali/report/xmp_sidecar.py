@@ -12,6 +12,7 @@ stars are rali's only where they equal the noted ones. By ISO 16684-1, 0 means "
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ STARS_NOTED = (RALI, "Stars")
 # The fifths of people's scores: quintiles of the 2,451 human scores of BIQ2021's train split that
 # the built-in was made from, on its scale (`python benchmarks/xmp.py`).
 STARS = (2.07, 3.09, 3.87, 4.15)
+_OURS = "quality|"  # what each keyword of rali's begins with
+_BETWEEN = re.compile(rf"; (?={re.escape(_OURS)})")  # a meaning may hold "; " itself
 _LIKELY = 0.25  # a phrase's probability from which it becomes a keyword
 _EMPTY = (
     b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
@@ -77,7 +80,7 @@ def stars_of(score: float, thresholds: Sequence[float] = STARS) -> int:
 
 def keywords_of(why: Sequence[tuple[str, float]]) -> tuple[str, ...]:
     """Keywords of a picture's meanings with their probabilities (0–1): those of 0.25 or more."""
-    return tuple(f"quality|{meaning}" for meaning, chance in why if chance >= _LIKELY)
+    return tuple(f"{_OURS}{meaning}" for meaning, chance in why if chance >= _LIKELY)
 
 
 def marked(before: bytes | None, marks: Marks, *, rated: bool = False) -> Sidecar:
@@ -100,7 +103,7 @@ def marked(before: bytes | None, marks: Marks, *, rated: bool = False) -> Sideca
     others = (rated and stars is None) if unrated else rating is None or rating != stars
 
     items = packet.items(SUBJECT) if marks.keywords or KEYWORDS in noted else []
-    ours = [word for word in (noted.get(KEYWORDS) or "").split("; ") if word]
+    ours = [word for word in _BETWEEN.split(noted.get(KEYWORDS) or "") if word]
     keywords = [word for word in marks.keywords if word in ours or word not in items]
 
     wanted = _values(marks, keywords)

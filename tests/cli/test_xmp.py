@@ -17,6 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from rali.cli.score import score
+from rali.pictures.embedded import embedded_rating
 from rali.report.xmp_packet import Packet
 from rali.report.xmp_sidecar import RATING
 from tiny_onnx import write_model
@@ -172,6 +173,27 @@ def test_adobe_names_belong_to_one_picture(photos: Path, run) -> None:
     assert "each picture named grey" in result.stderr
     assert (photos / "dark.xmp").is_file() and not (photos / "grey.xmp").exists()
     assert "2 deleted" in run("--undo").stderr
+
+
+def test_what_another_program_writes_at_the_same_time_is_kept(
+    photos: Path, run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sidecar = photos / "grey.jpg.xmp"
+    theirs = [DARKTABLE.replace("RATING", stars) for stars in ("2", "5")]
+
+    def slowly(picture: Path) -> tuple[bytes, bool]:
+        if picture.name == "grey.jpg" and theirs:  # between rali's reading and its writing
+            sidecar.write_text(theirs.pop(), "utf-8", newline="")
+        return embedded_rating(picture)
+
+    monkeypatch.setattr("rali.cli._xmp.embedded_rating", slowly)
+    assert "2 made, 1 changed, 0 as before; 1 keep a rating" in run().stderr
+    assert rating(sidecar) == "2" and "rali:Score" in sidecar.read_text("utf-8")
+    assert "1 restored" in run("--undo").stderr
+    assert sidecar.read_text("utf-8") == DARKTABLE.replace("RATING", "2")
+    theirs[:] = [DARKTABLE.replace("RATING", str(stars)) for stars in range(9)]
+    assert "Another program writes it again and again" in run().stderr
+    assert rating(sidecar) == "4"
 
 
 def test_a_rating_is_seen_in_a_large_picture_and_before_any_was_scored(tmp_path: Path) -> None:

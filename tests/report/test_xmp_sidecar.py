@@ -56,6 +56,14 @@ def test_new_sidecar_and_second_run() -> None:
     assert marked(made.data, replace(MARKS, score=3.5004)) == made  # another machine's last digit
 
 
+def test_a_meaning_with_a_semicolon_is_one_keyword() -> None:
+    two = replace(MARKS, keywords=("quality|soft; faded", "quality|noise"))
+    made = marked(None, two)
+    assert marked(made.data, two) == made
+    one = marked(made.data, replace(MARKS, keywords=("quality|noise",)))
+    assert Packet(one.data).items(SUBJECT) == ["quality|noise"]
+
+
 def test_another_score_replaces_what_rali_wrote() -> None:
     other = Marks(4.5, 5, "mine", "def", keywords=("quality|noise",))
     again = marked(marked(None, MARKS).data, other)
