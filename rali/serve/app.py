@@ -38,7 +38,7 @@ from starlette.routing import Route
 
 from rali.scoring.scorer import Scorer
 
-from .asked import Asked, asked_of, refuse_unknown
+from .asked import Asked, asked_of, lacks_of, refuse_unknown
 from .batcher import IN_FLIGHT, Answer, Batcher, Scored
 from .bodies import CLOSE, read_pictures, read_samples
 from .decoders import Decoders, Pixels
@@ -109,6 +109,7 @@ def create_app(
         await batcher.stop()
         await decoders.stop()
 
+    lacks = lacks_of(scorer)
     mapping = asyncio.Lock()
 
     async def answered(
@@ -174,7 +175,7 @@ def create_app(
 
     async def score(request: Request) -> Response:
         async def answer(take: Callable[[int], None]) -> Response:
-            asked = asked_of(request.query_params, scorer)
+            asked = asked_of(request.query_params, scorer, lacks)
             received = await read_pictures(request, limits, take)
             if asked.map and len(received) != 1:
                 reason = f"map takes one picture per request; got {len(received)}."

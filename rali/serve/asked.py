@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.datastructures import QueryParams
@@ -28,21 +29,36 @@ class Asked:
     map: bool = False
 
 
-def asked_of(query: QueryParams, scorer: Scorer) -> Asked:
+def lacks_of(scorer: Scorer) -> dict[str, str]:
+    """What the model cannot answer, with the reason; to be asked once, as the Hub is looked at."""
+    lacks = {}
+    for name, held in (("explain", "phrases"), ("interval", "interval")):
+        try:
+            getattr(scorer, held)
+        except InputError as error:
+            lacks[name] = str(error)
+    return lacks
+
+
+def asked_of(query: QueryParams, scorer: Scorer, lacks: Mapping[str, str]) -> Asked:
     """Read the address.
+
+    Args:
+        lacks: of `lacks_of`.
 
     Raises:
         HTTPException: a name or a value is unknown, or the model cannot answer.
     """
     refuse_unknown(query, ("explain", "interval", "map"))
     asked = Asked(_truth(query, "explain"), _level(query), _truth(query, "map"))
-    try:
-        if asked.interval is not None:
+    for name, given in (("interval", asked.interval is not None), ("explain", asked.explain)):
+        if given and name in lacks:
+            raise HTTPException(400, lacks[name])
+    if asked.interval is not None:
+        try:
             scorer.interval.radius(asked.interval)
-        if asked.explain:
-            _ = scorer.phrases
-    except InputError as error:
-        raise HTTPException(400, str(error)) from None
+        except InputError as error:
+            raise HTTPException(400, str(error)) from None
     return asked
 
 

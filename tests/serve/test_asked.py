@@ -6,11 +6,15 @@ import base64
 import json
 import re
 
+import huggingface_hub
 import pytest
+from huggingface_hub import errors
 from starlette.testclient import TestClient
 
+from rali import Scorer
 from rali.serve import create_app
 from rali.serve.openapi import DESCRIPTION
+from tiny_onnx import write_model
 
 PNG = {"content-type": "image/png"}
 
@@ -53,6 +57,25 @@ def test_what_cannot_be_read_has_none_of_them(client):
 def test_an_address_that_asks_for_what_there_is_not_says_so(client, photographs, query, words):
     reply = client.post(f"/score?{query}", content=photographs[0], headers=PNG)
     assert (reply.status_code, words in reply.json()["error"]) == (400, True), reply.text
+
+
+def test_no_request_asks_the_hub(tmp_path, photographs, monkeypatch):
+    asked = []
+
+    def download(model, name, revision=None):
+        asked.append(name)
+        if not name.endswith(".onnx"):
+            raise errors.EntryNotFoundError(name)
+        return str(write_model(tmp_path / "cache" / name))
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.chdir(tmp_path)
+    with TestClient(create_app(Scorer("owner/name"))) as client:
+        asked.clear()
+        for query in ("explain=true", "interval=0.9"):
+            reply = client.post(f"/score?{query}", content=photographs[0], headers=PNG)
+            assert (reply.status_code, "has no" in reply.json()["error"]) == (400, True), reply.text
+        assert not asked
 
 
 def test_a_map_is_of_one_picture_and_a_body_has_known_fields_only(client, photographs):
