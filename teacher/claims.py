@@ -63,6 +63,11 @@ def claim_run(config: TrainingConfig, examples: Sequence[Any], output: Path) -> 
     settings(write=main)
 
 
+def finished(output: Path) -> bool:
+    """Whether there is `output/model`, which gets this name when it is complete."""
+    return (output / "model").is_dir()
+
+
 def check_pictures(examples: Sequence[Any]) -> None:
     """Raise an InputError if pictures are missing or empty, before hours of training are lost.
 

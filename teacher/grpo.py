@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from rali.data.manifest import Row
-from rali.errors import InputError, require
+from rali.errors import InputError
 from rali.runs.config import check_numbers
 from rali.runs.folder import RunFolder
 from rali.runs.progress import Progress, silent
 
 from .adapter import lora_config
-from .claims import check_pictures, claim_run
+from .checks import Start, start_of
+from .claims import claim_run, finished
 from .completions import format_pattern
 from .examples import examples
 from .models import opened, teacher_name, thought_opening, vision_weights
@@ -33,8 +34,7 @@ from .rewards import check_task, is_ranked
 from .sampling import DRAWS, sample_order
 from .tasks import Example, TaskConfig
 from .training import TrainingConfig
-from .trl_fields import check_trl
-from .vllm_rollouts import check_rollouts, mend
+from .vllm_rollouts import mend
 from .votes import VoteConfig, is_voted, pairs_that_meet, vote
 
 
@@ -170,6 +170,18 @@ def ordered_examples(config: GrpoConfig, plan: BatchPlan) -> list[Example]:
     return [found[index] for index in order[: steps * plan.prompts]]
 
 
+def grpo_start(config: GrpoConfig, processes: int = 1, *, finished: bool = False) -> Start[Example]:
+    """What `train` starts with on this many processes, and what would stop it; see `checks`."""
+    return start_of(
+        config,
+        "GRPOConfig",
+        [path for task in config.tasks for path in task.manifests],
+        lambda plan: ordered_examples(config, plan) if plan else [],
+        plan=lambda: config.plan(processes),
+        finished=finished,
+    )
+
+
 def train(config: GrpoConfig, output: str | Path, *, progress: Progress = silent) -> Path:
     """Train a teacher; returns the folder `output/model`, which transformers loads.
 
@@ -180,22 +192,19 @@ def train(config: GrpoConfig, output: str | Path, *, progress: Progress = silent
         InputError: settings that cannot work, before a model is loaded, or a folder of another
             training.
     """
-    from .saving import finished, train_to  # imports torch
-
     output = Path(output)
-    check_trl("GRPOConfig", config.trl)
-    if config.trl.get("use_vllm") and not finished(output):
-        require("vllm", "rollouts")
-        check_rollouts(config.trl)
-    plan = config.plan(int(os.environ.get("WORLD_SIZE", 1)))
-    drawn = ordered_examples(config, plan)
-    validation = config.watch.rows(path for example in drawn for path in example.images)
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    start = grpo_start(config, processes, finished=finished(output))
+    start.check()
+    plan, drawn = start.plan, start.examples
     claim_run(config, drawn, output)
     if finished(output):
         return output / "model"
-    check_pictures(drawn)
+    assert plan, "or there was a problem"
+    from .saving import train_to  # imports torch
+
     votes = cast_votes(config, plan, drawn, output, progress)
-    trainer = build_trainer(config, plan, drawn, output, validation, progress, votes)
+    trainer = build_trainer(config, plan, drawn, output, start.validation, progress, votes)
     return train_to(output, trainer, config.dtype)
 
 
@@ -246,7 +255,6 @@ def build_trainer(
     votes: Votes | None = None,
 ) -> Any:
     """TRL's GRPOTrainer with its model, rewards, data and a `Watch` on the validation rows."""
-    require("trl", "teach")
     from trl import GRPOConfig as TrlConfig
     from trl import GRPOTrainer
 

@@ -27,11 +27,6 @@ from .models import load_teacher
 SUMS = "sha256.json"  # of the other files of a checkpoint
 
 
-def finished(output: Path) -> bool:
-    """Whether there is `output/model`, which gets this name when it is complete."""
-    return (output / "model").is_dir()
-
-
 def train_to(output: Path, trainer: Any, dtype: str) -> Path:
     """Train from the last checkpoint, or from the start; returns the folder of the model.
 

@@ -17,21 +17,21 @@ from typing import Any
 import numpy as np
 
 from rali.data.triplets import read_triplets
-from rali.errors import InputError, require
+from rali.errors import InputError
 from rali.runs.config import check_numbers
 from rali.runs.folder import RunFolder
 from rali.runs.progress import Progress, silent
 
 from .adapter import lora_config
 from .answers import Score
-from .claims import check_pictures, claim_run
+from .checks import Start, start_of
+from .claims import claim_run, finished
 from .completions import beside, compose
 from .models import opened, thought_opening, vision_weights
 from .prompts import Prompt
 from .questions import find_prompt
 from .tasks import TASKS, rescale
 from .training import TrainingConfig
-from .trl_fields import check_trl
 
 PARTS = ("vision", "language", "all")
 
@@ -125,6 +125,19 @@ def sft_examples(config: SftConfig) -> list[SftExample]:
     return found
 
 
+def sft_start(
+    config: SftConfig, examples: Sequence[SftExample] | None = None, *, finished: bool = False
+) -> Start[SftExample]:
+    """What `train_sft` starts with, and what would stop it; see `checks`."""
+    return start_of(
+        config,
+        "SFTConfig",
+        [source.triplets for source in config.sources] if examples is None else [],
+        lambda _: sft_examples(config) if examples is None else examples,
+        finished=finished,
+    )
+
+
 def train_sft(
     config: SftConfig,
     output: str | Path,
@@ -146,21 +159,19 @@ def train_sft(
         InputError: settings that cannot work, before a model is loaded, or a folder of another
             training.
     """
-    require("trl", "teach")
-    from trl import SFTConfig as TrlConfig
-    from trl import SFTTrainer
-
-    from .saving import finished, train_to
-    from .watch import Watch
-
-    check_trl("SFTConfig", config.trl)
     output = Path(output)
-    own = list(examples) if examples is not None else sft_examples(config)
-    validation = config.watch.rows(path for example in own for path in example.images)
+    start = sft_start(config, examples, finished=finished(output))
+    start.check()
+    own = start.examples
     claim_run(config, own, output)
     if finished(output):
         return output / "model"
-    check_pictures(own)
+    from trl import SFTConfig as TrlConfig
+    from trl import SFTTrainer
+
+    from .saving import train_to
+    from .watch import Watch
+
     teacher, processor = model or config.load()
     if config.parts != "all":
         learns = config.parts == "vision"
@@ -169,7 +180,7 @@ def train_sft(
             weights.requires_grad_(learns)
     watch = Watch(
         config.watch,
-        validation,
+        start.validation,
         RunFolder(output),
         config.watch.scoring(example.prompt for example in own),
         processor,

@@ -56,6 +56,9 @@ NOT_RUN = {
     "rali convert official-rali": "tests/student/test_convert.py runs it on a small release",
     "rali figure scores": "it needs a run; tests/evaluation/test_analysis.py runs it",
     "rali figure efficiency": "it starts many processes; tests/evaluation/test_analysis.py runs it",
+    "rali teach train --config visualquality-r1-kadid --data DATA -o runs/vq --set trl.use_vllm": (
+        "it needs vLLM; tests/with_vllm/test_rollouts.py trains so"
+    ),
     "rali teach sft": "it trains; tests/teacher/test_training.py runs it",
     "rali teach harvest --model runs/vq/model": "RACT's harvest runs, of fewer texts",
     "rali teach harvest --model DATA/teacher/model": "as above",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ import pytest
 from rali.data.triplets import Triplet, write_triplets
 from rali.errors import InputError
 from rali.teacher.adapter import LoraConfig
+from rali.teacher.claims import claim_run
 from rali.teacher.dry_run import grpo_dry_run, sft_dry_run
-from rali.teacher.grpo import GrpoConfig
-from rali.teacher.sft import SftConfig, SftSource
+from rali.teacher.grpo import GrpoConfig, grpo_start, train
+from rali.teacher.sft import SftConfig, SftSource, train_sft
 from rali.teacher.tasks import TaskConfig
 
 
@@ -40,6 +42,72 @@ def test_all_that_would_stop_it_is_said_at_once(two):
         caught.value
     )
     assert "1 of 12 pictures are missing or empty" in str(caught.value)
+
+
+def broken(two, case) -> GrpoConfig:
+    config = GrpoConfig(
+        model="nano", tasks=[TaskConfig(manifests=two[:1])], prompts_per_step=4, micro_batch=2,
+        num_generations=2,
+    )  # fmt: skip
+    if case == "field":
+        config.trl = {"max_stepz": 5}
+    elif case == "vllm":
+        config.trl = {"use_vllm": True}
+    elif case == "manifest":
+        config.tasks[0].manifests.append(str(Path(two[0]).with_name("nowhere.csv")))
+    elif case == "picture":
+        Path(two[0]).with_name("one-3.png").unlink()
+    elif case == "probe":
+        config.watch.probes = ["nowhere.png"]
+    elif case == "batch":
+        config.micro_batch = 7
+    return config
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("field", "did you mean max_steps"),
+        ("vllm", r"This needs vllm, .* pip install 'rali\[rollouts\]'"),
+        ("manifest", "There is no file or folder at .*nowhere.csv"),
+        ("picture", "1 of 12 pictures are missing or empty"),
+        ("probe", "there is no picture nowhere.png"),
+        ("batch", "which micro_batch 7 does not divide"),
+    ],
+)
+def test_a_training_is_stopped_by_what_its_dry_run_names(two, tmp_path, case, message):
+    if case == "vllm" and find_spec("vllm"):
+        pytest.skip("vLLM is installed here")
+    config = broken(two, case)
+    with pytest.raises(InputError, match=message) as said:
+        grpo_dry_run(config, 1).check()
+    with pytest.raises(InputError) as stopped:
+        train(config, tmp_path / "run")
+    assert str(stopped.value) == str(said.value)
+    assert not (tmp_path / "run").exists(), "before the folder is claimed"
+
+
+def test_a_fine_tuning_is_stopped_by_what_its_dry_run_names(rows, tmp_path):
+    Path(rows[0].image).unlink()
+    texts = [Triplet(r.image, "0", r.score, "Clear.", "raw", 3.9, "vq", "?", 0, True) for r in rows]
+    write_triplets(tmp_path / "texts", texts)
+    config = SftConfig(
+        model="nano", sources=[SftSource(str(tmp_path / "texts"))], trl={"loss_typo": "x"}
+    )
+    with pytest.raises(InputError, match="2 things would stop this training:") as said:
+        sft_dry_run(config, 1).check()
+    with pytest.raises(InputError) as stopped:
+        train_sft(config, tmp_path / "run")
+    assert str(stopped.value) == str(said.value) and "1 of 3 pictures" in str(said.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_training_needs_no_packages_and_no_pictures(two, tmp_path):
+    config = broken(two, "vllm")
+    claim_run(config, grpo_start(config, finished=True).examples, tmp_path / "run")
+    (tmp_path / "run" / "model").mkdir()
+    broken(two, "picture")
+    assert train(config, tmp_path / "run") == tmp_path / "run" / "model"
 
 
 def test_a_fine_tuning_says_its_batch_too(rows, tmp_path):
