@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rali.errors import InputError, PictureError, require
+from rali.errors import InputError, PictureError, require, shortened
+from rali.files import from_json
 
 from .pictures import pictures_of
 from .verl import OPTIONS, picture_of, refuse_misspelt
@@ -52,7 +53,7 @@ async def compute_score(
 
     Raises:
         InputError: there is no picture, a keyword is misspelt or not for a server, or the server
-            refuses or does not answer.
+            refuses, does not answer, or is no `rali serve`.
         PictureError: the server cannot read a picture.
     """
     if here := sorted(HERE.intersection(options)):
@@ -62,13 +63,18 @@ async def compute_score(
         )
     refuse_misspelt(options, ("server_url", "timeout"))
     pictures = pictures_of(picture_of(solution_image, extra_info))
-    body = {"images": [_as_png(picture) for picture in pictures]}
-    reply = await _ask(f"{server_url.rstrip('/')}/score", body, timeout)
-    scores = []
-    for each in reply["results"]:
-        if each["error"]:
-            raise PictureError(f"A picture could not be scored: {each['error']}")
-        scores.append(each["score"])
+    images = [_as_png(picture) for picture in pictures]
+    address = f"{server_url.rstrip('/')}/score"
+    reply = await _ask(address, {"images": images}, timeout)
+    try:
+        errors = [each["error"] for each in reply["results"]]
+        scores = [float(each["score"]) for each in reply["results"] if not each["error"]]
+    except (TypeError, KeyError, ValueError):
+        errors, scores = [], []
+    if wrong := [error for error in errors if error]:
+        raise PictureError(f"A picture could not be scored: {wrong[0]}")
+    if len(scores) != len(images):
+        raise InputError(f"{address} answers as no `rali serve` does: {shortened(repr(reply))}.")
     mean = sum(scores) / len(scores)
     return {"score": mean, "rali_raw": mean}
 
@@ -85,18 +91,32 @@ async def _ask(address: str, body: Any, timeout: float) -> Any:
                 try:
                     async with session.post(address, json=body) as reply:
                         if reply.status == 200:
-                            return await reply.json()
+                            return from_json(await reply.read())
                         reason = f"{reply.status} {(await reply.text())[:300]}"
                         if reply.status not in (429, 503):
                             raise InputError(f"{address} refuses the pictures: {reason}")
-                        wait = float(reply.headers.get("Retry-After", 1))
-                except aiohttp.ClientConnectionError as error:
+                        wait = _seconds(reply.headers.get("Retry-After", ""))
+                except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
                     reason = error
-                await asyncio.sleep(min(wait, LONGEST_WAIT))
+                await asyncio.sleep(wait)
     except TimeoutError:
         raise InputError(
             f"{address} gave no scores within {timeout:g} seconds: {reason or 'no answer'}."
         ) from None
+    except (aiohttp.ClientError, ValueError) as error:
+        raise InputError(
+            f"{address} cannot be asked: {shortened(str(error))}. server_url is the address of a "
+            "`rali serve`, such as http://127.0.0.1:8000."
+        ) from error
+
+
+def _seconds(given: str) -> float:
+    """How long a server asks to wait; a second where it gives no number, such as a date."""
+    try:
+        seconds = float(given)
+    except ValueError:
+        return 1.0
+    return min(seconds, LONGEST_WAIT) if seconds > 0 else 1.0
 
 
 def _as_png(picture: Any) -> str:

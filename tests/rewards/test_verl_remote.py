@@ -17,7 +17,7 @@ from coroutines import finished
 from rali.errors import InputError, PictureError
 from rali.rewards.verl_remote import compute_score
 
-ANSWERS = list[tuple[int, Any]]
+ANSWERS = list[tuple[Any, ...]]  # status, body and, if others are wanted, headers
 
 
 @pytest.fixture
@@ -28,12 +28,13 @@ def canned() -> Iterator[tuple[str, ANSWERS]]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            status, body = answers.pop(0)
+            status, body, *more = answers.pop(0)
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Retry-After", "0.01")
+            headers = {"Content-Type": "application/json", "Retry-After": "0.01"}
+            for name, value in (headers | dict(*more)).items():
+                self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(json.dumps(body).encode())
+            self.wfile.write(body if isinstance(body, bytes) else json.dumps(body).encode())
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -69,6 +70,33 @@ def test_a_full_server_is_asked_again(canned):
     answers += [(429, {"error": "full"}), (503, {"error": "stops"}), scored(3.5)]
     found = finished(compute_score(solution_image=BLACK, server_url=address))
     assert found == {"score": 3.5, "rali_raw": 3.5} and not answers
+
+
+def test_a_reply_that_breaks_off_and_a_date_to_wait_until_are_asked_again(canned):
+    address, answers = canned
+    answers += [
+        (200, b"{", {"Content-Length": "99"}),
+        (503, b"", {"Retry-After": "Fri, 27 Nov 2026 16:00:00 GMT"}),
+        scored(3.5),
+    ]
+    assert finished(compute_score(solution_image=BLACK, server_url=address))["score"] == 3.5
+    assert not answers
+
+
+@pytest.mark.parametrize("address", ["reward:8000", "ftp://reward", "http://reward:port", ""])
+def test_what_is_no_address_is_a_sentence(address):
+    with pytest.raises(InputError, match="server_url is the address of"):
+        finished(compute_score(solution_image=BLACK, server_url=address))
+
+
+@pytest.mark.parametrize("reply", [[], {}, {"results": []}, {"results": [{"score": "high"}]}])
+def test_another_server_is_a_sentence(canned, reply):
+    address, answers = canned
+    answers += [(200, reply), (200, b"<html>")]
+    with pytest.raises(InputError, match="answers as no `rali serve` does"):
+        finished(compute_score(solution_image=BLACK, server_url=address))
+    with pytest.raises(InputError, match="cannot be asked"):
+        finished(compute_score(solution_image=BLACK, server_url=address))
 
 
 def test_pictures_of_another_range_are_refused_and_not_sent(canned):
