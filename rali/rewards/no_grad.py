@@ -31,7 +31,7 @@ def shared_reward(model: str = "builtin", device: Any = None, **options: Any) ->
         rank = int(os.environ.get("LOCAL_RANK", torch.cuda.device_count()))
         current = rank if rank < torch.cuda.device_count() else torch.cuda.current_device()
         device = torch.device("cuda", current)
-    if "input_range" in options:  # YAML has lists only
+    if isinstance(options.get("input_range"), list):  # YAML has lists only
         options["input_range"] = tuple(options["input_range"])
     with _loading:  # else threads that call at the same time would each load a model
         return _reward(model, device, **options)

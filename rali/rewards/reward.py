@@ -85,15 +85,18 @@ class RaliReward(nn.Module):
         else:
             self.student = Student.from_pretrained(model)
         self.student.requires_grad_(False)
-        low, high = input_range
+        try:
+            low, high = map(float, input_range)
+        except (TypeError, ValueError):
+            low = high = math.nan
         if not low < high:
             raise InputError(f"input_range is black and white, such as (0, 1); got {input_range}.")
         check_scaling(scaling)
         dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
         if dtype not in (*LOWER, torch.float32, torch.float64):
             raise InputError(f"dtype is {dtype}; expected a floating-point type, as torch.float32.")
-        if not 0 <= caution < math.inf:
-            raise InputError(f"caution is {caution}; expected 0 or more.")
+        if not isinstance(caution, int | float) or not 0 <= caution < math.inf:
+            raise InputError(f"caution is {caution!r}; expected 0 or more.")
         if cutoff == "familiar":
             cutoff = self.student.config.familiar
             if not cutoff:
@@ -101,11 +104,11 @@ class RaliReward(nn.Module):
                     "This model was distilled before distances were measured: give cutoff=NUMBER, "
                     "such as the 0.99 quantile of reward.distance(photographs)."
                 )
-        if cutoff is not None and (isinstance(cutoff, str) or not cutoff > 0):
+        if cutoff is not None and not (isinstance(cutoff, int | float) and cutoff > 0):
             raise InputError(
                 f'cutoff is {cutoff!r}; expected "familiar", a distance above 0, or None.'
             )
-        self.input_range = (float(low), float(high))
+        self.input_range = (low, high)
         self.dtype, self.scaling, self.rounded = dtype, scaling, rounded
         self.caution, self.cutoff = float(caution), cutoff
         self.preprocess = self.student.preprocess

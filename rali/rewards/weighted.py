@@ -33,30 +33,40 @@ def mix(
             and returns one reward per picture, alone or as the first of a tuple.
         ranges: by a function's name, which of its values count as 0 and as 1, such as
             {"clip_score": (0.1, 0.4)}; nothing is clipped.
-        model, device, options: of "rali", as `RaliReward` takes them.
+        model, device, options: of "rali", as `RaliReward` takes them, but for its scaling.
 
     Raises:
         InputError: a part is neither "rali" nor a function, two have one name, a weight is not a
-            number, or a range belongs to no function.
+            number, a range belongs to no function, or there are options and no "rali".
     """
+    for name, given in (("parts", parts), ("ranges", ranges or {})):
+        if not isinstance(given, Mapping):
+            raise InputError(f"{name} is {shortened(repr(given))}; expected a dict.")
+    if "scaling" in options:
+        raise InputError(
+            'A mix takes "rali" with scaling="affine": leave scaling out, and set its weight.'
+        )
+    if options and "rali" not in parts:
+        raise InputError(f'{", ".join(options)} is for "rali", which is no part of this mix.')
     made, left = dict[str, _Part](), dict(ranges or {})
     for part, weight in parts.items():
+        interval: Any = _AS_IT_COMES
         if callable(part):
             function, name = part, str(getattr(part, "__name__", type(part).__name__))
-            low, high = left.pop(name, _AS_IT_COMES)
+            interval = left.pop(name, interval)
         elif part == "rali":
             function, name = _quality(model, device, **options), "rali"
-            low, high = _AS_IT_COMES
         else:
             raise InputError(f'A part is "rali" or a function; got {shortened(repr(part))}.')
         if name in made:
             raise InputError(f"Two parts are called {name!r}: give one another __name__.")
-        if not (math.isfinite(weight) and low < high and math.isfinite(high - low)):
+        numbers = [_number(weight), *map(_number, interval if _is_pair(interval) else ())]
+        if len(numbers) < 3 or not all(map(math.isfinite, numbers)) or numbers[1] >= numbers[2]:
             raise InputError(
-                f"{name!r} has the weight {weight} and the range {(low, high)}; expected numbers, "
-                "and of a range the lower one first."
+                f"{name!r} has the weight {weight!r} and the range {interval!r}; expected numbers, "
+                "and of a range two, the lower one first."
             )
-        made[name] = _Part(function, float(weight), low, high)
+        made[name] = _Part(function, *numbers)
     if left or not made:
         raise InputError(
             f"ranges names {', '.join(left) or 'nothing'}, and the functions of the mix are "
@@ -126,6 +136,18 @@ class Mix:
             for name, values in given.items():
                 log(f"reward_part/{name}", sum(values) / max(1, len(values)))
         return sums
+
+
+def _is_pair(interval: Any) -> bool:
+    return isinstance(interval, tuple | list) and len(interval) == 2
+
+
+def _number(value: Any) -> float:
+    """A number as float; NaN for anything else, a text too."""
+    try:
+        return math.nan if isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _quality(model: str, device: Any, **options: Any) -> Function:

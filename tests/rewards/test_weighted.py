@@ -85,8 +85,29 @@ def test_a_part_that_gives_other_than_a_number_each_is_refused(given, words):
         ({clip_score: 1.0}, {"clip": (0, 1)}, "ranges names clip"),
         ({clip_score: 1.0}, {"clip_score": (1, 0)}, "lower one first"),
         ({(lambda images: 0): 1.0, (lambda images: 1): 1.0}, {}, "Two parts"),
+        ([clip_score], {}, "parts is .*expected a dict"),
+        ({clip_score: 1.0}, [("clip_score", (0, 1))], "ranges is .*expected a dict"),
+        ({clip_score: "1"}, {}, "weight '1'"),
+        ({clip_score: None}, {}, "weight None"),
+        ({clip_score: 1.0}, {"clip_score": 3}, "the range 3; expected numbers"),
+        ({clip_score: 1.0}, {"clip_score": ("0", 1)}, "of a range two"),
     ],
 )
 def test_a_mix_that_makes_no_sense_is_refused(parts, ranges, words):
     with pytest.raises(InputError, match=words):
         mix(parts, ranges)
+
+
+@pytest.mark.parametrize(
+    ("part", "options", "words"),
+    [
+        ("rali", {"scaling": "none"}, "leave scaling out"),
+        (clip_score, {"caution": 1.0}, 'caution is for "rali", which is no part'),
+        ("rali", {"caution": "1"}, "caution is '1'; expected 0 or more"),
+        ("rali", {"input_range": 1}, "input_range is black and white"),
+        ("rali", {"cutoff": (1, 2)}, 'expected "familiar", a distance above 0'),
+    ],
+)
+def test_an_option_that_rali_cannot_take_is_refused(part, options, words):
+    with pytest.raises(InputError, match=words):
+        mix({part: 1.0}, **options)
