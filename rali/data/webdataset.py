@@ -2,7 +2,8 @@
 
 In: a .tar or .zip. Out: a record per picture. `a.json` is an object with a manifest's columns for
 `a.jpg`; without one, `a.cls` or `a.txt` holds the score alone. A sample's name ends at the first
-dot of the member's, as in webdataset. Nothing is extracted.
+dot of the member's, as in webdataset; what has all of a picture's name but for the last suffix, as
+`a.b.json` of `a.b.jpg`, is that picture's. Nothing is extracted.
 """
 
 from __future__ import annotations
@@ -54,12 +55,13 @@ def read_archive(path: Path) -> tuple[Records, list[str]]:
         if is_picture_name(name):
             pictures.append(name)
         else:
-            sample, suffix = _split(name)
-            beside.setdefault(sample, {})[suffix] = entry
-    known = {sample: _cells(path, entries) for sample, entries in beside.items()}
-    _refuse_shared(path, [name for name in pictures if _split(name)[0] in known])
+            stem, suffix = os.path.splitext(name)  # noqa: PTH122 (of a member, which is no path)
+            beside.setdefault(stem, {})[suffix.lower()] = entry
+    owned = {name: stem for name in pictures for stem in _stems(name) if stem in beside}
+    _refuse_shared(path, owned)
+    known = {stem: _cells(path, beside[stem]) for stem in owned.values()}
     records: Records = [
-        (number, {**known.get(_split(name)[0], {}), "image": path_text(name)})
+        (number, {**known.get(owned.get(name, ""), {}), "image": path_text(name)})
         for number, name in enumerate(pictures, 2)
     ]
     return records, pictures
@@ -74,14 +76,13 @@ def _entries(path: Path) -> Iterator[Entry]:
 
 
 def _is_wanted(name: str) -> bool:
-    return is_picture_name(name) or _split(name)[1] in (".json", *_SCORES)
+    return is_picture_name(name) or name.lower().endswith((".json", *_SCORES))
 
 
-def _split(name: str) -> tuple[str, str]:
-    """A member's sample and what follows it, in small letters: ("deep/a", ".json")."""
-    folder, slash, file = name.rpartition("/")
-    sample, dot, suffix = file.partition(".")
-    return f"{folder}{slash}{sample}", (dot + suffix).lower()
+def _stems(picture: str) -> tuple[str, str]:
+    """What files beside a picture may be called: as its sample, and, if there is one, as itself."""
+    folder, slash, file = picture.rpartition("/")
+    return f"{folder}{slash}{file.partition('.')[0]}", picture.rpartition(".")[0]
 
 
 def _cells(path: Path, entries: Mapping[str, Entry]) -> Mapping[str, Any]:
@@ -111,11 +112,11 @@ def _text(path: Path, entry: Entry) -> str:
     raise InputError(f"{path}: {entry.key} {fault}")
 
 
-def _refuse_shared(path: Path, pictures: list[str]) -> None:
+def _refuse_shared(path: Path, owned: Mapping[str, str]) -> None:
     """Refuse two pictures of one sample: what is beside them could be of either."""
     first: dict[str, str] = {}
-    for name in pictures:
-        if (other := first.setdefault(_split(name)[0], name)) != name:
+    for name, stem in owned.items():
+        if (other := first.setdefault(stem, name)) != name:
             raise InputError(
                 f"{path}: {other} and {name} are one sample, and what is beside them could be of "
                 "either. A sample is one picture; its name ends at the first dot."

@@ -71,6 +71,16 @@ def test_an_archive_is_a_manifest(tmp_path, kind):
     assert read_manifest(tmp_path / "m.csv", check_files=True) == rows
 
 
+def test_dots_in_a_name_lose_no_score(tmp_path):
+    members = {
+        "a.b.png": png(1), "a.b.json": b'{"score": 1.5}', "a.c.png": png(2), "a.c.cls": b"2",
+        "v1.0/d.png": png(3), "v1.0/d.caption.txt": b"a dog", "v1.0/d.meta.json": b"[]",
+        "v1.0/d.cls": b"3", "e.jpg.png": png(4), "e.json": b'{"score": 4}',
+    }  # fmt: skip
+    rows = read_manifest(tar(tmp_path / "0.tar", members))
+    assert [row.score for row in rows] == [1.5, 2, 3, 4]
+
+
 @pytest.mark.parametrize("cells", ["bytes", "struct"])
 def test_a_parquet_with_pictures_is_a_manifest(tmp_path, cells):
     (tmp_path / "beside.png").write_bytes(png(30))
