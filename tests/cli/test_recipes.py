@@ -21,6 +21,7 @@ from rali.runs.config import from_dict, read_yaml
 from rali.teacher.grpo import GrpoConfig
 from rali.teacher.sft import SftConfig
 
+ROOT = Path(__file__).parents[2]
 # What a recipe is for shows in the setting that only its command has.
 COMMANDS = {
     "tasks": GrpoConfig,
@@ -81,6 +82,17 @@ TRAINED = {
     for name, keys in KEYS.items()
     if {"tasks", "sources"} & set(keys)
 }
+
+
+def test_the_page_of_dry_runs_says_what_the_recipes_say():
+    """Every recipe of a teacher is on it, with the batch that it has now."""
+    page = (ROOT / "benchmarks" / "dry_runs.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `([\w-]+)` \| [\d.]+ \| (.+) \|$", page, re.MULTILINE))
+    assert rows.keys() == TRAINED.keys() and "Bar: ≤ 5 s on the wall clock. Met." in page
+    for name, words in rows.items():
+        if TRAINED[name] == "train":
+            settings = from_dict(GrpoConfig, KEYS[name])
+            assert settings.plan(settings.gpus).words() == words, name
 
 
 @pytest.mark.slow
