@@ -1,8 +1,8 @@
 """`model.tflite` for LiteRT on Android: image uint8 [1, S, S, 3] → score [1], embedding [1, D].
 
 Normalisation is inside, resizing is not. Google's converter from torch (litert-torch, once
-ai-edge-torch) writes it, its quantizer makes 8 bits of the weights, and LiteRT runs it here. The
-metadata is one entry named `rali`, a JSON object.
+ai-edge-torch) writes it, its quantizer makes 16 or 8 bits of the weights, and LiteRT runs it here.
+The metadata is one entry named `rali`, a JSON object.
 """
 
 from __future__ import annotations
@@ -33,12 +33,30 @@ def write(student: Student, file: Path, precision: str) -> Written:
     example = {"image": torch.zeros(1, size, size, 3, dtype=torch.uint8)}
     converted = litert_torch.convert(FromPixels(student, last=True).eval(), sample_kwargs=example)
     converted.export(str(file))
-    if precision == "int8-dynamic":
-        from ai_edge_quantizer import quantizer, recipe
-
-        shrinking = quantizer.Quantizer(str(file), recipe.dynamic_wi8_afp32())
-        shrinking.quantize().export_model(str(file), overwrite=True)
+    if precision != "fp32":
+        _shrink(file, precision)
     return Written(runner(file), lambda values: _note(file, values))
+
+
+def _shrink(file: Path, precision: str) -> None:
+    from ai_edge_quantizer import qtyping, quantizer, recipe
+
+    shrinking = quantizer.Quantizer(str(file))
+    if precision == "int8-dynamic":
+        shrinking.load_quantization_recipe(recipe.dynamic_wi8_afp32())
+    else:  # weights of 16 bits, which LiteRT computes with in 32
+        half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+        shrinking.update_quantization_recipe(
+            regex=".*",
+            operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+            op_config=qtyping.OpQuantizationConfig(
+                weight_tensor_config=half,
+                compute_precision=qtyping.ComputePrecision.FLOAT,
+                explicit_dequantize=True,
+            ),
+            algorithm_key=recipe.AlgorithmName.FLOAT_CASTING,
+        )
+    shrinking.quantize().export_model(str(file), overwrite=True)
 
 
 def runner(file: str | Path, threads: int = 1) -> Any:

@@ -70,7 +70,7 @@ class Format:
 
 # Each is written by the module of rali.export that has its name.
 FORMATS = {
-    "tflite": Format("tflite/model.tflite", ("fp32", "int8-dynamic")),
+    "tflite": Format("tflite/model.tflite", ("fp32", "fp16", "int8-dynamic")),
     "coreml": Format("coreml/model.mlpackage", ("fp32", "fp16")),
     "openvino": Format("openvino/openvino_model.xml", ("fp32", "fp16")),
 }

@@ -42,7 +42,7 @@ def test_litert_scores_as_torch_does_and_the_file_says_so(student, pictures, tmp
             pixels = student.preprocess.pixels(open_picture(pictures[0]))
             score, _ = runner(file, threads=2)(pixels)
             assert score[0] == pytest.approx(student.score([pictures[0]])[0], abs=1e-4)
-    assert sizes["int8-dynamic"] < 0.5 * sizes["fp32"]
+    assert sizes["int8-dynamic"] < 0.5 * sizes["fp32"] and sizes["fp16"] < 0.7 * sizes["fp32"]
 
 
 def test_a_folder_of_somebody_is_not_replaced(student, pictures, tmp_path) -> None:
