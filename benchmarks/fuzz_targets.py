@@ -14,6 +14,7 @@ import random
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -334,11 +335,12 @@ def triplets(folder: Path) -> Target:
     return Target(make, read)
 
 
-def bodies(folder: Path) -> Target:
+def bodies(folder: Path, samples: bool = False) -> Target:
+    """Bodies of `/score`, or with `samples` those of a trainer to `/compute`."""
     from starlette.exceptions import HTTPException
     from starlette.requests import ClientDisconnect, Request
 
-    from rali.serve.bodies import read_pictures
+    from rali.serve.bodies import read_pictures, read_samples
     from rali.serve.limits import FullError, Limits
 
     class RefusedError(RaliError):
@@ -352,12 +354,17 @@ def bodies(folder: Path) -> Target:
         b"Content-Type: image/png\r\n\r\n" + png + b"\r\n--xyz\r\n\r\nA\r\n--xyz--\r\n"
     )
     values = {"images": [text, f"data:image/png;base64,{text}", {"bytes": text}]}
+    asked = [
+        {"prompt": ["a", "b"], "image": [text, f"data:image/png;base64,{text}"], "kwargs": {}},
+        {"prompt": ["a", "b"], "video": [[text], [text, text]], "image": None},
+    ]
     kinds = ("application/json", "multipart/form-data; boundary=xyz", "image/png")
 
     def make(draw: random.Random) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
-        kind = draw.choices(kinds, (5, 5, 1))[0]
+        kind = draw.choices(kinds, (20, 1, 1) if samples else (5, 5, 1))[0]
+        sent = draw.choice(asked) if samples else values
         body = {
-            kinds[0]: lambda: changed_json(values, draw),
+            kinds[0]: lambda: changed_json(sent, draw),
             kinds[1]: lambda: changed(form, draw, [form]),
             kinds[2]: lambda: changed(png, draw),
         }[kind]()
@@ -383,7 +390,12 @@ def bodies(folder: Path) -> Target:
         scope = {"type": "http", "method": "POST", "path": "/score", "headers": headers}
         request = Request(scope, receive)
         try:
-            found = loop.run_until_complete(read_pictures(request, limits, lambda size: None))
+            if samples:
+                reading = read_samples(request, limits, lambda size: None)
+                found, counts = loop.run_until_complete(reading)
+                assert sum(counts) == len(found) and min(counts) > 0, counts
+            else:
+                found = loop.run_until_complete(read_pictures(request, limits, lambda size: None))
         except HTTPException as error:
             assert 400 <= error.status_code < 500 and len(error.detail) < 400, error
             raise RefusedError(error.detail) from error
@@ -402,4 +414,5 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "answers": answers,
     "triplets": triplets,
     "server bodies": bodies,
+    "trainer bodies": partial(bodies, samples=True),
 }
