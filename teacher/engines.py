@@ -26,7 +26,7 @@ from .models import (
     teacher_place,
     thought_opening,
 )
-from .requests import Engine, Request, Sampling, request_seed
+from .requests import Engine, Request, Sampling, drawn_by_vllm, prompt_text, request_seed
 
 if TYPE_CHECKING:
     import torch
@@ -292,25 +292,6 @@ def load_engine(
             model, min_pixels=min_pixels, max_pixels=max_pixels, dtype=dtype, **options
         )
     raise InputError(f"There is no engine {engine!r}; there are {', '.join(ENGINES)}.")
-
-
-def prompt_text(processor: Any, request: Request) -> str:
-    """The prompt in the chat template's words, one placeholder for each picture."""
-    text = processor.apply_chat_template(
-        request.prompt.messages(), add_generation_prompt=True, tokenize=False
-    )
-    return f"{text}{request.prompt.stem}"
-
-
-def drawn_by_vllm(request: Request, sampling: Sampling) -> dict[str, Any]:
-    """vLLM's sampling parameters of a request."""
-    return {
-        "temperature": float(sampling.temperature),
-        "top_p": float(sampling.top_p),
-        "top_k": sampling.top_k,
-        "max_tokens": sampling.max_new_tokens,
-        "seed": request_seed(request),
-    }
 
 
 def filled(request: Request) -> list[dict[str, Any]]:

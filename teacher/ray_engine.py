@@ -13,7 +13,6 @@ from typing import Any
 
 from rali.errors import InputError, require
 
-from .engines import drawn_by_vllm, prompt_text
 from .levels import refuse_levels
 from .models import (
     load_processor,
@@ -24,7 +23,7 @@ from .models import (
     teacher_place,
     thought_opening,
 )
-from .requests import Request, Sampling
+from .requests import Request, Sampling, drawn_by_vllm, prompt_text
 
 # Settings of `vLLMEngineProcessorConfig`; any other is vLLM's own.
 OF_RAY = frozenset(

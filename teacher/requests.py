@@ -122,3 +122,22 @@ def request_seed(request: Request) -> int:
     """
     key = "\0".join([request.prompt.name, str(request.seed), *(p.name for p in request.images)])
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4]) >> 1
+
+
+def prompt_text(processor: Any, request: Request) -> str:
+    """The prompt in the chat template's words, one placeholder for each picture."""
+    text = processor.apply_chat_template(
+        request.prompt.messages(), add_generation_prompt=True, tokenize=False
+    )
+    return f"{text}{request.prompt.stem}"
+
+
+def drawn_by_vllm(request: Request, sampling: Sampling) -> dict[str, Any]:
+    """vLLM's sampling parameters of a request."""
+    return {
+        "temperature": float(sampling.temperature),
+        "top_p": float(sampling.top_p),
+        "top_k": sampling.top_k,
+        "max_tokens": sampling.max_new_tokens,
+        "seed": request_seed(request),
+    }
