@@ -15,11 +15,10 @@ import numpy as np
 import torch
 
 from rali.errors import require
+from rali.scoring.exported import TFLITE_ENTRY
 from rali.student.student import Student
 
 from .formats import FromPixels, Written
-
-ENTRY = "rali"
 
 
 def write(student: Student, file: Path, precision: str) -> Written:
@@ -71,17 +70,6 @@ def runner(file: str | Path, threads: int = 1) -> Any:
     return scored
 
 
-def read_metadata(file: str | Path) -> dict[str, Any]:
-    """What `rali export` noted in a file; empty if nothing."""
-    tools = require("ai_edge_litert.tools.flatbuffer_utils", "mobile")
-    model = tools.read_model(str(file))
-    for entry in model.metadata or []:
-        if entry.name == ENTRY.encode():
-            values = json.loads(bytes(model.buffers[entry.buffer].data))
-            return {key: json.loads(value) for key, value in values.items()}
-    return {}
-
-
 def _note(file: Path, values: dict[str, str]) -> None:
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
@@ -90,7 +78,7 @@ def _note(file: Path, values: dict[str, str]) -> None:
     held = schema.BufferT()
     held.data = list(json.dumps(values).encode())
     entry = schema.MetadataT()
-    entry.name, entry.buffer = ENTRY, len(model.buffers)
+    entry.name, entry.buffer = TFLITE_ENTRY, len(model.buffers)
     model.buffers.append(held)
     model.metadata = [*(model.metadata or []), entry]
     flatbuffer_utils.write_model(model, str(file))

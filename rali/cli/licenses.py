@@ -13,8 +13,8 @@ def licenses(
     model: Annotated[
         str,
         typer.Argument(
-            help="`builtin` for everything in the package; a model folder, an ONNX file, a folder "
-            "of `rali export --web` or a Hub id."
+            help="`builtin` for everything in the package; a model folder, a file or folder that "
+            "`rali export` wrote, or a Hub id."
         ),
     ] = "builtin",
     as_json: Annotated[

@@ -16,7 +16,8 @@ from typing import Any
 from rali.errors import InputError
 from rali.files import image_sha256, read_json
 
-from .model_folder import BUILTIN, CONFIG_FILE, WEIGHTS_FILE, find_model
+from .exported import read_exported
+from .model_folder import BUILTIN, CONFIG_FILE, HEAD_FILE, WEIGHTS_FILE, find_model
 from .session import decode_metadata, open_session
 
 UNKNOWN = "not stated"
@@ -68,8 +69,8 @@ def model_parts(model: str | Path) -> list[Part]:
     """Every file of a model that holds weights, by what it says of itself.
 
     Args:
-        model: "builtin", which is the whole package; a model folder, an ONNX file, a folder of
-            `rali export --web` or a Hub id.
+        model: "builtin", which is the whole package; a model folder, a file of `rali export`, a
+            folder of `rali export --web` or a Hub id.
 
     Raises:
         InputError: there is no such model, or the folder holds no file with weights.
@@ -78,12 +79,16 @@ def model_parts(model: str | Path) -> list[Part]:
         return package_parts()
     folder = Path(model)
     if not folder.is_dir():
-        return [_onnx_part(find_model(model))]
-    found = [
-        read(path)
-        for suffix, read in _READERS.items()
-        for path in sorted(folder.rglob(f"*{suffix}"))
-    ]
+        read = next((_READERS[end] for end in _READERS if folder.name.endswith(end)), _onnx_part)
+        file = folder if folder.is_file() else find_model(model)
+        found = [read(file)]
+    else:
+        found = [
+            read(path)
+            for end, read in _READERS.items()
+            for path in sorted(folder.rglob(f"*{end}"))
+            if end != ".xml" or path.with_suffix(".bin").is_file()
+        ]
     if not found:
         raise InputError(
             f"{folder} holds no {', '.join(_READERS)} file; expected a model folder, or one that "
@@ -99,13 +104,24 @@ def _onnx_part(path: Path) -> Part:
     return _part(path, "a model", said)
 
 
+def _exported_part(path: Path) -> Part:
+    """Of LiteRT, Core ML or OpenVINO; the part is the file that holds the weights."""
+    beside = {
+        ".mlmodel": path.parent / "weights" / "weight.bin", ".xml": path.with_suffix(".bin"),
+    }.get(path.suffix, path)  # fmt: skip
+    said = read_exported(path)
+    what = "a model" if said.get("model_type") == "rali" else "a model that rali did not write"
+    return _part(beside if beside.is_file() else path, f"{what}, {_RUNTIMES[path.suffix]}", said)
+
+
 def _weights_part(path: Path) -> Part:
     config = path.with_name(CONFIG_FILE)
     settings = read_json(config, "Give a whole model folder.") if config.is_file() else {}
     training = settings.get("training")
     said = dict(training) if isinstance(training, dict) else {}
     said["training_data"] = said.get("data")
-    return _part(path, "weights for torch", said)
+    head = path.name == HEAD_FILE
+    return _part(path, "a head, which scores embeddings" if head else "weights for torch", said)
 
 
 def _runtime_part(path: Path) -> Part:
@@ -114,8 +130,10 @@ def _runtime_part(path: Path) -> Part:
     )
 
 
+_RUNTIMES = {".tflite": "for LiteRT", ".mlmodel": "for Core ML", ".xml": "for OpenVINO"}
 _READERS: dict[str, Callable[[Path], Part]] = {
-    ".onnx": _onnx_part, Path(WEIGHTS_FILE).suffix: _weights_part, ".wasm.gz": _runtime_part,
+    ".onnx": _onnx_part, ".ort": _onnx_part, **dict.fromkeys(_RUNTIMES, _exported_part),
+    Path(WEIGHTS_FILE).suffix: _weights_part, HEAD_FILE: _weights_part, ".wasm.gz": _runtime_part,
 }  # fmt: skip
 
 

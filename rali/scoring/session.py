@@ -185,8 +185,13 @@ class Engine:
 
 def decode_metadata(session: Any) -> dict[str, Any]:
     """`metadata_props`, decoded from JSON where they are JSON."""
+    return decoded(session.get_modelmeta().custom_metadata_map)
+
+
+def decoded(texts: Mapping[str, str]) -> dict[str, Any]:
+    """Metadata as any exported file holds them, decoded from JSON where they are JSON."""
     metadata: dict[str, Any] = {}
-    for key, text in session.get_modelmeta().custom_metadata_map.items():
+    for key, text in texts.items():
         try:
             metadata[key] = from_json(text)
         except ValueError:

@@ -14,6 +14,7 @@ from rali.errors import InputError
 from rali.export import agreement
 from rali.export.formats import NOT_RUN, export_format
 from rali.pictures.read import open_picture
+from rali.scoring.exported import read_exported
 from rali.scoring.model_folder import FORMATS
 from rali.student.student import weights_sha256
 from small import tower_student
@@ -26,14 +27,14 @@ def student():
 
 def test_litert_scores_as_torch_does_and_the_file_says_so(student, pictures, tmp_path) -> None:
     pytest.importorskip("litert_torch", reason="type: make test-mobile")
-    from rali.export.tflite import read_metadata, runner
+    from rali.export.tflite import runner
 
     sizes = {}
     for precision in FORMATS["tflite"].precisions:
         file = tmp_path / f"{precision}.tflite"
         found = export_format(student, file, "tflite", pictures[:6], precision=precision)
         assert found.cosine > 0.99
-        noted = read_metadata(file)
+        noted = read_exported(file)
         assert noted["agreement"] == found.record() and noted["precision"] == precision
         assert noted["weights_sha256"] == weights_sha256(student)
         assert noted["size"] == student.preprocess.size
@@ -70,6 +71,7 @@ def test_openvino_reads_its_own_file_and_its_record(student, pictures, tmp_path)
     model = openvino.Core().read_model(str(file))
     assert [each.any_name for each in model.inputs] == ["pixel_values"]
     assert json.loads(model.get_rt_info(["rali", "agreement"]).astype(str)) == found.record()
+    assert read_exported(file)["agreement"] == found.record()
     three = np.stack([student.preprocess(open_picture(each)) for each in pictures[:3]])
     scores = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(three)
     np.testing.assert_allclose(scores["score"], student.score(pictures[:3]), atol=1e-4)
@@ -83,6 +85,8 @@ def test_core_ml_is_converted_and_says_that_it_was_not_run(student, pictures, tm
         model = ct.models.MLModel(str(file), skip_model_load=True)
         assert json.loads(model.user_defined_metadata["agreement"]) == NOT_RUN
         assert json.loads(model.user_defined_metadata["precision"]) == precision
+        said = read_exported(file / "Data" / "com.apple.CoreML" / "model.mlmodel")
+        assert said["weights_sha256"] == weights_sha256(student)
         (image,) = model.get_spec().description.input
         assert (image.type.imageType.width, image.type.imageType.height) == (size, size)
         assert [each.name for each in model.get_spec().description.output] == ["score", "embedding"]

@@ -7,10 +7,15 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rali.errors import InputError
+from rali.export.ort import export_ort
+from rali.scoring.exported import read_exported
+from rali.scoring.head import Head, write_head
 from rali.scoring.licenses import UNKNOWN, model_parts, package_parts
+from tiny_onnx import write_model
 
 PACKAGES = ("rali", "rali.teacher", "rali.export", "rali.recipes")
 
@@ -53,6 +58,101 @@ def test_an_exported_file_says_what_it_is_made_of(tmp_path):
     (part,) = json.loads(shown.stdout)
     assert part["license"] == "Apache-2.0"
     assert "EfficientNet-Lite0" in part["origin"] and "BIQ2021" in part["origin"]
+
+
+SAID = {
+    "model_type": "rali", "license": "MIT", "notice": "Made of é.", "training_data": "x" * 300,
+}  # fmt: skip
+AS_TEXT = {key: json.dumps(value) for key, value in SAID.items()}
+
+
+def message(*fields: tuple[int, bytes]) -> bytes:
+    """A protocol buffer of fields with a length."""
+
+    def varint(value: int) -> bytes:
+        return bytes([value]) if value < 128 else bytes([value % 128 + 128]) + varint(value // 128)
+
+    return b"".join(varint(number << 3 | 2) + varint(len(text)) + text for number, text in fields)
+
+
+def coreml() -> bytes:
+    entries = [(100, message((1, k.encode()), (2, v.encode()))) for k, v in AS_TEXT.items()]
+    numbers = b"\x08\x07" + b"\x19" + bytes(8) + b"\x25" + bytes(4)  # a varint, 64 and 32 bits
+    metadata = message((1, b"short"), *entries)
+    return numbers + message((2, message((1, b"input"), (100, metadata))), (502, b"\x00"))
+
+
+def tflite() -> bytes:
+    flatbuffers = pytest.importorskip("flatbuffers")
+    builder = flatbuffers.Builder()
+
+    def table(fields: dict[int, tuple[str, int]], size: int) -> int:
+        builder.StartObject(size)
+        for number, (kind, value) in fields.items():
+            getattr(builder, f"Prepend{kind}Slot")(number, value, 0)
+        return int(builder.EndObject())
+
+    def vector(tables: list[int]) -> int:
+        builder.StartVector(4, len(tables), 4)
+        for each in reversed(tables):
+            builder.PrependUOffsetTRelative(each)
+        return int(builder.EndVector())
+
+    held = builder.CreateByteVector(json.dumps(AS_TEXT).encode())
+    buffers = vector([table({}, 3), table({0: ("UOffsetTRelative", held)}, 3)])
+    names = [builder.CreateString(name) for name in ("min_runtime_version", "rali")]
+    entries = [{0: ("UOffsetTRelative", name), 1: ("Uint32", n)} for n, name in enumerate(names)]
+    metadata = vector([table(entry, 2) for entry in entries])
+    root = {4: ("UOffsetTRelative", buffers), 6: ("UOffsetTRelative", metadata)}
+    builder.Finish(table(root, 8), b"TFL3")
+    return bytes(builder.Output())
+
+
+def openvino() -> bytes:
+    from xml.sax.saxutils import quoteattr
+
+    said = "".join(f"<{key} value={quoteattr(value)} />" for key, value in AS_TEXT.items())
+    return f"<net><rt_info><rali>{said}</rali></rt_info></net>".encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "weights"),
+    [
+        ("tflite/model.tflite", tflite, None),
+        (
+            "coreml/model.mlpackage/Data/com.apple.CoreML/model.mlmodel",
+            coreml,
+            "weights/weight.bin",
+        ),
+        ("openvino/openvino_model.xml", openvino, "openvino_model.bin"),
+    ],
+)
+def test_an_export_for_another_runtime_says_what_it_is_made_of(tmp_path, name, make, weights):
+    file = tmp_path / name
+    held = file.parent / (weights or file.name)
+    held.parent.mkdir(parents=True)
+    held.write_bytes(b"weights")
+    file.write_bytes(make())
+    assert read_exported(file) == SAID
+    (part,) = model_parts(tmp_path)
+    assert part == model_parts(file)[0]
+    assert (part.file, part.license) == (str(held), "MIT")
+    assert part.origin == f"Made of é. Trained on {'x' * 300}."
+    for length in range(0, len(make()), 7):  # cut anywhere, it is no traceback
+        file.write_bytes(make()[:length])
+        assert model_parts(tmp_path)[0].license in (UNKNOWN, "MIT")
+
+
+def test_onnx_runtimes_own_format_and_a_head_say_what_they_are_made_of(tmp_path):
+    assert (
+        model_parts(export_ort(write_model(tmp_path / "m.onnx", license="MIT")))[0].license == "MIT"
+    )
+    one = np.ones((1, 2), np.float32)
+    write_head(Head(one[0], one[0], one, one[:, :1], one[0, :1]), tmp_path, temperature=1.0,
+               training={"license": "MIT", "data": "mine"})  # fmt: skip
+    head = model_parts(tmp_path)[-1]
+    assert (head.what, head.license) == ("a head, which scores embeddings", "MIT")
+    assert head.origin == "Trained on mine."
 
 
 def test_a_folder_without_weights_is_refused_and_silence_is_not_a_licence(tmp_path):
