@@ -54,7 +54,7 @@ def export_checked(
         path: the ONNX file.
         pictures: what is compared on. Where the precision is calibrated, a half of them, drawn at
             random, sets the ranges instead (at most `CALIBRATION` of them). By default
-            `sample_photographs` in fp32, and otherwise `degraded_pictures`.
+            `default_pictures`.
         precision: one of `rali.scoring.model_folder.PRECISIONS`.
         fused: attention as one node; see `export_onnx`.
         batch: pictures per run, where a provider wants a fixed number; `Scorer` then runs them one
@@ -67,8 +67,7 @@ def export_checked(
     """
     calibrated = find_precision(precision).calibrated
     path, gate = Path(path), gate or Gate()
-    if pictures is None:
-        pictures = sample_photographs() if precision == "fp32" else degraded_pictures()
+    pictures = default_pictures(precision) if pictures is None else pictures
     calibration, compared = [], list(pictures)
     if calibrated:
         mixed = [pictures[place] for place in np.random.default_rng(0).permutation(len(pictures))]
@@ -170,6 +169,11 @@ def _note(
         model, kept | {key: json.dumps(value) for key, value in values.items()}
     )
     onnx.save(model, str(file))
+
+
+def default_pictures(precision: str) -> list[np.ndarray]:
+    """What an export is compared on: `sample_photographs` in fp32, else `degraded_pictures`."""
+    return sample_photographs() if precision == "fp32" else degraded_pictures()
 
 
 def degraded_pictures(every: int = 1) -> list[np.ndarray]:

@@ -25,13 +25,12 @@ from torch import Tensor, nn
 
 from rali.errors import InputError
 from rali.pictures.read import open_picture
-from rali.pictures.samples import sample_photographs
 from rali.runs.progress import Progress, silent
 from rali.scoring.model_folder import find_format, is_package
 from rali.student.student import Student
 
 from .agreement import Agreement, Gate, agree, by_torch
-from .checked import degraded_pictures
+from .checked import default_pictures
 from .fuse import fuse
 from .onnx import metadata, move_into
 
@@ -90,8 +89,7 @@ def export_format(
     Args:
         path: the file.
         name: one of `FORMATS`.
-        pictures: what is compared on; by default `sample_photographs` in fp32, and otherwise
-            `degraded_pictures`.
+        pictures: what is compared on; by default `default_pictures`.
         precision: one of the format's; by default its first.
         strict: keep no file in fewer bits that is below the gate.
 
@@ -115,8 +113,7 @@ def export_format(
             f"{path} cannot be the {name} file: give a name that ends in {suffix} and is not "
             "that of a folder of yours."
         )
-    if pictures is None:
-        pictures = sample_photographs() if precision == "fp32" else degraded_pictures()
+    pictures = default_pictures(precision) if pictures is None else pictures
     expected = by_torch(student, pictures)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,9 @@ from rali.scoring.model_folder import (
 
 from ._model import STUDENT_HELP
 from ._teacher import find_rows
+
+if TYPE_CHECKING:
+    from rali.export.agreement import Agreement
 
 
 def export(
@@ -163,7 +166,6 @@ def export(
         _write_format(model, output, format, precision, _compared(pictures), strict)
         return
     from rali.export import export_checked, export_image, export_ort
-    from rali.export.agreement import Gate
     from rali.export.profiles import Profile, find_profile
     from rali.runs.progress import StageProgress
     from rali.student.student import Student, weights_sha256
@@ -193,11 +195,9 @@ def export(
             progress=progress,
         )
     _take_along(model, output, weights_sha256(student))
-    typer.echo(f"{output}: {output.stat().st_size / 1e6:.1f} MB, {agreement.words()}")
+    _tell(output, [output], agreement, precision)
     if agreement.float_layers:
         typer.echo(f"Left in float: {', '.join(agreement.float_layers)}.")
-    if precision != "fp32" and not agreement.passes(Gate()):
-        typer.echo(f"rali: {output} is {Gate().words()}; see --strict.", err=True)
     if image:
         beside = image_file(output)
         difference = export_image(output, beside, compared)
@@ -253,8 +253,7 @@ def _write_format(
     pictures: list[Any] | None,
     strict: bool,
 ) -> None:
-    from rali.export.agreement import Gate
-    from rali.export.formats import NOT_RUN, export_format
+    from rali.export.formats import export_format
     from rali.runs.progress import StageProgress
     from rali.student.student import Student
 
@@ -271,9 +270,18 @@ def _write_format(
             progress=progress,
         )
     files = [path for path in (output, *output.rglob("*")) if path.is_file()]
-    size = sum(path.stat().st_size for path in [*files, *output.parent.glob(f"{output.stem}.bin")])
+    files += output.parent.glob(f"{output.stem}.bin")
+    _tell(output, files, agreement, precision or "fp32")
+
+
+def _tell(output: Path, files: Sequence[Path], agreement: Agreement | None, precision: str) -> None:
+    """Say how large an export is, how it agrees with torch, and whether it is below the gate."""
+    from rali.export.agreement import Gate
+    from rali.export.formats import NOT_RUN
+
+    size = sum(path.stat().st_size for path in files)
     typer.echo(f"{output}: {size / 1e6:.1f} MB, {agreement.words() if agreement else NOT_RUN}")
-    if agreement and not agreement.passes(Gate()):
+    if agreement and precision != "fp32" and not agreement.passes(Gate()):
         typer.echo(f"rali: {output} is {Gate().words()}; see --strict.", err=True)
 
 
