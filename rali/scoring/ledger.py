@@ -21,7 +21,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Generic, Self
 
 from rali.errors import InputError, require
@@ -123,12 +122,7 @@ class Ledger:
             self._open = entered.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._open.close()
 
     def new(self, entries: Iterable[E]) -> New[E]:
