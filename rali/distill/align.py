@@ -21,7 +21,7 @@ from rali.runs.config import check_numbers
 from rali.runs.progress import Progress, silent
 
 from .batches import PictureBatches
-from .infonce import LogitScale, backward_in_parts
+from .infonce import LogitScale, Share, backward_in_parts
 from .optim import (
     Checkpoint,
     Passes,
@@ -196,9 +196,8 @@ def align(
             text_owner = torch.repeat_interleave(
                 image_owner, torch.tensor([len(of_picture) for of_picture in words], device=device)
             )
-            loss, parts = backward_in_parts(
-                model, accelerator, pixels, text, image_owner, text_owner, scale, parts
-            )
+            share = Share(pixels, text, image_owner, text_owner)
+            loss, parts = backward_in_parts(model, accelerator, share, scale, parts)
             if world > 1:  # DDP averages; the scale is not part of the wrapped model
                 scale.log.grad = accelerator.reduce(scale.log.grad, "mean")
             accelerator.clip_grad_norm_(model.parameters(), 1.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -67,15 +68,22 @@ class LogitScale(nn.Module):
         self.log.data.clamp_(0, math.log(100))
 
 
+class Share(NamedTuple):
+    """What one process holds of a batch.
+
+    Attributes:
+        pixels: [batch, 3, S, S]. text: the embeddings of their texts, [n_texts, dim].
+        image_owner, text_owner: as `multi_positive_infonce` takes them.
+    """
+
+    pixels: Tensor
+    text: Tensor
+    image_owner: Tensor
+    text_owner: Tensor
+
+
 def backward_in_parts(
-    model: nn.Module,
-    accelerator,
-    pixels: Tensor,
-    text: Tensor,
-    image_owner: Tensor,
-    text_owner: Tensor,
-    scale: LogitScale,
-    parts: int,
+    model: nn.Module, accelerator, share: Share, scale: LogitScale, parts: int
 ) -> tuple[float, int]:
     """Accumulate the gradient of the loss over the whole (global) batch.
 
@@ -85,7 +93,7 @@ def backward_in_parts(
 
     Args:
         model: pixels [batch, 3, S, S] → [batch, dim]; it has no gradient yet.
-        pixels, image_owner: of this process's pictures. text, text_owner: of its texts.
+        share: this process's part of the batch.
         parts: how many to begin with.
 
     Returns:
@@ -96,32 +104,21 @@ def backward_in_parts(
             other processes would wait, or the training would be another one, as each part is
             normalised by itself.
     """
-    start = torch.get_rng_state(), _cuda_state(pixels)
+    start = torch.get_rng_state(), _cuda_state(share.pixels)
     while True:
         try:
-            found = _backward(
-                model, accelerator, pixels, text, image_owner, text_owner, scale, parts
-            )
-            return found, parts
+            return _backward(model, accelerator, share, scale, parts), parts
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-        parts = _smaller_parts(model, parts, len(pixels), accelerator.num_processes)
+        parts = _smaller_parts(model, parts, len(share.pixels), accelerator.num_processes)
         for parameter in (*model.parameters(), *scale.parameters()):
             parameter.grad = None
         _set_state(start)
 
 
-def _backward(
-    model: nn.Module,
-    accelerator,
-    pixels: Tensor,
-    text: Tensor,
-    image_owner: Tensor,
-    text_owner: Tensor,
-    scale: LogitScale,
-    count: int,
-) -> float:
+def _backward(model: nn.Module, accelerator, share: Share, scale: LogitScale, count: int) -> float:
+    pixels, text, image_owner, text_owner = share
     parts = pixels.tensor_split(count)
     states, embeddings = [], []
     for part in parts:
