@@ -24,7 +24,7 @@ from .completions import parse
 from .models import opened
 from .prompts import Prompt
 from .questions import find_prompt
-from .requests import Engine, NoText, Request, Sampling
+from .requests import Engine, NoText, Request, Sampling, different
 from .tasks import TASKS, to_quality
 
 
@@ -105,11 +105,6 @@ def score_requests(
     """The requests by which `score` scores pictures, one picture's after another's."""
     seeds = range(different(prompt, sampling, samples))
     return [Request((path,), prompt, seed) for path in pictures for seed in seeds]
-
-
-def different(prompt: Prompt, sampling: Sampling, samples: int) -> int:
-    """How many of so many texts about a picture can differ: one of a judge, or without chance."""
-    return 1 if sampling.temperature == 0 or prompt.levels else samples
 
 
 def _mean(path: Path, replies: Sequence[Reply], prompt: Prompt) -> TeacherScore:

@@ -12,7 +12,7 @@ from typing import Any
 
 from .prompts import Prompt
 from .questions import find_prompt
-from .requests import Sampling
+from .requests import Sampling, different
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Decoding:
     Attributes:
         prompt: the name of a prompt, or a YAML file with a question.
         sampling: how a text is drawn.
-        samples: texts per picture, whose mean is the score.
+        samples: texts per picture, whose mean is the score; without chance one is asked for.
         source: where this is from; empty for rali's default.
     """
 
@@ -48,7 +48,8 @@ class Decoding:
         how = f"temperature {drawn.temperature:g}"
         if drawn.temperature > 0:
             how += f", top_p {drawn.top_p:g}, top_k {drawn.top_k or 'off'}"
-        texts = f"{self.samples} text{'s' * (self.samples != 1)} a picture"
+        count = different(prompt, drawn, self.samples)
+        texts = f"{count} text{'s' * (count != 1)} a picture"
         return f"{prompt.name}: {texts}, {how}, at most {drawn.max_new_tokens} tokens{source}."
 
 

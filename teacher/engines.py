@@ -26,7 +26,7 @@ from .models import (
     teacher_place,
     thought_opening,
 )
-from .requests import Engine, Request, Sampling, drawn_by_vllm, prompt_text, request_seed
+from .requests import Engine, Request, Sampling, drawn_by_vllm, prompt_text, request_seed, vllm_mark
 
 if TYPE_CHECKING:
     import torch
@@ -159,7 +159,7 @@ class VllmEngine:
         options: any other argument of vLLM's LLM (tensor_parallel_size, max_model_len, …).
     """
 
-    chunk = 1024  # vLLM keeps some 256 under way
+    chunk = 256  # as many as vLLM keeps under way; their pictures are all in memory
 
     def __init__(
         self,
@@ -173,7 +173,7 @@ class VllmEngine:
     ) -> None:
         vllm = require("vllm", "vllm")
         self.name = name or teacher_name(model)
-        self.mark = f"vllm {teacher_mark(model)}"
+        self.mark = vllm_mark(teacher_mark(model), options)
         self.processor = load_processor(model, min_pixels=min_pixels, max_pixels=max_pixels)
         self.opening = thought_opening(self.processor)
         # One size for both, or vLLM would see other pictures than transformers does.
@@ -192,17 +192,20 @@ class VllmEngine:
     def pixels(self) -> tuple[int, int]:
         return pixels_of(self.processor)
 
-    def inputs(self, request: Request) -> dict[str, Any]:
+    def inputs(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
         """What vLLM takes: each picture has one placeholder, which vLLM itself expands."""
-        images = [opened(path) for path in request.images]
-        return {
-            "prompt": prompt_text(self.processor, request),
-            "multi_modal_data": {"image": images},
-        }
+        pictures = {path: opened(path) for request in requests for path in request.images}
+        return [
+            {
+                "prompt": prompt_text(self.processor, request),
+                "multi_modal_data": {"image": [pictures[path] for path in request.images]},
+            }
+            for request in requests
+        ]
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[str]:
         outputs = self.llm.generate(
-            [self.inputs(request) for request in requests],
+            self.inputs(requests),
             [self._drawn(request, sampling) for request in requests],
             use_tqdm=False,
         )
@@ -278,8 +281,9 @@ def load_engine(
             halve = dtype == "auto" and loaded[0].dtype == torch.float32
             loaded[0].to("cuda", torch.bfloat16 if halve else loaded[0].dtype)
         loaded[0].eval()
+        mark = teacher_mark(model) if dtype == "auto" else f"{teacher_mark(model)} {dtype}"
         return TransformersEngine(
-            *loaded, name=teacher_name(model), batch_size=batch_size, mark=teacher_mark(model)
+            *loaded, name=teacher_name(model), batch_size=batch_size, mark=mark
         )
     if engine == "vllm":
         return VllmEngine(

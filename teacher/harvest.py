@@ -22,9 +22,9 @@ from rali.runs.folder import claim, read_claim, write_json
 from rali.runs.progress import Progress, silent
 
 from .answers import Score
-from .ask import Reply, ask, different
+from .ask import Reply, ask
 from .prompts import Prompt
-from .requests import Engine, Metered, Request, Sampling
+from .requests import Engine, Metered, Request, Sampling, different
 from .tasks import TASKS, to_quality
 
 RETRY = 1_000_000  # attempt a (from 0) at seed s is drawn with the seed s + a · RETRY
@@ -99,7 +99,7 @@ def harvest(
             f"{batch_size} (expected 1 or more)."
         )
     sampling = sampling or Sampling()
-    if different(prompt, sampling, seeds) < seeds:
+    if different(prompt, sampling, 2) == 1:
         seeds, attempts = 1, 1
     folder = Path(folder)
     rows = list({row.image.resolve(): row for row in rows}.values())

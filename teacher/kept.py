@@ -32,6 +32,7 @@ class KeptTexts:
     def __init__(self, engine: Engine, file: Path) -> None:
         self.engine, self.file = engine, file
         self.name, self.mark, self.chunk = engine.name, engine.mark, engine.chunk
+        file.parent.mkdir(parents=True, exist_ok=True)
         self._texts = {str(row["key"]): str(row["text"]) for row in read_rows(file, "key", "text")}
         self._digests: dict[Path, str] = {}
 
@@ -43,7 +44,8 @@ class KeptTexts:
         keys = [self._key(request, sampling) for request in requests]
         missing = [place for place, key in enumerate(keys) if key not in self._texts]
         found: list[str | NoText] = [self._texts.get(key, "") for key in keys]
-        drawn = self.engine.generate([requests[place] for place in missing], sampling)
+        asked = [requests[place] for place in missing]
+        drawn = self.engine.generate(asked, sampling) if asked else []
         for place, text in zip(missing, drawn, strict=True):
             found[place], request, key = text, requests[place], keys[place]
             if isinstance(text, str) and key:

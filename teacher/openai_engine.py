@@ -58,6 +58,8 @@ class OpenaiEngine:
         self.chunk = 2 * concurrency * self.together  # a kill pays these twice
         root = self.server.entry.get("root")
         self.mark = f"openai {model}" + (f" {root}" if root and root != model else "")
+        if config.extra_body:
+            self.mark += f" {json.dumps(config.extra_body, sort_keys=True)}"
         self._extra = PLAIN_DRAW.get(str(self.server.entry.get("owned_by")), {})
         self._bounds = min_pixels, max_pixels
         self._seeds = ""  # held, not held, or not looked at yet

@@ -74,7 +74,9 @@ class TeacherPredictor:
         drawn = asdict(sampling) if sampling else {}
         self.decoding = decoding_of(name, prompt=prompt, samples=samples, **drawn)
         self.prompt = self.decoding.find_prompt()
-        self.perceiving = replace(self.decoding, prompt="q-insight/degradation", samples=1)
+        self.perceiving = replace(
+            self.decoding, prompt="q-insight/degradation", samples=1, source=""
+        )
         if isinstance(engine, str):
             engine = load_engine(engine, name, batch_size=batch_size)
         self.engine = engine if texts is None else KeptTexts(engine, texts)
@@ -86,8 +88,10 @@ class TeacherPredictor:
             InputError: the prompt does not ask for a score.
         """
         from .ask import score
+        from .requests import different
 
-        step = max(1, self.engine.chunk // self.decoding.samples)
+        count = different(self.prompt, self.decoding.sampling, self.decoding.samples)
+        step = max(1, self.engine.chunk // count)
         for start in range(0, len(sources), step):
             some = [Path(source) for source in sources[start : start + step]]
             for found in score(

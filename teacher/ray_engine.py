@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rali.errors import InputError, require
+from PIL import Image
+
+from rali.errors import InputError, PictureError, require
 
 from .levels import refuse_levels
 from .models import (
@@ -23,7 +25,7 @@ from .models import (
     teacher_place,
     thought_opening,
 )
-from .requests import Request, Sampling, drawn_by_vllm, prompt_text
+from .requests import NoText, Request, Sampling, drawn_by_vllm, prompt_text, vllm_mark
 
 # Settings of `vLLMEngineProcessorConfig`; any other is vLLM's own.
 OF_RAY = frozenset(
@@ -65,7 +67,7 @@ class RayEngine:
     ) -> None:
         require("ray.data", "scale")
         self.name = name or teacher_name(model)
-        self.mark = f"vllm {teacher_mark(model)}"
+        self.mark = vllm_mark(teacher_mark(model), options)
         self.processor = load_processor(model, min_pixels=min_pixels, max_pixels=max_pixels)
         self.opening = thought_opening(self.processor)
         of_ray = {key: value for key, value in options.items() if key in OF_RAY}
@@ -105,8 +107,8 @@ class RayEngine:
             for place, request in enumerate(requests)
         ]
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[str]:
-        """One text per request, in order.
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[str | NoText]:
+        """One text per request, in order, or why its picture cannot be read.
 
         Raises:
             MissingExtraError: vLLM is not installed.
@@ -124,16 +126,27 @@ class RayEngine:
             raise InputError(f"Ray Data does not take these settings: {error}") from error
         process = llm.build_processor(config, preprocess=with_pictures, postprocess=only_text)
         found = process(ray.data.from_items(self.rows(requests, sampling))).take_all()
-        texts = {int(row["place"]): self.opening + str(row["text"]) for row in found}
+        texts: dict[int, str | NoText] = {
+            int(row["place"]): NoText(str(row["unreadable"]))
+            if row["unreadable"]
+            else self.opening + str(row["text"])
+            for row in found
+        }
         return [texts[place] for place in range(len(requests))]
 
 
 def with_pictures(row: dict[str, Any]) -> dict[str, Any]:
-    """A row with its pictures opened, in a worker."""
-    pictures = [opened(Path(path)) for path in row["pictures"]]
-    return {**row, "multimodal_data": {"image": pictures}}
+    """A row with its pictures opened, in a worker; a grey one where any cannot be read."""
+    unreadable = ""
+    try:
+        pictures = [opened(Path(path)) for path in row["pictures"]]
+    except PictureError as error:  # one picture must not end the others' batch
+        unreadable = str(error).removeprefix(f"{row['pictures'][0]}: ")
+        pictures = [Image.new("RGB", (64, 64), "grey") for _ in row["pictures"]]
+    return {**row, "multimodal_data": {"image": pictures}, "unreadable": unreadable}
 
 
 def only_text(row: dict[str, Any]) -> dict[str, Any]:
     """What is sent back."""
-    return {"place": row["place"], "text": row["generated_text"]}
+    names = ("place", "unreadable")
+    return {name: row[name] for name in names} | {"text": row["generated_text"]}

@@ -114,6 +114,11 @@ class Metered(Protocol):
         ...
 
 
+def different(prompt: Prompt, sampling: Sampling, samples: int) -> int:
+    """How many of so many texts about a picture can differ: one of a judge, or without chance."""
+    return 1 if sampling.temperature == 0 or prompt.levels else samples
+
+
 def request_seed(request: Request) -> int:
     """The seed of a request's random number generator, 0 to 2³¹ − 1.
 
@@ -141,3 +146,13 @@ def drawn_by_vllm(request: Request, sampling: Sampling) -> dict[str, Any]:
         "max_tokens": sampling.max_new_tokens,
         "seed": request_seed(request),
     }
+
+
+# Of vLLM's arguments those that change what it writes; the others change speed and memory.
+OF_TEXTS = ("dtype", "quantization", "kv_cache_dtype", "hf_overrides", "revision")
+
+
+def vllm_mark(weights: str, options: Mapping[str, Any]) -> str:
+    """What identifies the texts of these weights, which vLLM runs with these arguments."""
+    told = [f" {name} {options[name]}" for name in OF_TEXTS if options.get(name, "auto") != "auto"]
+    return f"vllm {weights}{''.join(told)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -194,10 +194,10 @@ def harvest(
     from rali.data.manifest import read_manifest, select
     from rali.runs.folder import alone_in
     from rali.runs.progress import StageProgress
-    from rali.teacher.ask import different
     from rali.teacher.decoding import decoding_of
     from rali.teacher.harvest import first_requests
     from rali.teacher.harvest import harvest as run
+    from rali.teacher.requests import different
 
     rows = select([row for path in manifest for row in read_manifest(path)], split)
     if not rows:
@@ -208,11 +208,11 @@ def harvest(
         max_new_tokens=max_tokens,
     )  # fmt: skip
     asked = how.find_prompt()
-    if different(asked, how.sampling, seeds) < seeds:
+    if (differ := different(asked, how.sampling, seeds)) < seeds:
         typer.echo(
             f"rali: all {seeds} texts of a picture would be the same; asking once.", err=True
         )
-        seeds, how = 1, replace(how, samples=1)
+        seeds = differ
     if dry_run:
         together = server_config(engine_set, base_url).texts_per_request
         requests = first_requests(rows, asked, output, seeds, together)

@@ -35,6 +35,7 @@ def test_what_is_given_comes_before_the_authors():
     assert "3 texts a picture" in own.words() and "demo_score" not in own.words()
     other = decoding_of(name, prompt="visualquality-r1/score", temperature=0)
     assert other.sampling.max_new_tokens == 512 and "top_k" not in other.words()
+    assert "1 text a picture, temperature 0" in decoding_of("nano", temperature=0).words()
     with pytest.raises(InputError, match="top_k -1"):
         decoding_of(name, top_k=-1)
 

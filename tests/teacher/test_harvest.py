@@ -40,9 +40,10 @@ def test_what_is_there_is_not_asked_again_and_more_seeds_are_added(rows, tmp_pat
     assert (summary.written, summary.texts) == (5, 9)
 
 
-def test_without_chance_a_picture_has_one_text(rows, tmp_path):
-    script = Script(lambda request: request.images[0].name == "0.png")
-    summary = harvest(script, rows, VQ, tmp_path / "t", seeds=3, sampling=Sampling(temperature=0))
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_without_chance_a_picture_has_one_text(rows, tmp_path, seeds):
+    script, likeliest = Script(lambda request: request.images[0].name == "0.png"), Sampling(0)
+    summary = harvest(script, rows, VQ, tmp_path / "t", seeds=seeds, sampling=likeliest)
     assert script.asked == [("0.png", 0), ("1.png", 0), ("2.png", 0)]
     assert (summary.texts, summary.given_up, summary.attempts) == (2, 1, 3)
 

@@ -41,13 +41,17 @@ def test_a_stopped_evaluation_asks_only_for_what_is_missing(rows, tmp_path):
 
 def test_an_answer_that_cannot_be_used_loses_none_of_the_others(tmp_path):
     two = manifest(tmp_path, "one", 4)
-    texts, script = (
-        tmp_path / "texts.jsonl",
-        Script(lambda request: request.images[0].stem == "one-2"),
-    )
+    texts = tmp_path / "new" / "texts.jsonl"
+    script = Script(lambda request: request.images[0].stem == "one-2")
     with pytest.raises(InputError, match="1 of 4 pictures have no score"):
         evaluate(TeacherPredictor(engine=script, samples=1, texts=texts), [two])
-    again = Script()
+
+    class Once(Script):
+        def generate(self, requests, sampling):
+            assert requests, "an engine is not asked for nothing"
+            return super().generate(requests, sampling)
+
+    again = Once()
     evaluate_again = TeacherPredictor(engine=again, samples=1, texts=texts)
     with pytest.raises(InputError, match="1 of 4 pictures have no score"):
         evaluate(evaluate_again, [two])

@@ -59,6 +59,8 @@ def test_degradations_are_asked_for_with_the_sampling_that_was_given(rows):
             return super().generate(requests, sampling)
 
     engine, sampling = Sampled(), Sampling(temperature=0.25, max_new_tokens=7)
+    known = TeacherPredictor("TianheWu/VisualQuality-R1-7B", engine=engine)
+    assert "README" in known.decoding.words() and "README" not in known.perceiving.words()
     predictor = TeacherPredictor(engine=engine, sampling=sampling)
     list(predictor.perceive([row.image for row in rows]))
     assert engine.sampling == sampling

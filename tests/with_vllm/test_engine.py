@@ -43,7 +43,7 @@ def test_prompts_are_as_long_as_the_processors(engine, photograph_files, prompt)
     from vllm import SamplingParams
 
     outputs = engine.llm.generate(
-        [engine.inputs(request) for request in asked], SamplingParams(max_tokens=1), use_tqdm=False
+        engine.inputs(asked), SamplingParams(max_tokens=1), use_tqdm=False
     )
     for request, output in zip(asked, outputs, strict=True):
         wanted = engine.processor.apply_chat_template(

@@ -9,11 +9,12 @@ ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'ray[
 
 from rali.teacher.engines import Request, Sampling, load_engine  # noqa: E402
 from rali.teacher.questions import find_prompt  # noqa: E402
+from rali.teacher.requests import NoText  # noqa: E402
 
 SCORE = find_prompt("visualquality-r1/score")
 
 
-def test_the_texts_are_those_of_the_vllm_engine(photograph_files):
+def test_the_texts_are_those_of_the_vllm_engine(photograph_files, tmp_path):
     options = {"max_model_len": 1024, "enforce_eager": True}
     asked = [Request((path,), SCORE, seed) for path in photograph_files[:2] for seed in range(2)]
     sampling = Sampling(max_new_tokens=32)
@@ -24,4 +25,8 @@ def test_the_texts_are_those_of_the_vllm_engine(photograph_files):
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     engine = load_engine("ray", "nano", dtype="float32", max_pixels=140 * 140, options=options)
     assert engine.mark == plain.mark and engine.pixels == plain.pixels
-    assert engine.generate(asked, sampling) == wanted
+    broken = tmp_path / "broken.png"
+    broken.write_text("no picture")
+    *found, none = engine.generate([*asked, Request((broken,), SCORE)], sampling)
+    assert found == wanted
+    assert isinstance(none, NoText) and "broken" not in none.reason and not none.refused
