@@ -85,17 +85,15 @@ class RaliReward(nn.Module):
         else:
             self.student = Student.from_pretrained(model)
         self.student.requires_grad_(False)
-        try:
-            low, high = map(float, input_range)
-        except (TypeError, ValueError):
-            low = high = math.nan
+        pair = input_range if isinstance(input_range, Sequence) else ()
+        low, high = map(as_number, pair) if len(pair) == 2 else (math.nan, math.nan)
         if not low < high:
             raise InputError(f"input_range is black and white, such as (0, 1); got {input_range}.")
         check_scaling(scaling)
         dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
         if dtype not in (*LOWER, torch.float32, torch.float64):
             raise InputError(f"dtype is {dtype}; expected a floating-point type, as torch.float32.")
-        if not isinstance(caution, int | float) or not 0 <= caution < math.inf:
+        if not 0 <= as_number(caution) < math.inf:
             raise InputError(f"caution is {caution!r}; expected 0 or more.")
         if cutoff == "familiar":
             cutoff = self.student.config.familiar
@@ -104,7 +102,7 @@ class RaliReward(nn.Module):
                     "This model was distilled before distances were measured: give cutoff=NUMBER, "
                     "such as the 0.99 quantile of reward.distance(photographs)."
                 )
-        if cutoff is not None and not (isinstance(cutoff, int | float) and cutoff > 0):
+        if cutoff is not None and not as_number(cutoff) > 0:
             raise InputError(
                 f'cutoff is {cutoff!r}; expected "familiar", a distance above 0, or None.'
             )
@@ -221,6 +219,14 @@ class RaliReward(nn.Module):
         with torch.autocast(kind, enabled=False):
             embedding = embedding.to(self.mean.dtype)
             return self.student.score_embeddings(embedding), self.student.distance(embedding)
+
+
+def as_number(value: Any) -> float:
+    """A number of any type, a tensor's too, as float; NaN for anything else, a text too."""
+    try:
+        return math.nan if isinstance(value, str) else float(value)
+    except (TypeError, ValueError, RuntimeError):  # the last is a tensor of several
+        return math.nan
 
 
 def check_scaling(scaling: str) -> None:

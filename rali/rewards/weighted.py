@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from rali.errors import InputError, shortened
 
+from .reward import as_number
+
 Function = Callable[..., Any]
 _AS_IT_COMES = (0.0, 1.0)
 
@@ -60,7 +62,7 @@ def mix(
             raise InputError(f'A part is "rali" or a function; got {shortened(repr(part))}.')
         if name in made:
             raise InputError(f"Two parts are called {name!r}: give one another __name__.")
-        numbers = [_number(weight), *map(_number, interval if _is_pair(interval) else ())]
+        numbers = [as_number(weight), *map(as_number, interval if _is_pair(interval) else ())]
         if len(numbers) < 3 or not all(map(math.isfinite, numbers)) or numbers[1] >= numbers[2]:
             raise InputError(
                 f"{name!r} has the weight {weight!r} and the range {interval!r}; expected numbers, "
@@ -140,14 +142,6 @@ class Mix:
 
 def _is_pair(interval: Any) -> bool:
     return isinstance(interval, tuple | list) and len(interval) == 2
-
-
-def _number(value: Any) -> float:
-    """A number as float; NaN for anything else, a text too."""
-    try:
-        return math.nan if isinstance(value, str) else float(value)
-    except (TypeError, ValueError):
-        return math.nan
 
 
 def _quality(model: str, device: Any, **options: Any) -> Function:

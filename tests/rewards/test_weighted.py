@@ -111,3 +111,8 @@ def test_a_mix_that_makes_no_sense_is_refused(parts, ranges, words):
 def test_an_option_that_rali_cannot_take_is_refused(part, options, words):
     with pytest.raises(InputError, match=words):
         mix({part: 1.0}, **options)
+
+
+def test_a_weight_and_a_cutoff_may_be_numbers_of_numpy_and_torch():
+    mixed = mix({"rali": np.float32(0.5)}, cutoff=torch.tensor(2.0), caution=np.float32(0))
+    assert repr(mixed) == "0.5 · rali (1–5 as 0–1)"
