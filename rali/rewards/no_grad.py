@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Hashable, Iterable, Mapping
 from functools import lru_cache
 from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from rali.errors import InputError, shortened
 
 from .pictures import pictures_of
 from .reward import RaliReward
@@ -26,15 +29,29 @@ def shared_reward(model: str = "builtin", device: Any = None, **options: Any) ->
         device: by default the GPU of LOCAL_RANK where there is a GPU; CUDA's current device differs
             from thread to thread.
         options: as `RaliReward` takes them, or as a configuration file holds them.
+
+    Raises:
+        InputError: an option is of no type that `RaliReward` takes.
     """
     if device is None and torch.cuda.is_available():
         rank = int(os.environ.get("LOCAL_RANK", torch.cuda.device_count()))
         current = rank if rank < torch.cuda.device_count() else torch.cuda.current_device()
         device = torch.device("cuda", current)
-    if isinstance(options.get("input_range"), list):  # YAML has lists only
-        options["input_range"] = tuple(options["input_range"])
+    options = {name: _plain(name, value) for name, value in options.items()}
     with _loading:  # else threads that call at the same time would each load a model
         return _reward(model, device, **options)
+
+
+def _plain(name: str, value: Any) -> Any:
+    """An option that equal ones equal: lists, OmegaConf's too, as tuples, arrays as numbers."""
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(plain, Iterable) and not isinstance(plain, str | Mapping):
+        plain = tuple(_plain(name, each) for each in plain)
+    if not isinstance(plain, Hashable):
+        raise InputError(
+            f"{name} is {shortened(repr(value))}; expected a number, a text or a list of numbers."
+        )
+    return plain
 
 
 @lru_cache(maxsize=8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -85,30 +85,32 @@ class RaliReward(nn.Module):
         else:
             self.student = Student.from_pretrained(model)
         self.student.requires_grad_(False)
-        pair = input_range if isinstance(input_range, Sequence) else ()
-        low, high = map(as_number, pair) if len(pair) == 2 else (math.nan, math.nan)
+        low, high = as_pair(input_range)
         if not low < high:
-            raise InputError(f"input_range is black and white, such as (0, 1); got {input_range}.")
+            raise InputError(
+                f"input_range is black and white, such as (0, 1); got {input_range!r}."
+            )
         check_scaling(scaling)
         dtype = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
         if dtype not in (*LOWER, torch.float32, torch.float64):
             raise InputError(f"dtype is {dtype}; expected a floating-point type, as torch.float32.")
         if not 0 <= as_number(caution) < math.inf:
             raise InputError(f"caution is {caution!r}; expected 0 or more.")
-        if cutoff == "familiar":
+        if isinstance(cutoff, str) and cutoff == "familiar":
             cutoff = self.student.config.familiar
             if not cutoff:
                 raise InputError(
                     "This model was distilled before distances were measured: give cutoff=NUMBER, "
                     "such as the 0.99 quantile of reward.distance(photographs)."
                 )
-        if cutoff is not None and not as_number(cutoff) > 0:
+        limit = None if cutoff is None else as_number(cutoff)
+        if limit is not None and not limit > 0:
             raise InputError(
                 f'cutoff is {cutoff!r}; expected "familiar", a distance above 0, or None.'
             )
         self.input_range = (low, high)
         self.dtype, self.scaling, self.rounded = dtype, scaling, rounded
-        self.caution, self.cutoff = float(caution), cutoff
+        self.caution, self.cutoff = as_number(caution), limit
         self.preprocess = self.student.preprocess
         for name, values in (("mean", self.preprocess.mean), ("std", self.preprocess.std)):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
@@ -222,11 +224,21 @@ class RaliReward(nn.Module):
 
 
 def as_number(value: Any) -> float:
-    """A number of any type, a tensor's too, as float; NaN for anything else, a text too."""
+    """A number of any type, a tensor's too, as float; NaN for a text, a bool or anything else."""
     try:
-        return math.nan if isinstance(value, str) else float(value)
+        value = value.item() if hasattr(value, "item") else value
+        return math.nan if isinstance(value, str | bytes | bool) else float(value)
     except (TypeError, ValueError, RuntimeError):  # the last is a tensor of several
         return math.nan
+
+
+def as_pair(values: Any) -> tuple[float, float]:
+    """Two numbers of a tuple, an array or any other list, as floats; NaN for anything else."""
+    if isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping):
+        found = [as_number(value) for value in values]
+        if len(found) == 2:
+            return found[0], found[1]
+    return math.nan, math.nan
 
 
 def check_scaling(scaling: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from rali.errors import InputError, shortened
 
-from .reward import as_number
+from .reward import as_number, as_pair
 
 Function = Callable[..., Any]
 _AS_IT_COMES = (0.0, 1.0)
@@ -62,8 +62,8 @@ def mix(
             raise InputError(f'A part is "rali" or a function; got {shortened(repr(part))}.')
         if name in made:
             raise InputError(f"Two parts are called {name!r}: give one another __name__.")
-        numbers = [as_number(weight), *map(as_number, interval if _is_pair(interval) else ())]
-        if len(numbers) < 3 or not all(map(math.isfinite, numbers)) or numbers[1] >= numbers[2]:
+        numbers = as_number(weight), *as_pair(interval)
+        if not all(map(math.isfinite, numbers)) or numbers[1] >= numbers[2]:
             raise InputError(
                 f"{name!r} has the weight {weight!r} and the range {interval!r}; expected numbers, "
                 "and of a range two, the lower one first."
@@ -138,10 +138,6 @@ class Mix:
             for name, values in given.items():
                 log(f"reward_part/{name}", sum(values) / max(1, len(values)))
         return sums
-
-
-def _is_pair(interval: Any) -> bool:
-    return isinstance(interval, tuple | list) and len(interval) == 2
 
 
 def _quality(model: str, device: Any, **options: Any) -> Function:

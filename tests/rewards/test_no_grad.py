@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import UserList
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -54,6 +55,21 @@ def test_every_form_of_picture_gets_the_same_reward(reward, pictures, expected, 
             pictures_of(wrong)
     with pytest.raises(PictureError, match=r"b\.png: There is no such file"):
         rewards_of(reward, [tmp_path / "a.png", tmp_path / "b.png"])
+
+
+@pytest.mark.parametrize(
+    "wanted", [[-1, 1], np.array([-1, 1]), UserList([-1, 1]), torch.tensor([-1, 1])]
+)
+def test_a_range_of_any_type_of_list_gives_one_reward(wanted):
+    """verl gives what OmegaConf holds, whose lists are none of Python's."""
+    asked = shared_reward(input_range=wanted, cutoff=np.array(2.0), caution=torch.tensor(0.0))
+    assert asked is shared_reward(input_range=(-1, 1), cutoff=2.0, caution=0.0)
+    assert (asked.input_range, asked.cutoff) == ((-1, 1), 2)
+
+
+def test_an_option_of_no_use_is_named():
+    with pytest.raises(InputError, match=r"input_range is .*'a': 1.*expected a number"):
+        shared_reward(input_range={"a": 1})
 
 
 def test_threads_that_ask_at_once_share_one_reward():

@@ -264,6 +264,11 @@ def test_a_range_that_looks_wrong_gets_a_warning(reward):
     ("options", "words"),
     [
         ({"input_range": (1, 0)}, "input_range"),
+        ({"input_range": "01"}, "input_range is black and white"),
+        ({"input_range": {0: 1, 1: 2}}, "input_range is black and white"),
+        ({"caution": True}, "caution is True"),
+        ({"cutoff": np.True_}, "cutoff is"),
+        ({"cutoff": torch.ones(2)}, "cutoff is"),
         ({"scaling": "log"}, "none, affine, sigmoid"),
         ({"dtype": torch.int8}, "dtype"),
         ({"dtype": "bf17"}, "dtype"),

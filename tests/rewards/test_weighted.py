@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import UserList
+
 import numpy as np
 import pytest
 import torch
@@ -111,6 +113,12 @@ def test_a_mix_that_makes_no_sense_is_refused(parts, ranges, words):
 def test_an_option_that_rali_cannot_take_is_refused(part, options, words):
     with pytest.raises(InputError, match=words):
         mix({part: 1.0}, **options)
+
+
+@pytest.mark.parametrize("interval", [np.array([0.1, 0.4]), UserList([0.1, 0.4])])
+def test_a_range_may_be_any_list_of_two(interval):
+    mixed = mix({clip_score: 1}, ranges={"clip_score": interval})
+    assert repr(mixed) == "1 · clip_score (from 0.1 to 0.4)"
 
 
 def test_a_weight_and_a_cutoff_may_be_numbers_of_numpy_and_torch():
