@@ -124,12 +124,13 @@ class Sidecars:
                 f"It would belong to each picture named {picture.stem}. Leave --xmp-name adobe out."
             )
         path, marks = picture.parent / name, self._marks(row)
+        xmp, rated = embedded_rating(picture)
+        rated = rated or rating_in(xmp)
         for _ in range(_TRIES):
             if path.is_file() and path.stat().st_size > MAX_BYTES:
                 raise InputError(f"It has more than {MAX_BYTES >> 20} MiB, which no sidecar needs.")
             before = read_sidecar(path)
-            xmp, rated = embedded_rating(picture)
-            sidecar = marked(before, marks, rated=rated or rating_in(xmp))
+            sidecar = marked(before, marks, rated=rated)
             done = "made" if before is None else "changed"
             if sidecar.data == before:
                 done = "unchanged"

@@ -107,9 +107,17 @@ def announced_size(source: Source) -> tuple[int, int] | None:
 def undecoded(path: str | Path) -> Iterator[Image.Image]:
     """A picture's file of any size as Pillow opens it, for what it says besides its pixels.
 
-    Decoders raise nearly anything on malformed bytes.
+    Only the header is read where Pillow opens the file by itself. Decoders raise nearly anything on
+    malformed bytes.
+
+    Raises:
+        PictureError: it is of no kind that can be opened undecoded.
     """
-    with _pillow_allows(sys.maxsize), _open(path, 0) as (image, _):
+    with _pillow_allows(sys.maxsize), contextlib.ExitStack() as opened:
+        try:
+            image: Image.Image = opened.enter_context(Image.open(path, formats=_FORMATS))
+        except (UnidentifiedImageError, KeyError):  # HEIC, say; Pillow before 11.3 knows no AVIF
+            image, _ = opened.enter_context(_open(path, 0))
         yield image
 
 

@@ -5,6 +5,7 @@ In: a TIFF that Pillow has opened, or could not. Out: a picture that it decodes 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -115,6 +116,18 @@ def open_with_tifffile(file: BinaryIO, max_pixels: int) -> Image.Image | None:
         pixels = np.moveaxis(pixels, 0, -1)
     pixels = pixels.reshape(page.imagelength, page.imagewidth, count)
     return _as_image(pixels, page, base, extra)
+
+
+def read_tags(path: str | Path, *codes: int) -> list[Any]:
+    """The values of a TIFF's tags, by tifffile; None for each that it lacks or cannot tell."""
+    try:
+        import tifffile
+
+        with tifffile.TiffFile(path) as opened:
+            tags = opened.pages[0].tags
+            return [tags[code].value if code in tags else None for code in codes]
+    except Exception:  # readers raise nearly anything on malformed bytes
+        return [None] * len(codes)
 
 
 def _as_image(pixels: np.ndarray, page: Any, base: int, extra: tuple[int, ...]) -> Image.Image:

@@ -8,14 +8,16 @@ import shutil
 import subprocess
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import typer
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from typer.testing import CliRunner, Result
 
+from rali.cli._undo import read_sidecar
 from rali.cli.score import score
 from rali.pictures.embedded import embedded_rating
 from rali.report.xmp_packet import Packet
@@ -181,12 +183,13 @@ def test_what_another_program_writes_at_the_same_time_is_kept(
     sidecar = photos / "grey.jpg.xmp"
     theirs = [DARKTABLE.replace("RATING", stars) for stars in ("2", "5")]
 
-    def slowly(picture: Path) -> tuple[bytes, bool]:
-        if picture.name == "grey.jpg" and theirs:  # between rali's reading and its writing
+    def slowly(path: Path) -> bytes | None:
+        before = read_sidecar(path)
+        if path == sidecar and theirs:  # between rali's reading and its writing
             sidecar.write_text(theirs.pop(), "utf-8", newline="")
-        return embedded_rating(picture)
+        return before
 
-    monkeypatch.setattr("rali.cli._xmp.embedded_rating", slowly)
+    monkeypatch.setattr("rali.cli._xmp.read_sidecar", slowly)
     assert "2 made, 1 changed, 0 as before; 1 keep a rating" in run().stderr
     assert rating(sidecar) == "2" and "rali:Score" in sidecar.read_text("utf-8")
     assert "1 restored" in run("--undo").stderr
@@ -224,6 +227,32 @@ def test_a_rating_inside_the_picture_is_kept(photos: Path, run) -> None:
     assert "3 made, 0 changed, 0 as before; 2 keep a rating" in result.stderr
     names = ("dark", "grey", "light")
     assert [rating(photos / f"{name}.jpg.xmp") for name in names] == [None, None, "5"]
+
+
+def test_a_rating_is_seen_wherever_a_file_holds_it(tmp_path: Path) -> None:
+    packet = DARKTABLE.replace("RATING", "2").encode()
+    Image.new("RGB", (20, 30)).save(tmp_path / "behind.png", exif=Image.Exif())
+    data = (tmp_path / "behind.png").read_bytes()
+    body = b"iTXtXML:com.adobe.xmp\0\0\0\0\0" + packet
+    chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    (tmp_path / "behind.png").write_bytes(data[:-12] + chunk + data[-12:])  # before IEND
+    assert embedded_rating(tmp_path / "behind.png") == (packet, False)
+
+    tifffile = pytest.importorskip("tifffile")
+    tags = [(700, "B", len(packet), packet, True), (18246, "H", 1, 4, True)]
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((9, 9, 3), np.float32), extratags=tags)
+    with pytest.raises(UnidentifiedImageError):
+        Image.open(tmp_path / "a.tif")
+    assert embedded_rating(tmp_path / "a.tif") == (packet, True)
+
+
+def test_only_the_head_of_a_jpeg_is_read_for_its_rating(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x4746] = 5
+    Image.effect_noise((800, 800), 99).save(tmp_path / "a.jpg", exif=exif)
+    whole = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole[:2000] + b"\xff\xda\0\2" * 101)  # scans by the hundred
+    assert embedded_rating(tmp_path / "a.jpg") == (b"", True)
 
 
 def test_pictures_that_are_no_files_get_none(photos: Path, run, tmp_path: Path) -> None:
