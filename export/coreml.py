@@ -6,6 +6,7 @@ run the outcome: elsewhere the metadata says "converted, not run" in place of an
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import torch
@@ -41,6 +42,8 @@ def write(student: Student, file: Path, precision: str) -> Written:
     def note(values: dict[str, str]) -> None:
         model.user_defined_metadata.update(values)
         model.save(str(file))
+        inside = file / "Data" / "com.apple.CoreML" / "model.mlmodel"
+        shutil.copymode(file / "Manifest.json", inside)  # coremltools lets only its owner read it
         (file / "executorch_debug_handle_mapping.json").unlink(missing_ok=True)
 
     return Written(None, note)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from rali.errors import InputError
 from rali.pictures.read import open_picture
 from rali.runs.progress import Progress, silent
-from rali.scoring.model_folder import find_format, is_package
+from rali.scoring.model_folder import find_format, is_mlpackage
 from rali.student.student import Student
 
 from .agreement import Agreement, Gate, agree, by_torch
@@ -108,7 +108,7 @@ def export_format(
             f"{name} does not come in {precision}; it comes in {', '.join(form.precisions)}."
         )
     suffix = Path(form.file).suffix
-    if path.suffix != suffix or (path.is_dir() and not is_package(path)):
+    if path.suffix != suffix or (path.is_dir() and not is_mlpackage(path)):
         raise InputError(
             f"{path} cannot be the {name} file: give a name that ends in {suffix} and is not "
             "that of a folder of yours."

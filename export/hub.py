@@ -46,7 +46,7 @@ def export_hub(
     strict: bool = False,
     progress: Progress = silent,
 ) -> dict[Path, Agreement | None]:
-    """Write the folder; what lies in it under other names stays, but for another model's exports.
+    """Write the folder; what lies in it under other names stays, but for what is another model's.
 
     A README in it that is not a card of rali's stays too.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from rali.errors import require
-from rali.scoring.model_folder import is_package
+from rali.scoring.model_folder import is_mlpackage
 from rali.student.student import Student, weights_sha256
 from rali.version import __version__
 
@@ -94,7 +94,7 @@ def _strip(file: Path) -> None:
 def move_into(file: Path, folder: Path) -> None:
     """Move an exported file to `folder`, with the weights beside it where it has some."""
     for each in sorted(file.parent.iterdir(), key=lambda other: other == file):  # itself last
-        if is_package(target := folder / each.name):
+        if is_mlpackage(target := folder / each.name):
             shutil.rmtree(target)
         each.replace(target)
 

@@ -124,8 +124,8 @@ def read_tags(path: str | Path, *codes: int) -> list[Any]:
         import tifffile
 
         with tifffile.TiffFile(path) as opened:
-            tags = opened.pages[0].tags
-            return [tags[code].value if code in tags else None for code in codes]
+            page: Any = opened.pages[0]
+            return [page.tags[code].value if code in page.tags else None for code in codes]
     except Exception:  # readers raise nearly anything on malformed bytes
         return [None] * len(codes)
 

@@ -7,7 +7,6 @@ a Hub id. This rule and every file name of the model folder are written here and
 
 from __future__ import annotations
 
-import glob
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,8 @@ INTERVAL_FILE = "interval.json"
 PHRASES_FILE = "phrases.npz"
 ONNX_FOLDER = "onnx"
 QUANTIZED_FILE = "model_quantized.onnx"  # transformers.js' name for 8 bits, in ONNX_FOLDER
+# An ONNX file's and those of what is beside it: weights from 2 GB on, ONNX Runtime's own format.
+_ONNX_ENDS = (".onnx", ".onnx.data", ".ort", f".{PHRASES_FILE}", f".{INTERVAL_FILE}")
 WEIGHTS_SHA256 = "weights_sha256"  # in CONFIG_FILE and in an ONNX file's metadata
 BUILTIN = "builtin"
 _BUILTIN_FOLDER = Path(__file__).parents[1] / BUILTIN
@@ -62,17 +63,21 @@ class Format:
     Attributes:
         file: its name in the model folder.
         precisions: what it comes in, the default first.
+        weights: the file with its weights, where they are not in `file`.
     """
 
     file: str
     precisions: tuple[str, ...]
+    weights: str = ""
 
 
 # Each is written by the module of rali.export that has its name.
 FORMATS = {
     "tflite": Format("tflite/model.tflite", ("fp32", "fp16", "int8-dynamic")),
     "coreml": Format("coreml/model.mlpackage", ("fp32", "fp16")),
-    "openvino": Format("openvino/openvino_model.xml", ("fp32", "fp16")),
+    "openvino": Format(
+        "openvino/openvino_model.xml", ("fp32", "fp16"), "openvino/openvino_model.bin"
+    ),
 }
 
 
@@ -237,20 +242,22 @@ def image_file(onnx: Path) -> Path:
 def exports_in(folder: str | Path) -> list[Path]:
     """The files that `rali export` wrote into a model folder, in whatever precision or format."""
     onnx = [onnx_file(folder, name) for name in PRECISIONS]
-    named = [*onnx, *map(image_file, onnx), onnx[0].with_name(QUANTIZED_FILE)]
-    named += [Path(folder) / form.file for form in FORMATS.values()]
-    # Beside a file of its name: large weights, a file of ONNX Runtime's own format, OpenVINO's bin.
-    found = {path for file in named for path in file.parent.glob(f"{glob.escape(file.stem)}.*")}
-    return sorted(path for path in found if path.is_file() or is_package(path))
+    onnx += [*map(image_file, onnx), onnx[0].with_name(QUANTIZED_FILE)]
+    found = [file.with_name(file.stem + end) for file in onnx for end in _ONNX_ENDS]
+    for form in FORMATS.values():
+        found += [Path(folder) / name for name in (form.file, form.weights) if name]
+    return sorted(path for path in found if path.is_file() or is_mlpackage(path))
 
 
-def is_package(path: Path) -> bool:
+def is_mlpackage(path: Path) -> bool:
     """Whether it is a folder that Core ML takes for one file."""
     return (path / "Manifest.json").is_file()
 
 
 def remove_exports(folder: str | Path, config: str | bytes) -> None:
     """Remove a model folder's exports before another model takes its place.
+
+    With other weights, the phrases and the interval go too: they are of the old ones.
 
     Args:
         config: the text of its `CONFIG_FILE` to be. Where only the evaluation in it is new, the
@@ -260,10 +267,15 @@ def remove_exports(folder: str | Path, config: str | bytes) -> None:
         before = _model_in((Path(folder) / CONFIG_FILE).read_bytes())
     except (OSError, ValueError):
         return
-    if before.get("model_type") != "rali" or before == _model_in(config):
+    after = _model_in(config)
+    if before.get("model_type") != "rali" or before == after:
         return
     for path in exports_in(folder):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if before.get(WEIGHTS_SHA256) != after.get(WEIGHTS_SHA256):
+        for place in (Path(folder), Path(folder) / ONNX_FOLDER):
+            for name in (PHRASES_FILE, INTERVAL_FILE):
+                (place / name).unlink(missing_ok=True)
 
 
 def _model_in(config: str | bytes) -> dict[str, Any]:

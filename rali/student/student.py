@@ -217,8 +217,8 @@ class Student(nn.Module):
     ) -> Path:
         """Write `config.json`, `model.safetensors` and the card; returns the folder.
 
-        Exports of another student in the folder are removed; a README that is not a card of rali's
-        stays.
+        Exports, phrases and interval of another student in the folder are removed; a README that is
+        not a card of rali's stays.
 
         Args:
             name: the model's name on the card, which the card's examples load.

@@ -87,6 +87,7 @@ def test_core_ml_is_converted_and_says_that_it_was_not_run(student, pictures, tm
         assert json.loads(model.user_defined_metadata["precision"]) == precision
         said = read_exported(file / "Data" / "com.apple.CoreML" / "model.mlmodel")
         assert said["weights_sha256"] == weights_sha256(student)
+        assert len({path.stat().st_mode for path in file.rglob("*.*") if path.is_file()}) == 1
         (image,) = model.get_spec().description.input
         assert (image.type.imageType.width, image.type.imageType.height) == (size, size)
         assert [each.name for each in model.get_spec().description.output] == ["score", "embedding"]

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from rali import Scorer
 from rali.cli import app
 from rali.export.hub import export_hub
+from rali.scoring.model_folder import INTERVAL_FILE, PHRASES_FILE
 from small import tower_student
 
 NAMES = {"model.onnx", "model_fp16.onnx", "model_int8.onnx", "model_quantized.onnx"}
@@ -39,7 +40,8 @@ def folder(pictures, tmp_path_factory) -> Path:
     source = tmp_path_factory.mktemp("hub") / "source"
     tower_student("open_clip").save_pretrained(source)
     before = tower_student("timm").save_pretrained(source.with_name("model"))
-    for stale in ("onnx/model_int8_dynamic.onnx", "tflite/model.tflite", "tflite/notes.txt"):
+    stales = "onnx/model_int8_dynamic.onnx", "tflite/model.tflite", "tflite/notes.txt"
+    for stale in (*stales, INTERVAL_FILE, PHRASES_FILE):
         (before / stale).parent.mkdir(exist_ok=True)
         (before / stale).write_text("of another model", "utf-8")
     written = export_hub(source, source.with_name("model"), pictures[:8])
@@ -54,6 +56,7 @@ def test_each_precision_has_its_name_and_no_other_model_stays(folder) -> None:
     assert {path.name for path in onnx.iterdir()} == NAMES
     assert (onnx / "model_quantized.onnx").samefile(onnx / "model_int8.onnx")
     assert [path.name for path in (folder / "tflite").iterdir()] == ["notes.txt"]
+    assert not (folder / INTERVAL_FILE).exists() and not (folder / PHRASES_FILE).exists()
     for precision in ("fp32", "fp16", "int8"):
         assert Scorer(folder, precision=precision).metadata["precision"] == precision
 

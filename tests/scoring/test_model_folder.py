@@ -21,6 +21,7 @@ from rali.scoring.model_folder import (
     PHRASES_FILE,
     PRECISIONS,
     WEIGHTS_FILE,
+    WEIGHTS_SHA256,
     exports_in,
     find_file,
     find_model,
@@ -171,9 +172,11 @@ def test_another_model_in_a_folder_removes_every_export_and_nothing_else(folder:
     exports = [onnx_file(folder, precision) for precision in PRECISIONS]
     exports += [image_file(exports[0]), exports[0].with_suffix(".ort")]
     exports += [folder / "onnx" / name for name in ("model.onnx.data", "model_quantized.onnx")]
+    exports += [folder / "onnx" / f"model.{name}" for name in (PHRASES_FILE, INTERVAL_FILE)]
     exports += [folder / form.file for form in FORMATS.values()]
     exports.append((folder / FORMATS["openvino"].file).with_suffix(".bin"))
-    others = [folder / name for name in ("onnx/model_notes.txt", "coreml/model/a.txt", "a.onnx")]
+    names = "onnx/model.md", "tflite/model.labels.json", "coreml/model/a.txt", "a.onnx"
+    others = [folder / name for name in (*names, PHRASES_FILE, INTERVAL_FILE)]
     for file in (*exports, *others):
         file = file / "Manifest.json" if file.suffix == ".mlpackage" else file
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -184,6 +187,8 @@ def test_another_model_in_a_folder_removes_every_export_and_nothing_else(folder:
     assert exports_in(folder) == sorted(exports)
     remove_exports(folder, json.dumps(before | {"temperature": 2.0}))
     assert exports_in(folder) == [] and all(other.is_file() for other in others)
+    remove_exports(folder, json.dumps(before | {WEIGHTS_SHA256: "of other weights"}))
+    assert [other for other in others if not other.is_file()] == others[-2:]
 
 
 def test_an_encoder_is_not_a_model() -> None:
