@@ -3,13 +3,14 @@
 In: a .tar or .zip. Out: a record per picture. `a.json` is an object with a manifest's columns for
 `a.jpg`; without one, `a.cls` or `a.txt` holds the score alone. A sample's name ends at the first
 dot of the member's, as in webdataset; what has all of a picture's name but for the last suffix, as
-`a.b.json` of `a.b.jpg`, is that picture's. Nothing is extracted.
+`a.b.json` of `a.b.jpg`, is that picture's, but for a text without a number (a caption) where the
+sample has something else. Nothing is extracted.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,8 @@ def read_archive(path: Path) -> tuple[Records, list[str]]:
         else:
             stem, suffix = os.path.splitext(name)  # noqa: PTH122 (of a member, which is no path)
             beside.setdefault(stem, {})[suffix.lower()] = entry
-    owned = {name: stem for name in pictures for stem in _stems(name) if stem in beside}
-    _refuse_shared(path, owned)
+    owned = {name: stem for name in pictures if (stem := _owned(path, name, beside)) in beside}
+    _refuse_shared(path, pictures, owned)
     known = {stem: _cells(path, beside[stem]) for stem in owned.values()}
     records: Records = [
         (number, {**known.get(owned.get(name, ""), {}), "image": path_text(name)})
@@ -83,6 +84,17 @@ def _stems(picture: str) -> tuple[str, str]:
     """What files beside a picture may be called: as its sample, and, if there is one, as itself."""
     folder, slash, file = picture.rpartition("/")
     return f"{folder}{slash}{file.partition('.')[0]}", picture.rpartition(".")[0]
+
+
+def _owned(path: Path, picture: str, beside: Mapping[str, Mapping[str, Entry]]) -> str:
+    """Which of its stems the picture is described under."""
+    sample, own = _stems(picture)
+    if sample in beside and own in beside and ".json" not in beside[own]:
+        try:
+            float(_cells(path, beside[own])["score"])
+        except ValueError:
+            return sample
+    return own if own in beside else sample
 
 
 def _cells(path: Path, entries: Mapping[str, Entry]) -> Mapping[str, Any]:
@@ -112,11 +124,17 @@ def _text(path: Path, entry: Entry) -> str:
     raise InputError(f"{path}: {entry.key} {fault}")
 
 
-def _refuse_shared(path: Path, owned: Mapping[str, str]) -> None:
+def _refuse_shared(path: Path, pictures: Sequence[str], owned: Mapping[str, str]) -> None:
     """Refuse two pictures of one sample: what is beside them could be of either."""
+    samples: dict[str, list[str]] = {}
+    for name in pictures:
+        samples.setdefault(_stems(name)[0], []).append(name)
     first: dict[str, str] = {}
     for name, stem in owned.items():
-        if (other := first.setdefault(stem, name)) != name:
+        other = first.setdefault(stem, name)
+        if other == name and stem != _stems(name)[1]:  # by its sample's name, which others share
+            other = next((each for each in samples[stem] if each != name), name)
+        if other != name:
             raise InputError(
                 f"{path}: {other} and {name} are one sample, and what is beside them could be of "
                 "either. A sample is one picture; its name ends at the first dot."

@@ -76,9 +76,10 @@ def test_dots_in_a_name_lose_no_score(tmp_path):
         "a.b.png": png(1), "a.b.json": b'{"score": 1.5}', "a.c.png": png(2), "a.c.cls": b"2",
         "v1.0/d.png": png(3), "v1.0/d.caption.txt": b"a dog", "v1.0/d.meta.json": b"[]",
         "v1.0/d.cls": b"3", "e.jpg.png": png(4), "e.json": b'{"score": 4}',
+        "f.rgb.png": png(5), "f.json": b'{"score": 5}', "f.rgb.txt": b"a cat",
     }  # fmt: skip
     rows = read_manifest(tar(tmp_path / "0.tar", members))
-    assert [row.score for row in rows] == [1.5, 2, 3, 4]
+    assert [row.score for row in rows] == [1.5, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("cells", ["bytes", "struct"])
@@ -123,6 +124,11 @@ def test_a_column_of_bytes_where_text_is_expected_is_refused(tmp_path):
         ({"a.png": png(1), "a.json": b"[1]"}, r"0\.tar/a\.json holds no object"),
         ({"a.png": png(1), "a.cls": b"\xff"}, r"0\.tar/a\.cls is not text"),
         ({"a.png": png(1), "a.mask.png": png(2), "a.cls": b"1"}, "are one sample"),
+        ({"a.l.png": png(1), "a.r.png": png(2), "a.json": b"{}"}, "are one sample"),
+        (
+            {"a.l.png": png(1), "a.r.png": png(2), "a.json": b"{}", "a.l.cls": b"1"},
+            "are one sample",
+        ),
         ({"../a.png": png(1)}, "leads out of the archive"),
     ],
 )
