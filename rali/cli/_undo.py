@@ -66,17 +66,21 @@ class UndoRecord:
     def write(self, name: str, before: bytes | None, after: bytes) -> bool:
         """Note a sidecar's bytes, then replace them; false where others have replaced them."""
         line: dict[str, Any] = {"sidecar": name, "sha256": _digest(after)}
-        note = self._notes.get(name)
+        place, note = self._file.seek(0, os.SEEK_END), self._notes.get(name)
         if note is None or before is None or _digest(before) not in note.after:
             packed = before if before is None else base64.b64encode(zlib.compress(before)).decode()
             line["before"] = packed
-            self._notes[name] = note = _Note(self._file.seek(0, os.SEEK_END), set())
+            note = _Note(place, set())
         self._file.write(json.dumps(line).encode() + b"\n")
         self._file.flush()
         if before is not None:
             os.fsync(self._file.fileno())  # somebody's work must not be lost with the current
+        if not _replace(self._folder / name, before, after):
+            self._file.truncate(place)  # else undoing would call their file an edited one of rali's
+            return False
         note.after.add(line["sha256"])
-        return _replace(self._folder / name, before, after)
+        self._notes[name] = note
+        return True
 
     def undo(self, name: str) -> str | None:
         """Make a sidecar what it was.

@@ -197,6 +197,8 @@ def test_what_another_program_writes_at_the_same_time_is_kept(
     theirs[:] = [DARKTABLE.replace("RATING", str(stars)) for stars in range(9)]
     assert "Another program writes it again and again" in run().stderr
     assert rating(sidecar) == "4"
+    assert "0 restored, 2 deleted, 0 edited since and left" in run("--undo").stderr
+    assert rating(sidecar) == "4"
 
 
 def test_a_rating_is_seen_in_a_large_picture_and_before_any_was_scored(tmp_path: Path) -> None:
