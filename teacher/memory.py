@@ -2,7 +2,7 @@
 
 In: settings and a batch plan. Out: a sentence. Shapes come from the headers of the model's files
 where it is on this machine, else from `shapes.json`; neither torch nor transformers is imported, so
-that a dry run takes a second.
+that a dry run takes seconds.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ TEXT_TOKENS = 200  # of the longest prompt, without its pictures; also of a rati
 VISUAL_TOKENS = 1280  # counted for a picture where max_pixels is not set
 # Models of the Hub with the shapes of another.
 SAME = {
-    "ByteDance/Q-Insight": "Qwen/Qwen2.5-VL-7B-Instruct",
+    "ByteDance/Q-Insight/score_degradation": "Qwen/Qwen2.5-VL-7B-Instruct",
+    "ByteDance/Q-Insight/comparison": "Qwen/Qwen2.5-VL-7B-Instruct",
     "TianheWu/VisualQuality-R1-7B": "Qwen/Qwen2.5-VL-7B-Instruct",
+    "TianheWu/VisualQuality-R1-7B-preview": "Qwen/Qwen2.5-VL-7B-Instruct",
 }
 
 
@@ -104,9 +106,11 @@ def model_shape(model: str, revision: str = "") -> Shape | None:
     from huggingface_hub import try_to_load_from_cache
 
     folder = NANO if model == "nano" else Path(model)
-    if not folder.is_dir() and model.count("/") == 1:
+    if not folder.is_dir() and "/" in model:
+        owner, name, *inside = model.split("/")
+        config = "/".join([*inside, "config.json"])
         try:
-            found = try_to_load_from_cache(model, "config.json", revision=revision or None)
+            found = try_to_load_from_cache(f"{owner}/{name}", config, revision=revision or None)
         except ValueError:  # no name of the Hub
             found = None
         folder = Path(found).parent if isinstance(found, str) else folder
@@ -190,7 +194,9 @@ def describe_memory(
     if "reference" in found.parts and plan and plan.processes > 1:
         words += " The reference model of the KL term is whole on each GPU, as FSDP2 gathers it "
         words += "whole."
-    if not settings.max_pixels:
+    if settings.max_pixels:
+        words += " This counts every picture at max_pixels; smaller ones take less."
+    else:
         words += f" This counts {VISUAL_TOKENS:,} visual tokens a picture, as max_pixels is not "
         words += "set; large pictures take more."
     if settings.trl.get("use_vllm"):

@@ -5,14 +5,15 @@ the pictures go. Sources: Q-Insight Table A, VisualQuality-R1 Table 1, RALI/RACT
 Table A.1 compares with a teacher that does not reason, but prints no prompt for it: `direct/score`
 is ours. `visualquality-r1/released` and `/fast` are those of its authors' README,
 `q-insight/released` and `/compare-released` those of theirs (`demo_score.py`,
-`demo_comparison.py`). `q-realign/score` is for a judge that writes
-nothing: its score is read off the probabilities of five words (`levels`).
+`demo_comparison.py`), `q-insight/score-trained` and `/degradation-trained` those of their training
+(`qinsight_multi_task.py`): Table A's without the system turn's last full stop. `q-realign/score` is
+for a judge that writes nothing: its score is read off the probabilities of five words (`levels`).
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from rali.errors import InputError
@@ -224,6 +225,9 @@ PROMPTS: dict[str, Prompt] = {
         ),
     )
 }
+for _asked in ("q-insight/score", "q-insight/degradation"):
+    _trained = replace(PROMPTS[_asked], name=f"{_asked}-trained", system=_REASON.removesuffix("."))
+    PROMPTS[_trained.name] = _trained
 # Prompts whose answer is not written: an engine gives the words' probabilities. See `levels`.
 JUDGES: dict[str, Prompt] = {
     prompt.name: prompt

@@ -62,7 +62,7 @@ class TaskConfig:
     Attributes:
         manifests: files of labelled pictures; for a comparison, of pairs.
         prompt: the name of a prompt of the papers; or a question of your own (aesthetics, age, …),
-            as settings here or in a YAML file; see `prompts.Question`.
+            as settings here or in a YAML file; see `questions.Question`.
         classes: for degradation, the classes to tell apart; Q-Insight's four by default.
         reward: for a score, the reward beside the format's: "rl2r" (VisualQuality-R1), "threshold"
             (Q-Insight), or another of `TASKS`.

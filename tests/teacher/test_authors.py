@@ -48,13 +48,27 @@ def test_visualquality_r1_as_released():
     assert parse("<answer>3.25</answer>", fast).value == 3.25
 
 
+def test_q_insights_two_tasks_as_released():
+    """As its training code has them, of which a public copy is known."""
+    paper, code = (
+        from_dict(GrpoConfig, read_yaml(find_recipe(f"q-insight{end}"))) for end in ("", "-authors")
+    )
+    assert (code.max_completion_length, code.top_k, code.max_pixels) == (256, 50, 12845056)
+    assert (code.lr, code.lr_schedule, code.lr_end) == (1e-6, "linear", 0)
+    for ours, theirs in zip(paper.tasks, code.tasks, strict=True):
+        asked, released = ours.resolve(), theirs.resolve()
+        assert asked.system == released.system + "." and asked.text == released.text
+    assert released.classes == ("noise", "compression", "blur", "darken")
+
+
 def test_the_comparison_starts_from_the_trained_q_insight():
     paper, code = (
         from_dict(GrpoConfig, read_yaml(find_recipe(f"q-insight-compare{end}")))
         for end in ("", "-authors")
     )
     assert (paper.model, paper.epochs) == ("Qwen/Qwen2.5-VL-7B-Instruct", 8)
-    assert (code.model, code.epochs) == ("ByteDance/Q-Insight", 10)
+    assert (code.model, code.epochs) == ("ByteDance/Q-Insight/score_degradation", 10)
+    assert [paper.plan(gpus).accumulation for gpus in (4, 8)] == [2, 1]
     assert code.plan(8).words() == (
         "4 prompts × 8 completions over 8 GPUs, 4 on each, = 4 pictures; 32 completions per step, "
         "2 passes of 2 on a GPU."

@@ -21,7 +21,13 @@ from rali.teacher.data_urls import bounded, token_side
 from rali.teacher.engines import Request, Sampling, load_engine
 from rali.teacher.grpo import GrpoConfig, train
 from rali.teacher.memory import model_shape
-from rali.teacher.models import load_processor, load_teacher, teacher_place, thought_opening
+from rali.teacher.models import (
+    NANO,
+    load_processor,
+    load_teacher,
+    teacher_place,
+    thought_opening,
+)
 from rali.teacher.questions import find_prompt
 from rali.teacher.reward_functions import Rewards
 from rali.teacher.sft import SftConfig, SftExample, train_sft
@@ -164,3 +170,21 @@ def test_settings_of_the_weights_are_refused_in_a_sentence():
     assert (
         load_teacher("nano", attn_implementation="eager")[0].config._attn_implementation == "eager"
     )
+
+
+def test_a_folder_of_a_hub_repository_is_loaded_and_measured(tmp_path, monkeypatch):
+    """Q-Insight's repository holds a folder for each of its two teachers, and no model itself."""
+    snapshot = tmp_path / "models--ByteDance--Q-Insight" / "snapshots" / "0a1b"
+    snapshot.mkdir(parents=True)
+    (snapshot / "score_degradation").symlink_to(NANO)
+    refs = snapshot.parents[1] / "refs"
+    refs.mkdir()
+    (refs / "main").write_text("0a1b")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    name = "ByteDance/Q-Insight/score_degradation"
+    model, _ = load_teacher(name)
+    assert model.config.name_or_path == str(snapshot / "score_degradation"), "for the KL term too"
+    assert model_shape(name) == model_shape("nano")
+    with pytest.raises(InputError, match="has no comparison"):
+        load_teacher("ByteDance/Q-Insight/comparison")
