@@ -14,7 +14,8 @@ import numpy as np
 
 STEPS = 30  # within so many the authors' format reward is 1
 LOOKS = 4  # validations before their correlation is called flat or falling
-CHANGE = 0.02  # of a mean or a correlation; less is no rise and no fall
+CHANGE = 0.02  # of a mean or a correlation; less is no rise
+FALL = 0.05  # of a PLCC: two standard errors of one near 0.8 over 200 pictures, as watch takes
 
 
 def advice(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -83,15 +84,20 @@ def _course(looks: Sequence[Mapping[str, Any]], *, rewarded: bool) -> str:
     """
     stage, last = looks[0]["stage"], looks[-1]
     best = max(looks, key=lambda row: row["plcc"])
-    if max(row["plcc"] for row in looks[-2:]) < best["plcc"] - CHANGE:
+    fallen = best["plcc"] - max(row["plcc"] for row in looks[-2:])
+    if fallen > FALL:
         tries = ["a smaller lr", *(["a larger beta"] if rewarded else [])]
         if best["step"]:
-            tries.append(f"a training that ends there (trl.max_steps={best['step']})")
+            unless = ", unless lr_schedule is constant" if rewarded else ""
+            tries.append(
+                f"a training that ends there (trl.max_steps={best['step']}, with which the lr "
+                f"falls faster{unless})"
+            )
         return (
             f"{stage}: the PLCC was {best['plcc']:.2f} at step {best['step']:,} and has fallen to "
             f"{last['plcc']:.2f} at step {last['step']:,}. Try: {', '.join(tries)}."
         )
-    if max(row["plcc"] for row in looks[1:]) - looks[0]["plcc"] > CHANGE:
+    if fallen > CHANGE or max(row["plcc"] for row in looks[1:]) - looks[0]["plcc"] > CHANGE:
         return ""
     more = "a smaller beta, vision: true" if rewarded else "more epochs"
     checked = "the format reward and the share of parsed texts" if rewarded else "the probes' texts"

@@ -69,9 +69,16 @@ def test_a_correlation_that_falls_from_the_start(values):
 def test_a_correlation_that_falls_after_a_rise_names_the_step_to_end_at():
     (sentence,) = advice(looks([0.7, 0.8, 0.85, 0.79, 0.76], "validate/b")).values()
     assert "validate/b: the PLCC was 0.85 at step 200 and has fallen to 0.76" in sentence
-    assert "a smaller lr, a training that ends there (trl.max_steps=200)." in sentence
+    assert (
+        "a smaller lr, a training that ends there (trl.max_steps=200, with which the lr falls "
+        "faster)." in sentence
+    )
     assert "beta" not in sentence, "a fine-tuning has none"
+    (sentence,) = advice(log([1.0] * 3) + looks([0.7, 0.8, 0.85, 0.79, 0.76])).values()
+    assert "with which the lr falls faster, unless lr_schedule is constant)." in sentence
     assert not advice(looks([0.7, 0.8, 0.85, 0.79, 0.84])), "one look is no fall"
+    assert not advice(looks([0.7, 0.8, 0.85, 0.82, 0.81])), "within chance over 200 pictures"
+    assert not advice(looks([0.8, 0.79, 0.77, 0.76])), "neither flat, nor surely falling"
 
 
 def test_a_flat_fine_tuning_is_told_its_own_settings():
