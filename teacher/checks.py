@@ -8,7 +8,8 @@ imported and nothing is asked of a network.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -19,7 +20,7 @@ from rali.errors import InputError, MissingExtraError, missing_extra
 from .claims import check_pictures
 from .plan import BatchPlan
 from .training import TrainingConfig
-from .trl_fields import check_trl
+from .trl_fields import check_choice, check_trl, keys_of
 from .vllm_rollouts import check_rollouts
 
 
@@ -39,8 +40,54 @@ PACKAGES: dict[str, tuple[str, Callable[[TrainingConfig], bool]]] = {
     "trl": ("teach", lambda settings: True),
     "peft": ("teach", lambda settings: settings.lora.rank > 0),
     "bitsandbytes": ("4bit", lambda settings: bool(settings.quantization)),
+    "deepspeed": ("deepspeed", lambda settings: bool(settings.trl.get("deepspeed"))),
     "vllm": ("rollouts", lambda settings: bool(settings.trl.get("use_vllm"))),
 }
+# Trackers that need another module than that of their name: one of these, or none.
+TRACKERS: dict[str, tuple[str, ...]] = {
+    "azure_ml": ("azureml",),
+    "flyte": ("flytekit",),
+    "tensorboard": ("tensorboard", "tensorboardX"),
+    **dict.fromkeys(("all", "none", "kubeflow"), ()),
+}
+FLASH = {"flash_attention_3": "flash_attn_interface"}  # the module, where it is not flash_attn
+
+
+def check_tracker(name: str) -> None:
+    """Refuse a name in `report_to` that transformers does not know, or has no package for here."""
+    known = keys_of("transformers/integrations/integration_utils.py", "INTEGRATION_TO_CALLBACK")
+    check_choice("report_to", name, known and [*known, "all", "none"])
+    modules = TRACKERS.get(name, (name,))
+    if modules and not any(map(_is_here, modules)):
+        raise InputError(
+            f"report_to: {name} needs {modules[0]}, which is not installed. Install it, or leave "
+            f"{name} out."
+        )
+
+
+def check_attention(name: str) -> None:
+    """Refuse an `attn_implementation` that transformers does not know, or has no package for here.
+
+    The Hub id of a kernel is one. Flash attention is taken from the Hub too, where `kernels` is
+    installed and its own package is not.
+    """
+    name = name.removeprefix("paged|")
+    wanted = ["kernels"]
+    if "/" not in name:
+        known = keys_of("transformers/modeling_utils.py", "_global_mapping", "sdpa")
+        check_choice("attn_implementation", name, known and [*known, "eager"])
+        if not name.startswith("flash_attention_"):
+            return
+        wanted.insert(0, FLASH.get(name, "flash_attn"))
+    if not any(map(_is_here, wanted)):
+        raise InputError(
+            f"attn_implementation: {name} needs {' or '.join(wanted)}, which is not installed. "
+            "Type: pip install kernels"
+        )
+
+
+def _is_here(module: str) -> bool:
+    return find_spec(module) is not None
 
 
 @dataclass
@@ -49,14 +96,15 @@ class Start(Generic[E]):
 
     Attributes:
         problems: why it could not start; empty where nothing is known against it.
-        missing: whether files that it reads are not there, so that it has no examples yet.
+        absent: files and folders that it reads and that are not there, so that it has no examples
+            yet.
         examples: in the order in which they are drawn, or as they are read.
         validation: the pictures to validate on.
         plan: the batch arithmetic of a training by rewards.
     """
 
     problems: list[str] = field(default_factory=list)
-    missing: bool = False
+    absent: list[str] = field(default_factory=list)
     examples: list[E] = field(default_factory=list)
     validation: list[Row] = field(default_factory=list)
     plan: BatchPlan | None = None
@@ -82,47 +130,56 @@ class Start(Generic[E]):
 def start_of(
     settings: TrainingConfig,
     kind: str,
-    files: Sequence[str],
+    files: Sequence[tuple[str, Callable[[], Sequence[E]]]],
     read: Callable[[BatchPlan | None], Sequence[E]],
     *,
     plan: Callable[[], BatchPlan] | None = None,
-    finished: bool = False,
+    done: bool = False,
 ) -> Start[E]:
     """Ask all that can be asked before a model is loaded.
 
     Args:
         kind: the class of TRL that takes the fields of `settings.trl`.
-        files: files or folders that `read` reads.
+        files: files or folders that `read` reads, each with what reads it alone: where not all can
+            be read, the pictures of the others are looked for.
         read: gives the examples, which have `images`, for the plan.
         plan: gives the batch arithmetic, where there is one.
-        finished: whether the training has been done here, so that neither packages nor pictures
+        done: whether the training has been done here, so that neither packages nor pictures
             are needed any more.
     """
     found = Start[E]()
-    if not finished:
+    if not done:
         found.problems += [
             missing_extra(package, extra)
             for package, (extra, needed) in PACKAGES.items()
-            if needed(settings) and find_spec(package) is None
+            if needed(settings) and not _is_here(package)
         ]
-    found.attempt(lambda: check_trl(kind, settings.trl))
-    if settings.trl.get("use_vllm") and find_spec("trl") and not finished:
+        for name in settings.report_to:
+            found.attempt(partial(check_tracker, name))
+        if settings.attn_implementation:
+            found.attempt(lambda: check_attention(settings.attn_implementation))
+    for name, value in settings.trl.items():
+        found.attempt(partial(check_trl, kind, {name: value}))
+    if settings.trl.get("use_vllm") and _is_here("trl") and not done:
         found.attempt(lambda: check_rollouts(settings.trl))
     if plan:
         found.plan = found.attempt(plan)
-    read_too = [*files, *settings.watch.manifests]
-    absent = [path for path in dict.fromkeys(read_too) if not Path(path).exists()]
-    if absent:
-        found.missing = True
+    watched = settings.watch.manifests
+    read_too = dict.fromkeys([*(path for path, _ in files), *watched])
+    found.absent = [path for path in read_too if not Path(path).exists()]
+    if found.absent:
         found.problems.append(
-            f"There is no file or folder at {', '.join(absent)}; make it, or give its folder with "
-            "--data."
+            f"There is no file or folder at {', '.join(found.absent)}; make it, or give its folder "
+            "with --data."
         )
-    elif found.plan or not plan:
-        own = found.attempt(lambda: read(found.plan)) or ()
-        found.examples = list(own)
-        if not finished:
-            found.attempt(lambda: check_pictures(own))
-        trained = [path for each in own for path in each.images]
-        found.validation = found.attempt(lambda: settings.watch.rows(trained)) or []
+    if found.absent or (plan and not found.plan):
+        here = [alone for path, alone in files if path not in found.absent]
+        own = [example for alone in here for example in found.attempt(alone) or ()]
+    else:
+        own = found.examples = list(found.attempt(lambda: read(found.plan)) or ())
+    trained = [path for each in own for path in each.images]
+    watch = replace(settings.watch, manifests=[each for each in watched if Path(each).exists()])
+    found.validation = found.attempt(lambda: watch.rows(trained)) or []
+    if not done:
+        found.attempt(lambda: check_pictures([*trained, *(row.image for row in found.validation)]))
     return found

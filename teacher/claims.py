@@ -6,7 +6,7 @@ names what differs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -68,13 +68,9 @@ def finished(output: Path) -> bool:
     return (output / "model").is_dir()
 
 
-def check_pictures(examples: Sequence[Any]) -> None:
-    """Raise an InputError if pictures are missing or empty, before hours of training are lost.
-
-    Args:
-        examples: objects with `images`.
-    """
-    pictures = sorted({path for example in examples for path in example.images})
+def check_pictures(paths: Iterable[Path]) -> None:
+    """Raise an InputError if pictures are missing or empty, before hours of training are lost."""
+    pictures = sorted(set(paths))
     bad = [path for path in pictures if not is_there(path) or _is_empty(path)]
     if bad:
         raise InputError(

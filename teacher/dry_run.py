@@ -40,16 +40,13 @@ def grpo_dry_run(settings: GrpoConfig, processes: int) -> DryRun:
     if plan is None:
         return found
     found.lines.append(plan.words())
-    if found.start.missing:
-        found.lines.append(_uncounted(plan.prompts, "pictures"))
+    if found.start.absent:
+        found.lines.append(_uncounted(settings, plan.prompts, "pictures"))
     if drawn:
-        most = settings.trl.get("max_steps", -1)
-        steps = len(drawn) // plan.prompts
+        steps = len(drawn) // plan.prompts * settings.iterations
         found.lines.append(
             f"{len(set(drawn)):,} examples of {', '.join(sorted({e.dataset for e in drawn}))}: "
-            f"{steps / settings.epochs:,.4g} steps an epoch, "
-            + _steps(settings, steps)
-            + (f" (trl.max_steps; {steps:,} without it)." if most > 0 else ".")
+            f"{steps / settings.epochs:,.4g} steps an epoch, {_steps(settings, steps)}"
         )
         if pairs := voted_pairs(settings, plan, drawn):
             texts = len(subjects_of(pairs, settings.votes)) * settings.votes.count
@@ -69,23 +66,26 @@ def sft_dry_run(settings: SftConfig, processes: int) -> DryRun:
         f"{settings.batch_size} examples{each} = {together} examples per step, "
         f"micro-batches of {settings.micro_batch}."
     )
-    if found.start.missing:
-        found.lines.append(_uncounted(together, "examples"))
+    if found.start.absent:
+        found.lines.append(_uncounted(settings, together, "examples"))
     if own:
         steps = -(-max(1, round(settings.epochs * len(own))) // together)
         found.lines.append(
             f"{len(own):,} examples: {len(own) / together:,.4g} steps an epoch, "
-            f"{_steps(settings, steps)}."
+            f"{_steps(settings, steps)}"
         )
     found.lines.append(describe_memory(settings, shards=processes))
     return found
 
 
-def _uncounted(together: int, what: str) -> str:
-    return f"An epoch has a step for each {together} {what}, which are not here to count."
+def _uncounted(settings: TrainingConfig, together: int, what: str) -> str:
+    steps = "a step" if settings.iterations == 1 else f"{settings.iterations} steps"
+    return f"An epoch has {steps} for each {together} {what}, which are not here to count."
 
 
 def _steps(settings: TrainingConfig, steps: int) -> str:
-    count = settings.steps(steps)
+    """How many steps fill all epochs, and how many are taken where `trl.max_steps` says so."""
     epochs = f"{settings.epochs:g} epoch{'s' * (settings.epochs != 1)}"
-    return f"{count:,} step{'s' * (count != 1)} in {epochs}"
+    words = f"{steps:,} step{'s' * (steps != 1)} in {epochs}"
+    most = settings.trl.get("max_steps", -1)
+    return f"{words}; trl.max_steps makes it {most:,}." if most > 0 else f"{words}."

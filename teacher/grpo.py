@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,8 @@ class GrpoConfig(TrainingConfig):
             beta=0,
             group=0,
             compare=0,
+            prompts_per_step=1,
+            num_generations=2,
             top_k=0,
             max_completion_length=1,
             positive=["temperature", "top_p"],
@@ -110,6 +112,8 @@ class GrpoConfig(TrainingConfig):
             raise InputError(f"top_p is {self.top_p:g}; give 1 or less.")
         if self.draw not in DRAWS:
             raise InputError(f"draw is {self.draw!r}; there are {', '.join(DRAWS)}.")
+        if self.pair_scope not in ("global", "process"):
+            raise InputError(f"pair_scope is {self.pair_scope!r}; there are global, process.")
         if self.lr_schedule not in ("linear", "polynomial", "constant"):
             raise InputError(
                 f"lr_schedule is {self.lr_schedule!r}; there are linear, polynomial, constant."
@@ -170,15 +174,19 @@ def ordered_examples(config: GrpoConfig, plan: BatchPlan) -> list[Example]:
     return [found[index] for index in order[: steps * plan.prompts]]
 
 
-def grpo_start(config: GrpoConfig, processes: int = 1, *, finished: bool = False) -> Start[Example]:
+def grpo_start(config: GrpoConfig, processes: int = 1, *, done: bool = False) -> Start[Example]:
     """What `train` starts with on this many processes, and what would stop it; see `checks`."""
     return start_of(
         config,
         "GRPOConfig",
-        [path for task in config.tasks for path in task.manifests],
+        [
+            (path, partial(examples, replace(task, manifests=[path]), place, config.split))
+            for place, task in enumerate(config.tasks)
+            for path in task.manifests
+        ],
         lambda plan: ordered_examples(config, plan) if plan else [],
         plan=lambda: config.plan(processes),
-        finished=finished,
+        done=done,
     )
 
 
@@ -194,7 +202,7 @@ def train(config: GrpoConfig, output: str | Path, *, progress: Progress = silent
     """
     output = Path(output)
     processes = int(os.environ.get("WORLD_SIZE", 1))
-    start = grpo_start(config, processes, finished=finished(output))
+    start = grpo_start(config, processes, done=finished(output))
     start.check()
     plan, drawn = start.plan, start.examples
     claim_run(config, drawn, output)

@@ -23,7 +23,8 @@ class BatchPlan:
         prompts: prompts per step, over all processes.
         generations: completions per prompt.
         micro_batch: completions in one forward pass of a process.
-        compared: prompts among which a picture is compared with others.
+        compared: prompts among which a picture is compared with others; all of the step's where
+            no reward compares.
         ranked: whether a reward compares pictures.
     """
 
@@ -80,21 +81,12 @@ def plan_batch(
 
     Args:
         ranked: whether a reward compares pictures, so that a step needs at least two.
-        compare: pictures that are compared at a time, on any number of processes; 0 takes all of
-            `pair_scope`.
+        pair_scope, compare: as in `GrpoConfig`; without a reward that compares they count for
+            nothing.
 
     Raises:
         InputError: a number that cannot work; the sentence says what to set.
     """
-    for name, value, least in (
-        ("prompts_per_step", prompts_per_step, 1),
-        ("num_generations", num_generations, 2),
-        ("micro_batch", micro_batch, 1),
-    ):
-        if value < least:
-            raise InputError(f"{name} is {value}; give {least} or more.")
-    if pair_scope not in ("global", "process"):
-        raise InputError(f"pair_scope is {pair_scope!r}; there are global, process.")
     completions = prompts_per_step * num_generations
     # What compares pictures needs all of a prompt's completions on one process.
     if (prompts_per_step if ranked else completions) % processes:
@@ -102,15 +94,18 @@ def plan_batch(
             f"prompts_per_step is {prompts_per_step}, which {processes} processes cannot share "
             f"equally; give a multiple of {processes}."
         )
-    if (completions // processes) % micro_batch:
+    each = completions // processes
+    if each % micro_batch:
+        fitting = next(size for size in range(min(micro_batch, each), 0, -1) if each % size == 0)
         raise InputError(
             f"{prompts_per_step} prompts × {num_generations} completions on "
-            f"{_many(processes, 'process')} are {completions // processes} on each, which "
-            f"micro_batch {micro_batch} does not divide."
+            f"{_many(processes, 'process')} are {each} on each, which micro_batch {micro_batch} "
+            f"does not divide; type --set micro_batch={fitting}"
         )
-    local = prompts_per_step // processes
-    compared = prompts_per_step if pair_scope == "global" else local
-    if compare:
+    compared = prompts_per_step
+    if ranked and pair_scope == "process":
+        compared //= processes
+    if ranked and compare:
         if compared % compare:
             raise InputError(
                 f"compare is {compare}, which does not divide the {compared} pictures of "

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,37 +105,42 @@ def sft_examples(config: SftConfig) -> list[SftExample]:
     """
     if not config.sources:
         raise InputError("There is nothing to learn from; give `sources:` with triplets each.")
-    found = []
-    for source in config.sources:
-        prompt = find_prompt(source.prompt)
-        task = TASKS[prompt.task]
-        if not task.as_triplets:
-            raise InputError(
-                f"Triplets hold a rationale and a score, which do not answer {prompt.name!r}."
-            )
-        own, scored = [], task.answer is Score
-        for triplet in read_triplets(source.triplets):
-            if not triplet.parse_ok or (scored and triplet.score is None):
-                continue
-            score = rescale(triplet.score or 0.0, prompt) if scored else None
-            text = compose(prompt, reasoning=triplet.reasoning, score=score)
-            own.append(SftExample((triplet.image,), prompt, text))
-        if not own:
-            raise InputError(f"{source.triplets} has no triplets that answer {prompt.name!r}.")
-        found += own
+    return [example for source in config.sources for example in source_examples(source)]
+
+
+def source_examples(source: SftSource) -> list[SftExample]:
+    """The examples of one source; see `sft_examples`."""
+    prompt = find_prompt(source.prompt)
+    task = TASKS[prompt.task]
+    if not task.as_triplets:
+        raise InputError(
+            f"Triplets hold a rationale and a score, which do not answer {prompt.name!r}."
+        )
+    found, scored = [], task.answer is Score
+    for triplet in read_triplets(source.triplets):
+        if not triplet.parse_ok or (scored and triplet.score is None):
+            continue
+        score = rescale(triplet.score or 0.0, prompt) if scored else None
+        text = compose(prompt, reasoning=triplet.reasoning, score=score)
+        found.append(SftExample((triplet.image,), prompt, text))
+    if not found:
+        raise InputError(f"{source.triplets} has no triplets that answer {prompt.name!r}.")
     return found
 
 
 def sft_start(
-    config: SftConfig, examples: Sequence[SftExample] | None = None, *, finished: bool = False
+    config: SftConfig, examples: Sequence[SftExample] | None = None, *, done: bool = False
 ) -> Start[SftExample]:
     """What `train_sft` starts with, and what would stop it; see `checks`."""
     return start_of(
         config,
         "SFTConfig",
-        [source.triplets for source in config.sources] if examples is None else [],
+        [
+            (source.triplets, partial(source_examples, source))
+            for source in (config.sources if examples is None else ())
+        ],
         lambda _: sft_examples(config) if examples is None else examples,
-        finished=finished,
+        done=done,
     )
 
 
@@ -160,7 +166,7 @@ def train_sft(
             training.
     """
     output = Path(output)
-    start = sft_start(config, examples, finished=finished(output))
+    start = sft_start(config, examples, done=finished(output))
     start.check()
     own = start.examples
     claim_run(config, own, output)

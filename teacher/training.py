@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from rali.errors import InputError
-from rali.runs.config import check_numbers
+from rali.runs.config import check_numbers, check_type
 
 from .adapter import LoraConfig, check_quantization
 from .models import load_teacher
-from .trl_fields import check_type
 from .watch_config import WatchConfig
 
 DTYPES = ("bfloat16", "float16", "float32")
@@ -98,7 +97,7 @@ class TrainingConfig:
             for name, value in self.trl.items()
         }
         for name in ("max_steps", "num_iterations"):  # with which the steps are counted
-            check_type(f"trl.{name}", self.trl.get(name, 1), ["int"])
+            check_type(f"trl.{name}", self.trl.get(name, 1), [int])
         if self.iterations < 1:
             raise InputError(f"trl.num_iterations is {self.iterations}; give 1 or more.")
         if self.dtype not in DTYPES:

@@ -1,15 +1,20 @@
-"""The fields of TRL's configs, read from their source: importing TRL would take half a minute."""
+"""The fields of TRL's configs and the values that it and transformers know, read from their source.
+
+Importing them would take half a minute.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rali.errors import InputError, MissingExtraError, missing_extra
+from rali.runs.config import check_type
 
 # Where each class stands, and then the classes that it extends.
 SOURCES = {
@@ -18,18 +23,22 @@ SOURCES = {
     "_BaseConfig": "trl/trainer/base_config.py",
     "TrainingArguments": "transformers/training_args.py",
 }
-
-
-# Values of these are checked; a field that also takes another class is TRL's to check.
-PLAIN: dict[str, Any] = {
-    "bool": bool,
-    "int": int,
-    "float": (int, float),
-    "str": str,
-    "None": type(None),
+# Texts of which a trainer knows some: those that its source compares them with.
+CHOSEN = ("loss_type", "importance_sampling_level", "multi_objective_aggregation", "scale_rewards")
+TRAINERS = {
+    "GRPOConfig": ["trl/trainer/grpo_config.py", "trl/trainer/grpo_trainer.py"],
+    "SFTConfig": ["trl/trainer/sft_config.py", "trl/trainer/sft_trainer.py"],
 }
+ENUMS = {
+    "OptimizerNames": "transformers/training_args.py",
+    "IntervalStrategy": "transformers/trainer_utils.py",
+    "SaveStrategy": "transformers/trainer_utils.py",
+}
+# Values of these are checked; a field that also takes another class is TRL's to check.
+PLAIN = {"bool": bool, "int": int, "float": float, "str": str, "None": type(None)}
 
 
+@lru_cache
 def trl_fields(kind: str) -> dict[str, str]:
     """Name → annotation of the fields of "GRPOConfig" or "SFTConfig", the class's own first.
 
@@ -43,23 +52,33 @@ def trl_fields(kind: str) -> dict[str, str]:
 
 
 def _own(kind: str) -> Iterator[tuple[str, str]]:
-    package, _, inside = SOURCES[kind].partition("/")
+    for node in _class(kind, SOURCES[kind]):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id, ast.unparse(node.annotation)
+
+
+@lru_cache
+def _source(path: str) -> ast.Module:
+    """A file of an installed package; empty where this version of it has no such file."""
+    package, _, inside = path.partition("/")
     spec = find_spec(package)
     if spec is None or not spec.origin:
         raise MissingExtraError(missing_extra(package, "teach"))
-    tree = ast.parse((Path(spec.origin).parent / inside).read_text("utf-8"))
-    classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
-    for found in (node for node in classes if node.name == kind):
-        for node in found.body:
-            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                yield node.target.id, ast.unparse(node.annotation)
+    file = Path(spec.origin).parent / inside
+    return ast.parse(file.read_text("utf-8") if file.is_file() else "")
+
+
+def _class(name: str, path: str) -> list[ast.stmt]:
+    """The body of a class; empty where the source has none of this name."""
+    classes = (node for node in _source(path).body if isinstance(node, ast.ClassDef))
+    return next((node.body for node in classes if node.name == name), [])
 
 
 def check_trl(kind: str, values: Mapping[str, Any]) -> None:
-    """Refuse fields that TRL's config of this kind does not have, and values of another type.
+    """Refuse fields that TRL's config of this kind does not have, and values that it cannot take.
 
     Raises:
-        InputError: it names the nearest field that there is, or the type.
+        InputError: it names the nearest field or value that there is, or the type.
     """
     known = trl_fields(kind) if values else {}
     for name, value in values.items():
@@ -67,18 +86,60 @@ def check_trl(kind: str, values: Mapping[str, Any]) -> None:
             near = get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]}?" if near else "."
             raise InputError(f"trl.{name}: {kind} of TRL has no such field{hint}")
-        check_type(f"trl.{name}", value, known[name].split(" | "))
+        kinds = known[name].split(" | ")
+        if all(each in PLAIN for each in kinds):
+            check_type(f"trl.{name}", value, [PLAIN[each] for each in kinds])
+        if isinstance(value, str):
+            choices = _compared(kind, name) if name in CHOSEN else _enumerated(kinds)
+            check_choice(f"trl.{name}", value, choices)
 
 
-def check_type(name: str, value: Any, kinds: Sequence[str]) -> None:
-    """Refuse a value of none of these types, where all are in `PLAIN`.
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Refuse a value that is none of the choices; without any, nothing is known of it.
 
     Raises:
-        InputError: it names the types.
+        InputError: it names the nearest choice, or all.
     """
-    truth = isinstance(value, bool) and "bool" not in kinds  # Python counts it as an integer
-    if all(each in PLAIN for each in kinds) and (
-        truth or not any(isinstance(value, PLAIN[each]) for each in kinds)
-    ):
-        words = " or ".join("nothing" if each == "None" else each for each in kinds)
-        raise InputError(f"{name} is {value!r}; expected {words}.")
+    choices = sorted(choices)
+    if choices and value not in choices:
+        near = get_close_matches(value, choices, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(choices)}."
+        raise InputError(f"{name} is {value!r}; {hint}")
+
+
+def keys_of(path: str, name: str, among: str = "") -> list[str]:
+    """The texts that are keys of a dictionary of this name, one with the key `among`."""
+    for node in ast.walk(_source(path)):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+            keys = list(_texts(node.value.keys))
+            named = any(isinstance(each, ast.Name) and each.id == name for each in node.targets)
+            if named and (not among or among in keys):
+                return keys
+    return []
+
+
+def _compared(kind: str, field: str) -> set[str]:
+    """The texts that a trainer's source compares a field with."""
+    nodes = (node for path in TRAINERS[kind] for node in ast.walk(_source(path)))
+    return {
+        text
+        for node in nodes
+        if isinstance(node, ast.Compare)
+        and isinstance(node.left, ast.Attribute)
+        and node.left.attr == field
+        for text in _texts(ast.walk(node))
+    }
+
+
+def _enumerated(kinds: Iterable[str]) -> set[str]:
+    """The texts of an annotation's enumeration."""
+    bodies = (_class(kind, ENUMS[kind]) for kind in kinds if kind in ENUMS)
+    values = (node.value for body in bodies for node in body if isinstance(node, ast.Assign))
+    return set(_texts(values))
+
+
+def _texts(nodes: Iterable[ast.AST | None]) -> Iterator[str]:
+    """The texts among some nodes."""
+    for node in nodes:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value

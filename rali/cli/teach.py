@@ -66,7 +66,7 @@ DryRun = Annotated[
     typer.Option(
         "--dry-run",
         help="Print the settings, the batch in words, GPU memory and all that would stop the "
-        "training, in a second and without a network, and stop.",
+        "training, in seconds and without a network, and stop.",
     ),
 ]
 Processes = Annotated[
@@ -136,7 +136,7 @@ def sft(
     from rali.runs.config import from_dict
     from rali.runs.folder import alone_in
     from rali.runs.progress import StageProgress
-    from rali.teacher.sft import SftConfig, sft_examples, train_sft
+    from rali.teacher.sft import SftConfig, train_sft
 
     settings = from_dict(SftConfig, _settings(config, set_, data))
     if dry_run:
@@ -144,9 +144,8 @@ def sft(
 
         _say(settings, sft_dry_run(settings, _counted(processes, settings.gpus)))
         return
-    examples = sft_examples(settings)
     with alone_in(output), StageProgress() as progress:
-        folder = train_sft(settings, output, examples, progress=progress)
+        folder = train_sft(settings, output, progress=progress)
     from rali.teacher.report import write_teacher_report
 
     if int(os.environ.get("RANK", 0)) == 0:

@@ -134,10 +134,8 @@ def _coerce(value: Any, wanted: Any, name: str) -> Any:
             pass
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if wanted in (int, float, str, bool, NoneType) and (
-        not isinstance(value, wanted) or (wanted is int and isinstance(value, bool))
-    ):
-        raise InputError(f"{name} is {value!r}; expected {_word(wanted)}.")
+    if wanted in (int, float, str, bool, NoneType):
+        check_type(name, value, [wanted])
     return value
 
 
@@ -148,11 +146,24 @@ def _one_of(value: Any, kinds: Sequence[Any], name: str) -> Any:
             return _coerce(value, kind, name)
         except InputError:
             continue
-    raise InputError(f"{name} is {value!r}; expected {' or '.join(map(_word, kinds))}.")
+    raise _expected(name, value, kinds)
 
 
-def _word(kind: Any) -> str:
-    return "nothing" if kind is NoneType else (get_origin(kind) or kind).__name__
+def check_type(name: str, value: Any, kinds: Sequence[type]) -> None:
+    """Refuse a value of none of these types; a whole number is a float too, a bool no number.
+
+    Raises:
+        InputError: it names the types.
+    """
+    truth = isinstance(value, bool)  # which Python counts as an integer
+    taken = bool if truth else (*kinds, int) if float in kinds else tuple(kinds)
+    if not isinstance(value, taken) or (truth and bool not in kinds):
+        raise _expected(name, value, kinds)
+
+
+def _expected(name: str, value: Any, kinds: Sequence[Any]) -> InputError:
+    words = ("nothing" if k is NoneType else (get_origin(k) or k).__name__ for k in kinds)
+    return InputError(f"{name} is {value!r}; expected {' or '.join(words)}.")
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from rali.cli import app
 from rali.data.triplets import Triplet, write_triplets
 from rali.errors import InputError
 from rali.teacher.adapter import LoraConfig
@@ -26,7 +29,11 @@ def test_steps_of_an_epoch_are_said_and_nothing_stops_it(two):
     found.check()
     batch, steps, memory = found.lines
     assert batch.startswith("2 prompts × 2 completions on each of 2 GPUs = 4 pictures compared")
-    assert steps.startswith("12 examples of one: 3 steps an epoch, 5 steps in 2 epochs (trl.max_s")
+    assert steps == (
+        "12 examples of one: 3 steps an epoch, 6 steps in 2 epochs; trl.max_steps makes it 5."
+    )
+    config.trl = {"num_iterations": 2}
+    assert grpo_dry_run(config, 2).lines[1].endswith(": 6 steps an epoch, 12 steps in 2 epochs.")
     assert "The reference model of the KL term is whole on each GPU" in memory
 
 
@@ -61,6 +68,16 @@ def broken(two, case) -> GrpoConfig:
         config.watch.probes = ["nowhere.png"]
     elif case == "batch":
         config.micro_batch = 7
+    elif case == "tracker":
+        config.report_to = ["tensorbord"]
+    elif case == "attention":
+        config.attn_implementation = "flash_attention_9"
+    elif case == "loss":
+        config.trl = {"loss_type": "dapoo"}
+    elif case == "watched":
+        (Path(two[0]).parent / "two-2.png").unlink()
+        config.watch.manifests = two[1:]
+        config.watch.split = "train"
     return config
 
 
@@ -73,6 +90,10 @@ def broken(two, case) -> GrpoConfig:
         ("picture", "1 of 12 pictures are missing or empty"),
         ("probe", "there is no picture nowhere.png"),
         ("batch", "which micro_batch 7 does not divide"),
+        ("tracker", "report_to is 'tensorbord'; did you mean tensorboard"),
+        ("attention", "attn_implementation is 'flash_attention_9'; did you mean flash_attention_"),
+        ("loss", "trl.loss_type is 'dapoo'; did you mean dapo"),
+        ("watched", "1 of 17 pictures are missing or empty"),
     ],
 )
 def test_a_training_is_stopped_by_what_its_dry_run_names(two, tmp_path, case, message):
@@ -85,6 +106,50 @@ def test_a_training_is_stopped_by_what_its_dry_run_names(two, tmp_path, case, me
         train(config, tmp_path / "run")
     assert str(stopped.value) == str(said.value)
     assert not (tmp_path / "run").exists(), "before the folder is claimed"
+
+
+def test_an_absent_manifest_hides_nothing_else(two):
+    config = broken(two, "manifest")
+    broken(two, "picture")
+    config.watch.probes, config.watch.manifests = ["nowhere.png"], ["nor-this.csv"]
+    config.trl = {"num_iterations": 2}
+    assert "An epoch has 2 steps for each 4 pictures" in grpo_dry_run(config, 1).lines[1]
+    with pytest.raises(InputError, match="3 things would stop this training") as said:
+        grpo_dry_run(config, 1).check()
+    assert re.search(r"There is no file or folder at .*nowhere.csv, nor-this.csv", str(said.value))
+    assert "there is no picture nowhere.png" in str(said.value)
+    assert "1 of 12 pictures are missing or empty" in str(said.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"report_to": ["tensorboard"]}, "tensorboard needs tensorboard, which is not installed"),
+        ({"report_to": ["flyte"]}, "flyte needs flytekit, which is not installed"),
+        ({"attn_implementation": "flash_attention_2"}, "needs flash_attn or kernels, which is not"),
+        ({"attn_implementation": "flash_attention_3"}, "needs flash_attn_interface or kernels"),
+        ({"attn_implementation": "kernels-community/flash-attn2"}, "attn2 needs kernels, which"),
+        ({"trl": {"deepspeed": "zero3.json"}}, r"needs deepspeed, .*'rali\[deepspeed\]'"),
+    ],
+)
+def test_what_is_not_installed_is_named(two, monkeypatch, settings, message):
+    here = {"trl", "transformers"}
+    monkeypatch.setattr("rali.teacher.checks.find_spec", lambda name: name in here or None)
+    shared = {"tasks": [TaskConfig(manifests=two[:1])], "prompts_per_step": 4, "micro_batch": 6}
+    config = GrpoConfig(model="nano", **shared, **settings)
+    with pytest.raises(InputError, match=message):
+        grpo_dry_run(config, 1).check()
+    here |= {"tensorboardX", "flytekit", "kernels", "deepspeed"}
+    grpo_dry_run(config, 1).check()
+
+
+@pytest.mark.parametrize("name", ["sdpa", "eager", "flex_attention", "paged|eager", ""])
+def test_attention_without_a_package_is_left_alone(two, name):
+    config = GrpoConfig(
+        model="nano", tasks=[TaskConfig(manifests=two[:1])], prompts_per_step=4, micro_batch=6,
+        attn_implementation=name, report_to=["none"],
+    )  # fmt: skip
+    grpo_dry_run(config, 1).check()
 
 
 def test_a_fine_tuning_is_stopped_by_what_its_dry_run_names(rows, tmp_path):
@@ -104,10 +169,19 @@ def test_a_fine_tuning_is_stopped_by_what_its_dry_run_names(rows, tmp_path):
 
 def test_a_finished_training_needs_no_packages_and_no_pictures(two, tmp_path):
     config = broken(two, "vllm")
-    claim_run(config, grpo_start(config, finished=True).examples, tmp_path / "run")
+    claim_run(config, grpo_start(config, done=True).examples, tmp_path / "run")
     (tmp_path / "run" / "model").mkdir()
     broken(two, "picture")
     assert train(config, tmp_path / "run") == tmp_path / "run" / "model"
+
+
+def test_the_command_names_what_its_dry_run_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ["teach", "sft", "--config", "nano-ract-sft", "--set", "trl.max_stepz=1", "-o", "run"]
+    said, stopped = (
+        CliRunner().invoke(app, [*command, *more]).exception for more in (["--dry-run"], [])
+    )
+    assert "2 things would stop this training" in str(said) and str(said) == str(stopped)
 
 
 def test_a_fine_tuning_says_its_batch_too(rows, tmp_path):
@@ -122,6 +196,8 @@ def test_a_fine_tuning_says_its_batch_too(rows, tmp_path):
         "4 examples on each of 2 GPUs = 8 examples per step, micro-batches of 2."
     )
     assert found.lines[1] == "3 examples: 0.375 steps an epoch, 1 step in 1 epoch."
+    config.trl = {"max_steps": 50}
+    assert sft_dry_run(config, 2).lines[1].endswith("1 step in 1 epoch; trl.max_steps makes it 50.")
     config.sources.append(SftSource(str(tmp_path / "nowhere")))
     with pytest.raises(InputError, match=r"There is no file or folder at .*nowhere"):
         sft_dry_run(config, 2).check()

@@ -9,6 +9,7 @@ import pytest
 from rali.errors import InputError
 from rali.runs.config import from_dict
 from rali.teacher.adapter import LoraConfig
+from rali.teacher.decoding import AUTHORS
 from rali.teacher.grpo import GrpoConfig
 from rali.teacher.memory import describe_memory, memory_of, model_shape, shape_from
 from rali.teacher.plan import plan_batch
@@ -35,9 +36,8 @@ def test_the_arithmetic_in_words():
         ({"prompts_per_step": 1}, "only 1 to compare"),
         ({"prompts_per_step": 2, "pair_scope": "process", "processes": 2}, "or pair_scope: "),
         ({"prompts_per_step": 5, "processes": 2}, "cannot share"),
-        ({"micro_batch": 5}, "does not divide"),
-        ({"num_generations": 1}, "num_generations is 1"),
-        ({"pair_scope": "world"}, "global, process"),
+        ({"micro_batch": 5}, "does not divide; type --set micro_batch=4$"),
+        ({"micro_batch": 32}, "does not divide; type --set micro_batch=16$"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(values, message):
@@ -46,6 +46,16 @@ def test_settings_that_cannot_work_are_refused(values, message):
     } | values  # fmt: skip
     with pytest.raises(InputError, match=message):
         plan_batch(**settings)
+
+
+def test_without_a_reward_that_compares_no_pair_scope_counts():
+    settings = GrpoConfig(
+        tasks=[TaskConfig(reward="threshold")], prompts_per_step=4, num_generations=8,
+        micro_batch=2, pair_scope="process",
+    )  # fmt: skip
+    plan = settings.plan(8)
+    assert (plan.compared, plan.local) == (4, 4)
+    assert plan == dataclasses.replace(settings, pair_scope="global", compare=3).plan(8)
 
 
 # Sizes that Qwen publishes in config.json: language model, vision tower, one matrix for both ends.
@@ -112,6 +122,9 @@ def test_a_model_is_known_by_its_files_and_an_unknown_one_is_said_to_be():
     nano = model_shape("nano")
     assert nano.token == 64 and 2.4e6 < nano.parameters < 2.5e6
     assert model_shape("nobody/nothing") is None
+    for name in AUTHORS:
+        own = "Q-ReAlign" not in name
+        assert (model_shape(name) == model_shape("Qwen/Qwen2.5-VL-7B-Instruct")) == own
     assert "not known" in describe_memory(SftConfig(model="runs/other/model"))
 
 
@@ -123,10 +136,27 @@ def test_the_fields_of_trl_are_read_from_its_source(name):
     with pytest.raises(InputError, match=r"trl.max_step: .*did you mean max_steps?"):
         check_trl(name, {"max_step": 1})
     check_trl(name, {"max_steps": 3, "weight_decay": 0, "run_name": None, "lr_scheduler_type": "x"})
+    with pytest.raises(InputError, match=r"trl.optim is 'adamw_torc'; did you mean adamw_torch"):
+        check_trl(name, {"optim": "adamw_torc"})
+    check_trl(name, {"optim": "adamw_torch", "save_strategy": "no"})
     with pytest.raises(InputError, match=r"trl.max_steps is 'many'; expected int."):
         check_trl(name, {"max_steps": "many"})
     with pytest.raises(InputError, match=r"trl.weight_decay is True; expected float."):
         check_trl(name, {"weight_decay": True})
+
+
+def test_the_values_that_trl_knows_are_read_from_its_source():
+    """Those of its documentation; another is refused before hours of votes or a 7B model."""
+    known = ["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "luspo", "vespo"]
+    for name in known:
+        check_trl("GRPOConfig", {"loss_type": name})
+    for name in ("nll", "dft"):
+        check_trl("SFTConfig", {"loss_type": name})
+    with pytest.raises(InputError, match=r"trl.loss_type is 'dapoo'; did you mean dapo"):
+        check_trl("GRPOConfig", {"loss_type": "dapoo"})
+    with pytest.raises(InputError, match=r"importance_sampling_level is 'x'; there are sequence, "):
+        check_trl("GRPOConfig", {"importance_sampling_level": "x"})
+    check_trl("GRPOConfig", {"scale_rewards": "none", "vllm_server_host": "x"})
 
 
 @pytest.mark.parametrize(
@@ -144,6 +174,9 @@ def test_the_fields_of_trl_are_read_from_its_source(name):
         ({"max_completion_length": 0}, "max_completion_length is 0; give 1 or more"),
         ({"lr": 1e-6, "lr_end": 1e-6, "lr_schedule": "polynomial"}, "give less than lr, 1e-06"),
         ({"micro_batch": 0}, "micro_batch is 0"),
+        ({"prompts_per_step": 0}, "prompts_per_step is 0; give 1 or more"),
+        ({"num_generations": 1}, "num_generations is 1; give 2 or more"),
+        ({"pair_scope": "world"}, "there are global, process"),
         ({"max_pixels": 0}, "max_pixels is 0; give a number above 0"),
         ({"lora": {"rank": -4}}, "lora.rank is -4; give 0 or more"),
         ({"lora": {"dropout": 1}}, "lora.dropout is 1; give less than 1"),

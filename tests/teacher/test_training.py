@@ -210,7 +210,7 @@ def test_a_run_with_other_settings_is_refused(tmp_path):
     (run / "config.yaml").write_text(yaml.safe_dump(noted))
     claim_run(config, drawn, run)
     with pytest.raises(InputError, match="pictures are missing or empty"):
-        check_pictures(drawn)
+        check_pictures(path for example in drawn for path in example.images)
     with pytest.raises(InputError, match="other examples"):
         claim_run(config, [*drawn[:2], dataclasses.replace(drawn[2], score=1.0)], run)
 
