@@ -18,6 +18,10 @@ class InputError(RaliError):
     """The user's input cannot be used; the message says what to give instead."""
 
 
+class HubError(InputError):
+    """The Hugging Face Hub did not say whether it has a file; later it may."""
+
+
 class PictureError(RaliError):
     """A file or array that cannot be read as a picture; `str(error)` is the reason."""
 

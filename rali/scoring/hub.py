@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rali.errors import InputError
+from rali.errors import HubError, InputError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -24,7 +24,8 @@ def download(hub_id: str, name: str, *, revision: str | None = None) -> Path:
     """The local copy of the file `name` of the repository `hub_id`.
 
     Raises:
-        InputError: it cannot be downloaded; the message says why.
+        InputError: the repository has no such file.
+        HubError: it cannot be downloaded; the message says why.
     """
     import huggingface_hub
 
@@ -54,23 +55,25 @@ def download_folder(hub_id: str, folder: str = "", *, revision: str | None = Non
 def _explained(hub_id: str, name: str, revision: str | None) -> Iterator[None]:
     from huggingface_hub import errors
 
+    kind: type[InputError] = HubError
     try:
         yield
         return
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
         why = (
-            "it is not in the local cache, and the Hub cannot be reached (or HF_HUB_OFFLINE is on)"
+            f"{name or 'it'} is not in the local cache, and the Hub cannot be reached (or "
+            "HF_HUB_OFFLINE is on)"
         )
         cause: Exception = error
     except errors.RevisionNotFoundError as error:
         why, cause = f"it has no revision {revision}", error
     except errors.EntryNotFoundError as error:
-        why, cause = f"it has no {name}", error
+        kind, why, cause = InputError, f"it has no {name}", error
     except errors.RepositoryNotFoundError as error:
         why, cause = "there is no such repository (or it is private: type hf auth login)", error
     except Exception as error:  # the network stack has no common base
         why, cause = (str(error).strip() or type(error).__name__).splitlines()[0], error
-    raise InputError(
+    raise kind(
         f"There is no folder {hub_id} here, and as a model of the Hugging Face Hub it cannot be "
         f"loaded: {why}."
     ) from cause

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rali.errors import InputError
+from rali.errors import HubError, InputError
 from rali.files import from_json
 
 from .hub import download, is_hub_id
@@ -156,6 +156,9 @@ def find_file(model: str | Path, name: str, *, local: bool = False) -> Path | No
 
     Args:
         local: download nothing from the Hub.
+
+    Raises:
+        HubError: the Hub does not say whether it has the file.
     """
     if (folder := _folder(model)) is not None:
         places = [folder / name, folder / ONNX_FOLDER / name]
@@ -166,6 +169,8 @@ def find_file(model: str | Path, name: str, *, local: bool = False) -> Path | No
     elif _is_remote(model) and not local:
         try:
             return download(str(model), name)
+        except HubError:
+            raise
         except InputError:
             return None
     else:

@@ -10,7 +10,8 @@
 
 A picture that cannot be read gets a result with the reason; the others are scored. A request that
 cannot be answered gets {"error": "…"} and a status: 400 malformed, 401 wrong token, 408 not sent in
-time, 413 too large, 415 another kind of body, 429 no room now, 503 the server stops.
+time, 413 too large, 415 another kind of body, 429 no room now, 503 the server stops,
+or the Hub does not say whether the model can answer.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from starlette.routing import Route
 
 from rali.scoring.scorer import Scorer
 
-from .asked import Asked, asked_of, lacks_of, refuse_unknown
+from .asked import Asked, Lacks, asked_of, refuse_unknown
 from .batcher import IN_FLIGHT, Answer, Batcher, Scored
 from .bodies import CLOSE, read_pictures, read_samples
 from .decoders import Decoders, Pixels
@@ -109,7 +110,7 @@ def create_app(
         await batcher.stop()
         await decoders.stop()
 
-    lacks = lacks_of(scorer)
+    lacks = Lacks(scorer)
     mapping = asyncio.Lock()
 
     async def answered(
@@ -175,7 +176,7 @@ def create_app(
 
     async def score(request: Request) -> Response:
         async def answer(take: Callable[[int], None]) -> Response:
-            asked = asked_of(request.query_params, scorer, lacks)
+            asked = await asked_of(request.query_params, scorer, lacks)
             received = await read_pictures(request, limits, take)
             if asked.map and len(received) != 1:
                 reason = f"map takes one picture per request; got {len(received)}."

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
 from dataclasses import dataclass
 
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 
-from rali.errors import InputError, shortened
+from rali.errors import HubError, InputError, shortened
 from rali.scoring.scorer import Scorer
 
 _SAID = {"true": True, "false": False}
@@ -29,22 +29,41 @@ class Asked:
     map: bool = False
 
 
-def lacks_of(scorer: Scorer) -> dict[str, str]:
-    """What the model cannot answer, with the reason; to be asked once, as the Hub is looked at."""
-    lacks = {}
-    for name, held in (("explain", "phrases"), ("interval", "interval")):
-        try:
-            getattr(scorer, held)
-        except InputError as error:
-            lacks[name] = str(error)
-    return lacks
+class Lacks:
+    """What the model cannot answer, with the reason: the Hub is asked once, or until it replies."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+        self._open = {"explain": "phrases", "interval": "interval"}
+        self._reasons: dict[str, InputError] = {}
+        self._looking: asyncio.Task[None] | None = None
+        self._look()
+
+    def check(self, name: str) -> None:
+        """Raise an HTTPException where the model cannot answer."""
+        if name in self._reasons:
+            raise HTTPException(503 if name in self._open else 400, str(self._reasons[name]))
+
+    async def look_again(self) -> None:
+        """Ask the Hub where it did not reply; requests at the same time share one asking."""
+        if self._open:
+            if self._looking is None or self._looking.done():
+                self._looking = asyncio.create_task(asyncio.to_thread(self._look))
+            await asyncio.shield(self._looking)
+
+    def _look(self) -> None:
+        for name, held in list(self._open.items()):
+            self._reasons.pop(name, None)
+            try:
+                getattr(self._scorer, held)
+            except InputError as error:
+                self._reasons[name] = error
+            if not isinstance(self._reasons.get(name), HubError):
+                del self._open[name]
 
 
-def asked_of(query: QueryParams, scorer: Scorer, lacks: Mapping[str, str]) -> Asked:
+async def asked_of(query: QueryParams, scorer: Scorer, lacks: Lacks) -> Asked:
     """Read the address.
-
-    Args:
-        lacks: of `lacks_of`.
 
     Raises:
         HTTPException: a name or a value is unknown, or the model cannot answer.
@@ -52,8 +71,9 @@ def asked_of(query: QueryParams, scorer: Scorer, lacks: Mapping[str, str]) -> As
     refuse_unknown(query, ("explain", "interval", "map"))
     asked = Asked(_truth(query, "explain"), _level(query), _truth(query, "map"))
     for name, given in (("interval", asked.interval is not None), ("explain", asked.explain)):
-        if given and name in lacks:
-            raise HTTPException(400, lacks[name])
+        if given:
+            await lacks.look_again()
+            lacks.check(name)
     if asked.interval is not None:
         try:
             scorer.interval.radius(asked.interval)

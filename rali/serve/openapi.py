@@ -63,7 +63,7 @@ REFUSALS = {
     "413": "The request is too large.",
     "415": "The body is of another kind, or compressed.",
     "429": "There is no room now: see Retry-After.",
-    "503": "The server stops.",
+    "503": "The server stops, or the Hub does not say whether the model can answer.",
 }
 COMPUTE = _object(
     [],

@@ -131,4 +131,4 @@ def test_a_hub_id_offline_is_a_sentence(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment
     )
-    assert "InputError: There is no folder owner/name-that-nobody-has here" in run.stderr
+    assert "HubError: There is no folder owner/name-that-nobody-has here" in run.stderr

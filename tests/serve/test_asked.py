@@ -12,6 +12,8 @@ from huggingface_hub import errors
 from starlette.testclient import TestClient
 
 from rali import Scorer
+from rali.scoring.intervals import Interval, write_interval
+from rali.scoring.model_folder import INTERVAL_FILE, PHRASES_FILE
 from rali.serve import create_app
 from rali.serve.openapi import DESCRIPTION
 from tiny_onnx import write_model
@@ -76,6 +78,35 @@ def test_no_request_asks_the_hub(tmp_path, photographs, monkeypatch):
             reply = client.post(f"/score?{query}", content=photographs[0], headers=PNG)
             assert (reply.status_code, "has no" in reply.json()["error"]) == (400, True), reply.text
         assert not asked
+
+
+def test_a_hub_that_did_not_reply_is_asked_again(tmp_path, photographs, monkeypatch):
+    away = errors.LocalEntryNotFoundError("no network")
+
+    def download(model, name, revision=None):
+        if name.endswith(".onnx"):
+            return str(write_model(tmp_path / "cache" / name))
+        if away:
+            raise away
+        if name == PHRASES_FILE:
+            raise errors.EntryNotFoundError(name)
+        return str(write_interval(Interval((0.1,) * 99), tmp_path))
+
+    def ask(query):
+        reply = client.post(f"/score?{query}", content=photographs[0], headers=PNG)
+        return reply.status_code, reply.text
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.chdir(tmp_path)
+    with TestClient(create_app(Scorer("owner/name"))) as client:
+        for query, name in (("explain=true", PHRASES_FILE), ("interval=0.9", INTERVAL_FILE)):
+            status, text = ask(query)
+            assert (status, f"{name} is not in the local cache" in text) == (503, True), text
+        away = None
+        status, text = ask("interval=0.9")
+        assert (status, '"high":' in text) == (200, True), text
+        status, text = ask("explain=true")
+        assert (status, "has no phrases.npz" in text) == (400, True), text
 
 
 def test_a_map_is_of_one_picture_and_a_body_has_known_fields_only(client, photographs):
