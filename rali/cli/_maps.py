@@ -38,10 +38,10 @@ def map_names(sink: Any) -> dict[str, str]:
 
 
 def _rows(sink: Any) -> Iterable[dict[str, Any]]:
-    """The rows that an output holds already; the screen holds none."""
+    """Key and score at least of the rows that an output holds already; the screen holds none."""
     if isinstance(sink, Journal):
         return (row for _, row in sink.read())
-    return sink.ledger.read() if isinstance(sink, Shards) else ()
+    return sink.ledger.read(["image", "score"]) if isinstance(sink, Shards) else ()
 
 
 def _map_name(key: str, used: set[str]) -> str:

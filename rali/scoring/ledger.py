@@ -163,12 +163,12 @@ class Ledger:
         replace_atomically(path, lambda target: target.write_bytes(data), durable=True)
         self._note(path.name, data, table)
 
-    def read(self) -> Iterator[dict[str, Any]]:
-        """All rows, shard by shard."""
+    def read(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+        """All rows, shard by shard; of some columns only where they are given."""
         parquet = require("pyarrow.parquet", "data")
         for name in sorted(self._shards):
             with (self.folder / name).open("rb") as file:
-                for batch in parquet.ParquetFile(file).iter_batches():
+                for batch in parquet.ParquetFile(file).iter_batches(columns=columns):
                     yield from batch.to_pylist()
 
     def drop_replaced(self) -> None:

@@ -80,6 +80,7 @@ def test_only_what_is_new_is_scored_wherever_it_was_inserted(tmp_path: Path) -> 
     assert sorted(found) == sorted(one.key for one in entries(*range(20)))
     with Ledger(folder, SETTINGS, COLUMNS) as ledger:
         assert [row["image"] for row in ledger.read()] == found
+        assert [row["image"] for row in ledger.read(["image"])] == found
         assert (ledger.rows, ledger.failed) == (20, 2)
 
 
