@@ -234,6 +234,7 @@ def _write_hub(model: str, folder: Path, pictures: list[Any] | None, strict: boo
     from rali.runs.progress import StageProgress
     from rali.student.card import has_own_readme
 
+    own = has_own_readme(folder)  # one that the model brings along is none of somebody's
     with StageProgress(resumes=False) as progress:
         written = export_hub(model, folder, pictures, strict=strict, progress=progress)
     before = ""
@@ -241,7 +242,7 @@ def _write_hub(model: str, folder: Path, pictures: list[Any] | None, strict: boo
         words = agreement.words() if agreement else f"the same file as {before}"
         typer.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB, {words}")
         before = file.name
-    if has_own_readme(folder):
+    if own:
         typer.echo(f"rali: {folder / CARD_FILE} is your own and stays; it is no card.", err=True)
 
 

@@ -76,6 +76,9 @@ def test_a_readme_of_somebody_stays(folder) -> None:
     assert done.exit_code == 0 and "README.md is your own and stays" in done.stderr
     assert (target / "README.md").read_text("utf-8") == "# My thesis"
     tower_student("timm").save_pretrained(target)
+    done = CliRunner().invoke(app, ["export", str(target), "--hub", str(target / "copy")])
+    assert done.exit_code == 0 and "your own" not in done.stderr, "it came with the model"
+    assert (target / "copy" / "README.md").read_text("utf-8") == "# My thesis"
     assert (target / "README.md").read_text("utf-8") == "# My thesis"
 
 
