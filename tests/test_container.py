@@ -42,7 +42,12 @@ def test_the_container_scores() -> None:
     if (name := builder()) is None:
         pytest.skip(f"There is no docker or podman here that has {BASE}.")
     subprocess.run([name, "build", "-t", "rali-test", str(ROOT)], check=True)
-    shown = subprocess.run(
-        [name, "run", "--rm", "rali-test", "--version"], check=True, capture_output=True
+    script = (
+        "python -c \"from PIL import Image; Image.new('RGB', (64, 64)).save('/tmp/a.png')\""
+        " && rali score /tmp/a.png"
     )
-    assert b"rali" in shown.stdout
+    shown = subprocess.run(
+        [name, "run", "--rm", "--entrypoint", "sh", "rali-test", "-c", script],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert re.search(r"/tmp/a\.png\W+1\.\d", shown.stdout), shown.stdout
