@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from rali.files import from_json
 
-from .session import decoded
+from .session import decode_metadata
 
 TFLITE_ENTRY = "rali"  # the name of the one entry in LiteRT's metadata
 
@@ -23,7 +23,7 @@ TFLITE_ENTRY = "rali"  # the name of the one entry in LiteRT's metadata
 def read_exported(path: Path) -> dict[str, Any]:
     """The metadata, decoded from JSON; empty where rali wrote none, or the file is damaged."""
     try:
-        return decoded(_READERS[path.suffix](path))
+        return decode_metadata(_READERS[path.suffix.lower()](path))
     except (OSError, ValueError, LookupError, TypeError, struct.error, ElementTree.ParseError):
         return {}
 

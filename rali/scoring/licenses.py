@@ -1,7 +1,8 @@
 """What is inside the package or a model, where it comes from and under which terms.
 
 In: nothing, or a model's name. Out: one entry per file, with the file's SHA-256. The package's own
-entries are `licenses.toml`; a model's are what its ONNX files and its web page say of themselves.
+entries are `licenses.toml`; a model's are what its weights, its exports for every runtime and its
+web page say of themselves.
 """
 
 from __future__ import annotations
@@ -73,32 +74,45 @@ def model_parts(model: str | Path) -> list[Part]:
             folder of `rali export --web` or a Hub id.
 
     Raises:
-        InputError: there is no such model, or the folder holds no file with weights.
+        InputError: there is no such model, the folder holds no file with weights, or one file that
+            was named cannot be read.
     """
     if str(model) == BUILTIN:
         return package_parts()
     folder = Path(model)
-    if not folder.is_dir():
-        read = next((_READERS[end] for end in _READERS if folder.name.endswith(end)), _onnx_part)
-        file = folder if folder.is_file() else find_model(model)
-        found = [read(file)]
-    else:
+    if folder.is_dir():
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
         found = [
-            read(path)
+            _read(path, read)
             for end, read in _READERS.items()
-            for path in sorted(folder.rglob(f"*{end}"))
+            for path in paths
+            if path.name.lower().endswith(end)
             if end != ".xml" or path.with_suffix(".bin").is_file()
         ]
-    if not found:
-        raise InputError(
-            f"{folder} holds no {', '.join(_READERS)} file; expected a model folder, or one that "
-            "`rali export --web` wrote."
-        )
-    return found
+        if not found:
+            raise InputError(
+                f"{folder} holds no {', '.join(_READERS)} file; expected a model folder, or a file "
+                "or folder that `rali export` wrote."
+            )
+        return found
+    name = folder.name.lower()
+    if not folder.is_file() and name.endswith((".mlpackage", *_READERS)):
+        raise InputError(f"There is no {folder}: expected a file or folder of `rali export`.")
+    read = next((_READERS[end] for end in _READERS if name.endswith(end)), _onnx_part)
+    return [read(folder if folder.is_file() else find_model(model))]
+
+
+def _read(path: Path, read: Callable[[Path], Part]) -> Part:
+    """One part of many: damage to it does not hide the others."""
+    try:
+        return read(path)
+    except InputError:
+        return _part(path, "a file that cannot be read", {})
 
 
 def _onnx_part(path: Path) -> Part:
-    said = decode_metadata(open_session(path, None, 1))
+    session = open_session(path, None, 1)
+    said = decode_metadata(session.get_modelmeta().custom_metadata_map)
     if said.get("model_type") != "rali":
         return _part(path, "an ONNX file that rali did not write, or one without weights", {})
     return _part(path, "a model", said)
@@ -108,10 +122,12 @@ def _exported_part(path: Path) -> Part:
     """Of LiteRT, Core ML or OpenVINO; the part is the file that holds the weights."""
     beside = {
         ".mlmodel": path.parent / "weights" / "weight.bin", ".xml": path.with_suffix(".bin"),
-    }.get(path.suffix, path)  # fmt: skip
+    }.get(path.suffix.lower(), path)  # fmt: skip
     said = read_exported(path)
     what = "a model" if said.get("model_type") == "rali" else "a model that rali did not write"
-    return _part(beside if beside.is_file() else path, f"{what}, {_RUNTIMES[path.suffix]}", said)
+    return _part(
+        beside if beside.is_file() else path, f"{what}, {_RUNTIMES[path.suffix.lower()]}", said
+    )
 
 
 def _weights_part(path: Path) -> Part:

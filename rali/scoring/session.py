@@ -183,12 +183,7 @@ class Engine:
         )
 
 
-def decode_metadata(session: Any) -> dict[str, Any]:
-    """`metadata_props`, decoded from JSON where they are JSON."""
-    return decoded(session.get_modelmeta().custom_metadata_map)
-
-
-def decoded(texts: Mapping[str, str]) -> dict[str, Any]:
+def decode_metadata(texts: Mapping[str, str]) -> dict[str, Any]:
     """Metadata as any exported file holds them, decoded from JSON where they are JSON."""
     metadata: dict[str, Any] = {}
     for key, text in texts.items():
@@ -206,7 +201,7 @@ def read_metadata(session: Any, path: Path) -> dict[str, Any]:
         InputError: this is not a model of rali, or its metadata, inputs or outputs are not those
             that `Scorer` needs.
     """
-    metadata = decode_metadata(session)
+    metadata = decode_metadata(session.get_modelmeta().custom_metadata_map)
     again = "Write one with: rali export MODEL_FOLDER"
     if metadata.get("model_type") != "rali":
         raise InputError(f"{path} is an ONNX file, but not one that rali wrote. {again}")

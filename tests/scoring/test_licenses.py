@@ -155,6 +155,22 @@ def test_onnx_runtimes_own_format_and_a_head_say_what_they_are_made_of(tmp_path)
     assert head.origin == "Trained on mine."
 
 
+def test_one_damaged_file_hides_no_other_and_capitals_no_suffix(tmp_path):
+    file = tmp_path / "a.TFLITE"
+    file.write_bytes(tflite())
+    (tmp_path / "b.ort").write_bytes(b"damaged")
+    found = {Path(part.file).name: (part.what, part.license) for part in model_parts(tmp_path)}
+    assert found["a.TFLITE"] == ("a model, for LiteRT", "MIT")
+    assert found["b.ort"] == ("a file that cannot be read", UNKNOWN)
+    assert model_parts(file)[0].license == "MIT"
+
+
+@pytest.mark.parametrize("name", ["nope.mlpackage", "owner/nope.tflite", "nope.ort"])
+def test_an_export_that_is_not_there_is_named(name):
+    with pytest.raises(InputError, match=rf"There is no {name}: expected a file or folder of"):
+        model_parts(name)
+
+
 def test_a_folder_without_weights_is_refused_and_silence_is_not_a_licence(tmp_path):
     with pytest.raises(InputError, match="holds no"):
         model_parts(tmp_path)
