@@ -84,7 +84,9 @@ def quickstart(
     with run.timed("teach"):
         teacher = _teach(run.folder / "teacher", manifest, progress)
     with run.timed("harvest"):
-        triplets, failure_rate = _harvest(teacher, train, run.folder / "triplets", progress)
+        triplets, failure_rate = harvest_rationales(
+            teacher, train, run.folder / "triplets", progress
+        )
     student = distill(
         CONFIG,
         rows,
@@ -179,8 +181,8 @@ def _without_reward(progress: Progress) -> Progress:
     return lambda stage, done, total, loss=None: progress("teach", done, total)
 
 
-def _harvest(
-    teacher: Path, rows: Sequence[Row], folder: Path, progress: Progress
+def harvest_rationales(
+    teacher: str | Path, rows: Sequence[Row], folder: Path, progress: Progress
 ) -> tuple[list[Triplet], float]:
     """The teacher's rationales of the training pictures, and the share that cannot be parsed."""
     from rali.teacher.engines import Sampling, load_engine
@@ -194,7 +196,6 @@ def _harvest(
         folder,
         seeds=RATIONALES,
         sampling=Sampling(max_new_tokens=150),
-        batch_size=96,
         progress=progress,
     )
     return read_triplets(folder), summary.failure_rate
