@@ -66,7 +66,8 @@ class UndoRecord:
     def write(self, name: str, before: bytes | None, after: bytes) -> bool:
         """Note a sidecar's bytes, then replace them; false where others have replaced them."""
         line: dict[str, Any] = {"sidecar": name, "sha256": _digest(after)}
-        place, note = self._file.seek(0, os.SEEK_END), self._notes.get(name)
+        place, known = self._file.seek(0, os.SEEK_END), self._notes.get(name)
+        note = known
         if note is None or before is None or _digest(before) not in note.after:
             packed = before if before is None else base64.b64encode(zlib.compress(before)).decode()
             line["before"] = packed
@@ -75,12 +76,15 @@ class UndoRecord:
         self._file.flush()
         if before is not None:
             os.fsync(self._file.fileno())  # somebody's work must not be lost with the current
-        if not _replace(self._folder / name, before, after):
-            self._file.truncate(place)  # else undoing would call their file an edited one of rali's
-            return False
-        note.after.add(line["sha256"])
-        self._notes[name] = note
-        return True
+        # Noted before the write: a stop in between must find its way back.
+        self._notes[name] = _Note(note.place, note.after | {line["sha256"]})
+        if _replace(self._folder / name, before, after):
+            return True
+        self._file.truncate(place)  # else undoing would call their file an edited one of rali's
+        del self._notes[name]
+        if known is not None:
+            self._notes[name] = known
+        return False
 
     def undo(self, name: str) -> str | None:
         """Make a sidecar what it was.
