@@ -181,6 +181,7 @@ def compare_both_ways(
     engine: Engine,
     pairs: Sequence[tuple[Path, Path, Path | None]],
     *,
+    prompt: Prompt | None = None,
     sampling: Sampling | None = None,
     progress: Progress = silent,
 ) -> list[tuple[Reply, Reply]]:
@@ -189,25 +190,42 @@ def compare_both_ways(
     The second answer is swapped back: in both, `A` is the pair's first picture.
 
     Args:
-        pairs: (first, second, reference); with a reference, Q-Insight's prompt shows it.
+        pairs: (first, second, reference).
+        prompt: a prompt for a comparison; by default Q-Insight's, with a reference that which
+            shows it.
         sampling: by default the likeliest texts (temperature 0).
+
+    Raises:
+        InputError: the prompt is for something else, or shows a reference where a pair has none,
+            or the other way round.
     """
-    requests = comparison_requests(pairs)
+    requests = comparison_requests(pairs, prompt)
     sampling = sampling or Sampling(temperature=0)
     replies = ask(engine, requests, sampling, progress=renamed(progress, "compare"))
     return [(replies[i], _swapped(replies[i + 1])) for i in range(0, len(replies), 2)]
 
 
-def comparison_requests(pairs: Sequence[tuple[Path, Path, Path | None]]) -> list[Request]:
+def comparison_requests(
+    pairs: Sequence[tuple[Path, Path, Path | None]], prompt: Prompt | None = None
+) -> list[Request]:
     """The requests by which `compare_both_ways` compares pairs, two for each."""
+    if prompt is not None and TASKS[prompt.task].answer is not Comparison:
+        raise InputError(f"Comparing needs a prompt for a comparison; given {prompt.name!r}.")
     requests = []
     for first, second, reference in pairs:
-        name = "q-insight/compare-reference" if reference else "q-insight/compare"
-        prompt = find_prompt(name)
+        usual = "q-insight/compare-reference" if reference else "q-insight/compare"
+        own = prompt or find_prompt(usual)
+        if ("reference" in own.images) != (reference is not None):
+            has = "has a reference, which" if reference else "has no reference, but"
+            shows = "does not show" if reference else "shows one"
+            raise InputError(
+                f"The pair {first}, {second} {has} the prompt {own.name} {shows}; give another "
+                "--prompt, or the pair with another --reference."
+            )
         for a, b in ((first, second), (second, first)):
             places = {"image_a": a, "image_b": b, "reference": reference}
-            images = tuple(path for name in prompt.images if (path := places[name]) is not None)
-            requests.append(Request(images, prompt))
+            images = tuple(path for name in own.images if (path := places[name]) is not None)
+            requests.append(Request(images, own))
     return requests
 
 

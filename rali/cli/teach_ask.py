@@ -217,6 +217,15 @@ def compare(
     ] = None,
     model: Model = "nano",
     engine: EngineName = "transformers",
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The prompt for a comparison: its name, or a YAML file with a question of your "
+            "own.",
+            show_default="q-insight/compare, with a reference q-insight/compare-reference",
+        ),
+    ] = None,
     max_tokens: MaxTokens = 512,
     max_pixels: MaxPixels = None,
     batch_size: BatchSize = 32,
@@ -233,6 +242,7 @@ def compare(
     from rali.teacher.answers import Comparison
     from rali.teacher.ask import compare_both_ways, comparison_requests
     from rali.teacher.engines import Sampling
+    from rali.teacher.questions import find_prompt
 
     check_writable(output)
     if second is not None:
@@ -245,15 +255,14 @@ def compare(
             for pair in read_pairs(first)
         ]
     sampling = Sampling(0, max_new_tokens=max_tokens)
+    asked = None if prompt is None else find_prompt(prompt)
+    requests = comparison_requests(pairs, asked)  # a prompt that does not suit is told at once
     if dry_run:
-        show_requests(
-            engine, model, comparison_requests(pairs), sampling, max_pixels, None, engine_set,
-            base_url,
-        )  # fmt: skip
+        show_requests(engine, model, requests, sampling, max_pixels, None, engine_set, base_url)
     loaded = engine_of(engine, model, batch_size, max_pixels, None, engine_set, base_url)
     found = in_chunks(
         pairs,
-        lambda some: compare_both_ways(loaded, some, sampling=sampling),
+        lambda some: compare_both_ways(loaded, some, prompt=asked, sampling=sampling),
         max(1, loaded.chunk // 2),
     )
     table, failed = [], False

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scripted import Script
 
+from rali.errors import InputError
 from rali.teacher.answers import Comparison, Degradation
-from rali.teacher.ask import agreement, ask, compare_both_ways, score
+from rali.teacher.ask import agreement, ask, compare_both_ways, comparison_requests, score
 from rali.teacher.engines import Request, Sampling
 from rali.teacher.prompts import PROMPTS
 from rali.teacher.questions import find_prompt
@@ -57,6 +58,20 @@ def test_both_orders_are_asked_and_the_second_is_swapped_back(rows):
         assert isinstance(backward.answer, Comparison) and backward.answer.choice == "B"
     assert found[0][1].images == (b, a)
     assert found[1][0].images == (reference, b, a)
+
+
+def test_a_prompt_of_your_own_compares_and_one_that_does_not_suit_is_refused(rows):
+    a, b, reference = (row.image for row in rows)
+    released = find_prompt("q-insight/compare-released")
+    requests = comparison_requests([(a, b, reference)], released)
+    assert [request.images for request in requests] == [(reference, a, b), (reference, b, a)]
+    assert all(request.prompt is released for request in requests)
+    with pytest.raises(InputError, match="has no reference, but the prompt q-insight/compare-rel"):
+        comparison_requests([(a, b, None)], released)
+    with pytest.raises(InputError, match="has a reference, which the prompt q-insight/compare doe"):
+        comparison_requests([(a, b, reference)], find_prompt("q-insight/compare"))
+    with pytest.raises(InputError, match="needs a prompt for a comparison; given 'direct/score'"):
+        comparison_requests([(a, b, None)], find_prompt("direct/score"))
 
 
 def test_degradations_are_typed(rows):
