@@ -214,8 +214,8 @@ def degraded(bench: Bench, seeds: int) -> list[str]:
         before, now = np.nanmean(start["spread"]), np.mean([np.nanmean(a["spread"]) for a in after])
         lines += [
             *table(bench, of, runs),
-            f"\nSRCC {gain(start, after)} (bar: +0.03, interval above 0); spread {now / before - 1:+.0%} "
-            "(bar: ≤ −25 %).\n",
+            f"\nSRCC {gain(start, after)} (bar: +0.03, interval above 0); spread "
+            f"{now / before - 1:+.0%} (bar: ≤ −25 %).\n",
         ]
     return [*lines, "![Curves of the first seed](teacher-degraded.png)\n"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from rali.errors import InputError
+from rali.errors import HubError, InputError
 from rali.pictures.degrade import DISTORTIONS, degraded_versions
 from rali.pictures.read import open_picture
 from rali.pictures.samples import sample_photographs
 from rali.runs.progress import Progress, silent
-from rali.scoring.model_folder import find_precision
+from rali.scoring.model_folder import find_file, find_precision
 from rali.student.student import Student
 
 from .agreement import Agreement, Gate, agree, by_onnx, by_torch, compare
@@ -184,3 +185,15 @@ def degraded_pictures(every: int = 1) -> list[np.ndarray]:
     kinds = [("null", 0), *((name, severity) for name in DISTORTIONS for severity in (2, 4))]
     chosen = [(rgb, kind) for rgb in sample_photographs() for kind in kinds][::every]
     return [picture for rgb, kind in chosen for *_, picture in degraded_versions(rgb, [kind])]
+
+
+def take_along(model: str | Path, name: str) -> Path | None:
+    """A file that goes with an export, such as `PHRASES_FILE`; None if the model has none.
+
+    Where the Hub does not say whether there is one, a warning says that it is left out.
+    """
+    try:
+        return find_file(model, name)
+    except HubError as error:
+        warnings.warn(f"{name} is left out: {error}", stacklevel=2)
+        return None

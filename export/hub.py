@@ -24,7 +24,6 @@ from rali.scoring.model_folder import (
     PHRASES_FILE,
     QUANTIZED_FILE,
     WEIGHTS_FILE,
-    find_file,
     find_weights,
     onnx_file,
     remove_exports,
@@ -33,7 +32,7 @@ from rali.student.card import has_own_readme
 from rali.student.student import Student
 
 from .agreement import Agreement
-from .checked import export_checked
+from .checked import export_checked, take_along
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -62,11 +61,14 @@ def export_hub(
     """
     folder, source = Path(folder), find_weights(model)
     student = Student.from_pretrained(model)
+    names = [WEIGHTS_FILE, CONFIG_FILE, INTERVAL_FILE, PHRASES_FILE, CARD_FILE]
+    found = {
+        name: source / name if (source / name).is_file() else take_along(model, name)
+        for name in (names[:-1] if has_own_readme(folder) else names)
+    }
     folder.mkdir(parents=True, exist_ok=True)
     remove_exports(folder, (source / CONFIG_FILE).read_bytes())
-    names = [WEIGHTS_FILE, CONFIG_FILE, INTERVAL_FILE, PHRASES_FILE]
-    for name in names if has_own_readme(folder) else [*names, CARD_FILE]:
-        own = source / name if (source / name).is_file() else find_file(model, name)
+    for name, own in found.items():
         if own is not None and own.resolve() != (folder / name).resolve():
             replace_atomically(folder / name, partial(shutil.copyfile, own))
     written: dict[Path, Agreement | None] = {}

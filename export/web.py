@@ -31,10 +31,11 @@ from rali.files import replace_atomically
 from rali.pictures.preprocess import Preprocess
 from rali.scoring.heatmap import COLOUR_SHARE, ENDS, MOST, SHARE, colour_scale, window_preprocess
 from rali.scoring.licenses import model_parts
-from rali.scoring.model_folder import INTERVAL_FILE, PHRASES_FILE, find_file
+from rali.scoring.model_folder import INTERVAL_FILE, PHRASES_FILE
 from rali.scoring.scorer import Scorer
 from rali.version import __version__
 
+from .checked import take_along
 from .graph import Graph, Value
 from .image import normalise
 from .resize import IMAGE, OPSET
@@ -148,7 +149,7 @@ def check_picture() -> np.ndarray:
 
 
 def _interval(model: str | Path, scorer: Scorer) -> dict[str, Any] | None:
-    if find_file(model, INTERVAL_FILE) is None:
+    if take_along(model, INTERVAL_FILE) is None:
         return None
     interval = scorer.interval
     return {
@@ -160,7 +161,7 @@ def _interval(model: str | Path, scorer: Scorer) -> dict[str, Any] | None:
 
 
 def _phrases(model: str | Path, scorer: Scorer) -> dict[str, Any] | None:
-    if find_file(model, PHRASES_FILE) is None:
+    if take_along(model, PHRASES_FILE) is None:
         return None
     phrases = scorer.phrases
     phrases.rank(scorer.embed(check_picture())[0])  # refuses a table of another width

@@ -97,12 +97,13 @@ def _course(looks: Sequence[Mapping[str, Any]], *, rewarded: bool) -> str:
             f"{stage}: the PLCC was {best['plcc']:.2f} at step {best['step']:,} and has fallen to "
             f"{last['plcc']:.2f} at step {last['step']:,}. Try: {', '.join(tries)}."
         )
-    if fallen > CHANGE or max(row["plcc"] for row in looks[1:]) - looks[0]["plcc"] > CHANGE:
+    if max(row["plcc"] for row in looks[1:]) - looks[0]["plcc"] > CHANGE:
         return ""
+    rate = "another lr" if fallen > CHANGE else "a higher lr"
     more = "a smaller beta, vision: true" if rewarded else "more epochs"
     checked = "the format reward and the share of parsed texts" if rewarded else "the probes' texts"
     return (
         f"{stage}: the PLCC was {looks[0]['plcc']:.2f} before the training and is "
-        f"{last['plcc']:.2f} after {last['step']:,} steps. Try: a higher lr, {more}; and "
+        f"{last['plcc']:.2f} after {last['step']:,} steps. Try: {rate}, {more}; and "
         f"check {checked}."
     )

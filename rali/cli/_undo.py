@@ -78,13 +78,23 @@ class UndoRecord:
             os.fsync(self._file.fileno())  # somebody's work must not be lost with the current
         # Noted before the write: a stop in between must find its way back.
         self._notes[name] = _Note(note.place, note.after | {line["sha256"]})
-        if _replace(self._folder / name, before, after):
-            return True
-        self._file.truncate(place)  # else undoing would call their file an edited one of rali's
+        path = self._folder / name
+        try:
+            if _replace(path, before, after):
+                return True
+        except OSError:
+            if read_sidecar(path) == before:
+                self._forget(name, place, known)
+            raise
+        self._forget(name, place, known)
+        return False
+
+    def _forget(self, name: str, place: int, known: _Note | None) -> None:
+        """Take back a note of what was not written, else undoing would speak of that file."""
+        self._file.truncate(place)
         del self._notes[name]
         if known is not None:
             self._notes[name] = known
-        return False
 
     def undo(self, name: str) -> str | None:
         """Make a sidecar what it was.

@@ -288,6 +288,7 @@ def _tell(output: Path, files: Sequence[Path], agreement: Agreement | None, prec
 
 def _take_along(model: str, output: Path, weights: str) -> None:
     """Write phrases and interval beside a file outside the model's folder, with their owner."""
+    from rali.export.checked import take_along
     from rali.scoring.intervals import read_interval, write_interval
     from rali.scoring.phrases import read_phrases, write_phrases
 
@@ -295,7 +296,7 @@ def _take_along(model: str, output: Path, weights: str) -> None:
         (PHRASES_FILE, read_phrases, write_phrases),
         (INTERVAL_FILE, read_interval, write_interval),
     ):
-        own, there = find_file(model, name), find_file(output, name)
+        own, there = take_along(model, name), find_file(output, name)
         if own and (there is None or own.resolve() != there.resolve()):
             held: Any = replace(read(model, weights), weights_sha256=weights)
             typer.echo(write(held, output))

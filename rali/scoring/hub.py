@@ -60,11 +60,14 @@ def _explained(hub_id: str, name: str, revision: str | None) -> Iterator[None]:
         yield
         return
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        why = (
-            f"{name or 'it'} is not in the local cache, and the Hub cannot be reached (or "
-            "HF_HUB_OFFLINE is on)"
-        )
         cause: Exception = error
+        if _known_to_lack(hub_id, name, revision):
+            kind, why = InputError, f"it has no {name}"
+        else:
+            why = (
+                f"{name or 'it'} is not in the local cache, and the Hub cannot be reached (or "
+                "HF_HUB_OFFLINE is on)"
+            )
     except errors.RevisionNotFoundError as error:
         why, cause = f"it has no revision {revision}", error
     except errors.EntryNotFoundError as error:
@@ -77,3 +80,11 @@ def _explained(hub_id: str, name: str, revision: str | None) -> Iterator[None]:
         f"There is no folder {hub_id} here, and as a model of the Hugging Face Hub it cannot be "
         f"loaded: {why}."
     ) from cause
+
+
+def _known_to_lack(hub_id: str, name: str, revision: str | None) -> bool:
+    """Whether the Hub once said, and the cache remembers, that there is no such file."""
+    import huggingface_hub
+
+    found = huggingface_hub.try_to_load_from_cache(hub_id, name, revision=revision)
+    return found is not None and not isinstance(found, str)

@@ -44,22 +44,24 @@ class Lacks:
         if name in self._reasons:
             raise HTTPException(503 if name in self._open else 400, str(self._reasons[name]))
 
-    async def look_again(self) -> None:
+    async def look_again(self, name: str) -> None:
         """Ask the Hub where it did not reply; requests at the same time share one asking."""
-        if self._open:
+        if name in self._open:
             if self._looking is None or self._looking.done():
                 self._looking = asyncio.create_task(asyncio.to_thread(self._look))
             await asyncio.shield(self._looking)
 
     def _look(self) -> None:
         for name, held in list(self._open.items()):
-            self._reasons.pop(name, None)
+            reason: InputError | None = None
             try:
                 getattr(self._scorer, held)
             except InputError as error:
-                self._reasons[name] = error
-            if not isinstance(self._reasons.get(name), HubError):
+                self._reasons[name] = reason = error
+            if not isinstance(reason, HubError):
                 del self._open[name]
+            if reason is None:
+                self._reasons.pop(name, None)
 
 
 async def asked_of(query: QueryParams, scorer: Scorer, lacks: Lacks) -> Asked:
@@ -72,7 +74,7 @@ async def asked_of(query: QueryParams, scorer: Scorer, lacks: Lacks) -> Asked:
     asked = Asked(_truth(query, "explain"), _level(query), _truth(query, "map"))
     for name, given in (("interval", asked.interval is not None), ("explain", asked.explain)):
         if given:
-            await lacks.look_again()
+            await lacks.look_again(name)
             lacks.check(name)
     if asked.interval is not None:
         try:

@@ -147,6 +147,22 @@ def test_a_kill_between_the_note_and_the_write_does_no_harm(
     assert contents(photos) == before
 
 
+def test_undoing_says_nothing_of_what_could_not_be_written(
+    photos: Path, run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    before = contents(photos)
+    with monkeypatch.context() as patched:
+        patched.setattr("rali.cli._undo._replace", refused)
+        assert run().exit_code == 1
+    assert contents(photos) == before
+    undone = run("--undo")
+    assert "restored" not in undone.stderr or "0 restored, 0 deleted" in undone.stderr
+    assert contents(photos) == before
+
+
 def test_resumed_with_a_file(photos: Path, run, tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
     run("-o", rows)

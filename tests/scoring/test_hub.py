@@ -124,6 +124,29 @@ def test_the_message_tells_why_the_hub_has_no_model(monkeypatch: pytest.MonkeyPa
             download("owner/name", "onnx/model.onnx", revision="v2")
 
 
+def test_what_the_hub_said_is_not_there_is_known_offline(tmp_path: Path) -> None:
+    """The client notes a 404 in `.no_exist`; what nobody looked for is told, and left out."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "hub" / "models--me--student"
+    for folder in (f"snapshots/{commit}", "refs", f".no_exist/{commit}"):
+        (repository / folder).mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    (repository / ".no_exist" / commit / "interval.json").touch()
+    code = (
+        "import warnings; from rali.export.checked import take_along;"
+        "from rali.scoring.model_folder import find_file;"
+        "warnings.simplefilter('error', UserWarning);"
+        "print([find('me/student', 'interval.json') for find in (find_file, take_along)]);"
+        "take_along('me/student', 'phrases.npz')"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert run.stdout == "[None, None]\n"
+    assert "UserWarning: phrases.npz is left out: There is no folder me/student" in run.stderr
+
+
 def test_a_hub_id_offline_is_a_sentence(tmp_path: Path) -> None:
     """The real client with HF_HUB_OFFLINE, in a process of its own: it reads the variable once."""
     code = "from rali import Scorer; Scorer('owner/name-that-nobody-has')"
