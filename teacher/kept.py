@@ -7,12 +7,13 @@ request's. So a scoring that was stopped, or in which one answer could not be us
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
 from rali.errors import InputError
 from rali.pictures.inside import picture_sha256
-from rali.runs.folder import add_row, fingerprint, read_rows
+from rali.runs.folder import add_row, alone_in, fingerprint, read_rows
 
 from .requests import Engine, NoText, Request, Sampling
 
@@ -26,13 +27,18 @@ class KeptTexts:
     Args:
         engine: what draws the texts.
         file: rows of JSON, each with `key`, `images`, `seed` and `text`. It may hold the texts of
-            several teachers.
+            several teachers. Its folder is kept from other processes, which would pay for the same
+            texts.
+
+    Raises:
+        InputError: another process is at work in the folder.
     """
 
     def __init__(self, engine: Engine, file: Path) -> None:
         self.engine, self.file = engine, file
         self.name, self.mark, self.chunk = engine.name, engine.mark, engine.chunk
-        file.parent.mkdir(parents=True, exist_ok=True)
+        self._alone = ExitStack()  # until this object or the process ends
+        self._alone.enter_context(alone_in(file.parent))
         self._texts = {str(row["key"]): str(row["text"]) for row in read_rows(file, "key", "text")}
         self._digests: dict[Path, str] = {}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
@@ -77,6 +79,21 @@ def test_anything_else_is_drawn(rows, tmp_path, what):
         request = dataclasses.replace(request, prompt=find_prompt("direct/score"))
     KeptTexts(engine, tmp_path / "texts.jsonl").generate([request], sampling)
     assert len(engine.asked) == 2
+
+
+def test_two_processes_do_not_pay_for_the_same_texts(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from rali.runs.folder import alone_in;"
+        "held = alone_in(Path(sys.argv[1])); held.__enter__(); print('held', flush=True);"
+        "sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        with pytest.raises(InputError, match="Another process is at work in"):
+            TeacherPredictor(engine=Script(), texts=tmp_path / "texts.jsonl")
+        other.communicate()
+    TeacherPredictor(engine=Script(), texts=tmp_path / "texts.jsonl")
 
 
 def test_what_failed_is_asked_again(rows, tmp_path):
