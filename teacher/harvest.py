@@ -23,8 +23,9 @@ from rali.runs.progress import Progress, silent
 
 from .answers import Score
 from .ask import Reply, ask
+from .kept import KeptTexts
 from .prompts import Prompt
-from .requests import Engine, Metered, Request, Sampling, different
+from .requests import Engine, Metered, Request, Sampling, Streaming, different
 from .tasks import TASKS, to_quality
 
 RETRY = 1_000_000  # attempt a (from 0) at seed s is drawn with the seed s + a · RETRY
@@ -141,6 +142,9 @@ def harvest(
         else:
             todo.append((row, seed))
 
+    kept_texts = None
+    if isinstance(engine, Streaming):  # a batch is long: what is finished of it is kept
+        engine = kept_texts = KeptTexts(engine, folder / "texts.jsonl")
     meter = engine if isinstance(engine, Metered) else None
     used = read_claim(folder / "summary.json").get("server")
 
@@ -179,6 +183,8 @@ def harvest(
                 made.append(_triplet(row, digests[row.image], reply, prompt, engine.name, seed))
             counts["written"] += writer.add(made)
             writer.flush()
+            if kept_texts:
+                kept_texts.forget()
             for (row, seed), triplet in zip(asked, made, strict=True):
                 settle(row, seed, triplet.parse_ok)
             todo[:] = [pair for pair in todo if pair[0].image not in unreadable]

@@ -1,7 +1,8 @@
 """What a teacher wrote is asked for once: an engine beside a file that keeps its texts.
 
 In: an engine and a file. Out: the engine's texts, those from the file where they are the same
-request's. So a scoring that was stopped, or in which one answer could not be used, loses nothing.
+request's. So a scoring that was stopped, or in which one answer could not be used, loses nothing,
+and a harvest through an engine that is given thousands of requests at a time loses no more.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from rali.errors import InputError
 from rali.pictures.inside import picture_sha256
 from rali.runs.folder import add_row, alone_in, fingerprint, read_rows
 
-from .requests import Engine, NoText, Request, Sampling
+from .requests import Engine, NoText, Request, Sampling, finished
 
 
 class KeptTexts:
@@ -51,8 +52,8 @@ class KeptTexts:
         missing = [place for place, key in enumerate(keys) if key not in self._texts]
         found: list[str | NoText] = [self._texts.get(key, "") for key in keys]
         asked = [requests[place] for place in missing]
-        drawn = self.engine.generate(asked, sampling) if asked else []
-        for place, text in zip(missing, drawn, strict=True):
+        for number, text in finished(self.engine, asked, sampling) if asked else ():
+            place = missing[number]
             found[place], request, key = text, requests[place], keys[place]
             if isinstance(text, str) and key:
                 self._texts[key] = text
@@ -61,6 +62,11 @@ class KeptTexts:
                     {"key": key, "images": images, "seed": request.seed, "text": text}, self.file
                 )
         return found
+
+    def forget(self) -> None:
+        """Drop all texts, which have been written elsewhere."""
+        self._texts.clear()
+        self.file.unlink(missing_ok=True)
 
     def _key(self, request: Request, sampling: Sampling) -> str:
         """What the text depends on; empty where a picture cannot be read, which the engine says."""

@@ -7,7 +7,7 @@ sizes and the seeds are the same. Ray Data keeps the GPUs fed and repeats what a
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ OF_RAY = frozenset(
 class RayEngine:
     """A teacher through `ray.data.llm`: data parallel by `concurrency`, tensor parallel by vLLM.
 
-    Each call of `generate` starts the workers, which load the model; so it is given thousands of
-    requests at a time.
+    Each call of `generate` or `stream` starts the workers, which load the model; so it is given
+    thousands of requests at a time.
 
     Args:
         model: "nano", a teacher's folder or a Hub id, which every machine can read.
@@ -114,9 +114,20 @@ class RayEngine:
             MissingExtraError: vLLM is not installed.
             InputError: vLLM or Ray does not know one of the options.
         """
+        texts = dict(self.stream(requests, sampling))
+        return [texts[place] for place in range(len(requests))]
+
+    def stream(
+        self, requests: Sequence[Request], sampling: Sampling
+    ) -> Iterator[tuple[int, str | NoText]]:
+        """Each request's place and text, in the order in which the workers finish them.
+
+        Raises:
+            MissingExtraError, InputError: as `generate`.
+        """
         refuse_levels(requests, "ray")
         if not requests:
-            return []
+            return
         require("vllm", "vllm")
         ray = require("ray", "scale")
         llm = require("ray.data.llm", "scale")
@@ -125,14 +136,10 @@ class RayEngine:
         except ValueError as error:  # pydantic's
             raise InputError(f"Ray Data does not take these settings: {error}") from error
         process = llm.build_processor(config, preprocess=with_pictures, postprocess=only_text)
-        found = process(ray.data.from_items(self.rows(requests, sampling))).take_all()
-        texts: dict[int, str | NoText] = {
-            int(row["place"]): NoText(str(row["unreadable"]))
-            if row["unreadable"]
-            else self.opening + str(row["text"])
-            for row in found
-        }
-        return [texts[place] for place in range(len(requests))]
+        for row in process(ray.data.from_items(self.rows(requests, sampling))).iter_rows():
+            unreadable = str(row["unreadable"])
+            text = NoText(unreadable) if unreadable else self.opening + str(row["text"])
+            yield int(row["place"]), text
 
 
 def with_pictures(row: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Needs no torch, as an engine may be a server elsewhere.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -80,7 +80,8 @@ class Engine(Protocol):
     Attributes:
         name: the teacher's name in triplets.
         mark: what the texts depend on besides the request: the engine's kind and the weights.
-        chunk: requests that it is best given at a time; what a stop may lose.
+        chunk: requests that it is best given at a time; what a stop may lose, unless the engine
+            is `Streaming`.
     """
 
     name: str
@@ -112,6 +113,29 @@ class Metered(Protocol):
     def usage(self, before: Mapping[str, Any]) -> dict[str, Any]:
         """What was used since the last call, for a summary, added to what that returned."""
         ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """What an engine has beside whose `chunk` is more than a stop may lose."""
+
+    def stream(
+        self, requests: Sequence[Request], sampling: Sampling
+    ) -> Iterator[tuple[int, str | NoText]]:
+        """Each request's place and what `generate` returns for it, as they are finished."""
+        ...
+
+
+def finished(
+    engine: Engine, requests: Sequence[Request], sampling: Sampling
+) -> Iterator[tuple[int, str | NoText]]:
+    """Each request's place and text, as soon as the engine hands them out."""
+    if isinstance(engine, Streaming):
+        yield from engine.stream(requests, sampling)
+    else:
+        texts = engine.generate(requests, sampling)
+        for place, (_, text) in enumerate(zip(requests, texts, strict=True)):
+            yield place, text
 
 
 def different(prompt: Prompt, sampling: Sampling, samples: int) -> int:

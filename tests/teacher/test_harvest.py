@@ -86,6 +86,30 @@ def test_a_stop_loses_the_batch_in_flight_only(rows, tmp_path):
     assert stopped == whole
 
 
+def test_a_stop_loses_no_text_that_an_engine_of_long_batches_had_finished(rows, tmp_path):
+    class Workers(Script):
+        chunk = 1000
+
+        def stream(self, requests, sampling):
+            for place in reversed(range(len(requests))):  # in no order
+                if len(self.asked) == most:
+                    raise KeyboardInterrupt
+                yield place, self.generate([requests[place]], sampling)[0]
+
+    most, first = 5, Workers()
+    with pytest.raises(KeyboardInterrupt):
+        harvest(first, rows, VQ, tmp_path / "t", seeds=3)
+    assert len(first.asked) == 5 and not list((tmp_path / "t").glob("*.parquet"))
+    most, again = 100, Workers()
+    assert harvest(again, rows, VQ, tmp_path / "t", seeds=3).texts == 9
+    assert len(again.asked) == 4 and not {*first.asked} & {*again.asked}
+    harvest(Script(), rows, VQ, tmp_path / "whole", seeds=3)
+    key = lambda t: (t.image.name, t.seed)  # noqa: E731
+    stopped, whole = (sorted(read_triplets(tmp_path / name), key=key) for name in ("t", "whole"))
+    assert stopped == whole
+    assert {path.suffix for path in (tmp_path / "t").iterdir()} == {".parquet", ".json", ""}
+
+
 def test_unreadable_pictures_are_left_out_with_the_reason(rows, tmp_path):
     rows[1].image.write_text("no picture")
     summary = harvest(Script(), rows, VQ, tmp_path / "t", seeds=2, batch_size=4)
