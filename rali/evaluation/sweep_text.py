@@ -22,6 +22,7 @@ from rali.metrics import short_name
 from rali.report.evaluation import Evaluation
 
 from .sweep import Job, SweepConfig, is_done
+from .sweep_orders import order_notes
 
 AGAIN = "Delete it, and the same command evaluates again."
 
@@ -67,11 +68,12 @@ def write_results(config: SweepConfig, jobs: Sequence[Job], folder: str | Path) 
     folder, found = Path(folder), results(config, jobs)
     buffer = io.StringIO()
     table = csv.writer(buffer, lineterminator="\n")
-    table.writerow(["case", "metric", "seeds", "mean", "sd", "published"])
+    table.writerow(["case", "metric", "seeds", "mean", "sd", "published", "values"])
     for case, metrics in found.items():
         for metric, values in metrics.items():
             paper = config.published.get(case, {}).get(metric, "")
-            table.writerow([case, metric, len(values), *_mean_sd(values), paper])
+            each = " ".join(map(str, values))
+            table.writerow([case, metric, len(values), *_mean_sd(values), paper, each])
     write_text(folder / "sweep.csv", buffer.getvalue())
     printed_metrics = [
         m for m in config.metrics if any(m in printed for printed in config.published.values())
@@ -86,7 +88,9 @@ def write_results(config: SweepConfig, jobs: Sequence[Job], folder: str | Path) 
         rows.append([case, *cells])
     seeds = ", ".join(map(str, config.seeds))
     shown = "Means ± standard deviations of seeds" if len(config.seeds) > 1 else "One seed,"
-    notes = [f"{shown} {seeds}; {_machine()}.", *config.notes]
+    titles = {metric: _title(metric) for metric in config.metrics}
+    orders = order_notes(found, config.published, titles, len(config.seeds))
+    notes = [f"{shown} {seeds}; {_machine()}.", *orders, *config.notes]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     text = "\n".join(
         [

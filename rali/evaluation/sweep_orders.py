@@ -1,0 +1,72 @@
+"""Which of a paper's orders a sweep shows, and which are within the noise of its seeds.
+
+In: the values of every case and seed, and the paper's. Out: one sentence for each metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import permutations
+
+import numpy as np
+
+LEVEL = 0.95
+
+
+def difference(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
+    """Mean of first − second over seeds, and its 95 % interval by Student's t.
+
+    Args:
+        first, second: a value per seed, two at least, of the same seeds in the same order, so that
+            what a seed does to both cases cancels.
+
+    Returns:
+        Mean, low and high. Only seeds are resampled, not the test's pictures, which are the same.
+    """
+    from scipy.stats import t
+
+    values = np.subtract(first, second)
+    half = t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    mean = float(values.mean())
+    return mean, mean - float(half), mean + float(half)
+
+
+def order_notes(
+    found: Mapping[str, Mapping[str, Sequence[float]]],
+    published: Mapping[str, Mapping[str, float]],
+    metrics: Mapping[str, str],
+    seeds: int,
+) -> list[str]:
+    """Of each metric, which of the paper's orders are shown, contradicted, or within the noise.
+
+    Args:
+        found: {case: {metric: [a value per seed]}}. published: {case: {metric: value}}.
+        metrics: {metric: its title}.
+    """
+    notes = []
+    for metric, title in metrics.items():
+        values = {case: own[metric] for case, own in found.items() if len(own[metric]) == seeds}
+        paper = {case: own[metric] for case, own in published.items() if metric in own}
+        pairs = [
+            (first, second)
+            for first, second in permutations([case for case in paper if case in values], 2)
+            if paper[first] > paper[second]
+        ]
+        if not pairs:
+            continue
+        if seeds < 2:
+            return ["One seed shows no order: which differences are noise is not known."]
+        told: dict[str, list[str]] = {"shown": [], "the other way round": []}
+        for first, second in pairs:
+            mean, low, high = difference(values[first], values[second])
+            if low > 0 or high < 0:
+                way = "shown" if low > 0 else "the other way round"
+                told[way].append(f"{first} > {second} ({mean:+.3f} [{low:+.3f}, {high:+.3f}])")
+        noise = len(pairs) - sum(map(len, told.values()))
+        parts = [f"{way} {len(some)}: {'; '.join(some)}" for way, some in told.items() if some]
+        parts.append(f"within the noise of {seeds} seeds {noise}")
+        notes.append(
+            f"{title}, orders of the paper ({len(pairs)}): {'; '.join(parts)}. 95 % intervals over "
+            "seeds."
+        )
+    return notes
