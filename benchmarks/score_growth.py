@@ -1,6 +1,7 @@
-"""`rali score` from 10³ to 10⁵ pictures: time, peak memory, and what writing rows costs.
+"""`rali score` from 10³ to 10⁵ pictures, or 10⁶: time, peak memory, and what writing rows costs.
 
     python benchmarks/score_growth.py > benchmarks/score_growth.md
+    python benchmarks/score_growth.py --kinds folder --most 1000000 --rounds 0
 
 Growth: real commands with a model of nine weights over pictures of 16 pixels, so that rows, ledger
 and sources are most of the work; processor time, and the process's peak. Cost: the built-in over
@@ -33,7 +34,7 @@ sys.path.append(str(Path(__file__).parent.parent / "tests"))  # its smallest mod
 
 from tiny_onnx import write_model
 
-COUNTS = (1_000, 10_000, 100_000)
+COUNTS = (1_000, 10_000, 100_000, 1_000_000)
 KINDS = ("folder", "tar", "parquet")
 OUTPUTS = {"CSV": "rows.csv", "shards": "rows"}
 PEAK = """
@@ -110,7 +111,7 @@ def score(source: Path, output: Path, model: Path) -> tuple[float, int]:
     return used - before.children_user - before.children_system, int(done.stdout.split()[-1])
 
 
-def growth(counts: tuple[int, ...]) -> None:
+def growth(counts: tuple[int, ...], kinds: list[str]) -> None:
     """The table of time and memory."""
     print("| source | output |", *(f"s, {n:,} |" for n in counts), "R² | µs per picture |",
           *(f"MiB, {n:,} |" for n in counts), "growth |")  # fmt: skip
@@ -118,7 +119,7 @@ def growth(counts: tuple[int, ...]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         model = write_model(root / "m" / "onnx" / "model.onnx").parent.parent
-        for kind in KINDS:
+        for kind in kinds:
             sources = [make(kind, count, root) for count in counts]
             for name, file in OUTPUTS.items():
                 seconds, peaks = [], []
@@ -170,7 +171,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=1500)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--most", type=int, default=COUNTS[-1])
+    parser.add_argument("--most", type=int, default=100_000)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     arguments = parser.parse_args()
     counts = tuple(count for count in COUNTS if count <= arguments.most)
     print("# `rali score` and the number of pictures\n")
@@ -179,9 +181,10 @@ def main() -> None:
         f"Python {platform.python_version()}, rali {__version__}. Bars: time linear (R² ≥ 0.99), "
         "memory within 5 %.\n"
     )
-    growth(counts)
-    print(f"\nThe built-in over {arguments.photos} photographs, {arguments.rounds} rounds:\n")
-    cost(arguments.photos, arguments.rounds)
+    growth(counts, arguments.kinds)
+    if arguments.rounds:
+        print(f"\nThe built-in over {arguments.photos} photographs, {arguments.rounds} rounds:\n")
+        cost(arguments.photos, arguments.rounds)
 
 
 if __name__ == "__main__":
