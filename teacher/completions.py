@@ -98,10 +98,14 @@ def _content(text: str, prompt: Prompt) -> str:
     return content
 
 
-# The form of a completion by name, as the authors' code spells it. `paper` and `strict` are rules.
+# The form of a whole completion by name, as the authors' code wants it. `paper` and `strict` are
+# rules. Q-Insight's code spells its two with `\s*\n`; here the same is said so that a text of
+# nothing but line breaks is refused in linear time.
+_TAGS = r"<think>[^\S\n]*+\n.*?\n[^\S\n]*+</think>\s*\n<answer>"
 FORMATS = {
     "visualquality-r1": r"<think>.*?</think>\s*<answer>.*?</answer>",
-    "q-insight": r"<think>\n.*?\n</think>\n<answer>\n.*?\n</answer>",
+    "q-insight": _TAGS + r"\s*\n\{[^{}]*\}[^\S\n]*+\n\s*</answer>\s*",
+    "q-insight-compare": _TAGS + r"[^\S\n]*+\n.*?\n[^\S\n]*+</answer>\s*",
 }
 
 
@@ -135,11 +139,11 @@ def format_reward(text: str, prompt: Prompt, *, form: str = "paper") -> float:
         form: "paper" is the above; with a pattern of the prompt's own in place of the answer tags,
             it matches once, after the reasoning. "strict": the tags are also spelt as asked, the
             object is JSON with a key for each thing asked, and the answer can be read. Any other is
-            the name of one in `FORMATS`, or a regular expression, which the whole completion must
-            match but for white space around it.
+            the name of one in `FORMATS`, which the whole completion must match, or a regular
+            expression, which it must match but for white space around it.
     """
     if pattern := format_pattern(form):
-        return float(bool(pattern.fullmatch(text.strip())))
+        return float(bool(pattern.fullmatch(text if form in FORMATS else text.strip())))
     if prompt.answer == "text":
         return float(bool(text.strip()))
     if prompt.pattern:

@@ -73,8 +73,9 @@ class TaskConfig:
         threshold: Q-Insight's ε, on the prompt's scale.
         class_weight, level_weight: Q-Insight's α₁ and α₂.
         format_weight: weight of the format reward beside the task's.
-        format: the form that the format reward wants: "paper", "strict", "q-insight" or
-            "visualquality-r1" (their code's), or a pattern; see `completions.format_reward`.
+        format: the form that the format reward wants: "paper", "strict", "visualquality-r1",
+            "q-insight" or "q-insight-compare" (their code's), or a pattern; see
+            `completions.format_reward`.
         count: at most this many examples of each manifest, drawn once; 0 takes all.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from random import Random
 
 import pytest
 
@@ -100,14 +101,47 @@ def test_the_kl_term_has_no_importance_ratio(two, tmp_path):
         ("<think>a</think> <answer>rather good</answer>", "visualquality-r1", 1),
         ("<think>a</think> <answer>rather good</answer>", "paper", 0),
         ("<answer>3</answer>", "visualquality-r1", 0),
-        ("<think>\na\n</think>\n<answer>\n3\n</answer>", "q-insight", 1),
-        ("<think>a</think><answer>3</answer>", "q-insight", 0),
+        ("<think>a</think><answer>3</answer>\n", "visualquality-r1", 0),
+        ("<think>\na\n</think>\n<answer>\n3\n</answer>", "q-insight", 0),
+        ("<think>\na\n</think>\n<answer>\n3\n</answer>", "q-insight-compare", 1),
+        ('<think>\na\n</think>\n\n<answer>\n{"rating": 3}\n</answer>\n', "q-insight", 1),
+        ("<think>a</think><answer>3</answer>", "q-insight-compare", 0),
         ("<score>3</score>", "<score>[0-9]</score>", 1),
         ("<score>30</score>", "<score>[0-9]</score>", 0),
+        (" <score>3</score>\n", "<score>[0-9]</score>", 1),
     ],
 )
 def test_format_rewards_by_name_and_spelt_out(text, form, reward):
     assert format_reward(text, PROMPTS["visualquality-r1/score"], form=form) == reward
+
+
+@pytest.mark.parametrize(
+    ("form", "pattern"),
+    [  # as `qinsight_multi_task.py` and `qinsight_comparison.py` spell them
+        ("q-insight",
+         r"^<think>\s*\n.*?\n\s*</think>\s*\n<answer>\s*\n\{[^\{\}]*\}\s*\n\s*</answer>\s*$"),
+        ("q-insight-compare",
+         r"^<think>\s*\n[\s\S]*?\n\s*</think>\s*\n<answer>\s*\n[\s\S]*?\n\s*</answer>\s*$"),
+    ],
+)  # fmt: skip
+def test_q_insights_formats_are_its_codes(form, pattern):
+    prompt, random = PROMPTS["q-insight/score"], Random(0)
+    whole = re.findall("<[^>]+>|[^<]", "<think>\na\n</think>\n<answer>\n3\n</answer>")
+    whole[8] = "{3}"
+    more = ["", " ", "\n", "\t\n ", "b", "{", "}", "<think>", "</think>\n<answer>", "</answer>"]
+    right = 0
+    for _ in range(3000):
+        text = "".join(
+            piece + "".join(random.choices(more, [9, 2, 2, *[0.2] * 7], k=2))
+            for piece in ["", *whole]
+            if random.random() > 0.03
+        )
+        wanted = re.fullmatch(pattern, text, re.DOTALL | re.MULTILINE)
+        assert format_reward(text, prompt, form=form) == bool(wanted), repr(text)
+        right += bool(wanted)
+    assert right > 50
+    endless = "<think>" + "\n" * 30_000
+    assert format_reward(endless, prompt, form=form) == 0, "and at once"
 
 
 @pytest.mark.parametrize("form", ["loose", "<a>("])
