@@ -13,6 +13,7 @@ for a judge that writes nothing: its score is read off the probabilities of five
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -100,28 +101,50 @@ def _quoted(words: tuple[str, ...]) -> str:
     return f"{', '.join(rest)}, or {last}" if rest else last
 
 
-def degradation_prompt(classes: tuple[str, ...] = ("noise", "compression", "blur", "darken")):
+_DEGRADATION = Prompt(
+    name="q-insight/degradation",
+    task="degradation",
+    text="<image>Analyze the given image and determine if it contains any of the following "
+    'distortions: "noise", "compression", "blur", or "darken". If a distortion is present, '
+    f"classify its severity as {_quoted(SEVERITY_NAMES[1:])}. Return the result in JSON format "
+    'with the following keys: "distortion_class": The detected distortion (or "null" if none). '
+    'and "severity": The severity level (or "null" if none).',
+    answer="json",
+    system=_REASON,
+    classes=("noise", "compression", "blur", "darken"),
+)
+
+
+def with_classes(prompt: Prompt, classes: Sequence[str]) -> Prompt:
+    """A question about degradations for other classes, otherwise in its own words.
+
+    Raises:
+        InputError: the question does not list its classes, or there is no class, or one that
+            `rali.pictures.degrade` does not know.
+    """
+    names = tuple(name for name in map(canonical, classes) if name != "null")
+    if not names:
+        raise InputError("A degradation prompt needs at least one class of distortion.")
+    if names == prompt.classes:
+        return prompt
+    listed = _quoted(prompt.classes) if prompt.classes else ""
+    if not listed or listed not in prompt.text:
+        raise InputError(
+            f"classes: {prompt.name} does not list its classes"
+            + (f" as {listed}, so that no others can be put there." if listed else ".")
+            + " Give q-insight/degradation, or a question of your own with `classes`."
+        )
+    text = prompt.text.replace(listed, _quoted(names))
+    return replace(prompt, name=f"{prompt.name}-{len(names)}", text=text, classes=names)
+
+
+def degradation_prompt(classes: Sequence[str] = _DEGRADATION.classes) -> Prompt:
     """Q-Insight's degradation question (Table A) for other classes than its four.
 
     Raises:
         InputError: no class, or one that `rali.pictures.degrade` does not know.
     """
-    names = tuple(name for name in map(canonical, classes) if name != "null")
-    if not names:
-        raise InputError("A degradation prompt needs at least one class of distortion.")
-    default = names == ("noise", "compression", "blur", "darken")
-    return Prompt(
-        name="q-insight/degradation" + ("" if default else f"-{len(names)}"),
-        task="degradation",
-        text="<image>Analyze the given image and determine if it contains any of the following "
-        f"distortions: {_quoted(names)}. If a distortion is present, classify its severity as "
-        f"{_quoted(SEVERITY_NAMES[1:])}. Return the result in JSON format with the following "
-        'keys: "distortion_class": The detected distortion (or "null" if none). and "severity": '
-        'The severity level (or "null" if none).',
-        answer="json",
-        system=_REASON,
-        classes=names,
-    )
+    return with_classes(_DEGRADATION, classes)
 
 
 PROMPTS: dict[str, Prompt] = {
@@ -145,7 +168,7 @@ PROMPTS: dict[str, Prompt] = {
             answer="json",
             system=_REASON.removesuffix("."),
         ),
-        degradation_prompt(),
+        _DEGRADATION,
         Prompt(
             name="q-insight/compare",
             task="comparison",

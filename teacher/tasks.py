@@ -32,7 +32,7 @@ from .answers import (
     write_description,
     write_score,
 )
-from .prompts import Prompt, TaskName, degradation_prompt
+from .prompts import Prompt, TaskName, with_classes
 from .questions import find_prompt, spelt_out
 from .rl2r import VARIANTS
 
@@ -63,7 +63,8 @@ class TaskConfig:
         manifests: files of labelled pictures; for a comparison, of pairs.
         prompt: the name of a prompt of the papers; or a question of your own (aesthetics, age, …),
             as settings here or in a YAML file; see `questions.Question`.
-        classes: for degradation, the classes to tell apart; Q-Insight's four by default.
+        classes: for degradation, the classes to tell apart, in place of those that the prompt
+            lists; its other words stay. Empty keeps the prompt's, Q-Insight's four.
         reward: for a score, the reward beside the format's: "rl2r" (VisualQuality-R1), "threshold"
             (Q-Insight), or another of `TASKS`.
         rewards: all parts of the reward with their weights, in place of reward and format_weight.
@@ -139,11 +140,7 @@ class TaskConfig:
     def resolve(self) -> Prompt:
         """The prompt that these settings ask for."""
         prompt = find_prompt(self.prompt)
-        if not self.classes:
-            return prompt
-        if not prompt.classes:
-            raise InputError(f"classes are for q-insight/degradation, not for {prompt.name}.")
-        return degradation_prompt(tuple(self.classes))
+        return with_classes(prompt, self.classes) if self.classes else prompt
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,23 @@ def test_manifests_of_one_name_are_not_compared(tmp_path):
 def test_tasks_that_cannot_be_rewarded_are_refused():
     with pytest.raises(InputError, match="no reward tells a good description"):
         TaskConfig(prompt="ract/description")
-    with pytest.raises(InputError, match="classes are for q-insight/degradation"):
+    with pytest.raises(InputError, match="q-insight/score does not list its classes"):
         TaskConfig(prompt="q-insight/score", classes=["blur"])
+
+
+def test_other_classes_leave_the_questions_other_words_as_they_are():
+    named = "q-insight/degradation-trained"
+    trained = TaskConfig(prompt=named, classes=["pixelate", "JPEG", "blur"]).resolve()
+    assert (trained.name, trained.system) == (f"{named}-3", PROMPTS[named].system)
+    assert trained.classes == ("pixelate", "compression", "blur")
+    listed = '"noise", "compression", "blur", or "darken"'
+    assert trained.text == PROMPTS[named].text.replace(
+        listed, '"pixelate", "compression", or "blur"'
+    )
+    same = TaskConfig(prompt=named, classes=["noise", "JPEG", "blur", "darken"]).resolve()
+    assert same is PROMPTS[named]
+    with pytest.raises(InputError, match="at least one class"):
+        TaskConfig(prompt=named, classes=["null"])
 
 
 @pytest.mark.parametrize("prompt", PROMPTS.values(), ids=lambda prompt: prompt.name)
