@@ -23,7 +23,7 @@ from .prompts import Prompt
 
 @dataclass(frozen=True)
 class Score:
-    """A quality score in the prompt's range, and why."""
+    """A quality score and why; in the prompt's range, but where its `reading` takes any number."""
 
     value: float
     reasoning: str

@@ -25,6 +25,7 @@ from .answer_text import (
 )
 from .answers import Answer, Failure, reasoning_of
 from .prompts import Prompt
+from .readings import read_as_code
 from .tasks import TASKS
 
 # What may stand inside the answer tags, by the prompt's form of answer.
@@ -39,12 +40,14 @@ def parse(text: str, prompt: Prompt) -> Answer:
     """What `text` answers to `prompt`.
 
     The last closed `<answer>`, or the last match of the prompt's own pattern after the reasoning,
-    counts. Where there is none, a JSON object may stand bare after the
-    reasoning, as its closing brace says that it is complete; a bare number or label may have been
-    cut off and is a failure.
+    counts. Where there is none, a JSON object may stand bare after the reasoning, as its closing
+    brace says that it is complete; a bare number or label may have been cut off and is a failure.
+    A prompt with a `reading` is read as that code does.
     """
     reasoning = reasoning_of(text)
     try:
+        if prompt.reading:
+            return read_as_code(text, prompt, reasoning)
         return TASKS[prompt.task].read(_content(text, prompt), prompt, reasoning)
     except UnreadableError as error:
         return Failure(str(error), reasoning)

@@ -56,7 +56,8 @@ class Prompt:
         choices: for a comparison, the possible answers: `A`, `B`, `similar`.
         classes: for degradation, the possible classes beside `null`.
         pattern: a regular expression whose one group holds the answer, in place of answer tags;
-            empty where there are tags.
+            empty where there are tags. reading: in place of both, the authors' code that says how
+            the answer is found, a name in `readings.READINGS`.
         levels: for `levels`, the words from the best to the worst. stem: the words of the
             assistant's turn that they follow.
     """
@@ -72,6 +73,7 @@ class Prompt:
     choices: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     pattern: str = ""
+    reading: str = ""
     levels: tuple[str, ...] = ()
     stem: str = ""
 

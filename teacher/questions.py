@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from rali.errors import InputError
 from rali.runs.config import from_dict, read_yaml
 
 from .prompts import JUDGES, PROMPTS, AnswerFormat, Prompt
+from .readings import READINGS
 
 
 def score_prompt(
@@ -62,8 +63,8 @@ class Question:
             where the picture goes, or for a comparison with `<image_a>` and `<image_b>`.
         system: with `text`, the system's turn; empty for the model's own.
         answer: with `text`, what is inside the answer tags: "number", "json" or for a comparison
-            "label"; or a regular expression whose one group is the answer, as in
-            `Score: ([0-9.]+)`. Empty for a number or a label.
+            "label"; or how the answer is found instead, as for `answered`. Empty for a number or a
+            label.
         choices: for a comparison, its answers: A, B and maybe similar, of which a completion writes
             "Image A", "Image B" or "Similar".
         reasons: with `text`, whether the completion opens with `<think>…</think>`.
@@ -86,31 +87,54 @@ def _verbatim(given: Question) -> Prompt:
     """The prompt of a question that spells its whole text."""
     kinds: tuple[AnswerFormat, ...] = ("label",) if given.choices else ("number", "json")
     kind = next((kind for kind in kinds if kind == given.answer), kinds[0])
-    pattern = "" if given.answer in ("", kind) else given.answer
     if given.question or not given.low < given.high:
         raise InputError(f"{given.name}: give a text or a question, and a range from low to high.")
-    try:
-        one = not pattern or re.compile(pattern).groups == 1
-    except re.error:
-        one = False
-    if not one:
-        raise InputError(
-            f"{given.name}: answer is {pattern!r}; expected {' or '.join(kinds)}, or a regular "
-            "expression with one group."
-        )
     if given.choices and not {"A", "B"} <= set(given.choices) <= {"A", "B", "similar"}:
         raise InputError(f"{given.name}: choices are {given.choices}; give A, B and maybe similar.")
     prompt = Prompt(
         given.name, "comparison" if given.choices else "score", given.text.strip(), kind,
         system=given.system.strip(), reasons=given.reasons, low=given.low, high=given.high,
-        choices=tuple(given.choices), pattern=pattern,
+        choices=tuple(given.choices),
     )  # fmt: skip
+    if given.answer not in ("", kind):
+        prompt = answered(prompt, given.answer, kinds)
     wanted = ["image_a", "image_b"] if given.choices else ["image"]
     optional = ["reference"] * (prompt.images.count("reference") == 1 and bool(given.choices))
     if sorted(prompt.images) != wanted + optional:
         shown, tags = ", ".join(prompt.images), " and ".join(f"<{name}>" for name in wanted)
         raise InputError(f"{given.name}: text shows {shown or 'no picture'}; write {tags} once.")
     return prompt
+
+
+def answered(prompt: Prompt, answer: str, kinds: Sequence[str] = ("paper",)) -> Prompt:
+    """The prompt with another way to find the answer in a completion.
+
+    Args:
+        answer: a name in `readings.READINGS`, the authors' code; or a regular expression whose one
+            group is the answer, as in `Score: ([0-9.]+)`: the last of its matches after the
+            reasoning counts.
+        kinds: what else would have been an answer, for the error.
+
+    Raises:
+        InputError: it is neither, or that code reads no answers to such a question.
+    """
+    if answer in READINGS:
+        if prompt.task not in READINGS[answer].patterns:
+            raise InputError(
+                f"{prompt.name}: answer is {answer!r}, whose code reads no {prompt.task}; it reads "
+                f"{', '.join(READINGS[answer].patterns)}."
+            )
+        return dataclasses.replace(prompt, reading=answer, pattern="")
+    try:
+        one = re.compile(answer).groups == 1
+    except re.error:
+        one = False
+    if not one:
+        raise InputError(
+            f"{prompt.name}: answer is {answer!r}; expected {', '.join((*kinds, *READINGS))}, or a "
+            "regular expression with one group."
+        )
+    return dataclasses.replace(prompt, pattern=answer, reading="")
 
 
 def spelt_out(prompt: str | Mapping[str, Any]) -> str | dict[str, Any]:

@@ -33,7 +33,7 @@ from .answers import (
     write_score,
 )
 from .prompts import Prompt, TaskName, with_classes
-from .questions import find_prompt, spelt_out
+from .questions import answered, find_prompt, spelt_out
 from .rl2r import VARIANTS
 
 TEXT_REWARDS = ("format", "repetition", "overlong")  # for any task; those of a task are in `TASKS`
@@ -77,6 +77,9 @@ class TaskConfig:
         format: the form that the format reward wants: "paper", "strict", "visualquality-r1",
             "q-insight" or "q-insight-compare" (their code's), or a pattern; see
             `completions.format_reward`.
+        answer: how the answer is found in a completion: "paper" as the prompt says and rali reads
+            it, "visualquality-r1" or "q-insight" as their code finds it, or a regular expression
+            with one group; see `questions.answered`.
         count: at most this many examples of each manifest, drawn once; 0 takes all.
     """
 
@@ -92,6 +95,7 @@ class TaskConfig:
     level_weight: float = 0.75
     format_weight: float = 1.0
     format: str = "paper"
+    answer: str = "paper"
     count: int = 0
 
     def __post_init__(self) -> None:
@@ -140,7 +144,8 @@ class TaskConfig:
     def resolve(self) -> Prompt:
         """The prompt that these settings ask for."""
         prompt = find_prompt(self.prompt)
-        return with_classes(prompt, self.classes) if self.classes else prompt
+        prompt = with_classes(prompt, self.classes) if self.classes else prompt
+        return prompt if self.answer == "paper" else answered(prompt, self.answer)
 
 
 @dataclass(frozen=True)
