@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from rali.errors import InputError
+from rali.pictures.degrade import canonical
 from rali.runs.config import from_dict, read_yaml
 
-from .prompts import JUDGES, PROMPTS, AnswerFormat, Prompt
+from .prompts import JUDGES, PROMPTS, AnswerFormat, Prompt, TaskName
 from .readings import READINGS
 
 
@@ -54,19 +55,25 @@ def score_prompt(
 
 @dataclass
 class Question:
-    """A question of your own, for a score or a comparison; see `score_prompt`.
+    """A question of your own: for a score, a comparison, a degradation or a description.
+
+    With `choices` it is for a comparison, with `classes` for a degradation, and with the answer
+    "text" for a description; otherwise for a score.
 
     Attributes:
         name: the prompt's name; of a YAML file by default the file's, without its ending.
-        question: for a score, a sentence, put into VisualQuality-R1's words.
+        question: for a score, a sentence, put into VisualQuality-R1's words; see `score_prompt`.
         text: the whole user's turn, verbatim, in place of `question` and `meaning`: with `<image>`
             where the picture goes, or for a comparison with `<image_a>` and `<image_b>`.
         system: with `text`, the system's turn; empty for the model's own.
-        answer: with `text`, what is inside the answer tags: "number", "json" or for a comparison
-            "label"; or how the answer is found instead, as for `answered`. Empty for a number or a
-            label.
+        answer: with `text`, what is inside the answer tags: "number" or "json" for a score, "json"
+            for a degradation, "label" for a comparison; or how the answer is found instead, as for
+            `answered`. Empty takes the first of these. "text": a description, without tags.
         choices: for a comparison, its answers: A, B and maybe similar, of which a completion writes
             "Image A", "Image B" or "Similar".
+        classes: for a degradation, the classes that it asks for beside null, of
+            `rali.pictures.degrade.DISTORTIONS` or synonyms. A completion writes an object with
+            "distortion_class" and "severity" (slight, moderate, obvious, serious, catastrophic).
         reasons: with `text`, whether the completion opens with `<think>…</think>`.
         low, high: for a score, its range. meaning: what the two ends stand for.
     """
@@ -77,24 +84,44 @@ class Question:
     system: str = ""
     answer: str = ""
     choices: list[str] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)
     reasons: bool = True
     low: float = 1.0
     high: float = 5.0
     meaning: list[str] = field(default_factory=lambda: ["very poor quality", "excellent quality"])
 
 
+_KINDS: dict[TaskName, tuple[AnswerFormat, ...]] = {
+    "score": ("number", "json"),
+    "degradation": ("json",),
+    "comparison": ("label",),
+    "description": ("text",),
+}
+
+
 def _verbatim(given: Question) -> Prompt:
     """The prompt of a question that spells its whole text."""
-    kinds: tuple[AnswerFormat, ...] = ("label",) if given.choices else ("number", "json")
+    task: TaskName = "score"
+    if given.choices or given.classes:
+        task = "comparison" if given.choices else "degradation"
+    elif given.answer == "text":
+        task = "description"
+    kinds = _KINDS[task]
     kind = next((kind for kind in kinds if kind == given.answer), kinds[0])
     if given.question or not given.low < given.high:
         raise InputError(f"{given.name}: give a text or a question, and a range from low to high.")
     if given.choices and not {"A", "B"} <= set(given.choices) <= {"A", "B", "similar"}:
         raise InputError(f"{given.name}: choices are {given.choices}; give A, B and maybe similar.")
+    classes = tuple(name for name in map(canonical, given.classes) if name != "null")
+    if given.classes and (given.choices or not classes):
+        raise InputError(
+            f"{given.name}: give choices for a comparison, or classes beside null for a "
+            "degradation."
+        )
     prompt = Prompt(
-        given.name, "comparison" if given.choices else "score", given.text.strip(), kind,
-        system=given.system.strip(), reasons=given.reasons, low=given.low, high=given.high,
-        choices=tuple(given.choices),
+        given.name, task, given.text.strip(), kind, system=given.system.strip(),
+        reasons=given.reasons and kind != "text", low=given.low, high=given.high,
+        choices=tuple(given.choices), classes=classes,
     )  # fmt: skip
     if given.answer not in ("", kind):
         prompt = answered(prompt, given.answer, kinds)
@@ -171,10 +198,10 @@ def find_prompt(name: str | Mapping[str, Any]) -> Prompt:
             )
         if given.text:
             return _verbatim(given)
-        if given.choices or given.answer or given.system or not given.reasons:
+        if given.choices or given.classes or given.answer or given.system or not given.reasons:
             raise InputError(
-                f"{given.name}: system, answer, choices and reasons go with text, not with a "
-                "question."
+                f"{given.name}: system, answer, choices, classes and reasons go with text, not "
+                "with a question."
             )
         low, high = given.meaning
         return score_prompt(
@@ -184,6 +211,6 @@ def find_prompt(name: str | Mapping[str, Any]) -> Prompt:
     if spelt not in known:
         raise InputError(
             f"There is no prompt {spelt!r}; there are {', '.join(known)}. To ask a question of "
-            "your own, give a .yaml file with `question`, `low`, `high` and `meaning`."
+            "your own, give a .yaml file with `question`, `low`, `high` and `meaning`, or `text`."
         )
     return known[spelt]

@@ -30,7 +30,7 @@ from .claims import claim_run, finished
 from .completions import beside, compose
 from .models import opened, thought_opening, vision_weights
 from .prompts import Prompt
-from .questions import find_prompt
+from .questions import find_prompt, spelt_out
 from .tasks import TASKS, rescale
 from .training import TrainingConfig
 
@@ -45,11 +45,16 @@ class SftSource:
         triplets: a folder of triplets.
         prompt: the question that is answered: under "ract/description" by the rationale alone,
             under a prompt for a score by the rationale and then the human score, under
-            "direct/score" by the score alone, which is the plain baseline.
+            "direct/score" by the score alone, which is the plain baseline. Or a question of your
+            own, as settings or a YAML file; see `questions.Question`.
     """
 
     triplets: str = ""
-    prompt: str = "ract/description"
+    prompt: str | dict[str, Any] = "ract/description"
+
+    def __post_init__(self) -> None:
+        self.prompt = spelt_out(self.prompt)
+        find_prompt(self.prompt)
 
 
 @dataclass

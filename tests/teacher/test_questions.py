@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from scripted import Script, manifest
 
 from rali.errors import InputError
 from rali.runs.config import from_dict, read_yaml
-from rali.teacher.answers import Comparison, Failure, Score
+from rali.teacher.answers import Comparison, Degradation, Failure, Score
 from rali.teacher.claims import claim_run
 from rali.teacher.completions import compose, format_reward, parse
+from rali.teacher.examples import examples
 from rali.teacher.grpo import GrpoConfig
+from rali.teacher.harvest import harvest
 from rali.teacher.prompts import PROMPTS
 from rali.teacher.questions import find_prompt
+from rali.teacher.sft import SftConfig, sft_examples
 from rali.teacher.tasks import Example, TaskConfig
 
 OWN = {
@@ -83,9 +87,49 @@ def test_a_comparison_of_ones_own():
     assert parse("The better: Image A.", prompt) == Comparison("A", "")
 
 
+DAMAGE = {
+    "text": "What is wrong with <image>: blur, or blocks? Answer in JSON.", "system": "Be brief.",
+    "classes": ["blur", "pixelation"],
+}  # fmt: skip
+
+
+def test_a_degradation_of_ones_own(tmp_path):
+    file = tmp_path / "damage.yaml"
+    file.write_text("\n".join(f"{name}: {value!r}" for name, value in DAMAGE.items()))
+    prompt = find_prompt(str(file))
+    assert (prompt.name, prompt.task, prompt.answer) == ("damage", "degradation", "json")
+    assert prompt.classes == ("blur", "pixelate") and prompt.system == "Be brief."
+    text = compose(prompt, reasoning="Soft.", distortion="blur", severity=3)
+    assert parse(text, prompt) == Degradation("blur", 3, "Soft.")
+    assert format_reward(text, prompt, form="strict") == 1
+    table = manifest(tmp_path, "t", 2, distortion="blur", severity=3)
+    config = from_dict(GrpoConfig, {"tasks": [{"prompt": DAMAGE, "manifests": [table]}]})
+    assert [part.name for part in config.tasks[0].parts] == ["format", "degradation"]
+    assert [(e.distortion, e.severity) for e in examples(config.tasks[0])] == [("blur", 3)] * 2
+    answer = parse("<answer>blur</answer>", find_prompt(DAMAGE | {"answer": "q-insight"}))
+    assert isinstance(answer, Failure)
+
+
+def test_a_description_of_ones_own_is_fine_tuned_and_harvested(rows, tmp_path):
+    own = {"text": "Describe <image> in a sentence.", "answer": "text"}
+    prompt = find_prompt(own)
+    assert (prompt.task, prompt.reasons) == ("description", False)
+    harvest(Script(), rows, prompt, tmp_path / "t", seeds=1)
+    config = from_dict(SftConfig, {"sources": [{"triplets": str(tmp_path / "t"), "prompt": own}]})
+    assert {e.completion for e in sft_examples(config)} == {"seed 0"}
+    assert from_dict(SftConfig, dataclasses.asdict(config)) == config
+    with pytest.raises(InputError, match="no reward tells a good description"):
+        TaskConfig(prompt=own)
+
+
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
+        (DAMAGE | {"choices": ["A", "B"]}, "classes beside null for a degradation"),
+        (DAMAGE | {"classes": ["null"]}, "classes beside null for a degradation"),
+        (DAMAGE | {"classes": ["rain"]}, "No distortion is called 'rain'"),
+        (DAMAGE | {"answer": "number"}, "expected json, visualquality-r1"),
+        ({"question": "Rate it.", "classes": ["blur"]}, "go with text"),
         ({"text": "<image> Rate it.", "answer": "[0-9]+"}, "expression with one group"),
         ({"text": "<image> Rate it.", "answer": "("}, "expression with one group"),
         ({"text": "<image> Rate it.", "choices": ["A", "B"]}, "write <image_a> and <image_b> once"),
