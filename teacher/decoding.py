@@ -1,23 +1,25 @@
-"""How published teachers are asked for a score by their authors: prompt, sampling, number of texts.
+"""How teachers are asked: prompt, sampling, number of texts, for each task.
 
-In: a teacher's name. Out: what its authors' code does, or rali's default for any other teacher.
-`rali evaluate`, `rali teach score` and `harvest` take it where nothing else was given.
+In: a teacher's name and a task. Out: what its authors' code does, or rali's default for any other
+teacher. `rali evaluate` and `rali teach score | perceive | compare | harvest` take it where nothing
+else was given.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .prompts import Prompt
+from .prompts import Prompt, TaskName
 from .questions import find_prompt
 from .requests import Sampling, different
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a teacher is asked for a score.
+    """How a teacher is asked for one thing.
 
     Attributes:
         prompt: the name of a prompt, or a YAML file with a question.
@@ -49,48 +51,79 @@ class Decoding:
         if drawn.temperature > 0:
             how += f", top_p {drawn.top_p:g}, top_k {drawn.top_k or 'off'}"
         count = different(prompt, drawn, self.samples)
-        texts = f"{count} text{'s' * (count != 1)} a picture"
+        of = "for each order of a pair" if prompt.task == "comparison" else "a picture"
+        texts = f"{count} text{'s' * (count != 1)} {of}"
         return f"{prompt.name}: {texts}, {how}, at most {drawn.max_new_tokens} tokens{source}."
 
 
-DEFAULT = Decoding("visualquality-r1/score", Sampling(), samples=5)
+_LIKELIEST = Sampling(temperature=0)
+# Of several for a task the first is taken that shows the pictures that there are.
+DEFAULTS: dict[TaskName, tuple[Decoding, ...]] = {
+    "score": (Decoding("visualquality-r1/score", Sampling(), samples=5),),
+    "degradation": (Decoding("q-insight/degradation", _LIKELIEST),),
+    "comparison": (
+        Decoding("q-insight/compare", _LIKELIEST),
+        Decoding("q-insight/compare-reference", _LIKELIEST),
+    ),
+    "description": (Decoding("ract/description", _LIKELIEST),),
+}
+DEFAULT = DEFAULTS["score"][0]
 
 _VISUALQUALITY_R1 = Decoding(
     # The README names no temperature; top_p 1 and 512 tokens are those of its batch example.
     "visualquality-r1/released", Sampling(top_k=50), source="as in VisualQuality-R1's README",
 )  # fmt: skip
 _Q_REALIGN = Decoding("q-realign/score", Sampling(), source="as in Q-ReAlign's README")
-AUTHORS: dict[str, Decoding] = {
-    "TianheWu/VisualQuality-R1-7B": _VISUALQUALITY_R1,
-    "TianheWu/VisualQuality-R1-7B-preview": _VISUALQUALITY_R1,
-    "ByteDance/Q-Insight/score_degradation": Decoding(
-        "q-insight/released",
-        Sampling(top_p=0.95, max_new_tokens=1024, top_k=50),
-        source="as in Q-Insight's demo_score.py",
-    ),
-    "q-future/Q-ReAlign-Mini-0.8B": _Q_REALIGN,
-    "q-future/Q-ReAlign-Lite-4B": _Q_REALIGN,
-    "q-future/Q-ReAlign-Pro-9B": _Q_REALIGN,
+
+
+def _q_insight(prompt: str, script: str) -> Decoding:
+    drawn = Sampling(top_p=0.95, max_new_tokens=1024, top_k=50)
+    return Decoding(f"q-insight/{prompt}", drawn, source=f"as in Q-Insight's {script}")
+
+
+AUTHORS: dict[str, Mapping[TaskName, Decoding]] = {
+    "TianheWu/VisualQuality-R1-7B": {"score": _VISUALQUALITY_R1},
+    "TianheWu/VisualQuality-R1-7B-preview": {"score": _VISUALQUALITY_R1},
+    "ByteDance/Q-Insight/score_degradation": {
+        "score": _q_insight("released", "demo_score.py"),
+        "degradation": _q_insight("degradation-released", "demo_dist.py"),
+    },
+    "ByteDance/Q-Insight/comparison": {
+        "comparison": _q_insight("compare-released", "demo_comparison.py"),
+    },
+    "q-future/Q-ReAlign-Mini-0.8B": {"score": _Q_REALIGN},
+    "q-future/Q-ReAlign-Lite-4B": {"score": _Q_REALIGN},
+    "q-future/Q-ReAlign-Pro-9B": {"score": _Q_REALIGN},
 }
 
 
-def decoding_of(model: str, **given: Any) -> Decoding:
+def decoding_of(
+    model: str, task: TaskName = "score", *, reference: bool = False, **given: Any
+) -> Decoding:
     """How a teacher is asked: as its authors do, where they are known, but for what is given.
 
     A teacher is known by its Hub id, or by the end of its folder's path (`…/VisualQuality-R1-7B`,
     `…/Q-Insight/score_degradation`, or a folder of the Hub's cache).
 
     Args:
+        task: what it is asked for.
+        reference: whether a comparison shows a third picture, which both should look like.
         given: `prompt`, `samples`, or a field of `Sampling`; None leaves it to the authors. Another
             prompt than theirs is asked with the default sampling.
     """
-    known = next((own for name, own in AUTHORS.items() if _is(model, name)), DEFAULT)
+    authors = [own[task] for name, own in AUTHORS.items() if task in own and _is(model, name)]
+    fitting = [how for how in (*authors, *DEFAULTS[task]) if _shows_reference(how) == reference]
+    known, default = fitting[0], fitting[-1]
     given = {name: value for name, value in given.items() if value is not None}
     if given.get("prompt", known.prompt) != known.prompt:
-        known = DEFAULT
+        known = default
     own = {name: given.pop(name) for name in ("prompt", "samples") if name in given}
     changed = replace(known, **own, sampling=replace(known.sampling, **given))
     return changed if changed == known else replace(changed, source="")
+
+
+def _shows_reference(how: Decoding) -> bool:
+    return "reference" in how.find_prompt().images
 
 
 def _is(model: str, name: str) -> bool:

@@ -4,10 +4,11 @@ Out: chat messages whose `{"type": "image"}` parts stand where
 the pictures go. Sources: Q-Insight Table A, VisualQuality-R1 Table 1, RALI/RACT Table A.4. RALI's
 Table A.1 compares with a teacher that does not reason, but prints no prompt for it: `direct/score`
 is ours. `visualquality-r1/released` and `/fast` are those of its authors' README,
-`q-insight/released` and `/compare-released` those of theirs (`demo_score.py`,
-`demo_comparison.py`), `q-insight/score-trained` and `/degradation-trained` those of their training
-(`qinsight_multi_task.py`): Table A's without the system turn's last full stop. `q-realign/score` is
-for a judge that writes nothing: its score is read off the probabilities of five words (`levels`).
+`q-insight/released`, `/degradation-released` and `/compare-released` those of theirs
+(`demo_score.py`, `demo_dist.py`, `demo_comparison.py`), `q-insight/score-trained` and
+`/degradation-trained` those of their training (`qinsight_multi_task.py`): Table A's without the
+system turn's last full stop. `q-realign/score` is for a judge that writes nothing: its score is
+read off the probabilities of five words (`levels`).
 """
 
 from __future__ import annotations
@@ -171,6 +172,12 @@ PROMPTS: dict[str, Prompt] = {
             system=_REASON.removesuffix("."),
         ),
         _DEGRADATION,
+        replace(
+            _DEGRADATION,
+            name="q-insight/degradation-released",
+            text=f"{_DEGRADATION.text.removeprefix('<image>')}<image>",
+            system=_REASON.removesuffix("."),
+        ),
         Prompt(
             name="q-insight/compare",
             task="comparison",
