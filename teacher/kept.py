@@ -7,12 +7,15 @@ and a harvest through an engine that is given thousands of requests at a time lo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import Self
 
 from rali.errors import InputError
+from rali.files import write_text
 from rali.pictures.inside import picture_sha256
 from rali.runs.folder import add_row, alone_in, fingerprint, read_rows
 
@@ -38,10 +41,18 @@ class KeptTexts:
     def __init__(self, engine: Engine, file: Path) -> None:
         self.engine, self.file = engine, file
         self.name, self.mark, self.chunk = engine.name, engine.mark, engine.chunk
-        self._alone = ExitStack()  # until this object or the process ends
+        self._alone = ExitStack()  # until its block, this object or the process ends
         self._alone.enter_context(alone_in(file.parent))
         self._texts = {str(row["key"]): str(row["text"]) for row in read_rows(file, "key", "text")}
+        self._handed_out: set[str] = set()
         self._digests: dict[Path, str] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let other processes into the folder."""
+        self._alone.close()
 
     @property
     def pixels(self) -> tuple[int, int]:
@@ -61,12 +72,20 @@ class KeptTexts:
                 add_row(
                     {"key": key, "images": images, "seed": request.seed, "text": text}, self.file
                 )
+        self._handed_out.update(keys)
         return found
 
-    def forget(self) -> None:
-        """Drop all texts, which have been written elsewhere."""
-        self._texts.clear()
-        self.file.unlink(missing_ok=True)
+    def forget(self) -> int:
+        """Drop the texts that were handed out and are written elsewhere now; how many are left."""
+        for key in self._handed_out:
+            self._texts.pop(key, None)
+        self._handed_out.clear()
+        if not self._texts:
+            self.file.unlink(missing_ok=True)
+            return 0
+        rows = [row for row in read_rows(self.file, "key", "text") if row["key"] in self._texts]
+        write_text(self.file, "".join(f"{json.dumps(row)}\n" for row in rows), durable=True)
+        return len(self._texts)
 
     def _key(self, request: Request, sampling: Sampling) -> str:
         """What the text depends on; empty where a picture cannot be read, which the engine says."""

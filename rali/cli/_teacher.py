@@ -1,20 +1,16 @@
-"""What the commands that ask a teacher share: options, loading, pictures, tables."""
+"""What the commands that ask a teacher share: options, loading, pictures."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from rali.errors import InputError
-from rali.files import replace_atomically
 
-from ._bar import scoring_bar
 from ._model import TEACHER_HELP
-from ._output import csv_text
 
 if TYPE_CHECKING:
     from rali.data.manifest import Row
@@ -141,7 +137,8 @@ CsvOutput = Annotated[
         "-o",
         metavar="FILE",
         dir_okay=False,
-        help="CSV file to write instead of the screen.",
+        help="CSV file to write instead of the screen. Until it is whole the teacher's texts are "
+        "kept beside it, and a stopped command resumes.",
         show_default=False,
     ),
 ]
@@ -154,9 +151,6 @@ DryRun = Annotated[
         "go, and how many there would be, and stop. Nothing is sent.",
     ),
 ]
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 def engine_of(
@@ -240,43 +234,3 @@ def find_rows(paths: list[Path]) -> list[Row]:
     if not found:
         raise InputError(f"There are no pictures in {', '.join(map(str, paths))}.")
     return found
-
-
-def in_chunks(items: Sequence[T], work: Callable[[Sequence[T]], list[R]], size: int) -> list[R]:
-    """What `work` makes of `items`, `size` at a time; Ctrl-C ends it and keeps what is done."""
-    found: list[R] = []
-    try:
-        with scoring_bar() as progress:
-            for start in range(0, len(items), size):
-                found += work(items[start : start + size])
-                progress("ask", len(found), len(items))
-    except KeyboardInterrupt:
-        typer.echo(f"rali: stopped after {len(found)} of {len(items)}.", err=True)
-    return found
-
-
-def write_table(header: list[str], rows: list[list[Any]], output: Path | None) -> None:
-    """Write CSV to a file; on the screen one block per row, as texts are long.
-
-    Without rows, after an early stop, an existing file stays as it is.
-    """
-    if output is not None and rows:
-        text = csv_text(header, rows)
-        replace_atomically(output, lambda path: path.write_text(text, "utf-8", newline=""))
-        return
-    for row in rows:
-        for name, value in zip(header, row, strict=True):
-            if value != "":
-                shown = value if isinstance(value, str) else json.dumps(value)
-                typer.echo(f"{name}: {shown}")
-        typer.echo()
-
-
-def leave(done: int, asked: int, errors: bool) -> NoReturn:
-    """Exit with 130 after a stop, with 1 after an error, else with 0."""
-    raise typer.Exit(130 if done < asked else int(errors))
-
-
-def digits(number: float | None) -> str:
-    """Three decimals, or nothing."""
-    return "" if number is None else f"{number:.3f}"

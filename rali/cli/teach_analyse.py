@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ._answers import digits
 from ._bar import scoring_bar
 from ._model import TEACHER_HELP
 from ._output import FIGURES, check_output
@@ -17,7 +18,6 @@ from ._teacher import (
     Pictures,
     PromptName,
     Samples,
-    digits,
     find_rows,
     transformers_engine,
 )

@@ -10,6 +10,7 @@ import typer
 
 from rali.errors import InputError
 
+from ._answers import asking, digits, leave, write_table
 from ._output import check_writable
 from ._teacher import (
     BaseUrl,
@@ -30,13 +31,9 @@ from ._teacher import (
     Temperature,
     TopK,
     TopP,
-    digits,
     engine_of,
     find_rows,
-    in_chunks,
-    leave,
     show_requests,
-    write_table,
 )
 
 if TYPE_CHECKING:
@@ -88,21 +85,23 @@ def score(
             how.sampling, max_pixels, min_pixels, engine_set, base_url,
         )  # fmt: skip
     loaded = engine_of(engine, model, batch_size, max_pixels, min_pixels, engine_set, base_url)
-    found = in_chunks(
-        rows,
-        lambda some: run(
-            loaded, [row.image for row in some], asked, samples=how.samples, sampling=how.sampling
-        ),
-        max(1, loaded.chunk // how.samples),
-    )
-    typer.echo(f"asked: {how.words()}", err=True)
     header = ["image", "score", "spread", "parsed", "samples", "reasoning", "error"]
-    table = [
-        [str(f.image), digits(f.score), digits(f.spread), f.parsed, f.samples, f.reasoning,
-         f.error or ""]
-        for f in found
-    ]  # fmt: skip
-    write_table(header, table, output)
+    with asking(loaded, output) as asks:
+        found = asks.in_chunks(
+            rows,
+            lambda some: run(
+                asks.engine, [row.image for row in some], asked,
+                samples=how.samples, sampling=how.sampling,
+            ),
+            max(1, loaded.chunk // how.samples),
+        )  # fmt: skip
+        typer.echo(f"asked: {how.words()}", err=True)
+        table = [
+            [str(f.image), digits(f.score), digits(f.spread), f.parsed, f.samples, f.reasoning,
+             f.error or ""]
+            for f in found
+        ]  # fmt: skip
+        write_table(header, table, output)
     if any(row.score is not None for row in rows[: len(found)]):
         values = agreement(list(zip(rows, found, strict=False)))
         srcc, plcc = values["srcc"], values["plcc"]
@@ -260,22 +259,23 @@ def compare(
     if dry_run:
         show_requests(engine, model, requests, sampling, max_pixels, None, engine_set, base_url)
     loaded = engine_of(engine, model, batch_size, max_pixels, None, engine_set, base_url)
-    found = in_chunks(
-        pairs,
-        lambda some: compare_both_ways(loaded, some, prompt=asked, sampling=sampling),
-        max(1, loaded.chunk // 2),
-    )
-    table, failed = [], False
-    for (a, b, _), both in zip(pairs, found, strict=False):
-        choices = [
-            each.answer.choice if isinstance(each.answer, Comparison) else "" for each in both
-        ]
-        agreed = choices[0] if choices[0] == choices[1] else ""
-        error = next((each.error for each in both if each.error), "") or ""
-        failed |= bool(error)
-        table.append([str(a), str(b), agreed, *choices, _reasoning(both[0]), error])
-    header = ["a", "b", "better", "as_a_b", "as_b_a", "reasoning", "error"]
-    write_table(header, table, output)
+    with asking(loaded, output) as asks:
+        found = asks.in_chunks(
+            pairs,
+            lambda some: compare_both_ways(asks.engine, some, prompt=asked, sampling=sampling),
+            max(1, loaded.chunk // 2),
+        )
+        table, failed = [], False
+        for (a, b, _), both in zip(pairs, found, strict=False):
+            choices = [
+                each.answer.choice if isinstance(each.answer, Comparison) else "" for each in both
+            ]
+            agreed = choices[0] if choices[0] == choices[1] else ""
+            error = next((each.error for each in both if each.error), "") or ""
+            failed |= bool(error)
+            table.append([str(a), str(b), agreed, *choices, _reasoning(both[0]), error])
+        header = ["a", "b", "better", "as_a_b", "as_b_a", "reasoning", "error"]
+        write_table(header, table, output)
     leave(len(found), len(pairs), failed)
 
 
@@ -291,11 +291,14 @@ def _ask_each(
     """Ask for one text about each picture, and write a table of what `cells` makes of it."""
     from rali.teacher.ask import ask
 
-    found = in_chunks(
-        rows, lambda some: ask(engine, _requests(some, prompt), sampling), engine.chunk
-    )
-    table = [[str(reply.images[0]), *cells(reply), reply.error or ""] for reply in found]
-    write_table(["image", *header, "error"], table, output)
+    with asking(engine, output) as asks:
+        found = asks.in_chunks(
+            rows,
+            lambda some: ask(asks.engine, _requests(some, prompt), sampling),
+            engine.chunk,
+        )
+        table = [[str(reply.images[0]), *cells(reply), reply.error or ""] for reply in found]
+        write_table(["image", *header, "error"], table, output)
     leave(len(found), len(rows), any(reply.error for reply in found))
 
 

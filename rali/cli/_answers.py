@@ -1,0 +1,110 @@
+"""What the commands that ask a teacher do with its answers: keep them, count them, write them.
+
+A table is written whole at the end. Until then the texts are in `.NAME.rali/texts.jsonl` beside it,
+as `rali score` keeps its rows, so that the same command resumes. The screen keeps nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import typer
+
+from rali.files import write_text
+
+from ._bar import scoring_bar
+from ._output import csv_text
+
+if TYPE_CHECKING:
+    from rali.teacher.requests import Engine
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Asking:
+    """An engine while a command asks it.
+
+    Attributes:
+        engine: what is asked.
+        resumes: whether its texts are kept, so that the same command resumes.
+    """
+
+    def __init__(self, engine: Engine, resumes: bool) -> None:
+        self.engine, self.resumes = engine, resumes
+
+    def in_chunks(
+        self, items: Sequence[T], work: Callable[[Sequence[T]], list[R]], size: int
+    ) -> list[R]:
+        """What `work` makes of `items`, `size` at a time.
+
+        A stop ends the command where the texts are kept. Else it ends the asking alone, and what
+        is done is returned, to be shown.
+        """
+        found: list[R] = []
+        try:
+            with scoring_bar() as progress:
+                for start in range(0, len(items), size):
+                    found += work(items[start : start + size])
+                    progress("ask", len(found), len(items))
+        except KeyboardInterrupt as stop:
+            more = "; the same command resumes" if self.resumes else ""
+            typer.echo(f"rali: stopped after {len(found)} of {len(items)}{more}.", err=True)
+            if self.resumes:
+                stop.add_note("stopped")  # nobody needs to say it again
+                raise
+        return found
+
+
+@contextmanager
+def asking(engine: Engine, output: Path | None) -> Iterator[Asking]:
+    """Ask an engine in a block that writes `output`; its texts are kept until the block's end.
+
+    Raises:
+        InputError: another process is writing the file.
+    """
+    if output is None or (output.exists() and not output.is_file()):  # the screen, or a pipe
+        yield Asking(engine, resumes=False)
+        return
+    from rali.teacher.kept import KeptTexts
+
+    side = output.with_name(f".{output.name}.rali")
+    with KeptTexts(engine, side / "texts.jsonl") as kept:
+        try:
+            yield Asking(kept, resumes=True)
+        except BaseException:
+            if [path.name for path in side.iterdir()] == [".lock"]:  # nothing came
+                shutil.rmtree(side, ignore_errors=True)
+            raise
+        if left := kept.forget():
+            typer.echo(f"rali: {side} keeps {left:,} texts of other questions.", err=True)
+        else:
+            shutil.rmtree(side, ignore_errors=True)
+
+
+def write_table(header: list[str], rows: list[list[Any]], output: Path | None) -> None:
+    """Write CSV to a file; on the screen one block per row, as texts are long."""
+    if output is not None:
+        write_text(output, csv_text(header, rows))
+        return
+    for row in rows:
+        for name, value in zip(header, row, strict=True):
+            if value != "":
+                shown = value if isinstance(value, str) else json.dumps(value)
+                typer.echo(f"{name}: {shown}")
+        typer.echo()
+
+
+def leave(done: int, asked: int, errors: bool) -> NoReturn:
+    """Exit with 130 after a stop, with 1 after an error, else with 0."""
+    raise typer.Exit(130 if done < asked else int(errors))
+
+
+def digits(number: float | None) -> str:
+    """Three decimals, or nothing."""
+    return "" if number is None else f"{number:.3f}"
