@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 from rali.errors import InputError, require
@@ -25,7 +27,7 @@ class LoraConfig:
         rank: the adapter's rank; 0 trains all weights without one.
         alpha: the adapter's output is scaled by alpha / rank.
         dropout: the share of the adapter's input that is dropped, 0–1.
-        targets: names of the layers that get an adapter.
+        targets: names of the layers that get an adapter; of those by default, the model has some.
     """
 
     rank: int = 0
@@ -43,6 +45,28 @@ class LoraConfig:
             raise InputError(f"lora.dropout is {self.dropout:g}; give less than 1.")
         if self.rank and not self.targets:
             raise InputError("lora.targets names no layer; name some, or set lora.rank=0.")
+
+
+def check_targets(config: LoraConfig, model: str, layers: Collection[str], *, eyes: bool) -> None:
+    """Refuse targets that name none of a model's layers, on which no adapter would learn.
+
+    Args:
+        layers: last parts of the names of the layers that may get an adapter; none for unknown.
+        eyes: whether those of the vision tower are among them.
+
+    Raises:
+        InputError: it names the nearest layer that there is, or all.
+    """
+    if "lm_head" in config.targets:
+        raise InputError("lora.targets: TRL trains no adapter on lm_head; leave it out.")
+    names = {target: target.rpartition(".")[2] for target in config.targets}
+    absent = [t for t, name in names.items() if name not in layers and "embed" not in name]
+    usual = config.targets == LoraConfig().targets and len(absent) < len(names)
+    if layers and absent and not usual:
+        near = get_close_matches(names[absent[0]], layers, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(layers))}."
+        where = "" if eyes else " outside the vision tower, which does not learn"
+        raise InputError(f"lora.targets: {model} has no layer {absent[0]}{where}; {hint}")
 
 
 def lora_config(config: LoraConfig, *, vision: bool = True) -> Any:

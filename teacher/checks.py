@@ -7,6 +7,7 @@ imported and nothing is asked of a network.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,10 +18,13 @@ from typing import Generic, Protocol, TypeVar
 from rali.data.manifest import Row
 from rali.errors import InputError, MissingExtraError, missing_extra
 
+from .adapter import check_targets
 from .claims import check_pictures
 from .plan import BatchPlan
+from .shapes import model_shape
 from .training import TrainingConfig
 from .trl_fields import check_choice, check_trl, keys_of
+from .trl_settings import check_setting
 from .vllm_rollouts import check_rollouts
 
 
@@ -35,11 +39,17 @@ class Pictured(Protocol):
 
 E = TypeVar("E", bound=Pictured)
 T = TypeVar("T")
+OF_8_BITS = re.compile("8bit|bnb|paged|ademamix")  # in names of optimisers
 # Package → the extra of rali that brings it, and whether a training needs it.
 PACKAGES: dict[str, tuple[str, Callable[[TrainingConfig], bool]]] = {
     "trl": ("teach", lambda settings: True),
     "peft": ("teach", lambda settings: settings.lora.rank > 0),
-    "bitsandbytes": ("4bit", lambda settings: bool(settings.quantization)),
+    "bitsandbytes": (
+        "4bit",
+        lambda settings: bool(
+            settings.quantization or OF_8_BITS.search(str(settings.trl.get("optim")))
+        ),
+    ),
     "deepspeed": ("deepspeed", lambda settings: bool(settings.trl.get("deepspeed"))),
     "vllm": ("rollouts", lambda settings: bool(settings.trl.get("use_vllm"))),
 }
@@ -84,6 +94,14 @@ def check_attention(name: str) -> None:
             f"attn_implementation: {name} needs {' or '.join(wanted)}, which is not installed. "
             "Type: pip install kernels"
         )
+
+
+def check_adapter(settings: TrainingConfig) -> None:
+    """Refuse an adapter on layers that the model does not have, where its layers are known."""
+    shape, eyes = model_shape(settings.model, settings.revision), settings.eyes_learn
+    names = [name for name, *_ in shape.linear] if shape else []
+    layers = {n.rpartition(".")[2] for n in names if eyes or not n.startswith("visual.")}
+    check_targets(settings.lora, settings.model, layers, eyes=eyes)
 
 
 def _is_here(module: str) -> bool:
@@ -134,6 +152,7 @@ def start_of(
     read: Callable[[BatchPlan | None], Sequence[E]],
     *,
     plan: Callable[[], BatchPlan] | None = None,
+    more: Sequence[Callable[[], None]] = (),
     done: bool = False,
 ) -> Start[E]:
     """Ask all that can be asked before a model is loaded.
@@ -144,6 +163,7 @@ def start_of(
             be read, the pictures of the others are looked for.
         read: gives the examples, which have `images`, for the plan.
         plan: gives the batch arithmetic, where there is one.
+        more: what else to ask; each raises an error of rali's for a problem.
         done: whether the training has been done here, so that neither packages nor pictures
             are needed any more.
     """
@@ -158,10 +178,17 @@ def start_of(
             found.attempt(partial(check_tracker, name))
         if settings.attn_implementation:
             found.attempt(lambda: check_attention(settings.attn_implementation))
+        if settings.lora.rank:
+            found.attempt(lambda: check_adapter(settings))
     for name, value in settings.trl.items():
+        known = len(found.problems)
         found.attempt(partial(check_trl, kind, {name: value}))
+        if known == len(found.problems):
+            found.attempt(partial(check_setting, settings, name))
     if settings.trl.get("use_vllm") and _is_here("trl") and not done:
         found.attempt(lambda: check_rollouts(settings.trl))
+    for check in more:
+        found.attempt(check)
     if plan:
         found.plan = found.attempt(plan)
     watched = settings.watch.manifests

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from .checks import Start
 from .grpo import GrpoConfig, grpo_start, voted_pairs
-from .memory import describe_memory
+from .memory import describe_length, describe_memory
 from .sft import SftConfig, sft_start
 from .training import TrainingConfig
 from .votes import subjects_of
@@ -53,7 +53,7 @@ def grpo_dry_run(settings: GrpoConfig, processes: int) -> DryRun:
             found.lines.append(
                 f"Before them the model votes on {len(pairs):,} pairs, in {texts:,} texts."
             )
-    found.lines.append(describe_memory(settings, plan))
+    found.lines += filter(None, [describe_memory(settings, plan), describe_length(settings)])
     return found
 
 

@@ -34,7 +34,7 @@ from .rewards import check_task, is_ranked
 from .sampling import DRAWS, sample_order
 from .tasks import Example, TaskConfig
 from .training import TrainingConfig
-from .vllm_rollouts import mend
+from .vllm_rollouts import check_sizes, mend
 from .votes import VoteConfig, is_voted, pairs_that_meet, vote
 
 
@@ -129,6 +129,11 @@ class GrpoConfig(TrainingConfig):
                 f"give a multiple, such as {self.save_every + self.iterations - off}."
             )
 
+    @property
+    def asked(self) -> list[Prompt]:
+        """The prompts of the tasks, in their order."""
+        return [task.resolve() for task in self.tasks]
+
     def plan(self, processes: int = 1) -> BatchPlan:
         """The batch arithmetic for this many processes."""
         if not self.tasks:
@@ -157,7 +162,7 @@ def ordered_examples(config: GrpoConfig, plan: BatchPlan) -> list[Example]:
             f"group is {group}, which does not divide the {plan.compared} prompts that are "
             "compared."
         )
-    prompts = [task.resolve().name for task in config.tasks]
+    prompts = [prompt.name for prompt in config.asked]
     names = [
         name if prompts.count(name) == 1 else f"tasks.{place} ({name})"
         for place, name in enumerate(prompts)
@@ -186,6 +191,9 @@ def grpo_start(config: GrpoConfig, processes: int = 1, *, done: bool = False) ->
         ],
         lambda plan: ordered_examples(config, plan) if plan else [],
         plan=lambda: config.plan(processes),
+        more=[
+            lambda: check_sizes(config.trl, config.asked, config.max_completion_length, processes)
+        ],
         done=done,
     )
 

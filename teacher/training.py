@@ -18,19 +18,6 @@ from .models import load_teacher
 from .watch_config import WatchConfig
 
 DTYPES = ("bfloat16", "float16", "float32")
-# Fields of TRL's config that have a setting here: two values of one thing would contradict.
-OURS = {
-    "seed": "seed", "learning_rate": "lr", "per_device_train_batch_size": "micro_batch",
-    "gradient_checkpointing": "gradient_checkpointing", "bf16": "dtype", "fp16": "dtype",
-    "save_steps": "save_every", "logging_steps": "log_every", "report_to": "report_to",
-    "output_dir": "-o", "num_train_epochs": "epochs", "shuffle_dataset": "data_seed",
-    "beta": "beta", "num_generations": "num_generations", "temperature": "temperature",
-    "top_k": "top_k", "top_p": "top_p", "max_completion_length": "max_completion_length",
-    "gradient_accumulation_steps": "prompts_per_step or batch_size and micro_batch",
-    "generation_batch_size": "prompts_per_step", "steps_per_generation": "prompts_per_step",
-    "warmup_steps": "warmup", "reward_weights": "tasks", "weight_decay": "weight_decay",
-    "lr_scheduler_type": "lr_schedule", "lr_scheduler_kwargs": "lr_schedule",
-}  # fmt: skip
 EXPONENT = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?[eE][+-]?[0-9]+")
 
 
@@ -61,7 +48,7 @@ class TrainingConfig:
         log_every: steps between logged rows.
         report_to: where TRL also logs: "tensorboard", "trackio", "wandb", …
         watch: validation and probe pictures during the training.
-        trl: any other field of TRL's config (max_steps, deepspeed, …).
+        trl: any other field of TRL's config (max_steps, deepspeed, …); see `trl_settings`.
     """
 
     model: str = "Qwen/Qwen2.5-VL-7B-Instruct"
@@ -91,11 +78,7 @@ class TrainingConfig:
         for bound in ("min_pixels", "max_pixels"):
             if getattr(self, bound) is not None:
                 check_numbers("", self, positive=[bound])
-        # YAML reads 3e-4 as a text.
-        self.trl = {
-            name: float(value) if isinstance(value, str) and EXPONENT.fullmatch(value) else value
-            for name, value in self.trl.items()
-        }
+        self.trl = {name: _meant(name, value) for name, value in self.trl.items()}
         for name in ("max_steps", "num_iterations"):  # with which the steps are counted
             check_type(f"trl.{name}", self.trl.get(name, 1), [int])
         if self.iterations < 1:
@@ -108,11 +91,11 @@ class TrainingConfig:
                 f"min_pixels is {self.min_pixels:,} and max_pixels {self.max_pixels:,}; min_pixels "
                 "must not be above max_pixels."
             )
-        for name, own in OURS.items():
-            if name in self.trl and (
-                own == "-o" or any(hasattr(self, each) for each in own.split())
-            ):
-                raise InputError(f"trl.{name}: set {own}, which would contradict it.")
+
+    @property
+    def eyes_learn(self) -> bool:
+        """Whether the vision tower learns, or gets an adapter."""
+        return bool(getattr(self, "vision", True)) and getattr(self, "parts", "") != "language"
 
     @property
     def iterations(self) -> int:
@@ -158,3 +141,10 @@ class TrainingConfig:
             "disable_tqdm": True,
         }
         return shared | own | self.trl
+
+
+def _meant(name: str, value: Any) -> Any:
+    """What a value under `trl` says: YAML reads 3e-4 as a text, and no as false."""
+    if isinstance(value, str) and EXPONENT.fullmatch(value):
+        return float(value)
+    return "no" if value is False and name.endswith("_strategy") else value

@@ -32,10 +32,12 @@ TRAINERS = {
 ENUMS = {
     "OptimizerNames": "transformers/training_args.py",
     "IntervalStrategy": "transformers/trainer_utils.py",
+    "SchedulerType": "transformers/trainer_utils.py",
     "SaveStrategy": "transformers/trainer_utils.py",
 }
 # Values of these are checked; a field that also takes another class is TRL's to check.
 PLAIN = {"bool": bool, "int": int, "float": float, "str": str, "None": type(None)}
+MORE = {"fsdp": ["bool"]}  # what a field takes beside its annotation
 
 
 @lru_cache
@@ -86,7 +88,7 @@ def check_trl(kind: str, values: Mapping[str, Any]) -> None:
             near = get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]}?" if near else "."
             raise InputError(f"trl.{name}: {kind} of TRL has no such field{hint}")
-        kinds = known[name].split(" | ")
+        kinds = known[name].split(" | ") + MORE.get(name, [])
         if all(each in PLAIN for each in kinds):
             check_type(f"trl.{name}", value, [PLAIN[each] for each in kinds])
         if isinstance(value, str):

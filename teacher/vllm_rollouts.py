@@ -15,6 +15,8 @@ from typing import Any
 
 from rali.errors import InputError
 
+from .prompts import Prompt
+
 TRL = "1.16"  # whose calls are known; tried with vLLM 0.32
 
 
@@ -41,6 +43,37 @@ def check_rollouts(settings: Mapping[str, Any], installed: str | None = None) ->
             "server answers about pictures, and older servers have not been tried. Leave it out: "
             "vLLM then shares the training's GPUs (colocate)."
         )
+
+
+def check_sizes(
+    settings: Mapping[str, Any], prompts: Sequence[Prompt], completion: int, processes: int
+) -> None:
+    """Refuse a vLLM that no prompt fits into together with its text, or that GPUs cannot share.
+
+    A prompt is counted with a token for each word, which is less than any has.
+
+    Args:
+        settings: fields of TRL's config.
+        completion: the most tokens of a text.
+        processes: number of processes (GPUs) of the training.
+    """
+    if not settings.get("use_vllm"):
+        return
+    each = settings.get("vllm_tensor_parallel_size", 1)
+    if isinstance(each, int) and (each < 1 or processes % each):
+        raise InputError(
+            f"trl.vllm_tensor_parallel_size is {each}, into which {processes} processes cannot be "
+            "divided; give a number that divides them."
+        )
+    length = settings.get("vllm_max_model_length")
+    for prompt in prompts if isinstance(length, int) else ():
+        words = len(f"{prompt.system} {prompt.text}".split())
+        if length and length < words + completion:
+            raise InputError(
+                f"trl.vllm_max_model_length is {length:,}; the prompt {prompt.name}, of more than "
+                f"{words} tokens, and its text of up to {completion:,} (max_completion_length) do "
+                "not fit into it. Give 2048, say, or leave it out."
+            )
 
 
 def mend(generation: Any, processor: Any) -> None:

@@ -74,6 +74,10 @@ def broken(two, case) -> GrpoConfig:
         config.attn_implementation = "flash_attention_9"
     elif case == "loss":
         config.trl = {"loss_type": "dapoo"}
+    elif case == "evaluated":
+        config.trl = {"eval_strategy": "steps"}
+    elif case == "layer":
+        config.lora = LoraConfig(rank=4, targets=["q_prj"])
     elif case == "watched":
         (Path(two[0]).parent / "two-2.png").unlink()
         config.watch.manifests = two[1:]
@@ -93,6 +97,8 @@ def broken(two, case) -> GrpoConfig:
         ("tracker", "report_to is 'tensorbord'; did you mean tensorboard"),
         ("attention", "attn_implementation is 'flash_attention_9'; did you mean flash_attention_"),
         ("loss", "trl.loss_type is 'dapoo'; did you mean dapo"),
+        ("evaluated", "trl.eval_strategy: TRL is given no pictures to evaluate on; set watch"),
+        ("layer", r"lora.targets: nano has no layer q_prj; did you mean q_proj\?"),
         ("watched", "1 of 17 pictures are missing or empty"),
     ],
 )
@@ -129,7 +135,8 @@ def test_an_absent_manifest_hides_nothing_else(two):
         ({"attn_implementation": "flash_attention_2"}, "needs flash_attn or kernels, which is not"),
         ({"attn_implementation": "flash_attention_3"}, "needs flash_attn_interface or kernels"),
         ({"attn_implementation": "kernels-community/flash-attn2"}, "attn2 needs kernels, which"),
-        ({"trl": {"deepspeed": "zero3.json"}}, r"needs deepspeed, .*'rali\[deepspeed\]'"),
+        ({"trl": {"deepspeed": {"bf16": {}}}}, r"needs deepspeed, .*'rali\[deepspeed\]'"),
+        ({"trl": {"optim": "paged_adamw_8bit"}}, r"needs bitsandbytes, .*'rali\[4bit\]'"),
     ],
 )
 def test_what_is_not_installed_is_named(two, monkeypatch, settings, message):
@@ -139,7 +146,7 @@ def test_what_is_not_installed_is_named(two, monkeypatch, settings, message):
     config = GrpoConfig(model="nano", **shared, **settings)
     with pytest.raises(InputError, match=message):
         grpo_dry_run(config, 1).check()
-    here |= {"tensorboardX", "flytekit", "kernels", "deepspeed"}
+    here |= {"tensorboardX", "flytekit", "kernels", "deepspeed", "bitsandbytes"}
     grpo_dry_run(config, 1).check()
 
 

@@ -20,7 +20,6 @@ from rali.teacher.completions import beside, format_reward, parse, whole
 from rali.teacher.data_urls import bounded, token_side
 from rali.teacher.engines import Request, Sampling, load_engine
 from rali.teacher.grpo import GrpoConfig, train
-from rali.teacher.memory import model_shape
 from rali.teacher.models import (
     NANO,
     load_processor,
@@ -31,6 +30,7 @@ from rali.teacher.models import (
 from rali.teacher.questions import find_prompt
 from rali.teacher.reward_functions import Rewards
 from rali.teacher.sft import SftConfig, SftExample, train_sft
+from rali.teacher.shapes import model_shape
 from rali.teacher.tasks import Example, TaskConfig
 
 VQ = find_prompt("visualquality-r1/score")
