@@ -36,6 +36,12 @@ _RELEASED = (  # the question of VisualQuality-R1's README, another than its pap
     "between 1 and 5, rounded to two decimal places, with 1 representing very poor quality and 5 "
     "representing excellent quality."
 )
+# "Picture 1: " is what Qwen2.5-VL's chat template writes with `add_vision_id=True`, as every example
+# of that README passes it. As words it is the same text for every engine, and for a training.
+_README = (
+    "Picture 1: <image>You are doing the image quality assessment task. Here is the question: "
+    f"{_RELEASED}"
+)
 _IMAGE = re.compile(r"<(image|image_a|image_b|reference)>")
 
 
@@ -233,16 +239,15 @@ PROMPTS: dict[str, Prompt] = {
         Prompt(
             name="visualquality-r1/released",
             task="score",
-            text="<image>You are doing the image quality assessment task. Here is the question: "
-            f"{_RELEASED} First output the thinking process in <think> </think> tags and then "
+            text=f"{_README} First output the thinking process in <think> </think> tags and then "
             "output the final answer with only one score in <answer> </answer> tags.",
             answer="number",
         ),
         Prompt(
             name="visualquality-r1/fast",
             task="score",
-            text="<image>You are doing the image quality assessment task. Here is the question: "
-            f"{_RELEASED} Output the final answer with only one score in <answer> </answer> tags.",
+            text=f"{_README} Output the final answer with only one score in <answer> </answer> "
+            "tags.",
             answer="number",
             reasons=False,
         ),

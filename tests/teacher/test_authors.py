@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -12,14 +13,16 @@ from rali.errors import InputError
 from rali.recipes import find_recipe
 from rali.runs.config import from_dict, read_yaml
 from rali.teacher.completions import format_reward, parse
-from rali.teacher.grpo import GrpoConfig, build_trainer, ordered_examples
+from rali.teacher.grpo import GrpoConfig, build_trainer, ordered_examples, prompt_dataset
 from rali.teacher.memory import describe_memory
+from rali.teacher.models import load_processor
 from rali.teacher.plan import plan_batch
 from rali.teacher.prompts import PROMPTS
 from rali.teacher.questions import find_prompt
+from rali.teacher.requests import Request, prompt_text
 from rali.teacher.reward_functions import Prediction, ranked_rewards
 from rali.teacher.sampling import sample_order
-from rali.teacher.tasks import TaskConfig
+from rali.teacher.tasks import Example, TaskConfig
 
 AUTHORS = (
     "visualquality-r1-kadid", "visualquality-r1-kadid-spaq", "q-insight", "q-insight-compare"
@@ -47,6 +50,30 @@ def test_visualquality_r1_as_released():
     assert "rounded to two decimal places" in settings.tasks[0].resolve().text
     fast = PROMPTS["visualquality-r1/fast"]
     assert parse("<answer>3.25</answer>", fast).value == 3.25
+
+
+# As Qwen2.5-VL's template writes pictures and texts, and before each picture its number if asked.
+NUMBERED = (
+    "{% set seen = namespace(pictures=0) %}{% for part in messages[0]['content'] %}"
+    "{% if part['type'] == 'image' %}{% set seen.pictures = seen.pictures + 1 %}"
+    "{% if add_vision_id %}Picture {{ seen.pictures }}: {% endif %}<|image_pad|>"
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("name", ["visualquality-r1/released", "visualquality-r1/fast"])
+def test_visualquality_r1_is_asked_as_with_its_readmes_add_vision_id(name, tmp_path):
+    """`Picture 1: ` is in the question, so that every engine asks it, and a training."""
+    processor, prompt = load_processor("nano"), PROMPTS[name]
+    processor.chat_template = NUMBERED
+    plain = replace(prompt, text=prompt.text.removeprefix("Picture 1: "))
+    wanted = processor.apply_chat_template(plain.messages(), add_vision_id=True, tokenize=False)
+    assert wanted.startswith("Picture 1: <|image_pad|>You are doing the image quality assessment")
+    assert prompt_text(processor, Request((tmp_path / "a.png",), prompt)) == wanted
+    trained = prompt_dataset([Example(0, (), "a")], [prompt])[0]["prompt"]
+    assert processor.apply_chat_template(trained, tokenize=False) == wanted
+    first, picture = prompt.messages()[0]["content"][:2]
+    assert (first["text"], picture["type"]) == ("Picture 1: ", "image"), "a server's, too"
 
 
 def test_q_insights_two_tasks_as_released():
