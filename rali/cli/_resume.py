@@ -2,7 +2,8 @@
 
 A CSV or JSON-lines file that holds all rows is written as they come. Any other output (a table,
 Parquet, a selection) is made at the end from rows in `.NAME.rali/rows.jsonl` beside it. That folder
-holds the settings and the lock too. An output without a suffix is a folder of shards.
+holds the settings, what tables held and the lock too. An output without a suffix is a folder of
+shards.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from rali.runs.folder import alone_in, read_claim, write_json
 from rali.scoring.journal import Journal, csv_line, row_line
 from rali.scoring.keys import Keys
 from rali.scoring.ledger import UNIT, Ledger
+from rali.scoring.numbered import Numbered
 from rali.scoring.rows import differences
 
 RESTART = "Give another file, or --restart to begin this one again."
@@ -46,7 +48,7 @@ def file_journal(
         InputError: the file was made by something else or with other settings, or another process
             is writing it.
     """
-    side = output.with_name(f".{output.name}.rali")
+    side = _side(output)
     fresh = not side.exists()
     with alone_in(side):
         note = side / "settings.json"
@@ -79,6 +81,17 @@ def file_journal(
                 shutil.rmtree(side, ignore_errors=True)
             raise
         write_json({**now, "finished": True}, note)
+
+
+def numbered(output: Path, sink: Any) -> Numbered:
+    """The tables that an open output's rows come from, noted where its settings are."""
+    shards = isinstance(sink, Shards)
+    note = sink.ledger.folder / "_tables.jsonl" if shards else _side(output) / "tables.jsonl"
+    return Numbered(note, output, fresh=not sink.rows)
+
+
+def _side(output: Path) -> Path:
+    return output.with_name(f".{output.name}.rali")
 
 
 class Shards:

@@ -18,6 +18,7 @@ import typer
 
 from rali.errors import InputError, require
 from rali.files import replace_atomically
+from rali.pictures.sources import Entries
 from rali.scoring.journal import Journal
 from rali.scoring.keys import New
 from rali.scoring.rows import columns_of, encoder_of, score_rows, settings_of
@@ -26,7 +27,7 @@ from rali.scoring.selection import condition, selected
 from ._bar import scoring_bar
 from ._maps import drawing, map_names
 from ._output import check_output, check_writable
-from ._resume import Screen, Shards, file_journal
+from ._resume import Screen, Shards, file_journal, numbered
 from ._rows import show, write_rows, write_vectors
 from ._stop import Stop, stoppable
 
@@ -58,6 +59,7 @@ class Job:
     retry: bool
     xmp: Xmp | None = None
     workers: int = 0  # Ray's; 0 for this process alone
+    provider: str | None = None  # that is not the processor
 
     @property
     def selects(self) -> bool:
@@ -94,6 +96,7 @@ def _run(
     shown = [name for name in columns if name != "embedding" or job.embeddings == "column"]
     settings = settings_of(scorer, interval=job.interval, **asked)
     settings |= {"maps": job.maps is not None, "xmp": job.xmp and job.xmp.setting}
+    settings["provider"] = job.provider
     if job.output is None or _is_special(job.output):
         held = job.sort or job.top or vectors or job.collects or job.report
         streams = form in ("csv", "jsonl") and not held
@@ -152,6 +155,12 @@ def _score(
     """Fill the sink; returns an exit code if a signal ended it, pictures/s and the rows before."""
     draw = None if job.maps is None else drawing(scorer, job.maps, sink)
     total, before, started, code = entries.count, sink.rows, time.monotonic(), 0
+    if job.output is not None and not _is_special(job.output) and isinstance(entries, Entries):
+        tables = numbered(job.output, sink)
+        for first in entries.tables():
+            tables.check(first)
+        if not job.workers:  # Ray takes the sources themselves, and no list on standard input
+            entries = tables.watching(entries)
     new = New(entries, sink.done)
     pictures: dict[str, Any] = {}  # those between the source and their map: few
 

@@ -297,6 +297,7 @@ def score(
         retry=retry,
         xmp=Xmp(xmp_name == "adobe", read_stars(stars) if stars else None) if xmp else None,
         workers=(workers or available_cores()) if engine == "ray" else 0,
+        provider=None if provider == "CPUExecutionProvider" else provider,
     )
     scorer: Callable[[], Any] = partial(
         Scorer,

@@ -61,9 +61,16 @@ class DataSet:
             self.count += len(rows)
 
     def __iter__(self) -> Iterator[Entry]:
+        return self._entries()
+
+    def first(self) -> Iterator[Entry]:
+        """The first picture of each split."""
+        return self._entries(1)
+
+    def _entries(self, most: int | None = None) -> Iterator[Entry]:
         for split, column, count in self._splits:
             name = f"{self.key}/{split}" if split else self.key
-            for row in range(count):
+            for row in range(count)[:most]:
                 yield Entry(path_text(f"{name}#{row}"), DataSetCell(self.place, split, column, row))
 
 
@@ -115,6 +122,11 @@ def _stored(process: int, place: str, split: str, column: str) -> Any:
     if _is_image(rows.features[column]):
         rows = rows.cast_column(column, datasets.Image(decode=False))
     return rows
+
+
+def files_of(place: str, split: str) -> list[str]:
+    """The files on this disk that hold a split's rows."""
+    return [each["filename"] for each in _loaded(os.getpid(), place)[split].cache_files]
 
 
 def _is_image(feature: Any) -> bool:

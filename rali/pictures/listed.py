@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,10 @@ class Table:
                 Unreadable(f"The table ends after {number + 1} rows, because of damage: {text}."),
             )
 
+    def first(self) -> Iterator[Entry]:
+        """The picture of the first row, if there is one."""
+        return islice(self, 1)
+
     def _entry(self, number: int, cell: Any) -> Entry:
         """The picture of one cell; what is no path has the number of its row as its key."""
         numbered = path_text(f"{self.key}#{number}")
@@ -123,7 +128,7 @@ class Table:
         if not cell.strip():
             return self._entry(number, None)
         if is_data_url(cell):
-            return Entry(numbered, cell)
+            return Entry(numbered, UrlCell(self.place, self.column, cell))
         if is_address(cell):
             return Entry(path_text(cell), Fetched(cell))
         if is_address(self.place):
@@ -220,6 +225,18 @@ class JsonCell:
         if isinstance(cell, Mapping):
             return from_base64(cell["bytes"])
         return from_data_url(cell)
+
+
+@dataclass(frozen=True, slots=True)
+class UrlCell:
+    """A picture that is a data URL in a cell of text."""
+
+    place: str
+    column: str
+    url: str
+
+    def read(self) -> bytes:
+        return from_data_url(self.url)
 
 
 @dataclass(frozen=True, slots=True)

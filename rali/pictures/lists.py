@@ -26,12 +26,15 @@ class List:
     Args:
         name: the list's file, or `-` for standard input.
 
+    Attributes:
+        waits: reading it may wait for another program.
+
     Raises:
         InputError: the file cannot be read.
     """
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self._name, self.waits = name, name == "-"
         self._kept = tempfile.TemporaryFile() if name == "-" else None  # noqa: SIM115
         if name != "-":
             self._file().close()

@@ -7,6 +7,7 @@ memory. Each kind of source is a module of its own; which one a text names is de
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -70,6 +71,17 @@ class Entries:
                     yield entry
         if entry is None:
             raise InputError(f"There are no pictures in {', '.join(self.sources)}{self._hint}.")
+
+    def tables(self) -> Iterator[Entry]:
+        """The first picture of each table and split, without going through the rest.
+
+        What a list on standard input names is left out, as more of it may come.
+        """
+        for found in self._found:
+            for each in found.inner() if isinstance(found, _Pattern | _Listed) else [found]:
+                if isinstance(each, listed.Table | hugging_face.DataSet):
+                    with contextlib.suppress(RaliError):  # going through it tells why
+                        yield from each.first()
 
     @property
     def count(self) -> int | None:
@@ -204,6 +216,13 @@ class _Pattern:
         if match is None:
             yield Entry(path_text(self.pattern), Unreadable("No file matches this pattern."))
 
+    def inner(self) -> Iterator[Entry | _Many]:
+        """What it matches besides pictures, in the system's order."""
+        if not is_picture_name(self.pattern):
+            for match in glob.iglob(self.pattern, recursive=True):  # noqa: PTH207
+                if not is_picture_name(match):
+                    yield from _found(match, self.look.local)
+
 
 @dataclass(frozen=True)
 class _Listed:
@@ -216,6 +235,18 @@ class _Listed:
     def __iter__(self) -> Iterator[Entry]:
         for path in self.paths:
             yield from _each(path, self.look.named)
+
+    def inner(self) -> Iterator[Entry | _Many]:
+        """What it names besides pictures, where that can be read at once."""
+        for path in () if self.paths.waits else self.paths:
+            if not is_picture_name(path):
+                yield from _found(path, self.look.named)
+
+
+def _found(source: str, look: Callable[[str], Entry | _Many]) -> Iterator[Entry | _Many]:
+    """What a source is; nothing where it cannot be used, which `_each` tells of."""
+    with contextlib.suppress(RaliError):
+        yield look(source)
 
 
 def _each(source: str, look: Callable[[str], Entry | _Many]) -> Iterator[Entry]:

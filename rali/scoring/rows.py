@@ -105,17 +105,20 @@ _SPOKEN = {
     "embeddings": "--embeddings",
     "maps": "--map",
     "xmp": "--xmp {}",
+    "provider": "--provider {}",
 }
+_SINCE = ("provider",)  # what older outputs do not say, which may have been anything
 
 
 def differences(noted: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """In words, what of the `noted` settings is not as `now`; empty where all is the same."""
     words = []
-    for name, value in {**dict.fromkeys(now), **noted}.items():
+    then = {**dict.fromkeys(name for name in now if name not in _SINCE), **noted}
+    for name, value in then.items():
         if value == now.get(name) or (not value and not now.get(name)):
             continue
         spoken = _SPOKEN.get(name, f"{name} {{}}")
-        if not value and name in ("interval", "explain", "embeddings", "maps", "xmp"):
+        if not value and name in ("interval", "explain", "embeddings", "maps", "xmp", "provider"):
             words.append(f"no {spoken.split()[0]}")
         else:
             words.append(spoken.format(value[:8] if name == "weights" else value))
