@@ -1,8 +1,8 @@
 """How teachers are asked: prompt, sampling, number of texts, for each task.
 
-In: a teacher's name and a task. Out: what its authors' code does, or rali's default for any other
-teacher. `rali evaluate` and `rali teach score | perceive | compare | harvest` take it where nothing
-else was given.
+In: a teacher's name and a task. Out: what its authors' code does; for a teacher that rali trained,
+the question that it learned (`learned`); or rali's default. `rali evaluate` and `rali teach score |
+perceive | compare | harvest` take it where nothing else was given.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .learned import noted
 from .prompts import Prompt, TaskName
 from .questions import find_prompt
 from .requests import Sampling, different
@@ -22,19 +23,19 @@ class Decoding:
     """How a teacher is asked for one thing.
 
     Attributes:
-        prompt: the name of a prompt, or a YAML file with a question.
+        prompt: the name of a prompt, a YAML file with a question, or its settings.
         sampling: how a text is drawn.
         samples: texts per picture, whose mean is the score; without chance one is asked for.
         source: where this is from; empty for rali's default.
     """
 
-    prompt: str
+    prompt: str | dict[str, Any]
     sampling: Sampling
     samples: int = 1
     source: str = ""
 
     def find_prompt(self) -> Prompt:
-        """The prompt of this name.
+        """The prompt that is named.
 
         Raises:
             InputError: there is none.
@@ -100,9 +101,10 @@ AUTHORS: dict[str, Mapping[TaskName, Decoding]] = {
 def decoding_of(
     model: str, task: TaskName = "score", *, reference: bool = False, **given: Any
 ) -> Decoding:
-    """How a teacher is asked: as its authors do, where they are known, but for what is given.
+    """How a teacher is asked: as it was trained, or as its authors do, but for what is given.
 
-    A teacher is known by its Hub id, or by the end of its folder's path (`…/VisualQuality-R1-7B`,
+    A teacher that rali trained names its prompts in its folder. A published one is known by its Hub
+    id, or by the end of its folder's path (`…/VisualQuality-R1-7B`,
     `…/Q-Insight/score_degradation`, or a folder of the Hub's cache).
 
     Args:
@@ -110,16 +112,25 @@ def decoding_of(
         reference: whether a comparison shows a third picture, which both should look like.
         given: `prompt`, `samples`, or a field of `Sampling`; None leaves it to the authors. Another
             prompt than theirs is asked with the default sampling.
+
+    Raises:
+        InputError: the folder's note of its prompts is damaged.
     """
+    usual = DEFAULTS[task]
+    trained = [
+        replace(usual[-1], prompt=prompt, source="the question that it was trained on")
+        for own, prompt in noted(model).items()
+        if own == task
+    ]
     authors = [own[task] for name, own in AUTHORS.items() if task in own and _is(model, name)]
-    fitting = [how for how in (*authors, *DEFAULTS[task]) if _shows_reference(how) == reference]
+    fitting = [how for how in (*trained, *authors, *usual) if _shows_reference(how) == reference]
     known, default = fitting[0], fitting[-1]
     given = {name: value for name, value in given.items() if value is not None}
     if given.get("prompt", known.prompt) != known.prompt:
         known = default
     own = {name: given.pop(name) for name in ("prompt", "samples") if name in given}
     changed = replace(known, **own, sampling=replace(known.sampling, **given))
-    return changed if changed == known else replace(changed, source="")
+    return changed if changed == known or known in trained else replace(changed, source="")
 
 
 def _shows_reference(how: Decoding) -> bool:

@@ -26,6 +26,7 @@ from .checks import Start, start_of
 from .claims import claim_run, finished
 from .completions import format_pattern
 from .examples import examples
+from .learned import learned
 from .models import opened, teacher_name, thought_opening, vision_weights
 from .plan import BatchPlan, plan_batch
 from .prompts import Prompt
@@ -221,7 +222,8 @@ def train(config: GrpoConfig, output: str | Path, *, progress: Progress = silent
 
     votes = cast_votes(config, plan, drawn, output, progress)
     trainer = build_trainer(config, plan, drawn, output, start.validation, progress, votes)
-    return train_to(output, trainer, config.dtype)
+    asked = learned(config.model, [task.resolve() for task in config.tasks])
+    return train_to(output, trainer, config.dtype, asked)
 
 
 def cast_votes(

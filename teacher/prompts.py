@@ -36,8 +36,8 @@ _RELEASED = (  # the question of VisualQuality-R1's README, another than its pap
     "between 1 and 5, rounded to two decimal places, with 1 representing very poor quality and 5 "
     "representing excellent quality."
 )
-# "Picture 1: " is what Qwen2.5-VL's chat template writes with `add_vision_id=True`, as every example
-# of that README passes it. As words it is the same text for every engine, and for a training.
+# "Picture 1: " is what Qwen2.5-VL's chat template writes with `add_vision_id=True`, as all examples
+# of that README pass it. As words it is the same text for every engine, and for a training.
 _README = (
     "Picture 1: <image>You are doing the image quality assessment task. Here is the question: "
     f"{_RELEASED}"

@@ -183,6 +183,19 @@ def spelt_out(prompt: str | Mapping[str, Any]) -> str | dict[str, Any]:
     return dataclasses.asdict(from_dict(Question, {"name": name} | given))
 
 
+def spelling_of(prompt: Prompt) -> str | dict[str, Any]:
+    """What `find_prompt` makes this prompt of: its name, or every setting of a `Question`."""
+    if (PROMPTS | JUDGES).get(prompt.name) == prompt:
+        return prompt.name
+    return dataclasses.asdict(
+        Question(
+            name=prompt.name, text=prompt.text, system=prompt.system, reasons=prompt.reasons,
+            answer=prompt.reading or prompt.pattern or prompt.answer, low=prompt.low,
+            high=prompt.high, choices=list(prompt.choices), classes=list(prompt.classes),
+        )
+    )  # fmt: skip
+
+
 def find_prompt(name: str | Mapping[str, Any]) -> Prompt:
     """The prompt of this name, or the one that a `Question` makes: its settings or a YAML file.
 

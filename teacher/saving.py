@@ -22,18 +22,23 @@ from rali.errors import InputError
 from rali.files import check_space, from_json, image_sha256, read_json
 from rali.runs.folder import write_json
 
+from .learned import Spelling, note_prompts
 from .models import load_teacher
+from .prompts import TaskName
 
 SUMS = "sha256.json"  # of the other files of a checkpoint
 
 
-def train_to(output: Path, trainer: Any, dtype: str) -> Path:
+def train_to(
+    output: Path, trainer: Any, dtype: str, prompts: dict[TaskName, Spelling] | None = None
+) -> Path:
     """Train from the last checkpoint, or from the start; returns the folder of the model.
 
     An adapter is saved in `output/adapter` and merged into `output/model`, which any engine loads.
 
     Args:
         dtype: type of the weights in `output/model`; they learn in float32.
+        prompts: what `learned` returns, to be noted beside them.
     """
     if not _sharded(trainer):
         # FSDP and DeepSpeed keep float32 copies of what learns; without them bfloat16 would
@@ -53,6 +58,7 @@ def train_to(output: Path, trainer: Any, dtype: str) -> Path:
             _merge(trainer, output / "adapter", partial)
         save_as(dtype, partial)
         trainer.processing_class.save_pretrained(partial)
+        note_prompts(prompts or {}, partial)
         _tidy(partial)
         _tidy(output / "adapter")
         partial.rename(output / "model")

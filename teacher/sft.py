@@ -28,6 +28,7 @@ from .answers import Score
 from .checks import Start, start_of
 from .claims import claim_run, finished
 from .completions import beside, compose
+from .learned import learned
 from .models import opened, thought_opening, vision_weights
 from .prompts import Prompt
 from .questions import find_prompt, spelt_out
@@ -218,7 +219,8 @@ def train_sft(
         callbacks=[watch],
     )
     watch.follow(trainer)
-    return train_to(output, trainer, config.dtype)
+    asked = learned(config.model, (example.prompt for example in own))
+    return train_to(output, trainer, config.dtype, asked)
 
 
 def _dataset(examples: Sequence[SftExample], config: SftConfig, opening: str) -> Any:

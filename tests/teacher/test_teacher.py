@@ -34,6 +34,7 @@ from rali.teacher.completions import parse
 from rali.teacher.engines import Request, Sampling, TransformersEngine, load_engine
 from rali.teacher.grpo import GrpoConfig, train
 from rali.teacher.harvest import harvest
+from rali.teacher.learned import noted
 from rali.teacher.models import NANO, load_teacher, vision_tower
 from rali.teacher.questions import find_prompt
 from rali.teacher.report import training_curves, write_teacher_report
@@ -145,6 +146,7 @@ def test_a_training_leaves_a_teacher_its_curves_and_its_texts(trained, degraded)
     handed_on = list((trained / "model").iterdir())
     assert not {file.suffix for file in handed_on} & {".bin", ".pt", ".pth", ".pkl"}
     assert len({file.stat().st_mode for file in handed_on}) == 1, "as readable as any new file"
+    assert noted(str(trained / "model")) == {"score": "visualquality-r1/score"}
     panels = training_curves(RunFolder(trained).metrics())
     assert {"reward", "KL divergence from the start", "spread of a picture's scores",
             "validation SRCC", "validation spread"} <= set(panels)  # fmt: skip
@@ -438,6 +440,7 @@ def test_a_transplant_has_ones_tower_and_the_others_language_model(trained, tmp_
         assert torch.equal(weights, vision_tower(eyes).state_dict()[name].to(weights.dtype))
     for name, weights in mixed.model.language_model.state_dict().items():
         assert torch.equal(weights, tongue.model.language_model.state_dict()[name])
+    assert noted(str(folder)) == noted(str(trained / "model")) != {}
     assert transplant("nano", str(trained / "model"), folder) == folder  # is kept
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
