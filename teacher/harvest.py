@@ -24,8 +24,9 @@ from rali.runs.progress import Progress, silent
 from .answers import Score
 from .ask import Reply, ask
 from .kept import KeptTexts
+from .meter import Meter
 from .prompts import Prompt
-from .requests import Engine, Metered, Request, Sampling, Streaming, different
+from .requests import Engine, Request, Sampling, Streaming, different
 from .tasks import TASKS, to_quality
 
 RETRY = 1_000_000  # attempt a (from 0) at seed s is drawn with the seed s + a · RETRY
@@ -142,29 +143,25 @@ def harvest(
         else:
             todo.append((row, seed))
 
-    kept_texts = None
+    meter, kept_texts = Meter(engine), None
+    meter.used = read_claim(folder / "summary.json").get("server")
     if isinstance(engine, Streaming):  # a batch is long: what is finished of it is kept
         engine = kept_texts = KeptTexts(engine, folder / "texts.jsonl")
-    meter = engine if isinstance(engine, Metered) else None
-    used = read_claim(folder / "summary.json").get("server")
 
     def summarise() -> HarvestSummary:
-        nonlocal used
-        used = meter.usage(used or {}) if meter else used
         summary = HarvestSummary(
             pictures=len(rows),
             unreadable=tuple(unreadable.values()),
-            server=used,
+            server=meter.read(),
             **counts,
         )
         noted = asdict(summary) | {"failure_rate": summary.failure_rate}
         write_json(noted, folder / "summary.json")
         return summary
 
-    together = meter.together if meter else 1
-    for first in range(0, seeds, together):
+    for first in range(0, seeds, meter.together):
         for row in rows:
-            for seed in range(first, min(first + together, seeds)):
+            for seed in range(first, min(first + meter.together, seeds)):
                 follow(row, seed)
     total = seeds * len(rows)
     with TripletWriter(folder, shard_size=batch_size) as writer:
@@ -188,13 +185,11 @@ def harvest(
             for (row, seed), triplet in zip(asked, made, strict=True):
                 settle(row, seed, triplet.parse_ok)
             todo[:] = [pair for pair in todo if pair[0].image not in unreadable]
-            if meter:
-                summarise()  # what was paid for is not forgotten by a kill
-                if meter.stopped:
-                    raise InputError(
-                        f"{meter.stopped} {counts['texts']:,} texts are kept in {folder}; the same "
-                        "command asks for the rest."
-                    )
+            summarise()  # what was paid for is not forgotten by a kill
+            meter.check(
+                f"{counts['texts']:,} texts are kept in {folder}; the same command asks for the "
+                "rest."
+            )
             progress("harvest", total - len(todo), total)
     return summarise()
 

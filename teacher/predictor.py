@@ -50,6 +50,7 @@ class TeacherPredictor:
     Attributes:
         decoding: how it is asked for a score. perceiving: how it is asked for a degradation, with
             the same sampling.
+        meter: what its server was asked for and took, over all runs with these `texts`.
 
     Raises:
         InputError: there is no such model, prompt or engine.
@@ -69,6 +70,7 @@ class TeacherPredictor:
         from .decoding import decoding_of
         from .engines import load_engine
         from .kept import KeptTexts
+        from .meter import Meter
 
         name = model or ("nano" if isinstance(engine, str) else engine.name)
         drawn = asdict(sampling) if sampling else {}
@@ -80,12 +82,14 @@ class TeacherPredictor:
         if isinstance(engine, str):
             engine = load_engine(engine, name, batch_size=batch_size)
         self.engine = engine if texts is None else KeptTexts(engine, texts)
+        self.meter = Meter(self.engine)
+        self._texts = texts
 
     def score_many(self, sources: Sequence[Path]) -> Iterator[Result]:
         """One `Result` per picture, in order: a score from 1 to 5, or the error.
 
         Raises:
-            InputError: the prompt does not ask for a score.
+            InputError: the prompt does not ask for a score, or a server does not answer any more.
         """
         from .ask import score
         from .requests import different
@@ -94,17 +98,20 @@ class TeacherPredictor:
         step = max(1, self.engine.chunk // count)
         for start in range(0, len(sources), step):
             some = [Path(source) for source in sources[start : start + step]]
-            for found in score(
+            scored = score(
                 self.engine, some, self.prompt,
                 samples=self.decoding.samples, sampling=self.decoding.sampling,
-            ):  # fmt: skip
+            )  # fmt: skip
+            self._count()
+            for found in scored:
                 yield Result(found.image, found.score, found.error)
 
     def perceive(self, sources: Sequence[Path]) -> Iterator[tuple[str, int] | None]:
         """Degradation class and severity (0–5) of each picture; None where no answer is read.
 
         Raises:
-            InputError: a picture cannot be read; it must not count as a wrong answer.
+            InputError: a picture cannot be read, or a server does not answer any more; it must
+                not count as a wrong answer.
         """
         from .answers import Degradation
         from .ask import ask
@@ -113,7 +120,9 @@ class TeacherPredictor:
         prompt, step = self.perceiving.find_prompt(), self.engine.chunk
         for start in range(0, len(sources), step):
             some = [Request((path,), prompt) for path in sources[start : start + step]]
-            for reply in ask(self.engine, some, self.perceiving.sampling):
+            replies = ask(self.engine, some, self.perceiving.sampling)
+            self._count()
+            for reply in replies:
                 answer = reply.answer
                 if answer is None:
                     raise InputError(f"{reply.images[0]} has no answer: {reply.error}")
@@ -121,3 +130,12 @@ class TeacherPredictor:
                     yield answer.distortion, answer.severity or 0
                 else:
                     yield None
+
+    def _count(self) -> None:
+        """Note what a server was paid for so far; an error where it has gone."""
+        self.meter.read()
+        self.meter.check(
+            f"The texts that came are kept in {self._texts}; the same command asks for the rest."
+            if self._texts
+            else "The texts that came are lost; `rali evaluate -o DIR` would keep them."
+        )

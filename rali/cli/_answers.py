@@ -21,6 +21,7 @@ from ._bar import scoring_bar
 from ._output import csv_text
 
 if TYPE_CHECKING:
+    from rali.teacher.meter import Meter
     from rali.teacher.requests import Engine
 
 T = TypeVar("T")
@@ -33,18 +34,24 @@ class Asking:
     Attributes:
         engine: what is asked.
         resumes: whether its texts are kept, so that the same command resumes.
+        meter: what its server was asked for and took, over all runs whose texts are kept.
     """
 
     def __init__(self, engine: Engine, resumes: bool) -> None:
-        self.engine, self.resumes = engine, resumes
+        from rali.teacher.meter import Meter
+
+        self.engine, self.resumes, self.meter = engine, resumes, Meter(engine)
 
     def in_chunks(
         self, items: Sequence[T], work: Callable[[Sequence[T]], list[R]], size: int
     ) -> list[R]:
         """What `work` makes of `items`, `size` at a time.
 
-        A stop ends the command where the texts are kept. Else it ends the asking alone, and what
-        is done is returned, to be shown.
+        A stop, or a server that does not answer any more, ends the command where the texts are
+        kept. Else it ends the asking alone, and what is done is returned, to be shown.
+
+        Raises:
+            InputError: the server does not answer any more, and the texts are kept.
         """
         found: list[R] = []
         try:
@@ -52,6 +59,13 @@ class Asking:
                 for start in range(0, len(items), size):
                     found += work(items[start : start + size])
                     progress("ask", len(found), len(items))
+                    self.meter.read()  # what was paid for is not forgotten by a kill
+                    if self.resumes:
+                        self.meter.check(
+                            "The texts that came are kept; the same command asks for the rest."
+                        )
+                    elif self.meter.stopped:
+                        break
         except KeyboardInterrupt as stop:
             more = "; the same command resumes" if self.resumes else ""
             typer.echo(f"rali: stopped after {len(found)} of {len(items)}{more}.", err=True)
@@ -65,18 +79,25 @@ class Asking:
 def asking(engine: Engine, output: Path | None) -> Iterator[Asking]:
     """Ask an engine in a block that writes `output`; its texts are kept until the block's end.
 
+    What its server took is said at the end.
+
     Raises:
-        InputError: another process is writing the file.
+        InputError: another process is writing the file, or the server does not answer any more.
     """
     if output is None or (output.exists() and not output.is_file()):  # the screen, or a pipe
-        yield Asking(engine, resumes=False)
+        asked = Asking(engine, resumes=False)
+        with saying_use(asked.meter):
+            yield asked
+        asked.meter.check("What came before is above; with -o FILE it would be kept.")
         return
     from rali.teacher.kept import KeptTexts
 
     side = output.with_name(f".{output.name}.rali")
     with KeptTexts(engine, side / "texts.jsonl") as kept:
         try:
-            yield Asking(kept, resumes=True)
+            asked = Asking(kept, resumes=True)
+            with saying_use(asked.meter):
+                yield asked
         except BaseException:
             if [path.name for path in side.iterdir()] == [".lock"]:  # nothing came
                 shutil.rmtree(side, ignore_errors=True)
@@ -85,6 +106,19 @@ def asking(engine: Engine, output: Path | None) -> Iterator[Asking]:
             typer.echo(f"rali: {side} keeps {left:,} texts of other questions.", err=True)
         else:
             shutil.rmtree(side, ignore_errors=True)
+
+
+@contextmanager
+def saying_use(meter: Meter | None) -> Iterator[None]:
+    """Say at a block's end what a server was asked for and took; nothing where there is none."""
+    from rali.teacher.meter import server_line
+
+    try:
+        yield
+    finally:
+        used = meter.read() if meter else None
+        if used and used["requests"]:
+            typer.echo(server_line(used), err=True)
 
 
 def write_table(header: list[str], rows: list[list[Any]], output: Path | None) -> None:

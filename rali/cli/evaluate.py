@@ -15,6 +15,7 @@ from rali.errors import InputError
 from rali.files import write_text
 from rali.pictures.paths import path_text
 
+from ._answers import saying_use
 from ._bar import scoring_bar
 from ._labelled import BatchSize, Manifests, Split
 from ._model import PREDICTOR_HELP, Provider, Threads, predictor
@@ -71,7 +72,7 @@ def evaluate(
             metavar="DIR",
             help="Also write evaluation.json, evaluation.md, predictions.csv and scatter.png into "
             "this folder; for a suite, its table in every format. A teacher's texts are kept in "
-            "texts.jsonl there, and a stopped command resumes.",
+            "texts.jsonl there, what its server took in server.json; a stopped command resumes.",
             show_default="the screen alone",
         ),
     ] = None,
@@ -144,14 +145,16 @@ def evaluate(
     texts = None if output is None else output / "texts.jsonl"
     chosen = predictor(model, batch_size, asked, provider, threads, made if own else None, texts)
     asked_as = chosen.decoding.words() if isinstance(chosen, TeacherPredictor) else ""
+    meter = chosen.meter if isinstance(chosen, TeacherPredictor) else None
     if suite is not None:
         if isinstance(chosen, TeacherPredictor):
             how = chosen.perceiving if suite == "degradation" else chosen.decoding
             typer.echo(f"asked: {how.words()}", err=True)
         form = "json" if as_json else form
-        _suite(suite, form, model, chosen, manifests, output, batch_size, unscored)
+        with saying_use(meter):
+            _suite(suite, form, model, chosen, manifests, output, batch_size, unscored)
         return
-    with scoring_bar() as progress:
+    with saying_use(meter), scoring_bar() as progress:
         evaluation, predictions = run(
             chosen,
             manifests,
@@ -160,7 +163,8 @@ def evaluate(
             unscored=unscored,
             progress=progress,
         )
-    evaluation = replace(evaluation, model=model, asked=asked_as)
+    used = meter.used if meter else None
+    evaluation = replace(evaluation, model=model, asked=asked_as, server=used)
     if output is not None:
         _write(output, evaluation, predictions, labelled_rows(manifests, split=split))
     if as_json:

@@ -196,6 +196,7 @@ def harvest(
     from rali.teacher.decoding import decoding_of
     from rali.teacher.harvest import first_requests
     from rali.teacher.harvest import harvest as run
+    from rali.teacher.meter import server_line
     from rali.teacher.requests import different
 
     rows = select([row for path in manifest for row in read_manifest(path)], split)
@@ -233,25 +234,11 @@ def harvest(
     )
     typer.echo(f"asked: {how.words()}")
     if summary.server:
-        typer.echo(_server_line(summary.server))
+        typer.echo(server_line(summary.server))
     for line in summary.unreadable:
         typer.echo(f"rali: left out {line}", err=True)
     if summary.unreadable:
         raise typer.Exit(1)
-
-
-def _server_line(used: dict[str, Any]) -> str:
-    """What a harvest took of a server, over all its runs, in words."""
-    seeds = {
-        "held": "a seed that was drawn twice gave the same text",
-        "not held": "a seed that was drawn twice gave another text, so the texts cannot be redrawn",
-    }.get(used["seeds"], "")
-    cost = f", cost {used['cost']:,.4f}" if "cost" in used else ""
-    line = (
-        f"server: {used['requests']:,} requests ({used['retries']:,} of them again), "
-        f"{used['input_tokens']:,} tokens in, {used['output_tokens']:,} out{cost}"
-    )
-    return f"{line}; {seeds}." if seeds else f"{line}."
 
 
 app.command("score")(ask.score)

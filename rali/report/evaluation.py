@@ -112,6 +112,7 @@ class Evaluation:
         unscored: pictures that got no score; None where each got one.
         interval: None for a model without a calibrated interval.
         asked: how a teacher was asked, as a sentence; "" for what is no teacher.
+        server: what a teacher's server was asked for and took, by name; None where none was asked.
     """
 
     datasets: dict[str, Statistics]
@@ -122,6 +123,7 @@ class Evaluation:
     unscored: Unscored | None = None
     interval: Coverage | None = None
     asked: str = ""
+    server: dict[str, Any] | None = None
 
     @property
     def n(self) -> int:
@@ -150,6 +152,8 @@ class Evaluation:
             stored["interval"] = vars(self.interval)
         if self.asked:
             stored["asked"] = self.asked
+        if self.server is not None:
+            stored["server"] = self.server
         return stored
 
     @classmethod
@@ -170,6 +174,7 @@ class Evaluation:
                 None if unscored is None else Unscored(unscored["n"], unscored["as"]),
                 None if interval is None else Coverage(**interval),
                 stored.get("asked", ""),
+                stored.get("server"),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(

@@ -42,7 +42,8 @@ def test_json_has_the_keys_that_files_have() -> None:
 
 def test_what_is_stored_is_read_back() -> None:
     evaluation = Evaluation({"one": ONE, "few": FEW}, "val", 1, model="m", unscored=Unscored(1, 3))
-    for each in (evaluation, replace(evaluation, overlap=True)):
+    asked = replace(evaluation, asked="2 texts", server={"requests": 3, "seeds": "held"})
+    for each in (evaluation, asked, replace(evaluation, overlap=True)):
         assert Evaluation.from_dict(json.loads(json.dumps(each.to_dict()))) == each
 
 

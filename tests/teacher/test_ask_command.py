@@ -1,7 +1,8 @@
-"""`rali teach score | perceive | describe | compare -o x.csv`: nothing paid for is asked twice."""
+"""Commands that ask a teacher: nothing paid for is asked twice, and what was paid is said."""
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from scripted import Script
 from typer.testing import CliRunner
 
 from rali.cli import app
+from rali.data.manifest import Row, write_manifest
+from rali.teacher.harvest import harvest
+from rali.teacher.questions import find_prompt
 
 # Whatever the tests themselves were started under.
 STARTED = """
@@ -54,8 +58,7 @@ def command(server: Canned, verb: str, pictures: list[Path], output: Path) -> li
     [
         ("score", "SIGKILL", -9),
         ("score", "SIGTERM", 143),
-        ("perceive", "SIGHUP", 129),
-        ("describe", "SIGKILL", -9),
+        ("describe", "SIGHUP", 129),
         ("compare", "SIGINT", 130),
     ],
 )
@@ -75,8 +78,9 @@ def test_a_stopped_command_keeps_its_texts_and_the_file_of_an_earlier_run(
         assert process.returncode == code
         assert output.read_text() == "of an earlier run\n"
         if code > 0:
-            assert told.startswith("rali: stopped after ")
-            assert told.endswith("the same command resumes.\n") and told.count("stopped") == 1
+            first = told.splitlines()[0]
+            assert first.startswith("rali: stopped after ")
+            assert first.endswith("; the same command resumes.") and told.count("stopped") == 1
         kept = len((side / "texts.jsonl").read_text().splitlines())
         assert kept >= 4, "all but the two that were under way"
         before = len(server.answered())
@@ -86,7 +90,7 @@ def test_a_stopped_command_keeps_its_texts_and_the_file_of_an_earlier_run(
         assert not side.exists()
         assert len(server.answered()) - before == texts - kept
         whole = command(server, verb, pictures, tmp_path / "whole.csv")
-        subprocess.run(whole, capture_output=True)
+        CliRunner().invoke(app, whole[3:])
     assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
@@ -167,3 +171,112 @@ def test_a_command_that_could_not_begin_leaves_nothing(scripted, pictures, tmp_p
     stopping(scripted, 0)
     assert ask(*pictures, "-o", tmp_path / "x.csv").exit_code == 130
     assert not (tmp_path / ".x.csv.rali").exists() and not (tmp_path / "x.csv").exists()
+
+
+# --- what a server takes --------------------------------------------------------------------------
+
+
+def served(server: Canned, *words: object):
+    """Run a command on a server whose tokens have a price."""
+    place = ["--engine", "openai", "--base-url", server.url, "--batch-size", "2"]
+    place += ["--engine-set", "price_in=2", "--engine-set", "price_out=10"]
+    return CliRunner().invoke(app, [*map(str, words), *place])
+
+
+def test_tokens_and_their_price_are_said_over_all_runs(pictures, tmp_path):
+    words = ("teach", "score", *pictures, "-m", NAME, "--samples", 1, "-o", tmp_path / "x.csv")
+    with canned_server(tmp_path / "server", faults=[""] * 5 + ["quota"]) as server:
+        first = served(server, *words)
+        assert "server: " in first.stderr and "cost 0.00" in first.stderr
+        done = served(server, *words)
+        answers = len(server.answered())
+    assert done.exit_code == 0 and not (tmp_path / ".x.csv.rali").exists()
+    line = next(line for line in done.stderr.splitlines() if line.startswith("server: "))
+    assert line == (
+        f"server: {answers + 1:,} requests (0 of them again), {100 * answers:,} tokens in, "
+        f"{10 * answers:,} out, cost {300 * answers / 1e6:,.4f}."
+    )
+    shown = served_alone(tmp_path, "teach", "describe", pictures[0], "-m", NAME)
+    assert "server: 1 requests" in shown.stderr and "server" not in shown.stdout
+
+
+def served_alone(tmp_path: Path, *words: object):
+    with canned_server(tmp_path / "other") as server:
+        return served(server, *words)
+
+
+def test_a_server_that_stops_answering_ends_a_command_as_it_ends_a_harvest(pictures, tmp_path):
+    output = tmp_path / "x.csv"
+    output.write_text("of an earlier run\n")
+    words = ("teach", "describe", *pictures, "-m", NAME)
+    with canned_server(tmp_path / "server", faults=[""] * 5 + ["quota"]) as server:
+        kept = served(server, *words, "-o", output)
+    assert "exceeded your current quota" in str(kept.exception)
+    assert "are kept; the same command asks for the rest" in str(kept.exception)
+    assert output.read_text() == "of an earlier run\n"
+    with canned_server(tmp_path / "again") as server:
+        assert served(server, *words, "-o", output).exit_code == 0
+        assert len(server.answered()) < 8 and len(output.read_text().splitlines()) == 9
+    with canned_server(tmp_path / "screen", faults=[""] * 5 + ["quota"]) as server:
+        shown = served(server, *words)
+    assert "with -o FILE it would be kept" in str(shown.exception)
+    assert 4 <= shown.stdout.count("description: ") <= 5, "what came is shown"
+
+
+@pytest.fixture
+def labelled(pictures, tmp_path) -> Path:
+    rows = [Row(path, score=1 + index / 2) for index, path in enumerate(pictures)]
+    write_manifest(rows, tmp_path / "m.csv")
+    return tmp_path / "m.csv"
+
+
+def test_an_evaluation_says_and_keeps_what_the_server_took(labelled, tmp_path):
+    folder = tmp_path / "e"
+    words = ("evaluate", f"teacher:{NAME}", labelled, "--samples", 2, "-o", folder, "--json")
+    with canned_server(tmp_path / "server") as server:
+        done = served(server, *words)
+        answers = len(server.answered())
+        used = json.loads((folder / "evaluation.json").read_text())["server"]
+        assert done.exit_code == 0 and json.loads(done.stdout)["server"] == used
+        assert used["requests"] == answers >= 16 and used["cost"] == pytest.approx(answers * 3e-4)
+        assert "server: " in done.stderr and "cost 0.0" in done.stderr
+        assert served(server, *words).exit_code == 0
+        assert len(server.answered()) == answers, "its texts are kept"
+    assert json.loads((folder / "evaluation.json").read_text())["server"] == used
+
+
+@pytest.mark.parametrize("more", [("--unscored", 3), ("--suite", "degradation")])
+def test_an_evaluation_counts_no_picture_for_which_the_server_was_gone(more, labelled, tmp_path):
+    if "--suite" in more:
+        rows = [
+            Row(path, dataset="degraded", distortion="blur", severity=3)
+            for path in tmp_path.glob("?.png")
+        ]
+        write_manifest(rows, labelled)
+    words = ("evaluate", f"teacher:{NAME}", labelled, "-o", tmp_path / "e", *more)
+    with canned_server(tmp_path / "server", faults=[""] * 5 + ["quota"]) as server:
+        done = served(server, *words)
+    assert "exceeded your current quota" in str(done.exception)
+    assert "the same command asks for the rest" in str(done.exception)
+    assert "server: " in done.stderr and not (tmp_path / "e" / "evaluation.json").exists()
+    assert len((tmp_path / "e" / "texts.jsonl").read_text().splitlines()) >= 4
+
+
+def test_a_harvest_through_an_engine_that_streams_and_is_metered_counts(pictures, tmp_path):
+    class Served(Script):
+        together, stopped, requests = 2, "", 0
+
+        def usage(self, before):
+            told, self.requests = self.requests + before.get("requests", 0), 0
+            return {"requests": told}
+
+        def stream(self, requests, sampling):
+            self.requests += len(requests)
+            yield from enumerate(self.generate(requests, sampling))
+
+    rows = [Row(path) for path in pictures]
+    for seeds in (2, 4):
+        summary = harvest(
+            Served(), rows, find_prompt("visualquality-r1/score"), tmp_path / "t", seeds=seeds
+        )
+        assert summary.server == {"requests": 8 * seeds}
