@@ -40,6 +40,7 @@ from . import (
     sweep,
     teach,
 )
+from ._local import local_paths
 from ._stop import ending_like_ctrl_c
 
 app = typer.Typer(
@@ -84,6 +85,7 @@ app.add_typer(convert.app, name="convert")
 app.add_typer(data.app, name="data")
 app.add_typer(figure.app, name="figure")
 app.add_typer(teach.app, name="teach")
+local_paths(app)
 
 
 def _say_warning(

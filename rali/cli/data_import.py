@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ._local import local_paths
 from ._manifest import Output, write_pairs, write_rows
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class _WithReleases(TyperGroup):
         releases = typer.Typer(rich_markup_mode=self.rich_markup_mode)
         for name, release in RELEASES.items():
             releases.command(name, rich_help_panel="Data sets")(_release_command(release))
+        local_paths(releases)
         self.commands.update(typer.main.get_group(releases).commands)
 
     def list_commands(self, ctx: Any) -> list[str]:

@@ -268,9 +268,12 @@ def score(
 
     if workers and engine != "ray":
         raise InputError("--workers is for --engine ray.")
+    from ._local import refuse_address
     from ._score import Job, leave_quietly, run
     from ._xmp import Xmp, read_stars, undo_sidecars
 
+    if embeddings:
+        refuse_address(embeddings)
     if not xmp and (xmp_name or stars or undo):
         raise InputError("--xmp-name, --stars and --undo are for --xmp: give it too.")
     entries: Callable[[], Any] = partial(find_entries, sources, recursive=recursive, column=column)
