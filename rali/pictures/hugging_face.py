@@ -19,6 +19,7 @@ from .entry import Entry
 from .inline import from_cell
 from .listed import bytes_of, chosen_column
 from .paths import path_text
+from .tries import retried
 
 HUB = "hf://datasets/"
 
@@ -103,7 +104,7 @@ def _loaded(process: int, place: str) -> dict[str, Any]:
     try:
         if place.startswith(HUB):
             name, _, revision = place.removeprefix(HUB).strip("/").partition("@")
-            found = datasets.load_dataset(name, revision=revision or None)
+            found = retried(lambda: datasets.load_dataset(name, revision=revision or None))
         else:
             found = datasets.load_from_disk(place)
     except Exception as error:  # the hub's, pyarrow's and the library's own

@@ -23,7 +23,8 @@ from .entry import Entry, Unreadable
 from .forward import Forward
 from .inline import from_base64, from_cell, from_data_url, is_data_url
 from .paths import find_path, path_in, path_text
-from .remote import Fetched, is_address, opened, reason, stamp
+from .remote import Fetched, is_address, opened, stamp
+from .tries import RemoteError, reason
 
 SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet")
 COLUMNS = ("image", "file_name", "path", "url")  # where none is named, the first that is there
@@ -49,7 +50,8 @@ def iter_cells(path: str | Path) -> Iterator[tuple[int, list[str]]]:
                 if cells:
                     yield number, cells
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or reason(error)}.") from error
+        why = (error.strerror or reason(error)).rstrip(".")
+        raise InputError(f"{path} cannot be read: {why}.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a UTF-8 CSV file: {error}.") from error
 
@@ -101,11 +103,17 @@ class Table:
             self._read = self._json_cells
 
     def __iter__(self) -> Iterator[Entry]:
+        """Raises InputError: it lies at an address and cannot be fetched to its end."""
         number = -1
         try:
             for number, cell in self._read():
                 yield self._entry(number, cell)
-        except Exception as error:  # pyarrow and each driver have errors of their own
+        except Exception as error:  # pyarrow has errors of its own
+            fault = error.__cause__ if isinstance(error, InputError) else error
+            if isinstance(fault, RemoteError):
+                raise InputError(
+                    f"{self.key} cannot be read behind its first {number + 1:,} rows: {fault}"
+                ) from fault
             text = shortened(error, 300).rstrip(".")
             yield Entry(
                 path_text(self.key),
@@ -171,6 +179,8 @@ class Table:
             with opened(self.place) as file:
                 table = _parquet_file(file)
                 return table.schema_arrow, table.metadata.num_rows
+        except RemoteError as error:
+            raise InputError(f"{self.key} cannot be read: {error}") from error
         except (OSError, ValueError) as error:
             raise InputError(f"{self.key} cannot be read as a Parquet file: {error}") from error
 
@@ -252,7 +262,9 @@ class ParquetCell:
         try:
             group = _group(os.getpid(), self.place, stamp(self.place), self.column, self.group)
             slices = group.slices(self.row, self.row + 1)
-        except Exception as error:  # pyarrow's, or a driver's
+        except RemoteError as error:
+            raise PictureError(f"The Parquet file cannot be read here: {error}") from error
+        except Exception as error:  # pyarrow's
             text = shortened(error).rstrip(".")
             raise PictureError(f"The Parquet file is damaged here ({text}).") from error
         cell = slices[0][0].as_py() if slices else None
@@ -271,7 +283,8 @@ def bytes_of(cell: Any, folder: Path) -> bytes:
         with opened(place) as file:
             return file.read()
     except OSError as error:
-        raise PictureError(f"{cell} cannot be read: {error.strerror or error}.") from error
+        why = str(error.strerror or error).rstrip(".")
+        raise PictureError(f"{cell} cannot be read: {why}.") from error
 
 
 @lru_cache(maxsize=4)

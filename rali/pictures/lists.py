@@ -10,12 +10,12 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 from rali.errors import InputError
 
 from .paths import path_in
+from .remote import opened
 
 _BLOCK = 1 << 16
 
@@ -24,7 +24,7 @@ class List:
     """The paths of a list, in its order.
 
     Args:
-        name: the list's file, or `-` for standard input.
+        name: the list's file or address, or `-` for standard input.
 
     Attributes:
         waits: reading it may wait for another program.
@@ -53,8 +53,11 @@ class List:
     def _blocks(self) -> Iterator[bytes]:
         if self._kept is None:
             with self._file() as file:
-                while block := file.read(_BLOCK):
-                    yield block
+                try:
+                    while block := file.read(_BLOCK):
+                        yield block
+                except OSError as error:
+                    raise self._unread(error) from error
             return
         place = 0
         while True:
@@ -70,9 +73,13 @@ class List:
 
     def _file(self) -> BinaryIO:
         try:
-            return Path(self._name).open("rb")
+            return opened(self._name)
         except OSError as error:
-            raise InputError(f"The list {self._name} cannot be read: {error.strerror}.") from error
+            raise self._unread(error) from error
+
+    def _unread(self, error: OSError) -> InputError:
+        why = str(error.strerror or error).rstrip(".")
+        return InputError(f"The list {self._name} cannot be read: {why}.")
 
 
 def _paths(lines: list[bytes], mark: bytes) -> Iterator[str]:

@@ -1,28 +1,29 @@
 """Files and addresses alike: bytes of `photo.jpg`, `https://…`, `s3://…` and all that fsspec knows.
 
 In: a place, a local path or an address, as text. Out: an open file, a range of its bytes, or an
-entry for a picture there, which is fetched when it is opened, in bounded time and size.
+entry for a picture there, which is fetched when it is opened, in bounded time and size. What fails
+on its way is tried again (`tries`).
 """
 
 from __future__ import annotations
 
+import io
+import os
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rali.errors import MissingExtraError, PictureError, require, shortened
+from rali.errors import InputError, MissingExtraError, PictureError, require
 
-from .entry import Entry, Unreadable
+from .entry import Entry
 from .folders import in_order, is_picture_name, is_visible
 from .paths import path_text
+from .tries import RemoteError, fetch
 
 MAX_BYTES = 512 * 2**20  # of one picture in an archive or at an address
-TRIES = 3  # of a request that a server answers with "later", or not at all
 _SECONDS = {"total": 120, "sock_connect": 10, "sock_read": 30}
-_LATER = {408, 425, 429, 500, 502, 503, 504}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
 _HTTP = ("http://", "https://")
 
@@ -56,11 +57,89 @@ def file_system(address: str) -> tuple[Any, str]:
 
 
 def opened(place: str) -> BinaryIO:
-    """The file at a local path or an address, open for reading and seeking."""
-    if not is_address(place):
-        return Path(place).open("rb")
-    system, path = file_system(place)
-    return system.open(path, "rb")
+    """The file at a local path or an address, open for reading and seeking.
+
+    Raises:
+        RemoteError: the address cannot be read; so does the file while it is read.
+    """
+    return io.BufferedReader(_RemoteFile(place)) if is_address(place) else Path(place).open("rb")
+
+
+class _RemoteFile(io.RawIOBase):
+    """A file at an address; what fails while it is read is tried again from where it was."""
+
+    def __init__(self, place: str) -> None:
+        self._place, self._at, self._file = place, 0, None
+        fetch(self._opened)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_END:
+            offset += fetch(self._end)
+        self._at = offset + (self._at if whence == os.SEEK_CUR else 0)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._fetched(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        return self._fetched(-1)
+
+    def close(self) -> None:
+        self._drop()
+        super().close()
+
+    def _fetched(self, size: int) -> bytes:
+        data = fetch(lambda: self._read(size))
+        self._at += len(data)
+        return data
+
+    def _read(self, size: int) -> bytes:
+        try:
+            file = self._opened()
+            if (now := file.tell()) != self._at:
+                self._go(file, now)
+            data: bytes = file.read(size)
+            return data
+        except Exception:
+            self._drop()  # the next try opens it anew
+            raise
+
+    def _go(self, file: Any, now: int) -> None:
+        try:
+            file.seek(self._at)
+        except ValueError:  # a server that tells no size sends a stream
+            if now > self._at:
+                raise
+            while now < self._at and (skipped := file.read(min(1 << 20, self._at - now))):
+                now += len(skipped)
+
+    def _end(self) -> int:
+        try:
+            file = self._opened()
+            file.seek(0, os.SEEK_END)
+            return int(file.tell())
+        except Exception:
+            self._drop()
+            raise
+
+    def _opened(self) -> Any:
+        if self._file is None:
+            system, path = file_system(self._place)
+            self._file = system.open(path, "rb")
+        return self._file
+
+    def _drop(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 def stamp(place: str) -> tuple[int, int]:
@@ -72,10 +151,14 @@ def stamp(place: str) -> tuple[int, int]:
 
 
 def read_range(place: str, start: int, size: int) -> bytes:
-    """`size` bytes from `start`, fewer at the end of the file."""
+    """`size` bytes from `start`, fewer at the end of the file.
+
+    Raises:
+        RemoteError: the address cannot be read.
+    """
     if is_address(place):
         system, path = file_system(place)
-        return system.cat_file(path, start=start, end=start + size)
+        return fetch(lambda: system.cat_file(path, start=start, end=start + size))
     with Path(place).open("rb") as file:
         file.seek(start)
         return file.read(size)
@@ -100,19 +183,10 @@ class Fetched:
         Raises:
             PictureError: it cannot be fetched, and why.
         """
-        for again in range(TRIES):
-            if again:
-                time.sleep(4**again / 8)  # half a second, then two
-            try:
-                data = self._read()
-                break
-            except (PictureError, MissingExtraError) as error:
-                raise PictureError(str(error)) from error
-            except Exception as error:  # each driver has errors of its own
-                status = getattr(error, "status", None)
-                later = status in _LATER or isinstance(error, TimeoutError | ConnectionError)
-                if not later or again == TRIES - 1:
-                    raise PictureError(reason(error)) from error
+        try:
+            data = fetch(self._read)
+        except MissingExtraError as error:
+            raise PictureError(str(error)) from error
         if len(data) > MAX_BYTES:
             raise too_large(len(data))
         return data
@@ -130,20 +204,6 @@ class Fetched:
         return bytes(data)
 
 
-def reason(error: Exception) -> str:
-    """Why a place cannot be read, in one sentence."""
-    status = getattr(error, "status", None)
-    if isinstance(error, FileNotFoundError):
-        return "There is no such file."
-    if status:
-        said = getattr(error, "message", "") or "no reason"
-        return f"The server answered {status} ({shortened(said)})."
-    if isinstance(error, TimeoutError):
-        return "The server did not answer in time."
-    text = shortened(str(error).strip().rstrip(".") or type(error).__name__)
-    return f"It cannot be fetched ({text})."
-
-
 @dataclass(frozen=True)
 class RemoteFolder:
     """A folder or a pattern at an address; its names are held in memory, as fsspec gives them."""
@@ -153,23 +213,25 @@ class RemoteFolder:
     count: Any = None
 
     def __iter__(self) -> Iterator[Entry]:
+        """Raises InputError: it cannot be listed."""
         system, path = file_system(self.address)
-        try:
+
+        def names() -> list[str]:
             if "*" in path:
-                names = system.glob(path)
-            elif self.recursive:
-                names = system.find(path)
-            else:
-                found = system.ls(path, detail=True)
-                names = [each["name"] for each in found if each["type"] != "directory"]
-        except Exception as error:  # each driver has errors of its own
-            text = f"The folder {self.address} cannot be listed: {reason(error)}"
-            yield Entry(path_text(self.address), Unreadable(text))
-            return
+                return list(system.glob(path))
+            if self.recursive:
+                return list(system.find(path))
+            inside = system.ls(path, detail=True)
+            return [each["name"] for each in inside if each["type"] != "directory"]
+
+        try:
+            found = fetch(names)
+        except RemoteError as error:
+            raise InputError(f"The folder {self.address} cannot be listed: {error}") from error
         # What is found keeps the beginning that was typed; a pattern's ends before its first star.
         base, typed = (f"{each.rstrip('/')}/".partition("*")[0] for each in (path, self.address))
         base, typed = (each[: each.rindex("/") + 1] for each in (base, typed))
-        inner = (name.removeprefix(base) for name in names if is_picture_name(_plain(name)))
+        inner = (name.removeprefix(base) for name in found if is_picture_name(_plain(name)))
         for name in in_order(filter(is_visible, inner)):
             yield remote_picture(typed + name)
 

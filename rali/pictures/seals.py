@@ -16,6 +16,7 @@ from typing import Any
 from .hugging_face import DataSetCell, files_of
 from .listed import JsonCell, ParquetCell, UrlCell
 from .remote import file_system, is_address
+from .tries import retried
 
 SAMPLES = 16
 _SAMPLE = 4096  # bytes
@@ -83,6 +84,6 @@ def _of_files(paths: list[str]) -> Seal | None:
 
 def _of_address(address: str) -> Seal:
     system, path = file_system(address)
-    known = system.info(path)
+    known = retried(lambda: system.info(path))
     tag = next((str(known[name]) for name in _TAGS if known.get(name)), "")
     return Seal(int(known.get("size") or 0), tag)

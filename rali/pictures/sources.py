@@ -59,7 +59,8 @@ class Entries:
         """Entries, each key once.
 
         Raises:
-            InputError: there is none at all.
+            InputError: there is none at all, or what was given lies at an address and cannot be
+                fetched.
         """
         only = self._found[0] if len(self._found) == 1 else None
         unique = isinstance(only, _Folder | Zip | tars.Tar | hugging_face.DataSet)
@@ -253,6 +254,6 @@ def _each(source: str, look: Callable[[str], Entry | _Many]) -> Iterator[Entry]:
     """The entries of a source that is found in the middle of others, which go on without it."""
     try:
         found = look(source)
+        yield from [found] if isinstance(found, Entry) else found
     except RaliError as error:
-        found = Entry(path_text(source), Unreadable(str(error)))
-    yield from [found] if isinstance(found, Entry) else found
+        yield Entry(path_text(source), Unreadable(str(error)))

@@ -18,14 +18,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, BinaryIO
 
-from rali.errors import PictureError, RaliError, shortened
+from rali.errors import InputError, PictureError, RaliError, shortened
 
 from .entry import Entry, Unreadable
 from .folders import is_picture_name, is_visible
 from .forward import Forward
 from .paths import path_text
-from .remote import MAX_BYTES, opened, read_range, reason, too_large
+from .remote import MAX_BYTES, opened, read_range, too_large
 from .seen import Seen
+from .tries import RemoteError, reason
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
@@ -55,6 +56,7 @@ class Tar:
     wanted: Callable[[str], bool] = is_picture_name  # by a member's name
 
     def __iter__(self) -> Iterator[Entry]:
+        """Raises InputError: it lies at an address and cannot be fetched to its end."""
         offset, seen = 0, Seen()
         try:
             with opened(self.place) as raw:
@@ -68,6 +70,9 @@ class Tar:
                     if not seen.add(key):  # a later version of the member
                         key = f"{key}@{offset}"
                     yield Entry(key, self._picture(member, packed=_opener(raw) is not None))
+        except RemoteError as error:
+            behind = f" behind byte {offset:,}" if offset else ""
+            raise InputError(f"The archive {self.key} cannot be read{behind}: {error}") from error
         except _FAULTS as error:
             text = reason(error) if isinstance(error, OSError) and error.errno else shortened(error)
             yield Entry(

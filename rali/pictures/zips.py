@@ -11,13 +11,14 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from rali.errors import PictureError, shortened
+from rali.errors import InputError, PictureError, shortened
 
 from .entry import Entry, Unreadable
 from .folders import is_picture_name, is_visible
 from .paths import path_text
-from .remote import MAX_BYTES, opened, reason, too_large
+from .remote import MAX_BYTES, opened, too_large
 from .seen import Seen
+from .tries import RemoteError, reason
 
 _LOCAL = struct.Struct("<4s22xHH")  # a member's own header: signature, lengths of name and extra
 _ENCRYPTED = 1
@@ -32,10 +33,14 @@ class Zip:
     wanted: Callable[[str], bool] = is_picture_name  # by a member's name
 
     def __iter__(self) -> Iterator[Entry]:
+        """Raises InputError: it lies at an address and cannot be fetched."""
         seen = Seen()
         try:
             members = self._members()
-        except Exception as error:  # a driver's, or a damaged directory's
+        except Exception as error:  # a damaged directory's
+            fault = error.__context__ if isinstance(error, zipfile.BadZipFile) else error
+            if isinstance(fault, RemoteError):  # zipfile takes it for damage
+                raise InputError(f"The archive {self.key} cannot be read: {fault}") from fault
             why = (
                 f"its directory, at its end, is missing or damaged ({shortened(error)})."
                 if isinstance(error, zipfile.BadZipFile)
@@ -90,6 +95,8 @@ class ZipMember:
                 file.seek(name + extra, 1)
                 with zipfile.ZipExtFile(file, "r", self.info) as member:
                     return member.read()
+        except RemoteError as error:
+            raise PictureError(f"The archive cannot be read here: {error}") from error
         except Exception as error:  # a decompressor raises nearly anything on malformed bytes
             text = shortened(error).rstrip(".") or type(error).__name__
             raise PictureError(f"The archive is damaged here ({text}).") from error

@@ -28,7 +28,7 @@ from PIL import Image
 
 from rali import Scorer
 from rali.errors import InputError, PictureError
-from rali.pictures import folders, remote, zips
+from rali.pictures import folders, remote, tries, zips
 from rali.pictures.entry import Entry
 from rali.pictures.read import open_picture
 from rali.pictures.seen import Seen
@@ -462,6 +462,7 @@ def test_addresses(server: str, photos: Path, places: dict[str, Path], scores: A
 def test_what_cannot_be_fetched_is_a_row(server: str, monkeypatch: Any) -> None:
     monkeypatch.setattr(remote, "_SECONDS", {"total": 1, "sock_connect": 1, "sock_read": 0.3})
     monkeypatch.setattr(remote, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(tries, "WAITS", (0.01, 0.01))
     wanted = {
         "none.jpg": "no such file",
         "forbidden.jpg": "answered 403",
