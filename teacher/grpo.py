@@ -35,7 +35,7 @@ from .rewards import check_task, is_ranked
 from .sampling import DRAWS, sample_order
 from .tasks import Example, TaskConfig
 from .training import TrainingConfig
-from .vllm_rollouts import check_sizes, mend
+from .vllm_rollouts import check_sizes, mend, vllm_ratio
 from .votes import VoteConfig, is_voted, pairs_that_meet, vote
 
 
@@ -312,6 +312,7 @@ def build_trainer(
         loss_type="grpo",
         scale_rewards="group",  # VisualQuality-R1's Eq. 4
         use_bias_correction_kl=False,  # Eq. 6 has no importance ratio; TRL's default does
+        **vllm_ratio(config.trl, top_k=config.top_k, top_p=config.top_p),
     )
     trainer = GRPOTrainer(
         model=model,

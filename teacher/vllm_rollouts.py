@@ -76,6 +76,31 @@ def check_sizes(
             )
 
 
+def vllm_ratio(settings: Mapping[str, Any], *, top_k: int, top_p: float) -> dict[str, Any]:
+    """How TRL corrects for texts that vLLM draws with other probabilities than it trains with.
+
+    The policy term of a text is multiplied by its probability in the training over that in vLLM,
+    which computes in another order and precision; without it the gradient would be biased. A text
+    of more than 3 times the probability is left out. Where both agree the ratio is 1, and the loss
+    the papers'; the KL term has none.
+
+    Where texts are drawn from some of the tokens alone, there is no correction: vLLM's probability
+    is then among these tokens, the training's among all. The ratio of a text is so the product of
+    the shares of these tokens, 0.98²⁵⁶ = 0.006 for 256 tokens, and hardly anything would learn.
+
+    Args:
+        settings: fields of TRL's config.
+        top_k, top_p: as in `GrpoConfig`.
+    """
+    whole = not top_k and top_p == 1 and not settings.get("min_p")
+    whole = whole and settings.get("repetition_penalty", 1) == 1
+    return {
+        "vllm_importance_sampling_correction": whole and not settings.get("generation_kwargs"),
+        "vllm_importance_sampling_mode": "sequence_mask",
+        "vllm_importance_sampling_clip_max": 3.0,
+    }
+
+
 def mend(generation: Any, processor: Any) -> None:
     """Make a colocated `VLLMGeneration` of TRL's send pictures right, and check what vLLM read.
 

@@ -66,6 +66,28 @@ def test_a_methods_lines_reach_trl_and_train(name, tmp_path):
         assert settings.steps(3) == 3 and config(tmp_path, **lines).steps(3) == 6
 
 
+@pytest.mark.parametrize(
+    ("more", "corrected"),
+    [
+        ({}, True),
+        ({"top_k": 50}, False),
+        ({"top_p": 0.95}, False),
+        ({"trl": {"min_p": 0.1}}, False),
+        ({"trl": {"repetition_penalty": 1.1}}, False),
+        ({"top_k": 50, "trl": {"vllm_importance_sampling_correction": True}}, True),
+        ({"trl": {"vllm_importance_sampling_correction": False}}, False),
+    ],
+)
+def test_what_trl_is_told_of_vllms_probabilities(tmp_path, more, corrected):
+    """Texts drawn from some tokens alone are less likely among all, by no error of vLLM's."""
+    settings = config(tmp_path, **more)
+    plan = settings.plan()
+    trainer = build_trainer(settings, plan, ordered_examples(settings, plan), tmp_path / "run", [])
+    assert trainer.vllm_importance_sampling_correction is corrected
+    assert trainer.vllm_importance_sampling_mode == "sequence_mask"
+    assert trainer.vllm_importance_sampling_clip_max == 3.0
+
+
 def test_the_kl_term_is_equation_6(tmp_path):
     """k3 of the reference and the policy, without an importance ratio: loss and gradient."""
     settings = config(tmp_path, beta=0.5)
