@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from rali.errors import InputError
+from rali.pictures.sources import Entries
 from rali.runs.folder import alone_in, read_claim, write_json
 from rali.scoring.journal import Journal, csv_line, row_line
 from rali.scoring.keys import Keys
@@ -83,11 +84,23 @@ def file_journal(
         write_json({**now, "finished": True}, note)
 
 
-def numbered(output: Path, sink: Any) -> Numbered:
-    """The tables that an open output's rows come from, noted where its settings are."""
+def compared(output: Path, sink: Any, entries: Any, *, by_ray: bool) -> Any:
+    """The entries for an open output, whose tables must hold what they held for its rows.
+
+    Tables that can be told from the sources are compared now, others as they come; Ray takes the
+    sources themselves, and none that would have to wait.
+
+    Raises:
+        InputError: a table holds something else.
+    """
+    if not isinstance(entries, Entries):  # embeddings, which are known by names
+        return entries
     shards = isinstance(sink, Shards)
     note = sink.ledger.folder / "_tables.jsonl" if shards else _side(output) / "tables.jsonl"
-    return Numbered(note, output, fresh=not sink.rows)
+    tables = Numbered(note, output, fresh=not sink.rows)
+    for first in entries.tables():
+        tables.check(first)
+    return entries if by_ray else tables.watching(entries)
 
 
 def _side(output: Path) -> Path:

@@ -18,7 +18,6 @@ import typer
 
 from rali.errors import InputError, require
 from rali.files import replace_atomically
-from rali.pictures.sources import Entries
 from rali.scoring.journal import Journal
 from rali.scoring.keys import New
 from rali.scoring.rows import columns_of, encoder_of, score_rows, settings_of
@@ -27,7 +26,7 @@ from rali.scoring.selection import condition, selected
 from ._bar import scoring_bar
 from ._maps import drawing, map_names
 from ._output import check_output, check_writable
-from ._resume import Screen, Shards, file_journal, numbered
+from ._resume import Screen, Shards, compared, file_journal
 from ._rows import show, write_rows, write_vectors
 from ._stop import Stop, stoppable
 
@@ -90,7 +89,12 @@ def _run(
     form, folder = _form(job)
     _check(job, form, folder)
     vectors = Path(job.embeddings) if job.embeddings not in (None, "column") else None
-    entries, scorer = open_entries(), open_scorer()
+    entries = open_entries()
+    if job.move_to:
+        from ._collect import check_movable
+
+        check_movable(entries)
+    scorer = open_scorer()
     asked = {"why": job.explain, "embedding": job.embeddings is not None}
     columns = columns_of(interval=job.interval is not None, **asked)
     shown = [name for name in columns if name != "embedding" or job.embeddings == "column"]
@@ -131,12 +135,12 @@ def _run(
             names = None if job.maps is None else map_names(sink)
             maps = {key: job.maps / name for key, name in (names or {}).items() if job.maps}
             write_sheet(job.report, rows(), entries, scorer, maps)
+        whole = True
         if job.collects and not code:
             from ._collect import collect
 
-            typer.echo(
-                f"rali: {collect(rows(), job.collects, move=job.move_to is not None)}", err=True
-            )
+            sentence, whole = collect(rows, entries, job.collects, move=job.move_to is not None)
+            typer.echo(f"rali: {sentence}", err=True)
         line = _closing(sink, before, speed, job.output if written else None)
     for sentence in sidecars.sentences() if sidecars else ():
         typer.echo(f"rali: {sentence}", err=True)
@@ -145,7 +149,7 @@ def _run(
         typer.echo(f"rali: stopped: {line}{again}.", err=True)
         return code
     typer.echo(f"rali: {line}.", err=True)
-    return int(sink.failed > 0 or bool(sidecars and sidecars.counts["failed"]))
+    return int(sink.failed > 0 or not whole or bool(sidecars and sidecars.counts["failed"]))
 
 
 def _score(
@@ -155,12 +159,8 @@ def _score(
     """Fill the sink; returns an exit code if a signal ended it, pictures/s and the rows before."""
     draw = None if job.maps is None else drawing(scorer, job.maps, sink)
     total, before, started, code = entries.count, sink.rows, time.monotonic(), 0
-    if job.output is not None and not _is_special(job.output) and isinstance(entries, Entries):
-        tables = numbered(job.output, sink)
-        for first in entries.tables():
-            tables.check(first)
-        if not job.workers:  # Ray takes the sources themselves, and no list on standard input
-            entries = tables.watching(entries)
+    if job.output is not None and not _is_special(job.output):
+        entries = compared(job.output, sink, entries, by_ray=bool(job.workers))
     new = New(entries, sink.done)
     pictures: dict[str, Any] = {}  # those between the source and their map: few
 

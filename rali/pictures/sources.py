@@ -20,9 +20,10 @@ from rali.errors import InputError, RaliError
 from . import hugging_face, listed, tars
 from .entry import Entry, Unreadable
 from .folders import in_order, is_picture_name, unlisted, walk
+from .inside import container_of
 from .lists import List
 from .paths import path_text
-from .remote import RemoteFolder, is_address, is_remote_folder, remote_picture
+from .remote import Fetched, RemoteFolder, is_address, is_remote_folder, remote_picture
 from .seen import Seen
 from .zips import Zip
 
@@ -72,6 +73,12 @@ class Entries:
                     yield entry
         if entry is None:
             raise InputError(f"There are no pictures in {', '.join(self.sources)}{self._hint}.")
+
+    @property
+    def container(self) -> str | None:
+        """The first source whose pictures are no files of their own, where that is known."""
+        sources = zip(self.sources, self._found, strict=True)
+        return next((source for source, found in sources if _is_container(found)), None)
 
     def tables(self) -> Iterator[Entry]:
         """The first picture of each table and split, without going through the rest.
@@ -242,6 +249,16 @@ class _Listed:
         for path in () if self.paths.waits else self.paths:
             if not is_picture_name(path):
                 yield from _found(path, self.look.named)
+
+
+def _is_container(found: Entry | _Many) -> bool:
+    if isinstance(found, listed.Table):
+        return found.numbered or is_address(found.place)
+    if isinstance(found, Entry):
+        picture = found.picture
+        inside = isinstance(picture, Path) and not picture.is_file() and container_of(picture)
+        return bool(inside) or isinstance(picture, Fetched)
+    return isinstance(found, Zip | tars.Tar | hugging_face.DataSet | RemoteFolder)
 
 
 def _found(source: str, look: Callable[[str], Entry | _Many]) -> Iterator[Entry | _Many]:
