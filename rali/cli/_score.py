@@ -134,7 +134,7 @@ def _run(
 
             names = None if job.maps is None else map_names(sink)
             maps = {key: job.maps / name for key, name in (names or {}).items() if job.maps}
-            write_sheet(job.report, rows(), entries, scorer, maps)
+            write_sheet(job.report, rows, entries, scorer, maps)
         whole = True
         if job.collects and not code:
             from ._collect import collect

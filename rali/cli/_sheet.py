@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rali.pictures.entry import Entry
 from rali.report.contact import SheetRow, write_contact_sheet
 from rali.scoring.journal import reasons_of
 from rali.scoring.scorer import Scorer
 
+from ._shown import file_of, pictures_inside
+
 
 def write_sheet(
     page: Path,
-    rows: Iterable[dict[str, Any]],
-    entries: Iterable[Any],
+    rows: Callable[[], Iterable[dict[str, Any]]],
+    entries: Iterable[Entry],
     scorer: Scorer,
     maps: Mapping[str, Path],
 ) -> None:
     """Write the page.
 
     Args:
-        rows: as `score_rows` makes them, in the order of the page.
-        entries: the sources' entries, which know the picture behind each row's key.
+        rows: gives the rows, as `score_rows` makes them, in the order of the page, at each call.
+        entries: the sources', for pictures that are no files of their own.
         maps: where each map lies, by key.
     """
-    pictures = {entry.key: entry.picture for entry in entries}
+    inside = pictures_inside(rows(), entries)
 
     def shown() -> Iterator[SheetRow]:
-        for row in rows:
+        for row in rows():
             between = None if row.get("low") is None else (row["low"], row["high"])
             why = reasons_of(row.get("why") or ())
-            key = row["image"]
-            drawn = maps.get(key)
-            yield SheetRow(key, pictures.get(key), row["score"], between, why, row["error"], drawn)
+            key, error = row["image"], row["error"]
+            picture = inside.get(key, file_of(key))
+            yield SheetRow(key, picture, row["score"], between, why, error, maps.get(key))
 
     write_contact_sheet(
         page, shown(), intro=f"Scored by {scorer.model}.", score_range=scorer.score_range
