@@ -156,6 +156,7 @@ class VllmEngine:
         name: the teacher's name in triplets; by default its own.
         min_pixels, max_pixels: bounds on a picture's pixels after the processor's resize.
         pictures: the most pictures that a prompt shows.
+        revision: a branch, tag or commit of the model on the Hub; empty takes the newest.
         options: any other argument of vLLM's LLM (tensor_parallel_size, max_model_len, …).
     """
 
@@ -169,18 +170,21 @@ class VllmEngine:
         min_pixels: int | None = None,
         max_pixels: int | None = None,
         pictures: int = 3,
+        revision: str = "",
         **options: Any,
     ) -> None:
         vllm = require("vllm", "vllm")
         self.name = name or teacher_name(model)
-        self.mark = vllm_mark(teacher_mark(model), options)
-        self.processor = load_processor(model, min_pixels=min_pixels, max_pixels=max_pixels)
+        self.mark = vllm_mark(teacher_mark(model, revision), options)
+        self.processor = load_processor(
+            model, min_pixels=min_pixels, max_pixels=max_pixels, revision=revision
+        )
         self.opening = thought_opening(self.processor)
         # One size for both, or vLLM would see other pictures than transformers does.
         look = {"size": dict(self.processor.image_processor.size)}
         self.llm = vllm.LLM(
             **{
-                "model": teacher_place(model),
+                "model": teacher_place(model, revision),
                 "limit_mm_per_prompt": {"image": pictures, "video": 0},
                 "mm_processor_kwargs": look,
                 "seed": 0,
@@ -230,6 +234,7 @@ class VllmEngine:
 
 
 ENGINES = ("transformers", "vllm", "openai", "ray")
+OF_TRANSFORMERS = ("attn_implementation", "quantization")  # what load_teacher takes beside
 
 
 def load_engine(
@@ -251,8 +256,10 @@ def load_engine(
             vLLM does.
         batch_size: texts side by side, for transformers; requests side by side, for openai.
         min_pixels, max_pixels: bounds on a picture's pixels; by default the processor's own.
-        options: further arguments of vLLM's LLM, and for ray of its processor (`ray_engine`);
-            `dtype` for any local engine; for openai, the fields of `server.ServerConfig`.
+        options: `dtype` and `revision` for any local engine; for transformers also those of
+            `load_teacher` in `OF_TRANSFORMERS`; for vllm and ray further arguments of vLLM's LLM,
+            and for ray of its processor (`ray_engine`); for openai, the fields of
+            `server.ServerConfig`.
 
     Raises:
         InputError: no such engine or model, or options that it does not take.
@@ -270,18 +277,28 @@ def load_engine(
     if "base_url" in options:
         raise InputError(f"--base-url is for --engine openai, not for {engine}.")
     dtype = str(options.pop("dtype", dtype))
-    if options and engine not in ("vllm", "ray"):
-        raise InputError(f"{', '.join(options)}: the {engine} engine takes no option but dtype.")
+    for name in ("revision", *OF_TRANSFORMERS):
+        if name in options:
+            options[name] = str(options[name] or "")  # YAML reads the hash 1234567 as a number
+    if engine == "transformers" and (unknown := options.keys() - {"revision", *OF_TRANSFORMERS}):
+        raise InputError(
+            f"{', '.join(sorted(unknown))}: the transformers engine takes dtype, revision, "
+            f"{' and '.join(OF_TRANSFORMERS)}."
+        )
     if set(options) & {"min_pixels", "max_pixels", "model", "name"}:
         raise InputError(f"{', '.join(options)}: pixels and the model have their own options.")
     if engine == "transformers":
         torch = require("torch", "teach")
-        loaded = load_teacher(model, dtype=dtype, min_pixels=min_pixels, max_pixels=max_pixels)
-        if torch.cuda.is_available():
+        loaded = load_teacher(
+            model, dtype=dtype, min_pixels=min_pixels, max_pixels=max_pixels, **options
+        )
+        bits = options.get("quantization", "")
+        if torch.cuda.is_available() and not bits:  # 4-bit weights are where they are used
             halve = dtype == "auto" and loaded[0].dtype == torch.float32
             loaded[0].to("cuda", torch.bfloat16 if halve else loaded[0].dtype)
         loaded[0].eval()
-        mark = teacher_mark(model) if dtype == "auto" else f"{teacher_mark(model)} {dtype}"
+        told = [teacher_mark(model, options.get("revision", "")), dtype.removeprefix("auto"), bits]
+        mark = " ".join(filter(None, told))
         return TransformersEngine(
             *loaded, name=teacher_name(model), batch_size=batch_size, mark=mark
         )

@@ -65,13 +65,16 @@ def teacher_name(model: str) -> str:
     return "/".join(path.resolve().parts[-2:]) if path.is_dir() else model
 
 
-def teacher_mark(model: str) -> str:
+def teacher_mark(model: str, revision: str = "") -> str:
     """What identifies a teacher: "nano", a Hub id, or a hash of a folder's weights.
 
     The hash is of each file's name and size, and of a MiB at its start, middle and end.
+
+    Args:
+        revision: as for `teacher_place`; it stands after the Hub id.
     """
     if model == "nano" or not Path(model).is_dir():
-        return model
+        return f"{model} revision {revision}" if revision else model
     digest = hashlib.sha256()
     for path in sorted(Path(model).glob("*.safetensors")):
         size = path.stat().st_size
@@ -205,7 +208,7 @@ def load_teacher(
         )
     if not torch.cuda.is_available():
         flatten_patches(loaded)
-        if loaded.dtype == torch.float16:
+        if loaded.dtype == torch.float16 and not quantization:
             loaded.float()  # CPUs have no fast arithmetic in half precision
     return loaded, processor
 

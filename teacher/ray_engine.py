@@ -45,6 +45,7 @@ class RayEngine:
         name: the teacher's name in triplets; by default its own.
         min_pixels, max_pixels: bounds on a picture's pixels after the processor's resize.
         pictures: the most pictures that a prompt shows.
+        revision: a branch, tag or commit of the model on the Hub; empty takes the newest.
         options: `concurrency` (replicas of the model, a number or [fewest, most]), `batch_size`,
             `accelerator_type` and the others of `OF_RAY`; any other is an argument of vLLM's
             (tensor_parallel_size, pipeline_parallel_size, max_model_len, …).
@@ -63,19 +64,25 @@ class RayEngine:
         min_pixels: int | None = None,
         max_pixels: int | None = None,
         pictures: int = 3,
+        revision: str = "",
         **options: Any,
     ) -> None:
         require("ray.data", "scale")
         self.name = name or teacher_name(model)
-        self.mark = vllm_mark(teacher_mark(model), options)
-        self.processor = load_processor(model, min_pixels=min_pixels, max_pixels=max_pixels)
+        self.mark = vllm_mark(teacher_mark(model, revision), options)
+        self.processor = load_processor(
+            model, min_pixels=min_pixels, max_pixels=max_pixels, revision=revision
+        )
         self.opening = thought_opening(self.processor)
         of_ray = {key: value for key, value in options.items() if key in OF_RAY}
         if isinstance(of_ray.get("concurrency"), list):
             of_ray["concurrency"] = tuple(of_ray["concurrency"])
         of_vllm = {key: value for key, value in options.items() if key not in OF_RAY}
+        inside = model.count("/") > 1  # a folder in a repository, which vLLM cannot name
+        if revision and not inside:  # each machine downloads it
+            of_vllm["revision"] = revision
         self.config: dict[str, Any] = {
-            "model_source": str(teacher_place(model)),
+            "model_source": str(teacher_place(model, revision if inside else "")),
             "engine_kwargs": {
                 "limit_mm_per_prompt": {"image": pictures, "video": 0},
                 # One size for both, or vLLM would see other pictures than transformers does.

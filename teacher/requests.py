@@ -173,7 +173,7 @@ def drawn_by_vllm(request: Request, sampling: Sampling) -> dict[str, Any]:
 
 
 # Of vLLM's arguments those that change what it writes; the others change speed and memory.
-OF_TEXTS = ("dtype", "quantization", "kv_cache_dtype", "hf_overrides", "revision")
+OF_TEXTS = ("dtype", "quantization", "kv_cache_dtype", "hf_overrides")
 
 
 def vllm_mark(weights: str, options: Mapping[str, Any]) -> str:

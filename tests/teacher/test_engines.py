@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from rali.errors import InputError, PictureError
-from rali.teacher.engines import Request, Sampling, filled, request_seed
-from rali.teacher.models import teacher_mark
+from rali.files import read_json
+from rali.teacher.engines import Request, Sampling, filled, load_engine, request_seed
+from rali.teacher.models import NANO, load_teacher, teacher_mark
 from rali.teacher.questions import find_prompt
 
 VQ = find_prompt("visualquality-r1/score")
@@ -43,6 +49,61 @@ def test_the_mark_of_a_teacher_is_of_its_weights(tmp_path):
     marks = [teacher_mark(str(tmp_path / name)) for name in "abc"]
     assert marks[0] == marks[1] != marks[2]
     assert teacher_mark("nano") == "nano"
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch) -> str:
+    """A model of the Hub in the cache, whose `v1` takes pictures of at most 10,000 pixels."""
+    folder = tmp_path / "models--nobody--teacher"
+    for commit, name in (("0a1b", "v1"), ("2c3d", "main")):
+        shutil.copytree(NANO, folder / "snapshots" / commit)
+        (folder / "refs").mkdir(exist_ok=True)
+        (folder / "refs" / name).write_text(commit)
+    file = folder / "snapshots" / "0a1b" / "processor_config.json"
+    settings = read_json(file, "")
+    settings["image_processor"]["size"]["longest_edge"] = 10_000
+    file.write_text(json.dumps(settings))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return "nobody/teacher"
+
+
+@pytest.mark.parametrize("kind", ["transformers", "vllm", "ray"])
+def test_a_revision_is_of_the_weights_and_of_the_processor(hub, kind, monkeypatch):
+    """The newest processor beside an older model would show it other pictures, and say nothing."""
+    pytest.importorskip("ray" if kind == "ray" else "transformers")
+    given: dict[str, Any] = {}
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=given.update))
+    old, new = load_engine(kind, hub, options={"revision": "v1"}), load_engine(kind, hub)
+    assert old.pixels[1] == 10_000 < new.pixels[1]
+    assert new.mark == f"{kind.replace('ray', 'vllm')} {hub}"
+    assert old.mark == f"{new.mark} revision v1"
+    if kind == "vllm":
+        load_engine(kind, hub, options={"revision": "v1"})
+        assert Path(given["model"]).name == "0a1b" and "revision" not in given
+    if kind == "ray":
+        assert old.config["model_source"] == hub, "as each machine downloads it"
+        assert old.config["engine_kwargs"]["revision"] == "v1"
+        assert "revision" not in new.config["engine_kwargs"]
+
+
+def test_what_changes_the_texts_of_transformers_is_in_its_mark(monkeypatch):
+    taken: dict[str, Any] = {}
+
+    def load(model: str, **how: Any) -> tuple[Any, Any]:
+        taken.update(how)
+        return load_teacher(model)
+
+    with pytest.raises(InputError, match="revision is for a model of the Hub, and nano is none"):
+        load_engine("transformers", "nano", options={"revision": 1234567})
+    monkeypatch.setattr("rali.teacher.engines.load_teacher", load)
+    how = {"attn_implementation": "eager", "quantization": "4bit", "dtype": "bfloat16"}
+    assert (
+        load_engine("transformers", "nano", options=how).mark == "transformers nano bfloat16 4bit"
+    )
+    assert taken["attn_implementation"] == "eager" and taken["quantization"] == "4bit"
+    with pytest.raises(InputError, match="seed: the transformers engine takes dtype, revision, at"):
+        load_engine("transformers", "nano", options={"seed": 1})
 
 
 def test_top_k_then_top_p_leave_the_tokens_that_they_say():
