@@ -6,7 +6,6 @@ import json
 import sys
 import warnings
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -29,9 +28,14 @@ class Format(StrEnum):
 
 
 def compare(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH", help="Two or more pictures, or folders of pictures."),
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE",
+            help="Two or more pictures, or what holds them, as for `rali score`: folders, "
+            "patterns, tables, archives, data sets, addresses, @list.txt, -.",
+            show_default=False,
+        ),
     ],
     model: Annotated[
         str, typer.Option("--model", "-m", metavar="MODEL", help=SCORER_HELP)
@@ -50,6 +54,17 @@ def compare(
             "else it is too close to call.",
         ),
     ] = 0.8,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Look into folders inside folders too.")
+    ] = False,
+    column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The column of a table or data set that names or holds the pictures.",
+            show_default="image, file_name, path or url",
+        ),
+    ] = None,
     precision: Precision = "fp32",
     provider: Provider = None,
     threads: Threads = None,
@@ -69,25 +84,20 @@ def compare(
     if not 0.5 <= sure < 1:
         raise InputError(f"--sure is a probability from 0.5 to below 1, such as 0.8; got {sure:g}.")
 
-    from rali.data.tables import path_text
-    from rali.pictures.read import find_pictures
+    from rali.pictures.sources import find_entries
     from rali.scoring.compare import compare as rank
     from rali.scoring.scorer import Scorer
 
+    entries = find_entries(sources, recursive=recursive, column=column)
     scorer = Scorer(
         model,
         precision=precision,
         providers=[provider] if provider else None,
         threads=threads,
     )
-    ranked = rank(scorer, find_pictures(paths))
+    ranked = rank(scorer, entries)
     rows = [
-        (
-            r.rank,
-            path_text(r.source),
-            *map(_rounded, (r.score, r.beats_next, r.beats_best)),
-            r.error,
-        )
+        (r.rank, r.source.key, *map(_rounded, (r.score, r.beats_next, r.beats_best)), r.error)
         for r in ranked
     ]
     first = ranked[0]
@@ -103,7 +113,7 @@ def compare(
             ahead = r.beats_next
             more = "" if ahead is None else f"  better than the next: {ahead:.0%}"
             shown = "not scored" if r.score is None else f"{r.rank}. {r.score:.2f}"
-            name = printable(path_text(r.source))
+            name = printable(r.source.key)
             sys.stdout.write(f"{shown}  {name}{more}{_reason(r.error)}\n")
     sys.stdout.flush()
     typer.echo(f"rali: {_verdict(rows, clear)}", err=True)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
 
 import pytest
 from PIL import Image, ImageFilter
+from typer.testing import CliRunner
 
+from rali.cli import app
 from rali.errors import InputError
 from rali.scoring.compare import compare, probability_better
 from rali.scoring.intervals import Interval
@@ -53,3 +56,46 @@ def test_the_command_ranks_and_says_how_sure(photograph_files, tmp_path):
     assert run(sharp, blurred, broken, "-f", "csv").returncode == 1
     with pytest.raises(InputError, match="two pictures or more"):
         compare(Scorer(), [sharp])
+
+
+def test_the_command_takes_every_source_that_score_takes(photograph_files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parquet = pytest.importorskip("pyarrow.parquet")
+    store = pytest.importorskip("fsspec").filesystem("memory")
+    with Image.open(photograph_files[0]) as opened:
+        picture = opened.convert("RGB").resize((120, 80))
+    (tmp_path / "p" / "deep").mkdir(parents=True)
+    names = ("p/sharp.png", "p/deep/blurred.png")
+    picture.save(names[0])
+    picture.filter(ImageFilter.GaussianBlur(12)).save(names[1])
+    held = [(tmp_path / name).read_bytes() for name in names]
+    with zipfile.ZipFile("s.zip", "w") as archive:
+        for name, data in zip(names, held, strict=True):
+            archive.writestr(name, data)
+            store.pipe(f"/compare/{name}", data)
+    table = pytest.importorskip("pyarrow").table({"photo": held})
+    parquet.write_table(table, "t.parquet")
+    (tmp_path / "list.txt").write_text("\n".join(names))
+
+    def keys(*arguments, code=0):
+        done = CliRunner().invoke(app, ["compare", *arguments, "-f", "jsonl"])
+        assert done.exit_code == code, (done.exception, done.output)
+        return [json.loads(line)["image"] for line in done.stdout.splitlines()]
+
+    asked = list(names)
+    assert keys("p", "-r") == keys("@list.txt") == keys("p/**/*.png") == asked
+    assert keys("s.zip") == keys("s.zip/p/deep/blurred.png", "s.zip/p/sharp.png")
+    assert keys("s.zip") == [f"s.zip/{name}" for name in names]
+    assert keys("t.parquet", "--column", "photo") == ["t.parquet#0", "t.parquet#1"]
+    addresses = [f"memory://compare/{name}" for name in names]
+    assert keys(*addresses[::-1]) == addresses
+    assert keys(names[1], addresses[0]) == [addresses[0], names[1]]
+    assert keys(names[0], "s.zip/none.png", code=1) == [names[0], "s.zip/none.png"]
+    for arguments, sentence in (
+        (["p"], "A comparison needs two pictures or more; got 1."),
+        (["t.parquet"], "--column NAME"),
+        (["p", "--column", "photo"], "is for tables and data sets"),
+        (["@none.txt"], "The list none.txt cannot be read"),
+    ):
+        refused = CliRunner().invoke(app, ["compare", *arguments])
+        assert isinstance(refused.exception, InputError) and sentence in str(refused.exception)
