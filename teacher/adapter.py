@@ -95,8 +95,7 @@ def check_quantization(quantization: str, rank: int) -> None:
     Raises:
         InputError: no such quantisation, or no adapter to train beside it.
     """
-    if quantization not in QUANTIZATIONS:
-        raise InputError(f"quantization is {quantization!r}; give 4bit, or leave it out.")
+    _check_name(quantization)
     if quantization and not rank:
         raise InputError(
             "quantization: weights of 4 bits cannot learn; train an adapter beside them with "
@@ -104,21 +103,24 @@ def check_quantization(quantization: str, rank: int) -> None:
         )
 
 
+def _check_name(quantization: str) -> None:
+    if quantization not in QUANTIZATIONS:
+        raise InputError(f"quantization is {quantization!r}; give 4bit, or leave it out.")
+
+
 def quantized(quantization: str) -> dict[str, Any]:
     """What transformers' from_pretrained takes to load weights in 4 bits; nothing for none.
 
+    They go to this process's GPU, or where torch sees none, to the CPU, which is for trying it.
+
     Raises:
-        InputError: there is no CUDA here.
+        InputError: there is no such quantisation.
         MissingExtraError: bitsandbytes is not installed.
     """
+    _check_name(quantization)
     if not quantization:
         return {}
     torch = require("torch", "teach")
-    if not torch.cuda.is_available():
-        raise InputError(
-            "quantization: 4bit needs a CUDA GPU, and torch sees none here; leave it out, or on a "
-            "machine with one type: pip install 'rali[4bit]'"
-        )
     require("bitsandbytes", "4bit")
     from transformers import BitsAndBytesConfig
 
@@ -129,5 +131,6 @@ def quantized(quantization: str) -> dict[str, Any]:
         bnb_4bit_compute_dtype=torch.bfloat16,
         bnb_4bit_quant_storage=torch.bfloat16,  # FSDP shards no bytes
     )
-    place = {"": int(os.environ.get("LOCAL_RANK", 0))}
+    gpu = int(os.environ.get("LOCAL_RANK", 0))
+    place: dict[str, int | str] = {"": gpu if torch.cuda.is_available() else "cpu"}
     return {"quantization_config": bits, "device_map": place}

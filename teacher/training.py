@@ -40,7 +40,7 @@ class TrainingConfig:
         dtype: type of the weights: "bfloat16", "float16" or "float32". The teacher is saved in it,
             the checkpoints in float32, in which the weights learn.
         quantization: "4bit" holds the weights in 4 bits beside a learning adapter (`lora.rank`),
-            with bitsandbytes on a CUDA GPU; empty does not.
+            with bitsandbytes on a CUDA GPU, or slowly on a CPU; empty does not.
         lora: a low-rank adapter instead of all weights.
         gpus: number of GPUs that `--dry-run` counts with; a training takes accelerate launch's.
         gradient_checkpointing: whether to save memory at the cost of time.

@@ -158,13 +158,11 @@ def test_pixels_are_counted_in_the_tokens_of_the_family(tmp_path):
 def test_settings_of_the_weights_are_refused_in_a_sentence():
     with pytest.raises(InputError, match="revision is for a model of the Hub, and nano is none"):
         teacher_place("nano", "main")
-    if torch.cuda.is_available():
-        wanted = "bitsandbytes" if importlib.util.find_spec("bitsandbytes") is None else ""
-    else:
-        wanted = r"needs a CUDA GPU.*pip install 'rali\[4bit\]'"
-    if wanted:
-        with pytest.raises((InputError, MissingExtraError), match=wanted):
+    if importlib.util.find_spec("bitsandbytes") is None:
+        with pytest.raises(MissingExtraError, match=r"needs bitsandbytes.*'rali\[4bit\]'"):
             load_teacher("nano", quantization="4bit")
+    with pytest.raises(InputError, match="quantization is '8bit'; give 4bit"):
+        load_teacher("nano", quantization="8bit")
     with pytest.raises(InputError, match=r"cannot be loaded as a teacher"):
         load_teacher("nano", attn_implementation="no_such_attention")
     assert (
