@@ -5,10 +5,10 @@ From the command line it is `rali evaluate teacher:NAME`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rali.errors import InputError
 from rali.files import from_json
@@ -38,18 +38,18 @@ class TeacherPredictor:
     Args:
         model: "nano", a teacher's folder or a Hub id; beside a loaded engine, what it is known as.
         prompt: the prompt for a score: its name, or a YAML file with a question of your own.
-        samples: texts per picture. Where this, `prompt` or `sampling` is None, a published teacher
-            is asked as its authors do, and any other by `decoding.DEFAULT`.
+        samples: texts per picture. Where this, `prompt` or `sampling` is None, the teacher is asked
+            as it was trained or as its authors do, and any other by `decoding.DEFAULTS`.
         batch_size: texts generated side by side.
         engine: "transformers", "vllm", or a loaded `rali.teacher.engines.Engine`, which takes the
             place of `model`.
-        sampling: how texts are drawn.
+        sampling: how texts are drawn; or some fields of a `Sampling`, which leave the others alone.
         texts: a file in which the teacher's texts are kept as they come, and from which those that
             it has are taken; None keeps none.
 
     Attributes:
-        decoding: how it is asked for a score. perceiving: how it is asked for a degradation, with
-            the same sampling.
+        decoding: how it is asked for a score. perceiving: how it is asked for a degradation, one
+            text a picture.
         meter: what its server was asked for and took, over all runs with these `texts`.
 
     Raises:
@@ -60,25 +60,24 @@ class TeacherPredictor:
         self,
         model: str | None = None,
         *,
-        prompt: str | None = None,
+        prompt: str | dict[str, Any] | None = None,
         samples: int | None = None,
         batch_size: int = 8,
         engine: str | Engine = "transformers",
-        sampling: Sampling | None = None,
+        sampling: Sampling | Mapping[str, Any] | None = None,
         texts: Path | None = None,
     ) -> None:
         from .decoding import decoding_of
         from .engines import load_engine
         from .kept import KeptTexts
         from .meter import Meter
+        from .requests import Sampling
 
         name = model or ("nano" if isinstance(engine, str) else engine.name)
-        drawn = asdict(sampling) if sampling else {}
+        drawn = asdict(sampling) if isinstance(sampling, Sampling) else dict(sampling or {})
         self.decoding = decoding_of(name, prompt=prompt, samples=samples, **drawn)
         self.prompt = self.decoding.find_prompt()
-        self.perceiving = replace(
-            self.decoding, prompt="q-insight/degradation", samples=1, source=""
-        )
+        self.perceiving = decoding_of(name, "degradation", **drawn)
         if isinstance(engine, str):
             engine = load_engine(engine, name, batch_size=batch_size)
         self.engine = engine if texts is None else KeptTexts(engine, texts)

@@ -86,12 +86,12 @@ def predictor(
             "model folder, type: rali export MODEL_FOLDER"
         )
     if teaches:
-        teacher = name if named else model
-        how = decoding_of(teacher, **(asked or {}))
+        teacher, drawn = name if named else model, dict(asked or {})
+        decoding_of(teacher, **drawn).find_prompt()  # a wrong prompt is told before a model loads
         return TeacherPredictor(
-            teacher, prompt=how.prompt, samples=how.samples, sampling=how.sampling,
-            batch_size=batch_size, engine=engine(teacher) if engine else "transformers",
-            texts=texts,
+            teacher, prompt=drawn.pop("prompt", None), samples=drawn.pop("samples", None),
+            sampling=drawn, batch_size=batch_size,
+            engine=engine(teacher) if engine else "transformers", texts=texts,
         )  # fmt: skip
     if engine is not None:
         raise InputError(

@@ -40,9 +40,6 @@ BaseUrl = Annotated[
 PromptName = Annotated[
     str, typer.Option(help="A prompt's name, or a YAML file with a question of your own.")
 ]
-Temperature = Annotated[
-    float, typer.Option(min=0, help="Sampling temperature; 0 takes the likeliest text.")
-]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Longest text, in tokens.")]
 MaxPixels = Annotated[
     int | None,
@@ -57,6 +54,7 @@ MinPixels = Annotated[
     ),
 ]
 _AUTHORS = "as the teacher's authors do, else"
+TRAINED = "what the teacher was trained on or its authors ask, else"
 OwnPrompt = Annotated[
     str | None,
     typer.Option(
@@ -64,7 +62,7 @@ OwnPrompt = Annotated[
         metavar="NAME",
         help="The prompt by which a teacher is asked for a score: its name, or a YAML file with a "
         "question of your own.",
-        show_default=f"{_AUTHORS} visualquality-r1/score",
+        show_default=f"{TRAINED} visualquality-r1/score",
     ),
 ]
 OwnSamples = Annotated[
@@ -83,6 +81,15 @@ OwnTemperature = Annotated[
         min=0,
         help="A teacher's sampling temperature; 0 takes the likeliest text.",
         show_default=f"{_AUTHORS} 1",
+    ),
+]
+Likeliest = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature",
+        min=0,
+        help="A teacher's sampling temperature; 0 takes the likeliest text.",
+        show_default=f"{_AUTHORS} 0",
     ),
 ]
 TopP = Annotated[

@@ -32,6 +32,7 @@ from ._teacher import (
     show_requests,
 )
 from ._teacher import DryRun as ServerDryRun
+from .teach_compare import compare
 
 if TYPE_CHECKING:
     from rali.teacher.dry_run import DryRun
@@ -244,7 +245,7 @@ def harvest(
 app.command("score")(ask.score)
 app.command("perceive")(ask.perceive)
 app.command("describe")(ask.describe)
-app.command("compare")(ask.compare)
+app.command("compare")(compare)
 app.command("attention")(analyse.attention)
 app.command("map")(analyse.map_)
 app.command("transplant")(analyse.transplant)

@@ -1,8 +1,9 @@
-"""`rali teach score | perceive | describe | compare`: a teacher's answers about pictures."""
+"""`rali teach score | perceive | describe`: a teacher's answers about pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,14 +14,15 @@ from rali.errors import InputError
 from ._answers import asking, digits, leave, write_table
 from ._output import check_writable
 from ._teacher import (
+    TRAINED,
     BaseUrl,
     BatchSize,
     CsvOutput,
     DryRun,
     EngineName,
     EngineSet,
+    Likeliest,
     MaxPixels,
-    MaxTokens,
     MinPixels,
     Model,
     OwnMaxTokens,
@@ -28,7 +30,6 @@ from ._teacher import (
     OwnSamples,
     OwnTemperature,
     Pictures,
-    Temperature,
     TopK,
     TopP,
     engine_of,
@@ -37,10 +38,8 @@ from ._teacher import (
 )
 
 if TYPE_CHECKING:
-    from rali.data.manifest import Row
     from rali.teacher.ask import Reply
-    from rali.teacher.engines import Engine, Request, Sampling
-    from rali.teacher.prompts import Prompt
+    from rali.teacher.decoding import Decoding
 
 
 def score(
@@ -118,12 +117,25 @@ def perceive(
     pictures: Pictures,
     model: Model = "nano",
     engine: EngineName = "transformers",
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The prompt for a degradation: its name, or a YAML file with a question of your "
+            "own.",
+            show_default=f"{TRAINED} q-insight/degradation",
+        ),
+    ] = None,
     all_classes: Annotated[
         bool,
-        typer.Option("--all-classes", help="Offer twelve classes instead of Q-Insight's four."),
+        typer.Option(
+            "--all-classes", help="Offer twelve classes instead of the prompt's, Q-Insight's four."
+        ),
     ] = False,
-    temperature: Temperature = 0.0,
-    max_tokens: MaxTokens = 512,
+    temperature: Likeliest = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
+    max_tokens: OwnMaxTokens = None,
     max_pixels: MaxPixels = None,
     batch_size: BatchSize = 32,
     base_url: BaseUrl = None,
@@ -133,23 +145,25 @@ def perceive(
 ) -> None:
     """Ask a teacher which degradation a picture has, and how severe it is.
 
+    How it was asked is printed on standard error.
+
     Example: rali teach perceive photo.jpg --all-classes
     """
     from rali.pictures.degrade import DISTORTIONS
     from rali.teacher.answers import Degradation
-    from rali.teacher.engines import Sampling
-    from rali.teacher.prompts import degradation_prompt
+    from rali.teacher.decoding import decoding_of
+    from rali.teacher.prompts import with_classes
+    from rali.teacher.questions import spelling_of
 
     check_writable(output)
-    rows = find_rows(pictures)
-    prompt = degradation_prompt(DISTORTIONS) if all_classes else degradation_prompt()
-    sampling = Sampling(temperature, max_new_tokens=max_tokens)
-    if dry_run:
-        show_requests(
-            engine, model, _requests(rows, prompt), sampling, max_pixels, None, engine_set,
-            base_url,
-        )  # fmt: skip
-    loaded = engine_of(engine, model, batch_size, max_pixels, None, engine_set, base_url)
+    how = decoding_of(
+        model, "degradation", prompt=prompt, temperature=temperature, top_p=top_p, top_k=top_k,
+        max_new_tokens=max_tokens,
+    )  # fmt: skip
+    if (asked := how.find_prompt()).task != "degradation":
+        raise InputError(f"Perceiving needs a prompt for a degradation; given {asked.name!r}.")
+    if all_classes:
+        how = replace(how, prompt=spelling_of(with_classes(asked, DISTORTIONS)), source="")
 
     def cells(reply: Reply) -> list[Any]:
         answer = reply.answer if isinstance(reply.answer, Degradation) else None
@@ -158,8 +172,9 @@ def perceive(
         return [name, "" if severity is None else severity, _reasoning(reply)]
 
     _ask_each(
-        rows, prompt, loaded, sampling,
-        ["distortion", "severity", "reasoning"], cells, output,
+        pictures, how, ["distortion", "severity", "reasoning"], cells, output, dry_run,
+        engine=engine, model=model, batch_size=batch_size, max_pixels=max_pixels,
+        engine_set=engine_set, base_url=base_url,
     )  # fmt: skip
 
 
@@ -167,8 +182,19 @@ def describe(
     pictures: Pictures,
     model: Model = "nano",
     engine: EngineName = "transformers",
-    temperature: Temperature = 0.0,
-    max_tokens: MaxTokens = 512,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The prompt for a description: its name, or a YAML file with a question of your "
+            "own.",
+            show_default=f"{TRAINED} ract/description",
+        ),
+    ] = None,
+    temperature: Likeliest = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
+    max_tokens: OwnMaxTokens = None,
     max_pixels: MaxPixels = None,
     batch_size: BatchSize = 32,
     base_url: BaseUrl = None,
@@ -178,134 +204,58 @@ def describe(
 ) -> None:
     """Let a teacher describe the quality of pictures in its own words.
 
+    How it was asked is printed on standard error.
+
     Example: rali teach describe photo.jpg
     """
-    from rali.teacher.engines import Sampling
-    from rali.teacher.questions import find_prompt
+    from rali.teacher.decoding import decoding_of
 
     check_writable(output)
-    rows, prompt = find_rows(pictures), find_prompt("ract/description")
-    sampling = Sampling(temperature, max_new_tokens=max_tokens)
-    if dry_run:
-        show_requests(
-            engine, model, _requests(rows, prompt), sampling, max_pixels, None, engine_set,
-            base_url,
-        )  # fmt: skip
-    loaded = engine_of(engine, model, batch_size, max_pixels, None, engine_set, base_url)
+    how = decoding_of(
+        model, "description", prompt=prompt, temperature=temperature, top_p=top_p, top_k=top_k,
+        max_new_tokens=max_tokens,
+    )  # fmt: skip
+    if (asked := how.find_prompt()).task != "description":
+        raise InputError(f"Describing needs a prompt for a description; given {asked.name!r}.")
     _ask_each(
-        rows, prompt, loaded, sampling, ["description"],
-        lambda reply: [_reasoning(reply)], output,
+        pictures, how, ["description"], lambda reply: [_reasoning(reply)], output, dry_run,
+        engine=engine, model=model, batch_size=batch_size, max_pixels=max_pixels,
+        engine_set=engine_set, base_url=base_url,
     )  # fmt: skip
 
 
-def compare(
-    first: Annotated[
-        Path, typer.Argument(metavar="FIRST", help="Picture A, or a manifest of pairs.")
-    ],
-    second: Annotated[
-        Path | None,
-        typer.Argument(metavar="SECOND", help="Picture B.", show_default="none, for a manifest"),
-    ] = None,
-    reference: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="The picture that both should look like.",
-            show_default="none, or the manifest's",
-        ),
-    ] = None,
-    model: Model = "nano",
-    engine: EngineName = "transformers",
-    prompt: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The prompt for a comparison: its name, or a YAML file with a question of your "
-            "own.",
-            show_default="q-insight/compare, with a reference q-insight/compare-reference",
-        ),
-    ] = None,
-    max_tokens: MaxTokens = 512,
-    max_pixels: MaxPixels = None,
-    batch_size: BatchSize = 32,
-    base_url: BaseUrl = None,
-    engine_set: EngineSet = None,
-    output: CsvOutput = None,
-    dry_run: DryRun = False,
-) -> None:
-    """Ask a teacher which of two pictures is better, once in each order.
-
-    Example: rali teach compare a.jpg b.jpg --reference original.png
-    """
-    from rali.data.manifest import read_pairs
-    from rali.teacher.answers import Comparison
-    from rali.teacher.ask import compare_both_ways, comparison_requests
-    from rali.teacher.engines import Sampling
-    from rali.teacher.questions import find_prompt
-
-    check_writable(output)
-    if second is not None:
-        pairs = [(first, second, reference)]
-    elif first.suffix.lower() not in (".csv", ".parquet"):
-        raise InputError(f"{first} is one picture; give a second one to compare it with.")
-    else:
-        pairs = [
-            (pair.image_a, pair.image_b, Path(pair.reference) if pair.reference else reference)
-            for pair in read_pairs(first)
-        ]
-    sampling = Sampling(0, max_new_tokens=max_tokens)
-    asked = None if prompt is None else find_prompt(prompt)
-    requests = comparison_requests(pairs, asked)  # a prompt that does not suit is told at once
-    if dry_run:
-        show_requests(engine, model, requests, sampling, max_pixels, None, engine_set, base_url)
-    loaded = engine_of(engine, model, batch_size, max_pixels, None, engine_set, base_url)
-    with asking(loaded, output) as asks:
-        found = asks.in_chunks(
-            pairs,
-            lambda some: compare_both_ways(asks.engine, some, prompt=asked, sampling=sampling),
-            max(1, loaded.chunk // 2),
-        )
-        table, failed = [], False
-        for (a, b, _), both in zip(pairs, found, strict=False):
-            choices = [
-                each.answer.choice if isinstance(each.answer, Comparison) else "" for each in both
-            ]
-            agreed = choices[0] if choices[0] == choices[1] else ""
-            error = next((each.error for each in both if each.error), "") or ""
-            failed |= bool(error)
-            table.append([str(a), str(b), agreed, *choices, _reasoning(both[0]), error])
-        header = ["a", "b", "better", "as_a_b", "as_b_a", "reasoning", "error"]
-        write_table(header, table, output)
-    leave(len(found), len(pairs), failed)
-
-
 def _ask_each(
-    rows: list[Row],
-    prompt: Prompt,
-    engine: Engine,
-    sampling: Sampling,
+    pictures: list[Path],
+    how: Decoding,
     header: list[str],
     cells: Callable[[Reply], list[Any]],
     output: Path | None,
+    dry_run: bool,
+    *,
+    engine: str,
+    model: str,
+    batch_size: int,
+    max_pixels: int | None,
+    engine_set: list[str] | None,
+    base_url: str | None,
 ) -> None:
     """Ask for one text about each picture, and write a table of what `cells` makes of it."""
     from rali.teacher.ask import ask
-
-    with asking(engine, output) as asks:
-        found = asks.in_chunks(
-            rows,
-            lambda some: ask(asks.engine, _requests(some, prompt), sampling),
-            engine.chunk,
-        )
-        table = [[str(reply.images[0]), *cells(reply), reply.error or ""] for reply in found]
-        write_table(["image", *header, "error"], table, output)
-    leave(len(found), len(rows), any(reply.error for reply in found))
-
-
-def _requests(rows: Sequence[Row], prompt: Prompt) -> list[Request]:
     from rali.teacher.engines import Request
 
-    return [Request((row.image,), prompt) for row in rows]
+    prompt = how.find_prompt()
+    requests = [Request((row.image,), prompt) for row in find_rows(pictures)]
+    if dry_run:
+        show_requests(engine, model, requests, how.sampling, max_pixels, None, engine_set, base_url)
+    loaded = engine_of(engine, model, batch_size, max_pixels, None, engine_set, base_url)
+    with asking(loaded, output) as asks:
+        found = asks.in_chunks(
+            requests, lambda some: ask(asks.engine, some, how.sampling), loaded.chunk
+        )
+        typer.echo(f"asked: {how.words()}", err=True)
+        table = [[str(reply.images[0]), *cells(reply), reply.error or ""] for reply in found]
+        write_table(["image", *header, "error"], table, output)
+    leave(len(found), len(requests), any(reply.error for reply in found))
 
 
 def _reasoning(reply: Reply) -> str:
