@@ -107,9 +107,10 @@ def plan_batch(
         compared //= processes
     if ranked and compare:
         if compared % compare:
+            wide = pair_scope == "process" and prompts_per_step % compare == 0
             raise InputError(
                 f"compare is {compare}, which does not divide the {compared} pictures of "
-                f"pair_scope {pair_scope}."
+                f"pair_scope {pair_scope}" + ("; type --set pair_scope=global" if wide else ".")
             )
         compared = compare
     if ranked and compared < 2:

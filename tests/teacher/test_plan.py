@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from rali.errors import InputError
-from rali.runs.config import from_dict
+from rali.runs.config import from_dict, read_yaml
 from rali.teacher.adapter import LoraConfig
 from rali.teacher.decoding import AUTHORS
 from rali.teacher.grpo import GrpoConfig
@@ -17,6 +18,8 @@ from rali.teacher.sft import SftConfig
 from rali.teacher.shapes import model_shape, shape_from
 from rali.teacher.tasks import TaskConfig
 from rali.teacher.trl_fields import check_trl, trl_fields
+
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 def test_the_arithmetic_in_words():
@@ -47,6 +50,27 @@ def test_settings_that_cannot_work_are_refused(values, message):
     } | values  # fmt: skip
     with pytest.raises(InputError, match=message):
         plan_batch(**settings)
+
+
+def test_the_authors_recipe_runs_on_the_numbers_of_gpus_that_its_head_names():
+    """Each GPU's prompts are a multiple of the 8 compared; over all GPUs the 128 are."""
+    config = from_dict(GrpoConfig, read_yaml(RECIPES / "visualquality-r1-kadid-authors.yaml"))
+
+    def fitting(scope: str) -> list[int]:
+        found = []
+        for processes in range(1, 130):
+            try:
+                plan = dataclasses.replace(config, pair_scope=scope).plan(processes)
+            except InputError:
+                continue
+            assert plan.compared == 8
+            found.append(processes)
+        return found
+
+    assert fitting("process") == [1, 2, 4, 8, 16]
+    assert fitting("global") == [1, 2, 4, 8, 16, 32, 64, 128]
+    with pytest.raises(InputError, match="the 4 pictures of pair_scope process; type --set pair_s"):
+        config.plan(32)
 
 
 def test_without_a_reward_that_compares_no_pair_scope_counts():
