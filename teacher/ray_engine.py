@@ -46,9 +46,9 @@ class RayEngine:
         min_pixels, max_pixels: bounds on a picture's pixels after the processor's resize.
         pictures: the most pictures that a prompt shows.
         revision: a branch, tag or commit of the model on the Hub; empty takes the newest.
-        options: `concurrency` (replicas of the model, a number or [fewest, most]), `batch_size`,
-            `accelerator_type` and the others of `OF_RAY`; any other is an argument of vLLM's
-            (tensor_parallel_size, pipeline_parallel_size, max_model_len, …).
+        options: `concurrency` (replicas of the model, the most or [fewest, most]; 1 where it is not
+            given), `batch_size`, `accelerator_type` and the others of `OF_RAY`; any other is an
+            argument of vLLM's (tensor_parallel_size, pipeline_parallel_size, max_model_len, …).
 
     Raises:
         MissingExtraError: Ray or vLLM is not installed.

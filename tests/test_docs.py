@@ -62,6 +62,7 @@ NOT_RUN = {
     "rali teach sft": "it trains; tests/teacher/test_training.py runs it",
     "rali teach harvest --model runs/vq/model": "RACT's harvest runs, of fewer texts",
     "rali teach harvest --model DATA/teacher/model": "as above",
+    "rali teach harvest --engine ray": "it needs GPUs; with_vllm/test_ray_engine.py asks nano",
     "rali teach harvest --engine openai": "it needs a server; tests/teacher/test_openai_engine.py",
     "rali teach score photos/ --engine openai": "as above",
     "rali evaluate teacher:MODEL": "as above",
