@@ -125,8 +125,9 @@ EngineSet = Annotated[
     typer.Option(
         "--engine-set",
         metavar="NAME=VALUE",
-        help="A setting of vLLM, such as tensor_parallel_size=4, or of a server, such as "
-        "timeout=60 or price_in=0.2; repeat for more.",
+        help="A setting of the engine: revision=v1 of a Hub model, for vLLM also "
+        "tensor_parallel_size=4, for transformers quantization=4bit, for a server timeout=60 or "
+        "price_in=0.2; repeat for more.",
         show_default="none",
     ),
 ]
