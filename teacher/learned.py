@@ -15,7 +15,7 @@ from typing import Any
 from rali.errors import InputError
 from rali.files import read_json
 
-from .prompts import Prompt, TaskName
+from .prompts import PROMPTS, Prompt, TaskName
 from .questions import find_prompt, spelling_of
 
 LEARNED = "rali_prompts.json"
@@ -26,8 +26,8 @@ def learned(model: str, prompts: Iterable[Prompt]) -> dict[TaskName, Spelling]:
     """{task: how a run would note its prompt}, for a training under these prompts.
 
     Of several prompts for a task the first counts. For a task that is not trained, it is what the
-    model had learned before. The texts of a trained teacher are read by rali's own rules, whatever
-    `reading` its rewards took.
+    model had learned before. The texts of a prompt of rali's are read by its own rules, whatever
+    `reading` the rewards took; a question of your own keeps its `answer`.
 
     Args:
         model: what the training starts from.
@@ -35,7 +35,8 @@ def learned(model: str, prompts: Iterable[Prompt]) -> dict[TaskName, Spelling]:
     found: dict[TaskName, Spelling] = {}
     for prompt in prompts:
         if prompt.task not in found:
-            found[prompt.task] = spelling_of(replace(prompt, reading=""))
+            packaged = prompt.name.removesuffix(f"-{len(prompt.classes)}") in PROMPTS
+            found[prompt.task] = spelling_of(replace(prompt, reading="") if packaged else prompt)
     return noted(model) | found
 
 

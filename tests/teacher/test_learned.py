@@ -9,11 +9,13 @@ import pytest
 from rali.errors import InputError
 from rali.recipes import find_recipe
 from rali.runs.config import from_dict, read_yaml
+from rali.teacher.answers import Score
+from rali.teacher.completions import parse
 from rali.teacher.decoding import DEFAULT, decoding_of
 from rali.teacher.grpo import GrpoConfig
 from rali.teacher.learned import LEARNED, learned, note_prompts, noted
 from rali.teacher.predictor import TeacherPredictor
-from rali.teacher.prompts import JUDGES, PROMPTS, degradation_prompt
+from rali.teacher.prompts import JUDGES, PROMPTS, degradation_prompt, with_classes
 from rali.teacher.questions import answered, find_prompt, spelling_of
 
 OWN = {"text": "How sharp is <image>?", "answer": "Sharpness: ([0-9.]+)", "high": 10.0}
@@ -74,6 +76,17 @@ def test_what_was_learned_before_stays_noted(model):
     assert noted("nano") == noted("someone/teacher") == {}
     read = learned("nano", [answered(PROMPTS["direct/score"], "visualquality-r1")])
     assert read == {"score": "direct/score"}
+
+
+def test_a_question_of_your_own_keeps_how_its_answer_is_found(tmp_path):
+    """Its texts need not have answer tags; those of rali's questions do, whatever is rewarded."""
+    own = find_prompt({"text": "<image> Rate it.", "answer": "visualquality-r1"})
+    note_prompts(learned("nano", [own]), tmp_path)
+    asked = decoding_of(str(tmp_path)).find_prompt()
+    assert parse("I give it 4 of 5.", asked) == Score(4, "")
+    few = with_classes(PROMPTS["q-insight/degradation-trained"], ["blur", "noise"])
+    note_prompts(learned("nano", [answered(few, "q-insight")]), tmp_path)
+    assert decoding_of(str(tmp_path), "degradation").find_prompt() == few
 
 
 def test_a_predictor_asks_what_was_learned(model):
