@@ -55,8 +55,8 @@ def claim_run(config: TrainingConfig, examples: Sequence[Any], output: Path) -> 
         output / EXAMPLES,
         {"count": len(examples), "fingerprint": fingerprint([_mark(e) for e in examples])},
         lambda _: (
-            f"{output} holds a training on other examples: its manifests or triplets have changed "
-            "since. Give another folder."
+            f"{output} holds a training on other examples: its manifests, its triplets or the words of "
+            "its prompts have changed since. Give another folder."
         ),
         write=main,
     )
@@ -86,6 +86,8 @@ def _mark(example: Any) -> dict[str, Any]:
     values = asdict(example)
     if values.get("std", 0) is None:  # an older version wrote none
         del values["std"]
+    if not values.get("prompt", {}).get("reading", True):  # nor this
+        del values["prompt"]["reading"]
     return values | {"images": [path.name for path in values["images"]]}
 
 
