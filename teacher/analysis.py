@@ -26,7 +26,7 @@ from .answer_text import NUMBER, blocks
 from .answers import Score
 from .completions import parse
 from .engines import Request, Sampling, TransformersEngine, filled
-from .learned import note_prompts, noted
+from .learned import learned_before, note_prompts
 from .models import load_teacher, opened, teacher_mark, vision_tower
 from .prompts import Prompt
 from .tasks import TASKS
@@ -215,7 +215,7 @@ def transplant(vision: str, language: str, output: str | Path) -> Path:
     shutil.rmtree(partial, ignore_errors=True)  # of a call that was stopped
     speaking.save_pretrained(partial)
     processor.save_pretrained(partial)
-    note_prompts(noted(language), partial)
+    note_prompts(learned_before(language), partial)
     (partial / NOTE).write_text(json.dumps(note, indent=1) + "\n", "utf-8")
     if output.is_dir():
         output.rmdir()

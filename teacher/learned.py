@@ -1,7 +1,8 @@
 """The questions that a teacher learned to answer: noted in its folder, so that they travel with it.
 
 In: the prompts of a training, and the model that it started from. Out: `rali_prompts.json` beside
-the weights, the first prompt of each task, which the teacher is asked where no other is given.
+the weights, the first prompt of each task, which the teacher is asked where no other is given. A
+task that a published teacher had learned before is noted by its name: `{"as": "OWNER/NAME"}`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from typing import Any
 from rali.errors import InputError
 from rali.files import read_json
 
+from .authors import AUTHORS, published
 from .prompts import PROMPTS, Prompt, TaskName
 from .questions import find_prompt, spelling_of
 
 LEARNED = "rali_prompts.json"
+AS = "as"  # in place of a prompt's settings: the published teacher whose authors' way is kept
 Spelling = str | dict[str, Any]
 
 
@@ -37,7 +40,14 @@ def learned(model: str, prompts: Iterable[Prompt]) -> dict[TaskName, Spelling]:
         if prompt.task not in found:
             packaged = prompt.name.removesuffix(f"-{len(prompt.classes)}") in PROMPTS
             found[prompt.task] = spelling_of(replace(prompt, reading="") if packaged else prompt)
-    return noted(model) | found
+    return learned_before(model) | found
+
+
+def learned_before(model: str) -> dict[TaskName, Spelling]:
+    """What a model had learned: as its folder notes it, or as its authors ask it, by their name."""
+    name = published(model)
+    authors: dict[TaskName, Spelling] = {task: {AS: name} for task in AUTHORS.get(name, {})}
+    return authors | noted(model)
 
 
 def note_prompts(prompts: dict[TaskName, Spelling], folder: Path) -> None:
@@ -48,7 +58,7 @@ def note_prompts(prompts: dict[TaskName, Spelling], folder: Path) -> None:
 
 
 def noted(model: str) -> dict[TaskName, Spelling]:
-    """The prompts that a teacher's folder names; none for "nano", a Hub id or a folder without.
+    """What a teacher's folder notes of its prompts; none for "nano", a Hub id or a folder without.
 
     Raises:
         InputError: the file is damaged.
@@ -60,7 +70,7 @@ def noted(model: str) -> dict[TaskName, Spelling]:
     found: dict[TaskName, Spelling] = {}
     for task, spelling in read_json(file, advice).items():
         try:
-            prompt = find_prompt(spelling)
+            prompt = _as_authors(spelling, task) or find_prompt(spelling)
         except InputError as error:
             raise InputError(f"{file} is damaged: {error} {advice}") from error
         if prompt.task != task:
@@ -70,3 +80,13 @@ def noted(model: str) -> dict[TaskName, Spelling]:
             )
         found[prompt.task] = spelling
     return found
+
+
+def _as_authors(spelling: Any, task: str) -> Prompt | None:
+    """The prompt of a published teacher's authors, where a note says that it is asked like it."""
+    if not isinstance(spelling, dict) or AS not in spelling:
+        return None
+    for own, how in AUTHORS.get(str(spelling[AS]), {}).items():
+        if own == task:
+            return how.find_prompt()
+    raise InputError(f"nothing is known of how {spelling[AS]} is asked for a {task}.")

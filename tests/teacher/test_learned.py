@@ -89,6 +89,24 @@ def test_a_question_of_your_own_keeps_how_its_answer_is_found(tmp_path):
     assert decoding_of(str(tmp_path), "degradation").find_prompt() == few
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_what_a_published_teacher_had_learned_is_asked_as_by_its_authors(tmp_path, again):
+    """RACT from VisualQuality-R1: descriptions are learned, scores are asked as its README does."""
+    start, rationales = "TianheWu/VisualQuality-R1-7B", [PROMPTS["ract/description"]]
+    note_prompts(learned(start, rationales), tmp_path)
+    if again:  # a second training, which starts from the folder of the first
+        note_prompts(learned(str(tmp_path), rationales), tmp_path)
+    assert decoding_of(str(tmp_path)) == decoding_of(start)
+    assert "released: 1 text" in decoding_of(str(tmp_path)).words()
+    assert decoding_of(str(tmp_path), "description").prompt == "ract/description"
+    compared = "ByteDance/Q-Insight/comparison"
+    note_prompts(learned(compared, rationales), tmp_path)
+    for reference in (False, True):
+        kept = decoding_of(str(tmp_path), "comparison", reference=reference)
+        assert kept == decoding_of(compared, "comparison", reference=reference)
+    assert "score" not in noted(str(tmp_path))
+
+
 def test_a_predictor_asks_what_was_learned(model):
     from scripted import Script
 
@@ -98,7 +116,15 @@ def test_a_predictor_asks_what_was_learned(model):
 
 @pytest.mark.parametrize(
     "text",
-    ["{", "[]", '{"score": "no/such"}', '{"score": 5}', '{"score": "q-insight/compare"}'],
+    [
+        "{",
+        "[]",
+        '{"score": {"as": "no/such"}}',
+        '{"score": {"as": ["x"]}}',
+        '{"score": "no/such"}',
+        '{"score": 5}',
+        '{"score": "q-insight/compare"}',
+    ],
 )
 def test_a_damaged_note_is_told(model, text):
     (model / LEARNED).write_text(text)
