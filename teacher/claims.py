@@ -16,13 +16,15 @@ from rali.errors import InputError
 from rali.pictures.inside import is_there
 from rali.runs.folder import claim, fingerprint
 
+from .questions import find_prompt
+
 if TYPE_CHECKING:
     from .training import TrainingConfig
 
 # Settings that do not change the outcome.
 FREE = ("report_to", "log_every", "save_every", "watch", "gpus", "attn_implementation")
 EXAMPLES = "examples.json"
-EXACT = ("options", "prompt")  # of a task: their names are not fields that an older version lacks
+EXACT = ("options",)  # of a reward: their names are not fields that an older version lacks
 
 
 def claim_run(config: TrainingConfig, examples: Sequence[Any], output: Path) -> None:
@@ -55,8 +57,8 @@ def claim_run(config: TrainingConfig, examples: Sequence[Any], output: Path) -> 
         output / EXAMPLES,
         {"count": len(examples), "fingerprint": fingerprint([_mark(e) for e in examples])},
         lambda _: (
-            f"{output} holds a training on other examples: its manifests, its triplets or the words of "
-            "its prompts have changed since. Give another folder."
+            f"{output} holds a training on other examples: its manifests, its triplets or its "
+            "prompts' words have changed since. Give another folder."
         ),
         write=main,
     )
@@ -99,9 +101,19 @@ def _same(before: Any, value: Any) -> bool:
     if isinstance(value, dict) and isinstance(before, dict):
         shared = (before.keys() & value.keys()) - {"manifests", "triplets"}
         return all(
-            before[key] == value[key] if key in EXACT else _same(before[key], value[key])
+            before[key] == value[key]
+            if key in EXACT
+            else (_same_prompt if key == "prompt" else _same)(before[key], value[key])
             for key in shared
         )
     if isinstance(value, list | tuple) and isinstance(before, list):
         return len(before) == len(value) and all(map(_same, before, value))
     return bool(before == value)
+
+
+def _same_prompt(before: Any, value: Any) -> bool:
+    """Whether two spellings of a prompt are one question: an older version noted fewer settings."""
+    try:
+        return bool(before == value) or find_prompt(before) == find_prompt(value)
+    except InputError:  # a file that is gone, or a setting that this version does not know
+        return False
