@@ -57,11 +57,16 @@ class WatchConfig:
             raise InputError(f"watch.prompt: {asked.name} asks for no score; give one that does.")
 
     def scoring(self, prompts: Iterable[Prompt]) -> Prompt:
-        """The prompt to score with, given the training's prompts."""
+        """The prompt to score with, given the training's prompts.
+
+        Texts to a prompt of rali's are read by its own rules, as `rali evaluate` reads them,
+        whatever `reading` the rewards took: one may take any number in a text for a score.
+        """
         if self.prompt:
             return find_prompt(self.prompt)
         own = (prompt for prompt in prompts if TASKS[prompt.task].answer is Score)
-        return next(own, PROMPTS["visualquality-r1/score"])
+        prompt = next(own, PROMPTS["visualquality-r1/score"])
+        return replace(prompt, reading="") if prompt.name in PROMPTS else prompt
 
     def rows(self, trained: Iterable[Path] = ()) -> list[Row]:
         """The pictures to validate on, the same at every look.

@@ -17,9 +17,12 @@ from rali.data.triplets import Triplet, write_triplets
 from rali.errors import InputError
 from rali.runs.config import from_dict, read_yaml
 from rali.runs.folder import RunFolder
+from rali.teacher.answers import Failure, Score
 from rali.teacher.claims import check_pictures, claim_run
+from rali.teacher.completions import parse
 from rali.teacher.grpo import GrpoConfig, ordered_examples
 from rali.teacher.prompts import PROMPTS
+from rali.teacher.questions import find_prompt
 from rali.teacher.report import training_curves
 from rali.teacher.saving import Sums, last_checkpoint
 from rali.teacher.sft import SftConfig, SftSource, sft_examples
@@ -153,6 +156,16 @@ def test_validation_asks_as_the_training_does():
     assert WatchConfig().scoring(prompts).name == "q-insight/score"
     assert WatchConfig().scoring(prompts[:1]).name == "visualquality-r1/score"
     assert WatchConfig(prompt="direct/score").scoring(prompts).name == "direct/score"
+
+
+def test_validation_reads_by_ralis_own_rules():
+    """The README's code takes any number; one of 1080 would be all that a correlation sees."""
+    asked = TaskConfig(prompt="visualquality-r1/released", answer="visualquality-r1").resolve()
+    text = "<think>In this 1080p photograph the"
+    assert parse(text, asked) == Score(1080, "")
+    assert isinstance(parse(text, WatchConfig().scoring([asked])), Failure)
+    own = find_prompt({"text": "<image> Rate it.", "answer": "visualquality-r1"})
+    assert WatchConfig().scoring([own]) == own, "as its answers have no tags"
 
 
 def test_validation_of_several_data_sets_is_kept(tmp_path):
