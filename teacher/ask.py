@@ -24,7 +24,7 @@ from .completions import parse
 from .models import opened
 from .prompts import Prompt
 from .questions import find_prompt
-from .requests import Engine, NoText, Request, Sampling, different
+from .requests import Engine, NoText, Request, Sampling, different, finished
 from .tasks import TASKS, to_quality
 
 
@@ -149,15 +149,20 @@ def _ask_batch(
     def readable() -> list[Request]:
         return [r for r in requests if not any(path in unreadable for path in r.images)]
 
+    def drawn() -> list[str | NoText]:
+        some = readable()
+        texts = dict(finished(engine, some, sampling)) if some else {}
+        return [texts[place] for place in range(len(some))]
+
     try:
-        texts = engine.generate(readable(), sampling) if readable() else []
+        texts = drawn()
     except PictureError:
         for path in dict.fromkeys(path for request in readable() for path in request.images):
             try:
                 opened(path)
             except PictureError as reason:
                 unreadable[path] = str(reason)
-        texts = engine.generate(readable(), sampling) if readable() else []
+        texts = drawn()
     written = iter(texts)
     found = []
     for request in requests:

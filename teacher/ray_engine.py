@@ -25,7 +25,7 @@ from .models import (
     teacher_place,
     thought_opening,
 )
-from .requests import NoText, Request, Sampling, drawn_by_vllm, prompt_text, vllm_mark
+from .requests import NoText, Request, Sampling, drawn_by_vllm, finished, prompt_text, vllm_mark
 
 # Settings of `vLLMEngineProcessorConfig`; any other is vLLM's own.
 OF_RAY = frozenset(
@@ -119,9 +119,9 @@ class RayEngine:
 
         Raises:
             MissingExtraError: vLLM is not installed.
-            InputError: vLLM or Ray does not know one of the options.
+            InputError: vLLM or Ray does not know one of the options, or lost a request.
         """
-        texts = dict(self.stream(requests, sampling))
+        texts = dict(finished(self, requests, sampling))
         return [texts[place] for place in range(len(requests))]
 
     def stream(

@@ -129,13 +129,30 @@ class Streaming(Protocol):
 def finished(
     engine: Engine, requests: Sequence[Request], sampling: Sampling
 ) -> Iterator[tuple[int, str | NoText]]:
-    """Each request's place and text, as soon as the engine hands them out."""
-    if isinstance(engine, Streaming):
-        yield from engine.stream(requests, sampling)
-    else:
-        texts = engine.generate(requests, sampling)
-        for place, (_, text) in enumerate(zip(requests, texts, strict=True)):
-            yield place, text
+    """Each request's place and text, as soon as the engine hands them out.
+
+    Raises:
+        InputError: at the end, a request got no text, or several.
+    """
+    handed = (
+        engine.stream(requests, sampling)
+        if isinstance(engine, Streaming)
+        else enumerate(engine.generate(requests, sampling))
+    )
+    missing = set(range(len(requests)))
+    for place, text in handed:
+        if place not in missing:
+            raise InputError(
+                f"{engine.name} returned a text for request {place} of {len(requests):,} twice, or "
+                "for none; an engine returns one for each."
+            )
+        missing.remove(place)
+        yield place, text
+    if missing:
+        raise InputError(
+            f"{engine.name} returned no text for {len(missing):,} of {len(requests):,} requests, "
+            f"such as request {min(missing)}; an engine returns one for each, or why there is none."
+        )
 
 
 def different(prompt: Prompt, sampling: Sampling, samples: int) -> int:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -15,6 +16,8 @@ from typer.testing import CliRunner
 from rali.cli import app
 from rali.errors import InputError
 from rali.evaluation.evaluate import evaluate
+from rali.teacher.ask import ask
+from rali.teacher.harvest import harvest
 from rali.teacher.kept import KeptTexts
 from rali.teacher.predictor import TeacherPredictor
 from rali.teacher.questions import find_prompt
@@ -106,6 +109,45 @@ def test_what_failed_is_asked_again(rows, tmp_path):
     for _ in range(2):
         KeptTexts(flaky, tmp_path / "texts.jsonl").generate([request], Sampling())
     assert len(flaky.asked) == 2 and not (tmp_path / "texts.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("places", "told"),
+    [
+        ([1], "no text for 2 of 3 requests, such as request 0"),
+        ([1, 0, 1, 2], "request 1 of 3 twice"),
+        ([1, 3], "request 3 of 3 twice, or for none"),
+    ],
+)
+def test_an_engine_that_loses_a_request_is_told_and_the_others_are_kept(
+    rows, tmp_path, places, told
+):
+    """A text that never came must not count as one that could not be parsed."""
+
+    class Losing(Script):
+        chunk = 1000
+
+        def stream(self, requests, sampling):
+            for place in places:
+                yield place, "<think>x</think><answer>2</answer>"
+
+    prompt = find_prompt("visualquality-r1/score")
+    with pytest.raises(InputError, match=told):
+        harvest(Losing(), rows, prompt, tmp_path / "t", seeds=1)
+    assert not list((tmp_path / "t").glob("*.parquet"))
+    kept = [json.loads(line) for line in (tmp_path / "t" / "texts.jsonl").read_text().splitlines()]
+    assert Path(kept[0]["images"][0]).name == "1.png"
+
+
+@pytest.mark.parametrize("count", [0, 2, 4])
+def test_an_engine_that_returns_another_number_of_texts_is_told(rows, count):
+    class Miscounting(Script):
+        def generate(self, requests, sampling):
+            return ["<think>x</think><answer>2</answer>"] * count
+
+    requests = [Request((row.image,), find_prompt("visualquality-r1/score")) for row in rows]
+    with pytest.raises(InputError, match="script returned"):
+        ask(Miscounting(), requests)
 
 
 @pytest.mark.slow
