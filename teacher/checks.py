@@ -165,7 +165,7 @@ def start_of(
         plan: gives the batch arithmetic, where there is one.
         more: what else to ask; each raises an error of rali's for a problem.
         done: whether the training has been done here, so that neither packages nor pictures
-            are needed any more.
+            are needed any more, and no field of TRL's is refused that an older version took.
     """
     found = Start[E]()
     if not done:
@@ -180,15 +180,15 @@ def start_of(
             found.attempt(lambda: check_attention(settings.attn_implementation))
         if settings.lora.rank:
             found.attempt(lambda: check_adapter(settings))
-    for name, value in settings.trl.items():
-        known = len(found.problems)
-        found.attempt(partial(check_trl, kind, {name: value}))
-        if known == len(found.problems):
-            found.attempt(partial(check_setting, settings, name))
-    if settings.trl.get("use_vllm") and _is_here("trl") and not done:
-        found.attempt(lambda: check_rollouts(settings.trl))
-    for check in more:
-        found.attempt(check)
+        for name, value in settings.trl.items():
+            known = len(found.problems)
+            found.attempt(partial(check_trl, kind, {name: value}))
+            if known == len(found.problems):
+                found.attempt(partial(check_setting, settings, name))
+        if settings.trl.get("use_vllm") and _is_here("trl"):
+            found.attempt(lambda: check_rollouts(settings.trl))
+        for check in more:
+            found.attempt(check)
     if plan:
         found.plan = found.attempt(plan)
     watched = settings.watch.manifests

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib.util import find_spec
@@ -50,6 +51,28 @@ def trl_fields(kind: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for each in (kind, "_BaseConfig", "TrainingArguments"):
         found = dict(_own(each)) | found
+    return found
+
+
+@lru_cache
+def trl_defaults(kind: str) -> dict[str, Any]:
+    """Name → default of those fields whose source spells it; the class's own first.
+
+    Raises:
+        MissingExtraError: TRL is not installed.
+    """
+    found: dict[str, Any] = {}
+    for each in ("TrainingArguments", "_BaseConfig", kind):
+        for node in _class(each, SOURCES[each]):
+            if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)):
+                continue
+            spelt = node.value
+            if isinstance(spelt, ast.Call):  # field(default=…)
+                spelt = next((word.value for word in spelt.keywords if word.arg == "default"), None)
+            found.pop(node.target.id, None)
+            if spelt:
+                with suppress(ValueError):
+                    found[node.target.id] = ast.literal_eval(spelt)
     return found
 
 

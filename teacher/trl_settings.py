@@ -15,6 +15,7 @@ from rali.errors import InputError
 from rali.files import read_json
 
 from .training import TrainingConfig
+from .trl_fields import trl_defaults
 
 # Fields that have a setting here: two values of one thing would contradict. Of several settings
 # that of the training's kind counts; where it has none, the field is handed on.
@@ -33,7 +34,17 @@ OURS = {
     "warmup_steps": "warmup", "reward_weights": "tasks", "weight_decay": "weight_decay",
     "lr_scheduler_type": "lr_schedule", "lr_scheduler_kwargs": "lr_schedule",
 }  # fmt: skip
-# Why → the fields that are refused, whatever their value.
+# Of these, what rali gives TRL or leaves at TRL's default, whatever the setting.
+LEFT = (
+    "data_seed", "shuffle_dataset", "train_sampling_strategy", "logging_strategy",
+    "activation_checkpointing",
+)  # fmt: skip
+# What rali gives TRL in place of its default.
+GIVEN = {
+    "max_length": None, "remove_unused_columns": False, "shuffle_dataset": False,
+    "train_sampling_strategy": "sequential",
+}  # fmt: skip
+# Why → the fields that are refused, but for a value that asks for nothing (`_idle`).
 REFUSED = {
     "TRL is given no pictures to evaluate on; set watch, which looks at validation pictures.": (
         "do_eval eval_strategy eval_steps eval_delay eval_on_start eval_accumulation_steps "
@@ -90,10 +101,12 @@ VALUES = {
     ),
 }
 # Fields without effect → the field that gives them one, and its value where not any will do.
+OF_WORKERS = (  # torch takes none of them without
+    "dataloader_prefetch_factor", "dataloader_persistent_workers",
+    "dataloader_multiprocessing_context",
+)  # fmt: skip
 NEEDS: dict[str, tuple[str, Any]] = {
-    **dict.fromkeys(
-        ("dataloader_prefetch_factor", "dataloader_persistent_workers",
-         "dataloader_multiprocessing_context"), ("dataloader_num_workers", None)),
+    **dict.fromkeys(OF_WORKERS, ("dataloader_num_workers", None)),
     **dict.fromkeys(("ref_model_mixup_alpha", "ref_model_sync_steps"), ("sync_ref_model", None)),
     **dict.fromkeys(
         ("entropy_coef_min", "entropy_coef_max", "entropy_coef_delta", "entropy_target"),
@@ -149,12 +162,18 @@ FILES = ("deepspeed", "fsdp_config", "accelerator_config")  # a path, or its con
 def check_setting(settings: TrainingConfig, name: str) -> None:
     """Refuse a field of `settings.trl` that contradicts a setting, does nothing or stops late.
 
+    A value that changes nothing is no reason to refuse; nor is a field of what is switched off, as
+    `trl.use_vllm=false` does on a recipe with a `vllm_max_model_length`.
+
     Raises:
         InputError: it says why, and what to set instead.
     """
     value = settings.trl[name]
     grpo = hasattr(settings, "beta")
-    if own := _own(settings, name):
+    own = _own(settings, name)
+    if (not own or name in LEFT) and _idle("GRPOConfig" if grpo else "SFTConfig", name, value):
+        return
+    if own:
         raise InputError(f"trl.{name}: set {own}, which would contradict it.")
     if why := BY_FIELD.get(name):
         raise InputError(f"trl.{name}: {why}")
@@ -162,7 +181,8 @@ def check_setting(settings: TrainingConfig, name: str) -> None:
         raise InputError(f"trl.{name} is {value!r}: {why}")
     needed, wanted = NEEDS.get(name, ("", None))
     given = settings.trl.get(needed)
-    if needed and not (given if wanted is None else given == wanted):
+    off = needed in settings.trl and wanted is None and name not in OF_WORKERS
+    if needed and not off and not (given if wanted is None else given == wanted):
         raise InputError(
             f"trl.{name} does nothing without trl.{needed}{f'={wanted}' if wanted else ''}; add "
             "it, or leave this out."
@@ -188,6 +208,18 @@ def check_setting(settings: TrainingConfig, name: str) -> None:
             raise InputError(f"trl.{name}: {error}") from error
     if name == "accelerator_config" and isinstance(value, dict) and value.get("split_batches"):
         raise InputError(f"trl.{name}.split_batches: micro_batch is of one process; leave it out.")
+
+
+def _idle(kind: str, name: str, value: Any) -> bool:
+    """Whether a field that would be refused, or that another must switch on, asks for nothing.
+
+    Its value is what the training has without it, or switches off what is off.
+    """
+    if name not in BY_FIELD and name not in NEEDS and name not in LEFT:
+        return False
+    default = GIVEN[name] if name in GIVEN else trl_defaults(kind).get(name)
+    off = value is None or value is False or value == "no"
+    return (off and default is not True) or (value == default and type(value) is type(default))
 
 
 def _own(settings: TrainingConfig, name: str) -> str:

@@ -9,8 +9,9 @@ import pytest
 from rali.errors import InputError
 from rali.runs.config import read_yaml, write_yaml
 from rali.runs.folder import write_json
+from rali.teacher.adapter import LoraConfig
 from rali.teacher.claims import EXAMPLES, claim_run
-from rali.teacher.grpo import GrpoConfig
+from rali.teacher.grpo import GrpoConfig, grpo_start, train
 from rali.teacher.prompts import PROMPTS
 from rali.teacher.sft import SftConfig, SftExample, SftSource
 from rali.teacher.tasks import Example, TaskConfig
@@ -56,3 +57,22 @@ def test_a_source_noted_by_the_name_of_its_file_is_the_same(tmp_path):
     write_yaml(OWN | {"high": 9.0}, file)
     with pytest.raises(InputError, match=r"other settings \(sources\)"):
         claim_run(config, [], tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trl": {"push_to_hub": True}},
+        {"lora": LoraConfig(rank=4, targets=["q_proj", "absent"])},
+    ],
+)
+def test_a_finished_run_is_found_with_what_is_refused_now(two, tmp_path, changes):
+    run = tmp_path / "run"
+    config = GrpoConfig(
+        model="nano", tasks=[TaskConfig(two[:1])], prompts_per_step=4, micro_batch=6, **changes
+    )
+    claim_run(config, grpo_start(config, done=True).examples, run)
+    with pytest.raises(InputError, match=r"hf upload|has no layer absent"):
+        train(config, run)
+    (run / "model").mkdir()
+    assert train(config, run) == run / "model"

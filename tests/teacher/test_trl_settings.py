@@ -14,7 +14,7 @@ from rali.teacher.grpo import GrpoConfig
 from rali.teacher.sft import SftConfig
 from rali.teacher.tasks import TaskConfig
 from rali.teacher.training import TrainingConfig
-from rali.teacher.trl_fields import check_trl
+from rali.teacher.trl_fields import check_trl, trl_fields
 from rali.teacher.trl_settings import HANDED_ON, NEEDS, OURS, REFUSED, VALUES, check_setting
 from rali.teacher.vllm_rollouts import check_sizes
 
@@ -109,6 +109,51 @@ def test_what_is_handed_on(tmp_path):
     (tmp_path / "zero3.json").write_text("[]")
     with pytest.raises(InputError, match=r"trl.deepspeed: .*it holds a list"):
         check(settings)
+
+
+@pytest.mark.parametrize(
+    "trl",
+    [
+        {"eval_strategy": "no"},
+        {"eval_strategy": False, "do_eval": False, "per_device_eval_batch_size": 8},
+        {"push_to_hub": False, "hub_strategy": "every_save", "hub_token": None},
+        {"data_seed": None, "shuffle_dataset": False, "logging_strategy": "steps"},
+        {"activation_checkpointing": False},
+        {"remove_unused_columns": False, "dataloader_in_order": True, "save_only_model": False},
+        {"dataloader_prefetch_factor": None, "sync_ref_model": False},
+        {"model_init_kwargs": None, "fsdp_config": None},
+    ],
+)
+def test_a_value_that_asks_for_nothing_is_taken(trl):
+    """As runs of before have it, which could not go on with it, nor without."""
+    for kind in (GrpoConfig, SftConfig):
+        check(kind(trl={name: value for name, value in trl.items() if name in fields(kind)}))
+
+
+def fields(kind: type[TrainingConfig]) -> dict[str, str]:
+    return trl_fields("GRPOConfig" if kind is GrpoConfig else "SFTConfig")
+
+
+def test_what_asks_for_nothing_depends_on_what_rali_gives():
+    check(SftConfig(trl={"max_length": None, "truncation_mode": "keep_start", "packing": False}))
+    check(SftConfig(trl={"train_sampling_strategy": "sequential"}))
+    for trl in (
+        {"max_length": 1024},  # TRL's default, which rali's takes the place of
+        {"remove_unused_columns": True},
+        {"dataloader_in_order": False},
+        {"gradient_checkpointing": False},
+        {"packing": True},
+    ):
+        with pytest.raises(InputError, match=next(iter(trl))):
+            check(SftConfig(trl=trl))
+
+
+def test_fields_of_what_is_switched_off_are_taken():
+    """As by `--set trl.use_vllm=false` on a recipe that says how vLLM works."""
+    check(GrpoConfig(trl={"use_vllm": False, "vllm_max_model_length": 2048}))
+    check(GrpoConfig(trl={"vllm_mode": "colocate", "vllm_enable_sleep_mode": False}))
+    with pytest.raises(InputError, match="does nothing without"):
+        check(GrpoConfig(trl={"dataloader_num_workers": 0, "dataloader_prefetch_factor": 2}))
 
 
 def test_an_adapter_on_layers_that_the_model_does_not_have_is_refused():
