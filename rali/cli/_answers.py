@@ -7,7 +7,6 @@ as `rali score` keeps its rows, so that the same command resumes. The screen kee
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import typer
 
 from rali.files import write_text
+from rali.runs.folder import remove_own
 
 from ._bar import scoring_bar
 from ._output import csv_text
@@ -99,13 +99,12 @@ def asking(engine: Engine, output: Path | None) -> Iterator[Asking]:
             with saying_use(asked.meter):
                 yield asked
         except BaseException:
-            if [path.name for path in side.iterdir()] == [".lock"]:  # nothing came
-                shutil.rmtree(side, ignore_errors=True)
+            remove_own(side)  # where nothing came
             raise
         if left := kept.forget():
             typer.echo(f"rali: {side} keeps {left:,} texts of other questions.", err=True)
         else:
-            shutil.rmtree(side, ignore_errors=True)
+            remove_own(side, "texts.jsonl", "server.json")
 
 
 @contextmanager

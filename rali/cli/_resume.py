@@ -8,7 +8,6 @@ shards.
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any, Self
 
 from rali.errors import InputError
 from rali.pictures.sources import Entries
-from rali.runs.folder import alone_in, read_claim, write_json
+from rali.runs.folder import alone_in, read_claim, remove_own, write_json
 from rali.scoring.journal import Journal, csv_line, row_line
 from rali.scoring.keys import Keys
 from rali.scoring.ledger import UNIT, Ledger
@@ -60,7 +59,7 @@ def file_journal(
             noted = {}  # the output was deleted: its rows are not wanted any more
         elif not noted and there and not restart:
             if fresh:
-                shutil.rmtree(side)
+                remove_own(side)
             raise InputError(f"{output} is there, and not from this command. {RESTART}")
         if noted:
             if other := differences(noted["settings"], settings):
@@ -73,13 +72,15 @@ def file_journal(
             (side / "rows.jsonl").unlink(missing_ok=True)
         now = {"settings": dict(settings), "direct": direct, "finished": False}
         write_json(now, note)
+        opened = None
         try:
-            with Journal(path, columns, form if direct else "jsonl", retry=retry) as journal:
-                yield journal
+            with Journal(path, columns, form if direct else "jsonl", retry=retry) as opened:
+                yield opened
         except InputError:
-            if not journal.rows:  # such as a folder without pictures: leave no empty file
+            # Such as a folder without pictures: leave no empty file. A file of others stays.
+            if opened and not opened.rows:
                 path.unlink(missing_ok=True)
-                shutil.rmtree(side, ignore_errors=True)
+                remove_own(side, "settings.json", "rows.jsonl", "tables.jsonl")
             raise
         write_json({**now, "finished": True}, note)
 

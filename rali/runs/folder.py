@@ -10,6 +10,7 @@ import hashlib
 import json
 import operator
 import os
+import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -113,6 +114,14 @@ def alone_in(folder: str | Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def remove_own(folder: Path, *names: str) -> None:
+    """Delete files of a folder, and the folder itself where nothing but its lock is left."""
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+    if folder.is_dir() and all(path.name == ".lock" for path in folder.iterdir()):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def claim(

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from rali.cli import app
 from rali.data.manifest import Row, write_manifest
+from rali.errors import InputError
 from rali.teacher.harvest import harvest
 from rali.teacher.questions import find_prompt
 
@@ -157,6 +158,33 @@ def test_a_second_process_is_refused_and_the_folder_of_rali_score_stays(
         process.communicate()
     assert "Another process is at work in" in str(refused.exception)
     assert scripted.asked == []
+
+
+def test_rali_score_and_a_teacher_share_a_folder_beside_a_file(scripted, pictures, tmp_path):
+    """Each deletes its own files there: rows of a stopped score, texts that were paid for."""
+    output, side = tmp_path / "x.csv", tmp_path / ".x.csv.rali"
+    stopping(scripted, 4)
+    assert ask(*pictures, "--samples", 1, "-o", output).exit_code == 130
+    texts = (side / "texts.jsonl").read_text()
+    (tmp_path / "none").mkdir()
+    empty = CliRunner().invoke(app, ["score", str(tmp_path / "none"), "-o", str(output)])
+    assert "There are no pictures" in str(empty.exception)
+    assert {path.name for path in side.iterdir()} - {".lock"} == {"texts.jsonl"}
+    assert (side / "texts.jsonl").read_text() == texts and not output.exists()
+    (side / "settings.json").write_text("{}")
+    (side / "rows.jsonl").write_text("{}\n")
+    assert ask(*pictures, "--samples", 1, "-o", output).exit_code == 0
+    assert len(scripted.asked) == 8, "four before and four after"
+    assert {path.name for path in side.iterdir()} - {".lock"} == {"settings.json", "rows.jsonl"}
+
+
+def test_rali_score_leaves_a_teachers_table_that_took_its_place(scripted, pictures, tmp_path):
+    output = tmp_path / "x.csv"
+    assert CliRunner().invoke(app, ["score", str(pictures[0]), "-o", str(output)]).exit_code == 0
+    assert ask(*pictures, "--samples", 1, "-o", output).exit_code == 0
+    table = output.read_text()
+    again = CliRunner().invoke(app, ["score", *map(str, pictures), "-o", str(output)])
+    assert isinstance(again.exception, InputError) and output.read_text() == table
 
 
 def test_the_screen_shows_what_was_done_before_a_stop(scripted, pictures, tmp_path):
