@@ -1,7 +1,7 @@
 """Whose run a folder is: a training's settings and examples, noted in it; another is refused.
 
-In: settings and examples. Out: `config.yaml` and `examples.json` in the folder, or an error that
-names what differs.
+In: settings and examples. Out: `config.yaml`, `examples.json` and `meanings.json` in the folder, or
+an error that names what differs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from rali.errors import InputError
 from rali.pictures.inside import is_there
 from rali.runs.folder import claim, fingerprint
 
+from .meanings import claim_meanings
 from .questions import find_prompt
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ def claim_run(config: TrainingConfig, examples: Sequence[Any], output: Path) -> 
             that a data folder may move.
 
     Raises:
-        InputError: the folder holds other settings, which are named, or other examples.
+        InputError: the folder holds other settings, which are named, or other examples; or a
+            training that is not finished, and began with a version in which a name in its settings
+            meant another thing.
     """
     from accelerate import PartialState
 
@@ -53,6 +56,8 @@ def claim_run(config: TrainingConfig, examples: Sequence[Any], output: Path) -> 
         free=FREE,
     )
     settings(write=False)  # a folder of other examples stays as it is
+    if not finished(output):
+        claim_meanings(config, output, write=False)
     claim(
         output / EXAMPLES,
         {"count": len(examples), "fingerprint": fingerprint([_mark(e) for e in examples])},
@@ -62,6 +67,8 @@ def claim_run(config: TrainingConfig, examples: Sequence[Any], output: Path) -> 
         ),
         write=main,
     )
+    if not finished(output):
+        claim_meanings(config, output, write=main)
     settings(write=main)
 
 

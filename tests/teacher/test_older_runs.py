@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -9,14 +11,19 @@ import pytest
 from rali.errors import InputError
 from rali.runs.config import read_yaml, write_yaml
 from rali.runs.folder import write_json
+from rali.teacher import completions, meanings, questions
 from rali.teacher.adapter import LoraConfig
 from rali.teacher.claims import EXAMPLES, claim_run
 from rali.teacher.grpo import GrpoConfig, grpo_start, train
+from rali.teacher.meanings import MEANINGS
 from rali.teacher.prompts import PROMPTS
+from rali.teacher.readings import Reading
 from rali.teacher.sft import SftConfig, SftExample, SftSource
 from rali.teacher.tasks import Example, TaskConfig
 
 OWN = {"text": "How sharp is <image>?", "high": 10.0}
+WORDS = dataclasses.replace(PROMPTS["visualquality-r1/score"], text="<image> Rate it.")
+ANSWERS = Reading(True, True, {"score": r"\d"})
 DRAWN = [Example(0, (Path("a.png"),), "a", score=2.0)]
 
 
@@ -76,3 +83,77 @@ def test_a_finished_run_is_found_with_what_is_refused_now(two, tmp_path, changes
         train(config, run)
     (run / "model").mkdir()
     assert train(config, run) == run / "model"
+
+
+RELEASED = {"prompt": "visualquality-r1/released"}
+VLLM = {"use_vllm": True, "vllm_max_model_length": 2048}
+
+
+def noted_before(run: Path, config: GrpoConfig, *absent: str) -> None:
+    """Claim a folder as a version would that noted no meanings, nor these settings of a task."""
+    claim_run(config, DRAWN, run)
+    (run / MEANINGS).unlink()
+    tasks = read_yaml(run / "config.yaml")["tasks"]
+    rewrite(run, tasks=[{k: v for k, v in task.items() if k not in absent} for task in tasks])
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "changed"),
+    [
+        ({}, {}, ""),
+        ({"format": "strict"}, {"top_k": 50}, ""),
+        ({}, {"trl": VLLM}, ""),
+        (RELEASED, {}, "since when tasks.0.prompt visualquality-r1/released has other words; give"),
+        ({"format": "q-insight"}, {}, "tasks.0.format q-insight wants another form; give"),
+        (
+            RELEASED | {"answer": "visualquality-r1"},
+            {},
+            "has other words and tasks.0.answer visualquality-r1 is found in another way; give",
+        ),
+        ({}, {"trl": VLLM, "top_k": 50}, "when trl.use_vllm weighs texts in another way; give"),
+        ({}, {"trl": VLLM | {"vllm_importance_sampling_correction": True}, "top_k": 50}, ""),
+    ],
+)
+def test_a_run_without_noted_meanings_resumes_where_none_has_changed(
+    tmp_path, task, settings, changed
+):
+    config = GrpoConfig(tasks=[TaskConfig(["a.csv"], **task)], **settings)
+    noted_before(tmp_path, config, "answer")
+    if changed:
+        with pytest.raises(InputError, match=re.escape(changed)):
+            claim_run(config, DRAWN, tmp_path)
+        assert not (tmp_path / MEANINGS).exists()
+        (tmp_path / "model").mkdir()  # a finished run is found: nothing more is trained
+        claim_run(config, DRAWN, tmp_path)
+        assert not (tmp_path / MEANINGS).exists()
+    else:
+        claim_run(config, DRAWN, tmp_path)
+        assert (tmp_path / MEANINGS).exists()
+
+
+def test_a_format_is_known_to_be_the_new_one_where_an_answer_is_noted(tmp_path):
+    config = GrpoConfig(tasks=[TaskConfig(["a.csv"], format="q-insight")])
+    noted_before(tmp_path, config)
+    claim_run(config, DRAWN, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("module", "table", "name", "meaning", "changed"),
+    [
+        (questions, "PROMPTS", "visualquality-r1/score", WORDS, "prompt visualquality-r1/score"),
+        (completions, "FORMATS", "q-insight", "<think>.*", "format q-insight wants another form"),
+        (meanings, "READINGS", "q-insight", ANSWERS, "answer q-insight is found"),
+    ],
+)
+def test_a_name_that_means_another_thing_is_refused(
+    tmp_path, monkeypatch, module, table, name, meaning, changed
+):
+    prompt = "q-insight/score" if "insight" in name else name
+    answer = name if "insight" in name else "paper"
+    form = "q-insight" if "insight" in name else "paper"
+    config = GrpoConfig(tasks=[TaskConfig(["a.csv"], prompt, format=form, answer=answer)])
+    claim_run(config, DRAWN, tmp_path)
+    claim_run(config, DRAWN, tmp_path)
+    monkeypatch.setitem(getattr(module, table), name, meaning)
+    with pytest.raises(InputError, match=f"since when tasks.0.{changed}"):
+        claim_run(config, DRAWN, tmp_path)
