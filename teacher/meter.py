@@ -1,18 +1,21 @@
 """What a teacher's server was asked for and took, and whether it still answers.
 
-In: an engine. Out: requests, tokens and their price, over all runs that kept their texts in one
-place, as a dictionary and as a line. An engine that asks no server has none.
+In: an engine and how it is asked. Out: requests, tokens and their price, over all runs that asked
+the same and kept their texts in one place, as a dictionary and as a line. An engine that asks no
+server has none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from rali.errors import InputError
 from rali.files import read_json
-from rali.runs.folder import write_json
+from rali.runs.folder import fingerprint, write_json
 
+from .authors import Decoding
 from .kept import KeptTexts
 from .requests import Engine, Metered
 
@@ -20,8 +23,11 @@ from .requests import Engine, Metered
 class Meter:
     """Reads the meter of an engine, or of the one whose texts a `KeptTexts` keeps.
 
-    Beside kept texts it is noted in `server.json`, under the engine's mark, and a later run adds to
-    it: a kill does not forget what was paid for.
+    Beside kept texts it is noted in `server.json`, under the engine's mark and the question, and a
+    later run of the same question adds to it: a kill does not forget what was paid for.
+
+    Args:
+        asked: how it is asked: prompts and sampling. More texts of these are the same question.
 
     Attributes:
         used: as `OpenaiEngine.usage` says; None where no server is asked.
@@ -32,13 +38,27 @@ class Meter:
         InputError: the note is damaged.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *asked: Decoding) -> None:
         kept = engine if isinstance(engine, KeptTexts) else None
         inner = kept.engine if kept else engine
         self._engine = inner if isinstance(inner, Metered) else None
-        self._mark = engine.mark
+        self._mark, self._key = engine.mark, ""
         self._note = kept.file.with_name("server.json") if kept and self._engine else None
-        self.used: dict[str, Any] | None = self._noted().get(self._mark)
+        self.used: dict[str, Any] | None = None
+        self.turn_to(*asked)
+
+    def turn_to(self, *asked: Decoding) -> None:
+        """Count from now on for another question; what was used so far is noted for the last."""
+        parts = [
+            (prompt.name, prompt.messages(), prompt.stem, prompt.levels, asdict(how.sampling))
+            for how in asked
+            for prompt in (how.find_prompt(),)
+        ]
+        key = f"{self._mark} question {fingerprint(parts)}"
+        if key != self._key:
+            if self._key:
+                self.read()
+            self._key, self.used = key, self._noted().get(key)
 
     @property
     def together(self) -> int:
@@ -54,8 +74,14 @@ class Meter:
             return self.used
         before, self.used = self.used, self._engine.usage(self.used or {})
         if self._note and self.used["requests"] and self.used != before:
-            write_json({**self._noted(), self._mark: self.used}, self._note)
+            write_json({**self._noted(), self._key: self.used}, self._note)
         return self.used
+
+    def forget(self) -> None:
+        """Drop the note, once it was said and the texts are written elsewhere."""
+        noted = self._noted()
+        if self._note and noted.pop(self._key, None):
+            write_json(noted, self._note)
 
     def check(self, kept: str) -> None:
         """Raise where the server does not answer any more.

@@ -50,7 +50,8 @@ class TeacherPredictor:
     Attributes:
         decoding: how it is asked for a score. perceiving: how it is asked for a degradation, one
             text a picture.
-        meter: what its server was asked for and took, over all runs with these `texts`.
+        meter: what its server was asked for and took, over all runs of the question with these
+            `texts`.
 
     Raises:
         InputError: there is no such model, prompt or engine.
@@ -81,7 +82,7 @@ class TeacherPredictor:
         if isinstance(engine, str):
             engine = load_engine(engine, name, batch_size=batch_size)
         self.engine = engine if texts is None else KeptTexts(engine, texts)
-        self.meter = Meter(self.engine)
+        self.meter = Meter(self.engine, self.decoding)
         self._texts = texts
 
     def score_many(self, sources: Sequence[Path]) -> Iterator[Result]:
@@ -93,6 +94,7 @@ class TeacherPredictor:
         from .ask import score
         from .requests import different
 
+        self.meter.turn_to(self.decoding)
         count = different(self.prompt, self.decoding.sampling, self.decoding.samples)
         step = max(1, self.engine.chunk // count)
         for start in range(0, len(sources), step):
@@ -116,6 +118,7 @@ class TeacherPredictor:
         from .ask import ask
         from .engines import Request
 
+        self.meter.turn_to(self.perceiving)
         prompt, step = self.perceiving.find_prompt(), self.engine.chunk
         for start in range(0, len(sources), step):
             some = [Request((path,), prompt) for path in sources[start : start + step]]

@@ -21,6 +21,7 @@ from ._bar import scoring_bar
 from ._output import csv_text
 
 if TYPE_CHECKING:
+    from rali.teacher.authors import Decoding
     from rali.teacher.meter import Meter
     from rali.teacher.requests import Engine
 
@@ -34,13 +35,14 @@ class Asking:
     Attributes:
         engine: what is asked.
         resumes: whether its texts are kept, so that the same command resumes.
-        meter: what its server was asked for and took, over all runs whose texts are kept.
+        meter: what its server was asked for and took, over all runs of the question
+            whose texts are kept.
     """
 
-    def __init__(self, engine: Engine, resumes: bool) -> None:
+    def __init__(self, engine: Engine, hows: Sequence[Decoding], resumes: bool) -> None:
         from rali.teacher.meter import Meter
 
-        self.engine, self.resumes, self.meter = engine, resumes, Meter(engine)
+        self.engine, self.resumes, self.meter = engine, resumes, Meter(engine, *hows)
 
     def in_chunks(
         self, items: Sequence[T], work: Callable[[Sequence[T]], list[R]], size: int
@@ -76,16 +78,19 @@ class Asking:
 
 
 @contextmanager
-def asking(engine: Engine, output: Path | None) -> Iterator[Asking]:
+def asking(engine: Engine, output: Path | None, hows: Sequence[Decoding]) -> Iterator[Asking]:
     """Ask an engine in a block that writes `output`; its texts are kept until the block's end.
 
     What its server took is said at the end.
+
+    Args:
+        hows: how it is asked.
 
     Raises:
         InputError: another process is writing the file, or the server does not answer any more.
     """
     if output is None or (output.exists() and not output.is_file()):  # the screen, or a pipe
-        asked = Asking(engine, resumes=False)
+        asked = Asking(engine, hows, resumes=False)
         with saying_use(asked.meter):
             yield asked
         asked.meter.check("What came before is above; with -o FILE it would be kept.")
@@ -95,12 +100,13 @@ def asking(engine: Engine, output: Path | None) -> Iterator[Asking]:
     side = output.with_name(f".{output.name}.rali")
     with KeptTexts(engine, side / "texts.jsonl") as kept:
         try:
-            asked = Asking(kept, resumes=True)
+            asked = Asking(kept, hows, resumes=True)
             with saying_use(asked.meter):
                 yield asked
         except BaseException:
             remove_own(side)  # where nothing came
             raise
+        asked.meter.forget()
         if left := kept.forget():
             typer.echo(f"rali: {side} keeps {left:,} texts of other questions.", err=True)
         else:

@@ -85,7 +85,7 @@ def score(
         )  # fmt: skip
     loaded = engine_of(engine, model, batch_size, max_pixels, min_pixels, engine_set, base_url)
     header = ["image", "score", "spread", "parsed", "samples", "reasoning", "error"]
-    with asking(loaded, output) as asks:
+    with asking(loaded, output, [how]) as asks:
         found = asks.in_chunks(
             rows,
             lambda some: run(
@@ -248,7 +248,7 @@ def _ask_each(
     if dry_run:
         show_requests(engine, model, requests, how.sampling, max_pixels, None, engine_set, base_url)
     loaded = engine_of(engine, model, batch_size, max_pixels, None, engine_set, base_url)
-    with asking(loaded, output) as asks:
+    with asking(loaded, output, [how]) as asks:
         found = asks.in_chunks(
             requests, lambda some: ask(asks.engine, some, how.sampling), loaded.chunk
         )

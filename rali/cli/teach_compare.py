@@ -111,7 +111,7 @@ def compare(
         sampling = next(how.sampling for how in hows.values())
         show_requests(engine, model, requests, sampling, max_pixels, None, engine_set, base_url)
     loaded = engine_of(engine, model, batch_size, max_pixels, None, engine_set, base_url)
-    with asking(loaded, output) as asks:
+    with asking(loaded, output, list(hows.values())) as asks:
         found = asks.in_chunks(
             pairs, lambda some: _compare(asks.engine, some, hows), max(1, loaded.chunk // 2)
         )

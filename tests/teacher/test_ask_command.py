@@ -233,6 +233,23 @@ def served_alone(tmp_path: Path, *words: object):
         return served(server, *words)
 
 
+def test_a_finished_question_is_not_counted_for_another_whose_texts_are_kept(pictures, tmp_path):
+    words = ("teach", "score", *pictures, "-m", NAME, "--samples", 1, "-o", tmp_path / "x.csv")
+    with canned_server(tmp_path / "server", faults=[""] * 5 + ["quota"]) as server:
+        before = requests_said(served(server, *words).stderr)
+    kept = len((tmp_path / ".x.csv.rali" / "texts.jsonl").read_text().splitlines())
+    with canned_server(tmp_path / "again") as server:
+        for _ in range(2):
+            other = served(server, *words, "--prompt", "direct/score").stderr
+            assert f"keeps {kept} texts of other questions" in other
+            assert requests_said(other) == 8
+        assert requests_said(served(server, *words).stderr) == before + 8 - kept
+
+
+def requests_said(told: str) -> int:
+    return int(told.partition("server: ")[2].split()[0])
+
+
 def test_a_server_that_stops_answering_ends_a_command_as_it_ends_a_harvest(pictures, tmp_path):
     output = tmp_path / "x.csv"
     output.write_text("of an earlier run\n")
@@ -271,6 +288,24 @@ def test_an_evaluation_says_and_keeps_what_the_server_took(labelled, tmp_path):
         assert served(server, *words).exit_code == 0
         assert len(server.answered()) == answers, "its texts are kept"
     assert json.loads((folder / "evaluation.json").read_text())["server"] == used
+
+
+def test_another_question_in_the_same_folder_has_a_cost_of_its_own(pictures, labelled, tmp_path):
+    folder = tmp_path / "e"
+    words = ("evaluate", f"teacher:{NAME}", labelled, "-o", folder, "--json")
+    one = ("--prompt", "visualquality-r1/score")
+
+    def took(server: Canned, *more: object) -> int:
+        done = served(server, *words, *more)
+        assert done.exit_code == 0, done.exception
+        return json.loads((folder / "evaluation.json").read_text())["server"]["requests"]
+
+    with canned_server(tmp_path / "server") as server:
+        first = took(server, *one, "--samples", 2)
+        assert took(server, "--prompt", "direct/score", "--samples", 2) == first
+        assert took(server, *one, "--samples", 2, "--temperature", 0.5) == first
+        assert took(server, *one, "--samples", 3) > first, "with those of before"
+        assert took(server, "--prompt", "direct/score", "--samples", 2) == first, "as noted"
 
 
 @pytest.mark.parametrize("more", [("--unscored", 3), ("--suite", "degradation")])
