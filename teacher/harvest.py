@@ -147,6 +147,7 @@ def harvest(
     meter.used = read_claim(folder / "summary.json").get("server")
     if isinstance(engine, Streaming):  # a batch is long: what is finished of it is kept
         engine = kept_texts = KeptTexts(engine, folder / "texts.jsonl")
+        kept_texts.drop(usable)
 
     def summarise() -> HarvestSummary:
         summary = HarvestSummary(

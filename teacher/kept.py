@@ -8,7 +8,7 @@ and a harvest through an engine that is given thousands of requests at a time lo
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -68,7 +68,7 @@ class KeptTexts:
             found[place], request, key = text, requests[place], keys[place]
             if isinstance(text, str) and key:
                 self._texts[key] = text
-                images = [str(path) for path in request.images]
+                images = [str(path.absolute()) for path in request.images]
                 add_row(
                     {"key": key, "images": images, "seed": request.seed, "text": text}, self.file
                 )
@@ -86,6 +86,19 @@ class KeptTexts:
         rows = [row for row in read_rows(self.file, "key", "text") if row["key"] in self._texts]
         write_text(self.file, "".join(f"{json.dumps(row)}\n" for row in rows), durable=True)
         return len(self._texts)
+
+    def drop(self, written: Collection[tuple[Path, int]]) -> None:
+        """Drop texts about one picture that were written elsewhere before a kill.
+
+        Args:
+            written: pictures, resolved, each with its text's seed.
+        """
+        for row in read_rows(self.file, "key", "images", "seed"):
+            paths = [Path(path).resolve() for path in row["images"]]
+            if len(paths) == 1 and (paths[0], row["seed"]) in written:
+                self._handed_out.add(str(row["key"]))
+        if self._handed_out:
+            self.forget()
 
     def _key(self, request: Request, sampling: Sampling) -> str:
         """What the text depends on; empty where a picture cannot be read, which the engine says."""

@@ -15,6 +15,7 @@ from rali.data.triplets import read_triplets
 from rali.errors import InputError
 from rali.teacher.engines import Request, Sampling
 from rali.teacher.harvest import RETRY, harvest
+from rali.teacher.kept import KeptTexts
 from rali.teacher.questions import find_prompt
 
 VQ = find_prompt("visualquality-r1/score")
@@ -108,6 +109,30 @@ def test_a_stop_loses_no_text_that_an_engine_of_long_batches_had_finished(rows, 
     stopped, whole = (sorted(read_triplets(tmp_path / name), key=key) for name in ("t", "whole"))
     assert stopped == whole
     assert {path.suffix for path in (tmp_path / "t").iterdir()} == {".parquet", ".json", ""}
+
+
+def test_texts_whose_triplets_are_there_are_dropped_after_a_kill(rows, tmp_path, monkeypatch):
+    """The kill came between the writing of the triplets and the dropping of their texts."""
+
+    class Workers(Script):
+        def stream(self, requests, sampling):
+            yield from enumerate(self.generate(requests, sampling))
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    texts = tmp_path / "t" / "texts.jsonl"
+    with monkeypatch.context() as patched:
+        patched.setattr(KeptTexts, "forget", killed)
+        with pytest.raises(KeyboardInterrupt):
+            harvest(Workers(), rows, VQ, tmp_path / "t", seeds=2, batch_size=4)
+    assert len(texts.read_text().splitlines()) == len(read_triplets(tmp_path / "t")) == 4
+    other = {"key": "x", "images": ["elsewhere.png"], "seed": 0, "text": "not of these pictures"}
+    with texts.open("a") as file:
+        file.write(json.dumps(other) + "\n")
+    again = Workers()
+    assert harvest(again, rows, VQ, tmp_path / "t", seeds=2, batch_size=4).texts == 6
+    assert len(again.asked) == 2 and [*map(json.loads, texts.read_text().splitlines())] == [other]
 
 
 def test_unreadable_pictures_are_left_out_with_the_reason(rows, tmp_path):
