@@ -280,7 +280,8 @@ def test_a_dry_run_shows_a_request_and_sends_none(rows, tmp_path, monkeypatch):
     assert "2 requests for 3 texts" in told["score"]
     body = json.loads(told["harvest"][told["harvest"].index("{") : told["harvest"].rindex("}") + 1])
     assert (body["top_k"], body["temperature"], body["max_tokens"], body["n"]) == (50, 1.0, 512, 2)
-    picture = body["messages"][0]["content"][0]["image_url"]["url"]
+    parts = body["messages"][0]["content"]
+    picture = next(part["image_url"]["url"] for part in parts if part["type"] == "image_url")
     assert picture.startswith("data:image/png;base64,… (") and "0.png" in picture
     assert '"top_k": 7' in told["score"]
 
