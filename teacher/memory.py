@@ -83,8 +83,8 @@ def describe_memory(
     else:
         words += f" This counts {VISUAL_TOKENS:,} visual tokens a picture, as max_pixels is not "
         words += "set; large pictures take more."
-    if settings.trl.get("use_vllm"):
-        share = float(settings.trl.get("vllm_gpu_memory_utilization", 0.3))
+    share = settings.trl.get("vllm_gpu_memory_utilization", 0.3)
+    if settings.trl.get("use_vllm") and isinstance(share, int | float):  # `check_trl` tells of text
         words += f" vLLM beside it takes {share:.0%} of each GPU."
     return words
 
@@ -93,8 +93,10 @@ def describe_length(settings: GrpoConfig) -> str:
     """What vLLM cannot take of the longest prompt and its text, in words; empty for nothing."""
     shape = model_shape(settings.model, settings.revision)
     length = settings.trl.get("vllm_max_model_length")
-    if shape is None or not length or not settings.trl.get("use_vllm"):
+    if shape is None or not settings.trl.get("use_vllm"):
         return ""
+    if not (length and isinstance(length, int)):
+        return ""  # of a length that is text, `check_trl` tells
     images = max(len(prompt.images) for prompt in settings.asked)
     most = TEXT_TOKENS + images * visual_tokens(settings, shape) + settings.max_completion_length
     if length >= most:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from rali.errors import InputError
 from rali.runs.config import from_dict, read_yaml
 from rali.teacher.adapter import LoraConfig
 from rali.teacher.decoding import AUTHORS
+from rali.teacher.dry_run import grpo_dry_run
 from rali.teacher.grpo import GrpoConfig
 from rali.teacher.memory import describe_length, describe_memory, memory_of
 from rali.teacher.plan import plan_batch
@@ -161,6 +163,13 @@ def test_prompts_that_may_not_fit_into_vllm_are_told():
     assert "take up to about 1,992 tokens, and trl.vllm_max_model_l" in describe_length(settings)
     settings.trl["vllm_max_model_length"] = 2048
     assert describe_length(settings) == ""
+    settings.trl |= {"vllm_max_model_length": "2048", "vllm_gpu_memory_utilization": "half"}
+    assert describe_length(settings) == "" and "vLLM" not in describe_memory(
+        settings, settings.plan(1)
+    )
+    if importlib.util.find_spec("trl"):
+        with pytest.raises(InputError, match=r"trl.vllm_max_model_length is '2048'; expected int"):
+            grpo_dry_run(settings, 1).check()
 
 
 @pytest.mark.parametrize("name", ["GRPOConfig", "SFTConfig"])
