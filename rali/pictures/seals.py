@@ -21,7 +21,8 @@ from .tries import retried
 SAMPLES = 16
 _SAMPLE = 4096  # bytes
 _END = 1 << 16  # bytes
-_TAGS = ("ETag", "etag", "Content-MD5", "md5Hash", "blob_id")  # what a store calls a hash of a file
+# What a store calls a hash of a file; last those that may also change with what it notes beside it.
+_TAGS = ("Content-MD5", "md5Hash", "blob_id", "crc32c", "ETag", "etag")
 
 
 @dataclass(frozen=True)

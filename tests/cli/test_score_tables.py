@@ -241,6 +241,26 @@ def test_a_table_at_an_address() -> None:
     assert "written anew" in run("memory://seals/t.parquet", "-o", "s.csv", code=2)
 
 
+def test_what_a_store_notes_beside_a_table_does_not_change_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = pytest.importorskip("fsspec").filesystem("memory")
+    table("t.parquet", image=LEVELS[:3])
+    store.pipe("/noted/t.parquet", Path("t.parquet").read_bytes())
+    own = type(store).info
+
+    def noting(etag: str, content: str) -> None:
+        tags = {"etag": etag, "md5Hash": content}
+        monkeypatch.setattr(type(store), "info", lambda *given, **more: own(*given, **more) | tags)
+
+    noting("CJ1=", "1B2M")
+    run("memory://noted/t.parquet", "-o", "s.csv")
+    noting("CJ2=", "1B2M")
+    run("memory://noted/t.parquet", "-o", "s.csv")
+    noting("CJ2=", "9nZz")
+    assert "written anew" in run("memory://noted/t.parquet", "-o", "s.csv", code=2)
+
+
 def test_ray_is_not_started_for_a_changed_table() -> None:
     table("t.parquet", image=LEVELS)
     run("t.parquet", "-o", "shards")
