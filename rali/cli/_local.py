@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from functools import wraps
@@ -19,13 +20,13 @@ _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")  # a drive of Windows has
 
 
 def refuse_address(path: str | Path) -> None:
-    """Refuse an address where a path is expected.
+    """Refuse an address where a path is expected; what lies in a folder that is there is a path.
 
     Raises:
         InputError: this is one, also where `Path` has made one slash of two.
     """
     text = Path(path).as_posix()
-    if _ADDRESS.match(text):
+    if _ADDRESS.match(text) and not os.path.isdir(text.partition("/")[0]):  # noqa: PTH112
         address = _ADDRESS.sub(r"\1://", text, count=1)
         raise InputError(
             f"{address} is an address, and here rali reads and writes local disk alone: give a "

@@ -85,3 +85,10 @@ def test_every_path_of_every_command(command: Any, name: str) -> None:
 @pytest.mark.parametrize("path", ["C:/photos", "C:\\photos", "a/s3:/x", "x:y.csv", "12:30/x.csv"])
 def test_what_only_looks_like_one_is_a_path(path: str) -> None:
     refuse_address(path)
+
+
+def test_a_folder_that_is_there_is_no_address() -> None:
+    Path("Album:").mkdir()
+    refuse_address("Album:/s.csv")
+    with pytest.raises(InputError, match=r"Other://s.csv is an address"):
+        refuse_address("Other:/s.csv")
