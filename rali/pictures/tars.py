@@ -60,7 +60,8 @@ class Tar:
         offset, seen = 0, Seen()
         try:
             with opened(self.place) as raw:
-                for member in _members(raw):
+                unpack = _opener(raw)
+                for member in _members(raw, unpack):
                     offset = member.offset
                     if not (self.wanted(member.name) and is_visible(member.name)):
                         continue
@@ -69,7 +70,7 @@ class Tar:
                     key = path_text(f"{self.key}/{member.name}")
                     if not seen.add(key):  # a later version of the member
                         key = f"{key}@{offset}"
-                    yield Entry(key, self._picture(member, packed=_opener(raw) is not None))
+                    yield Entry(key, self._picture(member, packed=unpack is not None))
         except RemoteError as error:
             behind = f" behind byte {offset:,}" if offset else ""
             raise InputError(f"The archive {self.key} cannot be read{behind}: {error}") from error
@@ -119,10 +120,9 @@ class TarMember:
 
 
 def _opener(raw: BinaryIO) -> Any:
-    place = raw.tell()
-    raw.seek(0)
+    """What unpacks a file that has just been opened; None for a plain archive."""
     head = raw.read(6)
-    raw.seek(place)
+    raw.seek(0)
     return next((opener for magic, opener in _PACKED.items() if head.startswith(magic)), None)
 
 
@@ -138,13 +138,12 @@ def _unpacked(process: int, place: str) -> Forward:
     return Forward(pieces, len)
 
 
-def _members(raw: BinaryIO) -> Iterator[tarfile.TarInfo]:
+def _members(raw: BinaryIO, unpack: Any) -> Iterator[tarfile.TarInfo]:
     """The headers of an archive, with nothing kept.
 
     Raises:
         TarError, OSError, EOFError, …: it is damaged, or ends too early.
     """
-    unpack = _opener(raw)
     file = unpack(raw) if unpack else raw
     end = None if unpack else raw.seek(0, os.SEEK_END)
     file.seek(0)

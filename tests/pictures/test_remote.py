@@ -142,6 +142,17 @@ def test_folders_and_lists(server: Flaky, folder: Path, wanted: list[int]) -> No
         sums(f"@{server.url}/list.txt")
 
 
+def test_listing_a_tar_transfers_it_once(server: Flaky, tmp_path: Path) -> None:
+    server.folder = tmp_path
+    with tarfile.open(tmp_path / "large.tar", "w") as archive:
+        for number in range(20):
+            info = tarfile.TarInfo(f"{number}.png")
+            info.size = 1_200_000
+            archive.addfile(info, io.BytesIO(bytes(info.size)))
+    assert len(list(find_entries([f"{server.url}/large.tar"]))) == 20
+    assert server.sent < 1.5 * (tmp_path / "large.tar").stat().st_size
+
+
 def test_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")
     rows = datasets.Dataset.from_dict({"image": ["a.png"]})
