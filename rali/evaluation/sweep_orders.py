@@ -39,6 +39,8 @@ def order_notes(
 ) -> list[str]:
     """Of each metric, which of the paper's orders are shown, contradicted, or within the noise.
 
+    Orders of a case that has no value of a seed (NaN) are counted by themselves.
+
     Args:
         found: {case: {metric: [a value per seed]}}. published: {case: {metric: value}}.
         metrics: {metric: its title}.
@@ -57,14 +59,19 @@ def order_notes(
         if seeds < 2:
             return ["One seed shows no order: which differences are noise is not known."]
         told: dict[str, list[str]] = {"shown": [], "the other way round": []}
-        for first, second in pairs:
+        unknown = {case for case, own in values.items() if not np.isfinite(own).all()}
+        known = [pair for pair in pairs if not unknown & set(pair)]
+        for first, second in known:
             mean, low, high = difference(values[first], values[second])
             if low > 0 or high < 0:
                 way = "shown" if low > 0 else "the other way round"
                 told[way].append(f"{first} > {second} ({mean:+.3f} [{low:+.3f}, {high:+.3f}])")
-        noise = len(pairs) - sum(map(len, told.values()))
+        noise = len(known) - sum(map(len, told.values()))
         parts = [f"{way} {len(some)}: {'; '.join(some)}" for way, some in told.items() if some]
         parts.append(f"within the noise of {seeds} seeds {noise}")
+        if left := len(pairs) - len(known):
+            named = ", ".join(case for case in values if case in unknown)
+            parts.append(f"not known {left}, as a seed of {named} has no value")
         notes.append(
             f"{title}, orders of the paper ({len(pairs)}): {'; '.join(parts)}. 95 % intervals over "
             "seeds."

@@ -38,3 +38,14 @@ def test_one_seed_shows_nothing_and_missing_seeds_are_left_out():
     (note,) = order_notes(part, PAPER, {"srcc": "SRCC"}, 2)
     assert "orders of the paper (1)" in note and " b" not in note
     assert order_notes(part, {}, {"srcc": "SRCC"}, 2) == []
+
+
+def test_a_seed_without_a_value_is_no_noise():
+    found = {
+        "a": {"srcc": [0.5, 0.51, 0.49]},
+        "b": {"srcc": [0.6, float("nan"), 0.6]},  # a model that says the same of every picture
+        "c": {"srcc": [0.4, 0.41, 0.39]},
+    }
+    (note,) = order_notes(found, PAPER, {"srcc": "SRCC"}, 3)
+    assert "orders of the paper (3): shown 1: a > c" in note
+    assert "within the noise of 3 seeds 0; not known 2, as a seed of b has no value." in note
