@@ -9,7 +9,7 @@ DATA ?=
 # Each core runs tests of its own, with one thread each; a file's tests stay together.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test test-fast test-vllm test-verl test-openvino test-mobile test-integrations test-gpu test-faults lint docs builtin clean
+.PHONY: quickstart test test-fast test-vllm test-verl test-openvino test-deepspeed test-mobile test-integrations test-gpu test-faults lint docs builtin clean
 
 quickstart: $(READY)
 	$(BIN)/rali quickstart $(PICTURES)
@@ -98,6 +98,19 @@ $(OPENVINO)/.ready: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(OPENVINO) 'onnxruntime-openvino>=1.24'
 	touch $(OPENVINO)/.ready
 
+# DeepSpeed beside our own environment; its CPU part is compiled at its first use, by g++: 3 minutes.
+DEEPSPEED := .deepspeed
+
+test-deepspeed: $(DEEPSPEED)/.ready
+	PYTHONPATH="$(CURDIR)/$(DEEPSPEED)" PATH="$(CURDIR)/$(DEEPSPEED)/bin:$$PATH" \
+	TORCH_EXTENSIONS_DIR="$(CURDIR)/$(DEEPSPEED)/extensions" OMP_NUM_THREADS=1 \
+	$(BIN)/python -m pytest tests/teacher/test_sharded.py -k zero3
+
+$(DEEPSPEED)/.ready: $(READY)
+	rm -rf $(DEEPSPEED)
+	DS_BUILD_OPS=0 DS_ACCELERATOR=cpu $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(DEEPSPEED) 'deepspeed>=0.19' einops hjson ninja py-cpuinfo
+	touch $(DEEPSPEED)/.ready
+
 # All that needs a GPU, at most 8 minutes on one of 80 GB, into benchmarks/gpu.md. It runs in the
 # machine's own Python, which has torch and transformers; the head of benchmarks/gpu.py says which
 # wheels it finds in wheels/.
@@ -147,4 +160,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) $(VLLM) $(VERL) $(OPENVINO) $(MOBILE) $(INTEGRATIONS) $(DOCS) build dist *.egg-info
+	rm -rf $(VENV) $(VLLM) $(VERL) $(OPENVINO) $(DEEPSPEED) $(MOBILE) $(INTEGRATIONS) $(DOCS) build dist *.egg-info
