@@ -2,8 +2,8 @@
 
 In: a `Command`, which writes into a folder of its own and says what its result is. Out: nothing, or
 an assertion: the finished result is that of a run that nobody disturbed, no process is left behind,
-and nobody was shown a traceback. `RALI_FAULT_KILLS` says how many kills each command gets (a sample
-without it), and `RALI_FAULT_LOG` names a file that gets one line of JSON for each.
+and nobody was shown a traceback. `RALI_FAULT_KILLS` says how many kills a command of seconds gets
+(a sample without it), and `RALI_FAULT_LOG` names a file that gets one line of JSON for each.
 """
 
 from __future__ import annotations
@@ -106,9 +106,13 @@ def scored(path: Path) -> list[tuple[Any, ...]]:
     )
 
 
-def kills(sample: int = 1) -> int:
-    """How many kills a command gets: `RALI_FAULT_KILLS`, or the sample's number."""
-    return int(os.environ.get("RALI_FAULT_KILLS", sample))
+def kills(share: int = 1) -> int:
+    """How many kills a command gets: `RALI_FAULT_KILLS`, or one where it is not set.
+
+    Each costs about as much as an undisturbed run: the killed one, and every second time one to the
+    end. So a command that takes long gets the `share`-th part.
+    """
+    return -(-int(os.environ.get("RALI_FAULT_KILLS", 1)) // share)
 
 
 def survives(

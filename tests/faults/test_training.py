@@ -20,6 +20,7 @@ from rali.data.triplets import read_triplets
 from rali.runs.folder import RunFolder
 from rali.teacher.models import NANO
 
+LONG = 4  # a training takes ten times as long as a scoring, and gets a fourth of its kills
 beyond_the_sample = pytest.mark.skipif(SAMPLE, reason="a long one: make test-faults")
 needs_teacher = pytest.mark.skipif(
     not (NANO / "model.safetensors").is_file(), reason="this copy has no nano teacher"
@@ -106,7 +107,7 @@ def distillation(data: Path, tmp_path: Path, name: str, **align: Any) -> Command
 
 @pytest.mark.slow
 def test_distill(data, tmp_path):
-    survives(distillation(data, tmp_path, "distill"), tmp_path, kills())
+    survives(distillation(data, tmp_path, "distill"), tmp_path, kills(LONG))
 
 
 @pytest.mark.slow
@@ -116,7 +117,7 @@ def test_distill_with_other_settings_in_between(data, tmp_path):
         distillation(data, tmp_path, f"distill, {name}", lr=lr)
         for name, lr in (("its folder shared", 1e-3), ("the other settings", 1e-2))
     )
-    survives(command, tmp_path, kills(), others=[other])
+    survives(command, tmp_path, kills(LONG), others=[other])
 
 
 def teaching(verb: str, data: Path, tmp_path: Path) -> Command:
@@ -145,7 +146,7 @@ def teaching(verb: str, data: Path, tmp_path: Path) -> Command:
 @beyond_the_sample
 @pytest.mark.parametrize("verb", ["sft", "train"])
 def test_teach(verb, data, tmp_path):
-    survives(teaching(verb, data, tmp_path), tmp_path, kills())
+    survives(teaching(verb, data, tmp_path), tmp_path, kills(LONG))
 
 
 @needs_teacher
@@ -177,7 +178,7 @@ def test_harvest(data, tmp_path):
         ],
         lambda out: sorted((str(t.image), t.seed, t.raw_text) for t in read_triplets(out)),
     )
-    survives(command, tmp_path, kills())
+    survives(command, tmp_path, kills(LONG))
 
 
 # The command has no settings: it is made small here.
@@ -211,7 +212,7 @@ def test_quickstart(tmp_path):
         return sums[0], [summary[name] for name in ("srcc", "plcc", "n")]
 
     command = Command("quickstart", lambda out: ["quickstart", "-o", out], result, program=QUICK)
-    survives(command, tmp_path, -(-kills() // 3))
+    survives(command, tmp_path, kills(3 * LONG))
 
 
 @pytest.mark.slow
@@ -238,4 +239,4 @@ def test_sweep(data, tmp_path):
         lambda out: ["sweep", config, "--data", data, "-o", out],
         lambda out: (out / "sweep.csv").read_text("utf-8"),
     )
-    survives(command, tmp_path, kills())
+    survives(command, tmp_path, kills(LONG))
