@@ -20,12 +20,12 @@ from typing import Any
 
 from rali.errors import InputError, RaliError
 from rali.files import from_json, image_sha256
-from rali.pictures.entry import Entry
+from rali.pictures.entry import Entry, Unreadable
 from rali.pictures.folders import is_picture_name
-from rali.pictures.inside import picture_bytes
+from rali.pictures.inside import picture_bytes, picture_inside
 from rali.pictures.listed import SUFFIXES
 from rali.pictures.paths import path_in
-from rali.pictures.remote import is_address
+from rali.pictures.remote import Fetched, is_address, stamp
 from rali.pictures.sources import Entries
 from rali.runs.folder import alone_in
 
@@ -81,7 +81,7 @@ def collect(
             if isinstance(picture, Path) and picture.is_file():
                 done = _take_file(names, key, picture.absolute(), move)
             elif move:
-                done = _moved_before(names, key, key in inside)
+                done = _moved_before(names, key, picture)
             else:
                 done = _write_out(names, key, picture)
             counts[done] += 1
@@ -115,14 +115,13 @@ class _Names:
         self._noted[noted["from"]] = noted
         self._taken.add(noted["to"])
 
-    def of(self, source: str) -> tuple[Path | None, str]:
-        """Where a picture was put, or is to be, and the SHA-256 that was noted, or ""."""
-        noted = self._noted.get(source)
-        return (self.folder / noted["to"], noted.get("sha256", "")) if noted else (None, "")
+    def of(self, source: str) -> tuple[Path | None, dict[str, Any]]:
+        """Where a picture was put, or is to be, and what was noted of it."""
+        noted = self._noted.get(source, {})
+        return (self.folder / noted["to"] if noted else None), noted
 
-    def note(self, key: str, source: str, target: Path, *, move: bool, sha256: str = "") -> None:
-        line = {"image": key, "from": source, "to": target.name, "moved": move}
-        line |= {"sha256": sha256} if sha256 else {}
+    def note(self, key: str, source: str, target: Path, *, move: bool, **more: Any) -> None:
+        line = {"image": key, "from": source, "to": target.name, "moved": move, **more}
         self._keep(line)
         self._record.write(json.dumps(line).encode() + b"\n")
         self._record.flush()
@@ -158,27 +157,47 @@ def _take_file(names: _Names, key: str, source: Path, move: bool) -> str:
     return "done"
 
 
-def _moved_before(names: _Names, key: str, there: bool) -> str:
+def _moved_before(names: _Names, key: str, picture: Any) -> str:
     target, _ = names.of(_origin(key))
     if target is not None and target.is_file():
         return "done"
-    return "inside" if there else "unread"
+    picture = picture_inside(picture) if isinstance(picture, Path) else picture
+    return "unread" if picture is None or isinstance(picture, Unreadable) else "inside"
 
 
 def _write_out(names: _Names, key: str, picture: Any) -> str:
-    """Write the bytes of a picture that is no file; those that are there already are not read."""
-    target, sha256 = names.of(_origin(key))
-    if target is not None and sha256 and target.is_file() and image_sha256(target) == sha256:
+    """Write the bytes of a picture that is no file.
+
+    Those that are there already are not read again, unless the file that holds them has changed.
+    """
+    target, noted = names.of(_origin(key))
+    before, holder = noted.get("sha256"), _holder(picture)
+    there = before and target is not None and target.is_file() and image_sha256(target) == before
+    if there and holder and holder == noted.get("holder"):
         return "done"
     try:
         data = picture_bytes(picture) if isinstance(picture, Path) else picture.read()
     except (RaliError, OSError, ValueError, KeyError):  # a row of a table raises nearly anything
         return "unread"
-    if target is None or not _is_free(target):
+    sha256 = hashlib.sha256(data).hexdigest()
+    same = there and sha256 == before
+    if target is None or not (same or _is_free(target)):
         target = names.free(_name(key, data))
-    names.note(key, _origin(key), target, move=False, sha256=hashlib.sha256(data).hexdigest())
-    _place(target, lambda temporary: temporary.write_bytes(data))
+    names.note(key, _origin(key), target, move=False, sha256=sha256, holder=holder)
+    if not same:
+        _place(target, lambda temporary: temporary.write_bytes(data))
     return "done"
+
+
+def _holder(picture: Any) -> list[int]:
+    """Size and time of change of the file that holds a picture, which no address has.
+
+    Of a data set, which is several files, nothing.
+    """
+    picture = picture_inside(picture) if isinstance(picture, Path) else picture
+    place = picture.name if isinstance(picture, Fetched) else getattr(picture, "place", "")
+    known = is_address(place) or os.path.isfile(place)  # noqa: PTH113
+    return list(stamp(place)) if known else []
 
 
 def _origin(key: str) -> str:

@@ -169,6 +169,31 @@ def test_a_kill_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert held("best") == {**wanted, "a.png": b"mine", "a-3.png": wanted["a.png"]}
 
 
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [("s.zip", "a-3.png"), ("t.parquet", "t-0-2.png"), ("saved", "train-0-2.png")],
+)
+def test_what_holds_a_picture_may_have_changed(
+    source: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, own = SOURCES[source](), picture
+    run(source, "--copy-to", "best")
+    monkeypatch.setitem(globals(), "picture", lambda level, *form: own(255 - level, *form))
+    SOURCES[source]()
+    for _ in range(2):
+        run(source, "--copy-to", "best")
+        assert wanted.items() <= held("best").items() and held("best")[name] == own(254)
+        assert len(held("best")) == 2 * len(wanted)
+
+
+def test_a_file_that_is_gone_is_not_said_to_stay_in_an_archive() -> None:
+    make_list()
+    run("@list.txt", "-o", "s.csv")
+    Path("f.png").unlink()
+    said = run("@list.txt", "-o", "s.csv", "--move-to", "best", code=1)
+    assert "0 pictures moved to best, 2 stay in their" in said and "1 cannot be read." in said
+
+
 @pytest.mark.parametrize("source", sorted(SOURCES.keys() - {"@list.txt", "t.jsonl"}))
 def test_moving_out_of_what_holds_pictures_is_refused_first(source: str) -> None:
     SOURCES[source]()
