@@ -102,13 +102,13 @@ def _content(text: str, prompt: Prompt) -> str:
 
 
 # The form of a whole completion by name, as the authors' code wants it. `paper` and `strict` are
-# rules. Q-Insight's code spells its two with `\s*\n`; here the same is said so that a text of
-# nothing but line breaks is refused in linear time.
-_TAGS = r"<think>[^\S\n]*+\n.*?\n[^\S\n]*+</think>\s*\n<answer>"
+# rules. The code spells them with `.*?` and `\s*\n`; here the same is said so that no text takes
+# more than linear time: `(?>…)` is looked for once, as its first place leaves most behind it.
+_OPEN = r"<think>[^\S\n]*+\n.*?\n[^\S\n]*+</think>\s*\n<answer>"
 FORMATS = {
-    "visualquality-r1": r"<think>.*?</think>\s*<answer>.*?</answer>",
-    "q-insight": _TAGS + r"\s*\n\{[^{}]*\}[^\S\n]*+\n\s*</answer>\s*",
-    "q-insight-compare": _TAGS + r"[^\S\n]*+\n.*?\n[^\S\n]*+</answer>\s*",
+    "visualquality-r1": r"(?><think>.*?</think>\s*<answer>).*</answer>",
+    "q-insight": _OPEN + r"\s*\n\{[^{}]*\}[^\S\n]*+\n\s*</answer>\s*",
+    "q-insight-compare": f"(?>{_OPEN}" + r"[^\S\n]*+\n).*\n[^\S\n]*+</answer>\s*",
 }
 
 

@@ -48,7 +48,9 @@ READINGS = {
         False,
         {
             "score": r'"rating"\s*:\s*([\d\.]+)',
-            "degradation": r'"distortion_class"\s*:\s*"([^"]+)".*?"severity"\s*:\s*"([^"]+)"',
+            # `(?>…)` keeps to the first class: behind a later one there is no severity either.
+            "degradation": r'\A(?>.*?"distortion_class"\s*:\s*"([^"]+)").*?"severity"\s*:\s*'
+            r'"([^"]+)"',
             "comparison": r"\A(?:Image A|Image B|Similar)\Z",
         },
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import re
 import time
 
 import pytest
@@ -10,7 +12,7 @@ from rali.errors import InputError
 from rali.recipes import find_recipe
 from rali.runs.config import from_dict, read_yaml
 from rali.teacher.answers import Comparison, Degradation, Failure, Score
-from rali.teacher.completions import format_reward, parse
+from rali.teacher.completions import FORMATS, format_reward, parse
 from rali.teacher.grpo import GrpoConfig
 from rali.teacher.prompts import PROMPTS
 from rali.teacher.questions import answered, find_prompt
@@ -110,9 +112,68 @@ def test_what_is_no_way_to_find_an_answer_is_refused(settings, message):
         TaskConfig(**settings)
 
 
-@pytest.mark.parametrize("name", READINGS)
-def test_long_texts_are_read_in_linear_time(name):
-    prompt, started = answered(PROMPTS["q-insight/score"], name), time.monotonic()
-    for piece in ("<answer>", "</answer>", "<answer></answer>", '"rating"', "\n"):
-        assert isinstance(parse(piece * 20_000, prompt), Failure)
-    assert time.monotonic() - started < 2
+PIECES = (
+    "<think>", "</think>", "<answer>", "</answer>", "<answer></answer>", "</think><answer>",
+    "\n</think>\n<answer>\n", "\n</answer>\n", "</think> ", "</answer> ", "\n", " ", " \n", "{",
+    "}", "{}\n", '"rating"', '"rating": ', '"distortion_class":"x"', '"distortion_class" ', '"',
+    '"severity":"', '"severity" ', "1", ".", "Image A",
+)  # fmt: skip
+# What may stand before a repeated piece.
+STARTS = ("", "<think>", "<think>\na\n</think>\n<answer>\n", "<think>\n\n</think>\n<answer>\n{}\n")
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("name", FORMATS | READINGS)
+def test_long_texts_are_read_in_linear_time(name, start):
+    prompts = [PROMPTS[f"q-insight/{task}"] for task in ("score", "degradation", "compare")]
+    for piece in PIECES:
+        text, started = start + piece * (40_000 // len(piece)), time.process_time()
+        if name in FORMATS:
+            format_reward(text, prompts[0], form=name)
+        for prompt in prompts:
+            if name in READINGS and prompt.task in READINGS[name].patterns:
+                parse(text, answered(prompt, name))
+                parse(f"<answer>{text}</answer>", answered(prompt, name))
+        assert time.process_time() - started < 0.2, piece  # quadratic: 0.5 s and more
+
+
+# The patterns as the authors' code spells them, whose time is quadratic.
+_SPELT = r"<think>\s*\n.*?\n\s*</think>\s*\n<answer>\s*\n"
+SPELT = {
+    "visualquality-r1": r"<think>.*?</think>\s*<answer>.*?</answer>",
+    "q-insight": _SPELT + r"\{[^{}]*\}\s*\n\s*</answer>\s*",
+    "q-insight-compare": _SPELT + r".*?\n\s*</answer>\s*",
+}
+DEGRADATION = r'"distortion_class"\s*:\s*"([^"]+)".*?"severity"\s*:\s*"([^"]+)"'
+
+
+def test_linear_patterns_take_what_the_codes_do():
+    draw = random.Random(0)
+    taken = dict.fromkeys([*SPELT, "degradation"], 0)
+    parts = ("<think>", "</think>", "<answer>", "</answer>", "\n", "\n", " ", "{", "}", "a")
+    frame = ["<think>", "\n", "a", "\n", "</think>", "\n", "<answer>", "\n", "{", "}", "\n",
+             "</answer>"]  # fmt: skip
+    words = ('"distortion_class"', '"severity"', ":", '"', '"x"', " ", "\n", "x", '"y"')
+    spoken = ['"distortion_class"', ":", '"x"', ",", '"severity"', ":", '"y"']
+    for _ in range(20_000):
+        text = "".join(_changed(frame, parts, draw))
+        for name, spelt in SPELT.items():
+            code = re.fullmatch(spelt, text, re.DOTALL)
+            ours = re.fullmatch(FORMATS[name], text, re.DOTALL)
+            assert bool(ours) == bool(code), (name, text)
+            taken[name] += bool(code)
+        text = "".join(_changed(spoken, words, draw))
+        code = re.search(DEGRADATION, text, re.DOTALL)
+        ours = re.search(READINGS["q-insight"].patterns["degradation"], text, re.DOTALL)
+        assert (ours and ours.groups()) == (code and code.groups()), text
+        taken["degradation"] += bool(code)
+    assert min(taken.values()) > 1000, taken
+
+
+def _changed(frame: list[str], parts: tuple[str, ...], draw: random.Random) -> list[str]:
+    """The frame with a few parts put in, replaced or left out."""
+    text = frame * draw.choice((1, 1, 2))
+    for _ in range(draw.randrange(6)):
+        place = draw.randrange(len(text) + 1)
+        text[place : place + draw.randrange(2)] = draw.choices(parts, k=draw.randrange(3))
+    return text
