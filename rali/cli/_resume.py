@@ -72,11 +72,14 @@ def file_journal(
             (side / "rows.jsonl").unlink(missing_ok=True)
         now = {"settings": dict(settings), "direct": direct, "finished": False}
         write_json(now, note)
-        opened = None
+        opened, before = None, 0
         try:
             with Journal(path, columns, form if direct else "jsonl", retry=retry) as opened:
+                before = opened.rows
                 yield opened
         except InputError:
+            if opened and opened.rows == before and noted.get("finished"):
+                write_json({**now, "finished": True}, note)  # refused: the output is what it was
             # Such as a folder without pictures: leave no empty file. A file of others stays.
             if opened and not opened.rows:
                 path.unlink(missing_ok=True)

@@ -113,6 +113,17 @@ def test_a_table_that_was_written_anew_is_refused(output: str) -> None:
     run("t.parquet", "-o", output)
 
 
+@pytest.mark.parametrize("output", ["s.csv", "s.parquet"])
+def test_a_refused_output_that_is_deleted_begins_anew(output: str) -> None:
+    table("t.parquet", image=LEVELS)
+    run("t.parquet", "-o", output)
+    table("t.parquet", image=LEVELS[::-1])
+    assert "written anew" in run("t.parquet", "-o", output, code=2)
+    Path(output).unlink()
+    run("t.parquet", "-o", output)
+    assert scores_in(output) == of_levels("t.parquet", LEVELS[::-1])
+
+
 @pytest.mark.parametrize("output", ["s.csv", "shards"])
 def test_further_sources_extend_an_output(output: str) -> None:
     table("t.parquet", image=LEVELS[:3])
