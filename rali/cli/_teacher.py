@@ -83,6 +83,15 @@ OwnTemperature = Annotated[
         show_default=f"{_AUTHORS} 1",
     ),
 ]
+SuiteTemperature = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature",
+        min=0,
+        help="A teacher's sampling temperature; 0 takes the likeliest text.",
+        show_default=f"{_AUTHORS} 1, for the suite degradation 0",
+    ),
+]
 Likeliest = Annotated[
     float | None,
     typer.Option(
