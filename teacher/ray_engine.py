@@ -69,7 +69,7 @@ class RayEngine:
     ) -> None:
         require("ray.data", "scale")
         self.name = name or teacher_name(model)
-        self.mark = vllm_mark(teacher_mark(model, revision), options)
+        self.mark = vllm_mark(teacher_mark(model), options, revision)
         self.processor = load_processor(
             model, min_pixels=min_pixels, max_pixels=max_pixels, revision=revision
         )

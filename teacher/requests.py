@@ -190,10 +190,15 @@ def drawn_by_vllm(request: Request, sampling: Sampling) -> dict[str, Any]:
 
 
 # Of vLLM's arguments those that change what it writes; the others change speed and memory.
-OF_TEXTS = ("dtype", "quantization", "kv_cache_dtype", "hf_overrides")
+OF_TEXTS = ("dtype", "quantization", "kv_cache_dtype", "hf_overrides", "revision")
 
 
-def vllm_mark(weights: str, options: Mapping[str, Any]) -> str:
-    """What identifies the texts of these weights, which vLLM runs with these arguments."""
+def vllm_mark(weights: str, options: Mapping[str, Any], revision: str = "") -> str:
+    """What identifies the texts of these weights, which vLLM runs with these arguments.
+
+    Args:
+        revision: of the weights on the Hub. It stands last, as in the marks of older harvests.
+    """
+    options = {**options, "revision": revision or "auto"}
     told = [f" {name} {options[name]}" for name in OF_TEXTS if options.get(name, "auto") != "auto"]
     return f"vllm {weights}{''.join(told)}"

@@ -78,6 +78,9 @@ def test_a_revision_is_of_the_weights_and_of_the_processor(hub, kind, monkeypatc
     assert old.pixels[1] == 10_000 < new.pixels[1]
     assert new.mark == f"{kind.replace('ray', 'vllm')} {hub}"
     assert old.mark == f"{new.mark} revision v1"
+    if kind != "transformers":  # older harvests noted it in this order
+        both = load_engine(kind, hub, options={"revision": "v1", "dtype": "float16"})
+        assert both.mark == f"{new.mark} dtype float16 revision v1"
     if kind == "vllm":
         load_engine(kind, hub, options={"revision": "v1"})
         assert Path(given["model"]).name == "0a1b" and "revision" not in given
