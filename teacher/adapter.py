@@ -51,7 +51,8 @@ def check_targets(config: LoraConfig, model: str, layers: Collection[str], *, ey
     """Refuse targets that name none of a model's layers, on which no adapter would learn.
 
     Args:
-        layers: last parts of the names of the layers that may get an adapter; none for unknown.
+        layers: last parts of the names of the layers that may get an adapter; none for unknown. An
+            empty name is a layer of an unknown name, which any target may mean.
         eyes: whether those of the vision tower are among them.
 
     Raises:
@@ -62,7 +63,7 @@ def check_targets(config: LoraConfig, model: str, layers: Collection[str], *, ey
     names = {target: target.rpartition(".")[2] for target in config.targets}
     absent = [t for t, name in names.items() if name not in layers and "embed" not in name]
     usual = config.targets == LoraConfig().targets and len(absent) < len(names)
-    if layers and absent and not usual:
+    if layers and "" not in layers and absent and not usual:
         near = get_close_matches(names[absent[0]], layers, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(layers))}."
         where = "" if eyes else " outside the vision tower, which does not learn"

@@ -41,7 +41,7 @@ class Shape:
             Qwen3-VL).
         parameters: number of weights. vision: how many of them are the vision tower's.
         linear: (name, inputs, outputs, how many) of the linear layers; the vision tower's begin
-            with "visual.".
+            with "visual.". The name of a weight that is stored in another form is empty.
     """
 
     hidden_size: int
@@ -72,7 +72,8 @@ def shape_from(config: dict[str, Any], weights: Iterable[tuple[str, list[int]]])
         seen = re.match(VISION, name) is not None
         parameters += size
         vision += size * seen
-        layer = name.removesuffix(".weight").rpartition(".")[2]
+        whole = name.endswith(".weight")  # else packed, as AWQ's and GPTQ's, or no layer's
+        layer = name.removesuffix(".weight").rpartition(".")[2] if whole else ""
         if len(sides) == 2 and not re.search("embed|lm_head", name):
             linear[("visual." * seen + layer, sides[1], sides[0])] += 1
     try:

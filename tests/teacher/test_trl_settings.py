@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from rali.errors import InputError
 from rali.teacher.adapter import LoraConfig, check_targets
@@ -12,6 +15,7 @@ from rali.teacher.checks import check_adapter
 from rali.teacher.dry_run import grpo_dry_run
 from rali.teacher.grpo import GrpoConfig
 from rali.teacher.sft import SftConfig
+from rali.teacher.shapes import shape_from
 from rali.teacher.tasks import TaskConfig
 from rali.teacher.training import TrainingConfig
 from rali.teacher.trl_fields import check_trl, trl_fields
@@ -175,6 +179,22 @@ def test_an_adapter_on_layers_that_the_model_does_not_have_is_refused():
     check_targets(LoraConfig(rank=4), "m", ["q_proj"], eyes=True)
     with pytest.raises(InputError, match="no layer q_proj"):
         check_targets(LoraConfig(rank=4), "m", ["qkv_proj"], eyes=True)
+
+
+@pytest.mark.parametrize("ending", ["qweight", "weight_packed"])
+def test_targets_are_not_looked_for_among_weights_in_another_form(tmp_path, ending):
+    """AWQ and GPTQ store a layer's packed weight, its zeros and scales under names of their own."""
+    text = {"num_attention_heads": 2, "hidden_size": 8, "num_hidden_layers": 1}
+    config = text | {"intermediate_size": 8, "vocab_size": 8}
+    layer = "model.layers.0.self_attn.q_proj"
+    packed = [(f"{layer}.{ending}", [8, 1]), (f"{layer}.scales", [1, 8])]
+    shape = shape_from(config, [*packed, ("model.visual.fc1.weight", [8, 8])])
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    weights = {name: np.zeros(sides, np.float32) for name, sides in packed}
+    save_file(weights, tmp_path / "model.safetensors")
+    assert {name for name, *_ in shape.linear} == {"", "visual.fc1"}
+    check_adapter(GrpoConfig(model=str(tmp_path), lora=LoraConfig(rank=4)))
+    check_adapter(GrpoConfig(model=str(tmp_path), lora=LoraConfig(rank=4, targets=["my_proj"])))
 
 
 def test_a_vllm_that_prompts_or_gpus_do_not_fit_is_refused(two):
