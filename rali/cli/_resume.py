@@ -91,8 +91,8 @@ def file_journal(
 def compared(output: Path, sink: Any, entries: Any, *, by_ray: bool) -> Any:
     """The entries for an open output, whose tables must hold what they held for its rows.
 
-    Tables that can be told from the sources are compared now, others as they come; Ray takes the
-    sources themselves, and none that would have to wait.
+    Tables that can be told from the sources are compared now, others as they come, and each is
+    noted with its first row; Ray takes the sources themselves, and none that would have to wait.
 
     Raises:
         InputError: a table holds something else.
@@ -103,7 +103,7 @@ def compared(output: Path, sink: Any, entries: Any, *, by_ray: bool) -> Any:
     note = sink.ledger.folder / "_tables.jsonl" if shards else _side(output) / "tables.jsonl"
     tables = Numbered(note, output, fresh=not sink.rows)
     for first in entries.tables():
-        tables.check(first)
+        tables.check(first, note=by_ray)
     return entries if by_ray else tables.watching(entries)
 
 

@@ -45,8 +45,11 @@ class Numbered:
             self.check(entry)
             yield entry
 
-    def check(self, entry: Entry) -> None:
-        """Note the table of a numbered picture, if it is new to the output; nothing of others.
+    def check(self, entry: Entry, *, note: bool = True) -> None:
+        """Compare the table of a numbered picture with what it held; nothing of others.
+
+        Args:
+            note: a table that is new to the output, as rows of it follow.
 
         Raises:
             InputError: rows of it were made from another column, or before it was written anew.
@@ -54,7 +57,8 @@ class Numbered:
         picture, table = entry.picture, entry.key.rpartition("#")[0]
         if table in self._checked or not is_numbered(picture):
             return
-        self._checked.add(table)
+        if note:
+            self._checked.add(table)
         seal = seal_of(picture)
         now = {"table": table, "column": picture.column, **asdict(seal or Seal(0, ""))}
         noted = self._noted.get(table, now)
@@ -72,5 +76,7 @@ class Numbered:
                     f"{table} has been written anew since its rows in {self._output} were made, "
                     f"and their numbers may mean other pictures now. {again}"
                 )
+        if not note:
+            return
         if table not in self._noted or (seal and noted != now):
             add_row(now, self._note)

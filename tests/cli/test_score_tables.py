@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from rali.cli.score import score
 from rali.errors import InputError
+from rali.scoring.journal import Journal
 from rali.scoring.rows import differences
 from tiny_onnx import write_model
 
@@ -111,6 +112,27 @@ def test_a_table_that_was_written_anew_is_refused(output: str) -> None:
     assert scores_in(output) == of_levels("t.parquet", LEVELS)
     Path("t.parquet").write_bytes(before)
     run("t.parquet", "-o", output)
+
+
+def test_a_table_without_rows_yet_may_be_written_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "ab":
+        table(f"{name}.parquet", image=LEVELS)
+    own = Journal.write
+
+    def stopped(self: Journal, row: dict[str, Any]) -> None:
+        own(self, row)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "write", stopped)
+        run("a.parquet", "b.parquet", "-o", "s.csv", code=130)
+    assert set(scores_in("s.csv")) == {"a.parquet#0"}
+    table("b.parquet", image=LEVELS[::-1])
+    run("a.parquet", "b.parquet", "-o", "s.csv")
+    found = {key: score for key, score in scores_in("s.csv").items() if key[0] == "b"}
+    assert found == of_levels("b.parquet", LEVELS[::-1])
+    table("b.parquet", image=LEVELS)
+    assert "written anew" in run("a.parquet", "b.parquet", "-o", "s.csv", code=2)
 
 
 @pytest.mark.parametrize("output", ["s.csv", "s.parquet"])
