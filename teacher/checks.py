@@ -39,7 +39,8 @@ class Pictured(Protocol):
 
 E = TypeVar("E", bound=Pictured)
 T = TypeVar("T")
-OF_8_BITS = re.compile("8bit|bnb|paged|ademamix")  # in names of optimisers
+# In names of optimisers; adamw_torch_8bit is torchao's.
+BITSANDBYTES = re.compile("(?<!torch_)8bit|bnb|paged|ademamix|lion")
 # Package → the extra of rali that brings it, and whether a training needs it.
 PACKAGES: dict[str, tuple[str, Callable[[TrainingConfig], bool]]] = {
     "trl": ("teach", lambda settings: True),
@@ -47,7 +48,7 @@ PACKAGES: dict[str, tuple[str, Callable[[TrainingConfig], bool]]] = {
     "bitsandbytes": (
         "4bit",
         lambda settings: bool(
-            settings.quantization or OF_8_BITS.search(str(settings.trl.get("optim")))
+            settings.quantization or BITSANDBYTES.search(str(settings.trl.get("optim")))
         ),
     ),
     "deepspeed": ("deepspeed", lambda settings: bool(settings.trl.get("deepspeed"))),

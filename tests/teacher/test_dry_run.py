@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from rali.cli import app
 from rali.data.triplets import Triplet, write_triplets
 from rali.errors import InputError
 from rali.teacher.adapter import LoraConfig
+from rali.teacher.checks import BITSANDBYTES
 from rali.teacher.claims import claim_run
 from rali.teacher.dry_run import grpo_dry_run, sft_dry_run
 from rali.teacher.grpo import GrpoConfig, grpo_start, train
@@ -137,6 +139,7 @@ def test_an_absent_manifest_hides_nothing_else(two):
         ({"attn_implementation": "kernels-community/flash-attn2"}, "attn2 needs kernels, which"),
         ({"trl": {"deepspeed": {"bf16": {}}}}, r"needs deepspeed, .*'rali\[deepspeed\]'"),
         ({"trl": {"optim": "paged_adamw_8bit"}}, r"needs bitsandbytes, .*'rali\[4bit\]'"),
+        ({"trl": {"optim": "lion_32bit"}}, r"needs bitsandbytes, .*'rali\[4bit\]'"),
     ],
 )
 def test_what_is_not_installed_is_named(two, monkeypatch, settings, message):
@@ -148,6 +151,17 @@ def test_what_is_not_installed_is_named(two, monkeypatch, settings, message):
         grpo_dry_run(config, 1).check()
     here |= {"tensorboardX", "flytekit", "kernels", "deepspeed", "bitsandbytes"}
     grpo_dry_run(config, 1).check()
+
+
+def test_the_optimisers_of_bitsandbytes_are_those_of_transformers():
+    from transformers.training_args import OptimizerNames
+
+    source = (files("transformers") / "trainer_optimizer.py").read_text("utf-8")
+    listed = source.partition("_BITSANDBYTES_OPTIMIZERS = [")[2].partition("]")[0]
+    known = {name.value for name in OptimizerNames if f"OptimizerNames.{name.name}," in listed}
+    assert "lion_32bit" in known
+    found = {name.value for name in OptimizerNames if BITSANDBYTES.search(name.value)}
+    assert {name for name in found if not name.startswith("galore")} == known
 
 
 @pytest.mark.parametrize("name", ["sdpa", "eager", "flex_attention", "paged|eager", ""])
