@@ -92,7 +92,8 @@ def compared(output: Path, sink: Any, entries: Any, *, by_ray: bool) -> Any:
     """The entries for an open output, whose tables must hold what they held for its rows.
 
     Tables that can be told from the sources are compared now, others as they come, and each is
-    noted with its first row; Ray takes the sources themselves, and none that would have to wait.
+    noted with its first row. Ray takes the sources themselves: a list on standard input is read to
+    its end before it begins.
 
     Raises:
         InputError: a table holds something else.
@@ -102,7 +103,7 @@ def compared(output: Path, sink: Any, entries: Any, *, by_ray: bool) -> Any:
     shards = isinstance(sink, Shards)
     note = sink.ledger.folder / "_tables.jsonl" if shards else _side(output) / "tables.jsonl"
     tables = Numbered(note, output, fresh=not sink.rows)
-    for first in entries.tables():
+    for first in entries.tables(wait=by_ray):
         tables.check(first, note=by_ray)
     return entries if by_ray else tables.watching(entries)
 

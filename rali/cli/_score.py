@@ -57,7 +57,8 @@ class Job:
     restart: bool
     retry: bool
     xmp: Xmp | None = None
-    workers: int = 0  # Ray's; 0 for this process alone
+    ray: bool = False  # scores, in place of this process
+    workers: int | None = None  # Ray's
     provider: str | None = None  # that is not the processor
 
     @property
@@ -160,7 +161,7 @@ def _score(
     draw = None if job.maps is None else drawing(scorer, job.maps, sink)
     total, before, started, code = entries.count, sink.rows, time.monotonic(), 0
     if job.output is not None and not _is_special(job.output):
-        entries = compared(job.output, sink, entries, by_ray=bool(job.workers))
+        entries = compared(job.output, sink, entries, by_ray=job.ray)
     new = New(entries, sink.done)
     pictures: dict[str, Any] = {}  # those between the source and their map: few
 
@@ -173,7 +174,7 @@ def _score(
         with scoring_bar() as progress:
             rows = (
                 _on_ray(job, scorer, new, columns)
-                if job.workers
+                if job.ray
                 else score_rows(scorer, kept() if draw else new, columns, job.interval)
             )
             for row in rows:
@@ -206,8 +207,8 @@ def _on_ray(job: Job, scorer: Scorer, entries: Any, columns: list[str]) -> Itera
     options["threads"] = options["threads"] or 1  # Ray starts a worker per core
     gpus = any("CPU" not in str(name) for name in options["providers"] or ())
     work = Rows(options, tuple(columns), job.interval)
-    pool = {"workers": (1, job.workers), "threads": options["threads"], "gpus": int(gpus)}
-    return chain.from_iterable(score_on_ray(entries, work, **pool))
+    pool = {"workers": job.workers, "threads": options["threads"], "gpus": int(gpus)}
+    return chain.from_iterable(score_on_ray(entries, work, **pool, say=_say))
 
 
 def _closing(sink: Any, before: int, speed: float, where: Path | None) -> str:
@@ -237,10 +238,7 @@ def _sink(
         assert job.output is not None
         place = model_partition(job.output, scorer.model, settings["weights"])
 
-        def say(sentence: str) -> None:
-            typer.echo(f"rali: {sentence}", err=True)
-
-        ledger = Ledger(place, settings, columns, say=say, restart=job.restart, retry=job.retry)
+        ledger = Ledger(place, settings, columns, say=_say, restart=job.restart, retry=job.retry)
         with Shards(ledger) as shards:
             yield shards
     elif job.output is not None and not _is_special(job.output):
@@ -286,7 +284,7 @@ def _check(job: Job, form: str, folder: bool) -> None:
     condition(job.where)
     if job.report:
         check_output(job.report, (".html", ".htm"))
-    if job.workers and (not folder or job.maps):
+    if job.ray and (not folder or job.maps):
         raise InputError(
             "--engine ray writes a folder of shards and no maps: give --output FOLDER, a name "
             "without a suffix."
@@ -331,6 +329,10 @@ def _check(job: Job, form: str, folder: bool) -> None:
                 "screen, a name that ends in .npy."
             )
         check_writable(Path(str(job.embeddings)))
+
+
+def _say(sentence: str) -> None:
+    typer.echo(f"rali: {sentence}", err=True)
 
 
 def _is_special(path: Path) -> bool:

@@ -250,7 +250,7 @@ def score(
             min=1,
             metavar="N",
             help="With --engine ray, at most this many workers, with --threads cores each (1).",
-            show_default="one per core",
+            show_default="one per core of this machine, or as many as RAY_ADDRESS has room for",
         ),
     ] = None,
 ) -> None:
@@ -264,7 +264,7 @@ def score(
     # Decoders warn about oddities that do not change the picture, in the middle of the bar.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     from rali.pictures.sources import find_entries
-    from rali.scoring.scorer import Scorer, available_cores
+    from rali.scoring.scorer import Scorer
 
     if workers and engine != "ray":
         raise InputError("--workers is for --engine ray.")
@@ -299,7 +299,8 @@ def score(
         restart=restart,
         retry=retry,
         xmp=Xmp(xmp_name == "adobe", read_stars(stars) if stars else None) if xmp else None,
-        workers=(workers or available_cores()) if engine == "ray" else 0,
+        ray=engine == "ray",
+        workers=workers,
         provider=None if provider == "CPUExecutionProvider" else provider,
     )
     scorer: Callable[[], Any] = partial(

@@ -1,7 +1,8 @@
 """Lists of paths: one a line, or separated by NUL, in a file or on standard input.
 
-In: what `find … -print0` or an editor writes. Out: each path as text. The list may be read again:
-standard input is kept in a temporary file as it comes.
+In: what `find … -print0` or an editor writes. Out: each path as text. The list may be read again,
+also by another process: standard input is kept in a temporary file as it comes, and is in a pickle
+as a whole.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from rali.errors import InputError
 
 from .paths import path_in
-from .remote import opened
+from .remote import is_address, opened
 
 _BLOCK = 1 << 16
 
@@ -35,9 +37,24 @@ class List:
 
     def __init__(self, name: str) -> None:
         self._name, self.waits = name, name == "-"
-        self._kept = tempfile.TemporaryFile() if name == "-" else None  # noqa: SIM115
-        if name != "-":
+        self._kept = tempfile.TemporaryFile() if self.waits else None  # noqa: SIM115
+        self._ended = not self.waits
+        self._place = name if is_address(name) else os.path.abspath(name)  # noqa: PTH100
+        if not self.waits:
             self._file().close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As another process needs it, which cannot read this one's standard input."""
+        state = self.__dict__ | {"waits": False}
+        if self._kept is not None:
+            state |= {"_kept": zlib.compress(b"".join(self._blocks()), 1), "_ended": True}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if state["_kept"] is not None:
+            self._kept = tempfile.TemporaryFile()  # noqa: SIM115
+            self._kept.write(zlib.decompress(state["_kept"]))
 
     def __iter__(self) -> Iterator[str]:
         rest, mark = b"", b""
@@ -63,9 +80,10 @@ class List:
         while True:
             self._kept.seek(place)
             block = self._kept.read(_BLOCK)
-            if not block:
+            if not block and not self._ended:
                 block = sys.stdin.buffer.read1(_BLOCK)  # type: ignore[union-attr]
                 self._kept.write(block)
+                self._ended = not block
             if not block:
                 return
             place += len(block)
@@ -73,7 +91,7 @@ class List:
 
     def _file(self) -> BinaryIO:
         try:
-            return opened(self._name)
+            return opened(self._place)
         except OSError as error:
             raise self._unread(error) from error
 

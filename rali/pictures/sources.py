@@ -80,13 +80,14 @@ class Entries:
         sources = zip(self.sources, self._found, strict=True)
         return next((source for source, found in sources if _is_container(found)), None)
 
-    def tables(self) -> Iterator[Entry]:
+    def tables(self, wait: bool = False) -> Iterator[Entry]:
         """The first picture of each table and split, without going through the rest.
 
-        What a list on standard input names is left out, as more of it may come.
+        What a list on standard input names is left out, as more of it may come, unless `wait` says
+        to read it to its end.
         """
         for found in self._found:
-            for each in found.inner() if isinstance(found, _Pattern | _Listed) else [found]:
+            for each in found.inner(wait) if isinstance(found, _Pattern | _Listed) else [found]:
                 if isinstance(each, listed.Table | hugging_face.DataSet):
                     with contextlib.suppress(RaliError):  # going through it tells why
                         yield from each.first()
@@ -123,7 +124,7 @@ def find_entries(
         InputError: a source cannot be used at all. What cannot be read within one is an entry,
             and opening its picture tells why.
     """
-    look = _Look(recursive, column)
+    look = _Look(recursive, column, os.getcwd())  # noqa: PTH109
     hint = "" if recursive else " (--recursive also looks into their folders)"
     found = list(map(look.typed, map(str, sources)))
     named = (listed.Table, hugging_face.DataSet, _Listed, _Pattern)  # the last two may hold tables
@@ -137,10 +138,14 @@ def find_entries(
 
 @dataclass(frozen=True)
 class _Look:
-    """How sources are looked up; each method returns an entry, or several."""
+    """How sources are looked up; each method returns an entry, or several.
+
+    Places are absolute, for a worker that stands elsewhere; keys are as they were typed.
+    """
 
     recursive: bool
     column: str | None
+    folder: str  # of relative paths
 
     def typed(self, source: str) -> Entry | _Many:
         """What a user typed."""
@@ -156,7 +161,7 @@ class _Look:
 
     def named(self, source: str) -> Entry | _Many:
         """A path or an address, as lists hold them."""
-        if not is_address(source) or os.path.lexists(source):
+        if not is_address(source) or os.path.lexists(self.place(source)):
             return self.local(source)
         if hugging_face.is_hub_name(source):
             return hugging_face.DataSet(source, source, self.column)
@@ -168,13 +173,16 @@ class _Look:
 
     def local(self, source: str) -> Entry | _Many:
         """A path."""
-        path = Path(source)
-        full = os.path.abspath(path)  # noqa: PTH100 - a worker may stand in another folder
-        if os.path.isdir(path):  # noqa: PTH112 - False, where Path.is_dir raises
-            if hugging_face.is_saved(path):
+        path, full = Path(source), self.place(source)
+        if os.path.isdir(full):  # noqa: PTH112 - False, where Path.is_dir raises
+            if hugging_face.is_saved(Path(full)):
                 return hugging_face.DataSet(full, str(path), self.column)
-            return _Folder(path, self.recursive)
+            return _Folder(Path(full), path, self.recursive)
         return self._by_suffix(full, str(path)) or Entry(path_text(path), Path(full))
+
+    def place(self, source: str) -> str:
+        """A path, made absolute."""
+        return os.path.abspath(os.path.join(self.folder, source))  # noqa: PTH100, PTH118
 
     def _by_suffix(self, place: str, key: str) -> _Many | None:
         name = place.lower()
@@ -187,23 +195,24 @@ class _Look:
 
 @dataclass(frozen=True)
 class _Folder:
-    path: Path
+    place: Path
+    key: Path
     recursive: bool
 
     def __iter__(self) -> Iterator[Entry]:
-        for folder, names in walk(self.path, self.recursive):
+        for folder, names in walk(self.place, self.recursive):
+            key = self.key / folder.relative_to(self.place)
             try:
-                full = Path(os.path.abspath(folder))  # noqa: PTH100
                 for name in in_order(filter(is_picture_name, names)):
-                    yield Entry(path_text(folder / name), full / name)
+                    yield Entry(path_text(key / name), folder / name)
             except OSError as error:
-                yield Entry(path_text(folder), Unreadable(unlisted(folder, error)))
+                yield Entry(path_text(key), Unreadable(unlisted(key, error)))
 
     @property
     def count(self) -> int | None:
         try:
             return sum(
-                sum(map(is_picture_name, names)) for _, names in walk(self.path, self.recursive)
+                sum(map(is_picture_name, names)) for _, names in walk(self.place, self.recursive)
             )
         except OSError:
             return None
@@ -219,17 +228,20 @@ class _Pattern:
 
     def __iter__(self) -> Iterator[Entry]:
         match = None
-        for match in in_order(glob.iglob(self.pattern, recursive=True)):  # noqa: PTH207
+        for match in in_order(self._matches()):
             yield from _each(match, self.look.local)
         if match is None:
             yield Entry(path_text(self.pattern), Unreadable("No file matches this pattern."))
 
-    def inner(self) -> Iterator[Entry | _Many]:
+    def inner(self, wait: bool) -> Iterator[Entry | _Many]:
         """What it matches besides pictures, in the system's order."""
         if not is_picture_name(self.pattern):
-            for match in glob.iglob(self.pattern, recursive=True):  # noqa: PTH207
+            for match in self._matches():
                 if not is_picture_name(match):
                     yield from _found(match, self.look.local)
+
+    def _matches(self) -> Iterator[str]:
+        return glob.iglob(self.pattern, root_dir=self.look.folder, recursive=True)  # noqa: PTH207
 
 
 @dataclass(frozen=True)
@@ -244,9 +256,9 @@ class _Listed:
         for path in self.paths:
             yield from _each(path, self.look.named)
 
-    def inner(self) -> Iterator[Entry | _Many]:
-        """What it names besides pictures, where that can be read at once."""
-        for path in () if self.paths.waits else self.paths:
+    def inner(self, wait: bool) -> Iterator[Entry | _Many]:
+        """What it names besides pictures, where that can be read at once, or `wait` is said."""
+        for path in () if self.paths.waits and not wait else self.paths:
             if not is_picture_name(path):
                 yield from _found(path, self.look.named)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +98,60 @@ def test_a_killed_worker_and_a_second_run_change_no_row(tmp_path: Path) -> None:
     assert again.returncode == 1 and "600 of them before" in said, said
     found = rows_in(tmp_path / "out")
     assert found.pop("photos/new.png")[0] is not None and found == expected
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a Ray with two cores that was started in another folder."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")  # of this test's own, as Ray wants one from 2.59
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a-token-of-this-test-alone-0123456789")
+    code = (
+        "import ray, sys; context = ray.init(address='local', num_cpus=2, include_dashboard=False, "
+        "log_to_driver=False, logging_level='ERROR'); "
+        "print(context.address_info['address'], flush=True); sys.stdin.read()"
+    )
+    (tmp_path / "elsewhere").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=tmp_path / "elsewhere",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    yield process.stdout.readline().strip()
+    process.communicate("")
+
+
+def test_a_cluster_that_stands_elsewhere(
+    tmp_path: Path, cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(tmp_path / "m" / "onnx" / "model.onnx")
+    (tmp_path / "photos").mkdir()
+    for number in range(20):
+        Image.fromarray(np.full((9, 9, 3), number, np.uint8)).save(
+            tmp_path / "photos" / f"{number}.png"
+        )
+    (tmp_path / "list.txt").write_text("photos/19.png\n")
+    command = [sys.executable, "-m", "rali", "score", "photos/1?.png", "@list.txt", "-"]
+    command += ["--model", "m"]
+
+    def run(*more: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [*command, *more], cwd=tmp_path, input="photos\n", capture_output=True, text=True
+        )
+        assert done.returncode == code, done.stderr
+        return done.stderr
+
+    run("-o", "local")
+    monkeypatch.setenv("RAY_ADDRESS", cluster)
+    said = run("-o", "out", "--engine", "ray")
+    assert said.splitlines()[:2] == [
+        f"rali: Joining the Ray at {cluster}.",
+        "rali: Ray has at most 2 workers on 1 machine, with 1 core each.",
+    ]
+    assert rows_in(tmp_path / "out") == rows_in(tmp_path / "local")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "another-token-0123456789-0123456789")
+    said = run("-o", "none", "--engine", "ray", code=2)
+    assert said.splitlines()[1].startswith(f"rali: There is no Ray at RAY_ADDRESS={cluster}, or ")

@@ -39,13 +39,16 @@ def cluster() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Numbers:
-    """Entries that note how far they were read."""
+    """Entries that note how far they were read, and may end in the middle."""
 
     count: int
     note: Path
+    broken: int = -1
 
     def __iter__(self) -> Iterator[int]:
         for number in range(self.count):
+            if number == self.broken:
+                raise InputError("The archive cannot be read: The server answered 503.")
             if number % 100 == 0:
                 self.note.write_text(str(number))
             yield number
@@ -76,7 +79,7 @@ def test_a_killed_worker_loses_nothing_and_doubles_nothing(tmp_path: Path) -> No
     found: Counter[int] = Counter()
     done: Counter[int] = Counter()
     killed = 0
-    for pid, group in score_on_ray(entries, Make(0.05), workers=(2, 2), group=10):
+    for pid, group in score_on_ray(entries, Make(0.05), workers=2, group=10):
         found.update(group)
         done[pid] += 1
         if done[pid] == 3 and killed < 2:  # two workers, in the midst of their work
@@ -88,7 +91,7 @@ def test_a_killed_worker_loses_nothing_and_doubles_nothing(tmp_path: Path) -> No
 
 def test_entries_are_read_as_they_are_needed(tmp_path: Path) -> None:
     note = tmp_path / "note"
-    results = score_on_ray(Numbers(1_000_000, note), Make(), workers=(1, 1), group=10)
+    results = score_on_ray(Numbers(1_000_000, note), Make(), workers=1, group=10)
     for _, _ in zip(range(20), results, strict=False):
         pass
     assert int(note.read_text()) < 20_000
@@ -101,9 +104,36 @@ def test_entries_are_read_as_they_are_needed(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_done_ends_the_run(tmp_path: Path, make: Make, words: str) -> None:
     with pytest.raises(RaliError, match=words):
-        list(score_on_ray(Numbers(40, tmp_path / "note"), make, workers=(1, 1), group=10))
+        list(score_on_ray(Numbers(40, tmp_path / "note"), make, workers=1, group=10))
 
 
 def test_what_cannot_be_sent_is_refused() -> None:
     with pytest.raises(InputError, match="cannot be sent to Ray's workers"):
         next(iter(score_on_ray((number for number in range(3)), Make())))
+
+
+def test_sources_that_end_in_the_middle_end_the_run(tmp_path: Path) -> None:
+    entries = Numbers(40, tmp_path / "note", broken=25)
+    found = []
+    with pytest.raises(RaliError, match=r"^The archive cannot be read: The server answered 503.$"):
+        for _, group in score_on_ray(entries, Make(), workers=1, group=10):
+            found += group
+    assert sorted(found) == list(range(20))
+
+
+def test_there_are_as_many_workers_as_the_cluster_has_room_for(tmp_path: Path) -> None:
+    entries, said = Numbers(10, tmp_path / "note"), list[str]()
+    list(score_on_ray(entries, Make(), say=said.append))
+    list(score_on_ray(entries, Make(), threads=2, say=said.append))
+    list(score_on_ray(entries, Make(), workers=7, say=said.append))
+    assert said == [
+        "Ray has at most 2 workers on 1 machine, with 1 core each.",
+        "Ray has at most 1 worker on 1 machine, with 2 cores each.",
+        "Ray has at most 7 workers on 1 machine, with 1 core each.",
+    ]
+    with pytest.raises(
+        InputError, match=r"takes 3 cores, .* \(the most cores are 2\)\. Give fewer"
+    ):
+        list(score_on_ray(entries, Make(), threads=3))
+    with pytest.raises(InputError, match=r"takes 1 core and a GPU, .* or leave --provider out\.$"):
+        list(score_on_ray(entries, Make(), gpus=1))
