@@ -1,8 +1,8 @@
 """Lists of paths: one a line, or separated by NUL, in a file or on standard input.
 
 In: what `find … -print0` or an editor writes. Out: each path as text. The list may be read again,
-also by another process: standard input is kept in a temporary file as it comes, and is in a pickle
-as a whole.
+also by another process: standard input and pipes are kept in a temporary file as they come, and are
+in a pickle as a whole.
 """
 
 from __future__ import annotations
@@ -29,26 +29,29 @@ class List:
         name: the list's file or address, or `-` for standard input.
 
     Attributes:
-        waits: reading it may wait for another program.
+        waits: reading it may wait for another program, or for a server.
 
     Raises:
         InputError: the file cannot be read.
     """
 
     def __init__(self, name: str) -> None:
-        self._name, self.waits = name, name == "-"
-        self._kept = tempfile.TemporaryFile() if self.waits else None  # noqa: SIM115
-        self._ended = not self.waits
+        self._name, self.waits = name, name == "-" or not os.path.isfile(name)  # noqa: PTH113
         self._place = name if is_address(name) else os.path.abspath(name)  # noqa: PTH100
-        if not self.waits:
-            self._file().close()
+        self._pipe = None if name == "-" else self._file()  # such as <(find …), which is read once
+        if self._pipe and (not self.waits or is_address(name)):
+            self._pipe.close()
+            self._pipe = None
+        piped = name == "-" or self._pipe
+        self._kept = tempfile.TemporaryFile() if piped else None  # noqa: SIM115
+        self._ended = not piped
 
     def __getstate__(self) -> dict[str, Any]:
         """As another process needs it, which cannot read this one's standard input."""
-        state = self.__dict__ | {"waits": False}
-        if self._kept is not None:
-            state |= {"_kept": zlib.compress(b"".join(self._blocks()), 1), "_ended": True}
-        return state
+        if self._kept is None:
+            return self.__dict__
+        text = zlib.compress(b"".join(self._blocks()), 1)
+        return self.__dict__ | {"waits": False, "_pipe": None, "_kept": text, "_ended": True}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -81,7 +84,7 @@ class List:
             self._kept.seek(place)
             block = self._kept.read(_BLOCK)
             if not block and not self._ended:
-                block = sys.stdin.buffer.read1(_BLOCK)  # type: ignore[union-attr]
+                block = (self._pipe or sys.stdin.buffer).read1(_BLOCK)  # type: ignore[union-attr]
                 self._kept.write(block)
                 self._ended = not block
             if not block:

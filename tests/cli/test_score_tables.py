@@ -183,6 +183,18 @@ def test_tables_among_other_sources_are_compared_too(source: str | list[str]) ->
     assert Path("s.csv").read_bytes() == before
 
 
+def test_a_list_that_is_a_pipe() -> None:
+    Path("a.bmp").write_bytes(picture(9))
+    table("t.parquet", image=LEVELS[:2])
+    for output in ("s.csv", "shards"):
+        read, write = os.pipe()
+        os.write(write, b"a.bmp\nt.parquet\n")
+        os.close(write)
+        run(f"@/dev/fd/{read}", "-o", output)
+        os.close(read)
+        assert set(scores_in(output)) == {"a.bmp", "t.parquet#0", "t.parquet#1"}
+
+
 def test_an_output_from_before_is_accepted(here: Path) -> None:
     table("t.parquet", image=LEVELS)
     for output, note in (("s.csv", ".s.csv.rali/tables.jsonl"), ("shards", "shards/*/_tables*")):
