@@ -29,7 +29,7 @@ from rali.pictures.remote import Fetched, is_address, stamp
 from rali.pictures.sources import Entries
 from rali.runs.folder import alone_in
 
-from ._shown import file_of, pictures_inside
+from ._shown import picture_of, pictures_inside
 
 RECORD = ".rali.jsonl"
 _LONGEST = 180  # bytes of a name; systems allow 255
@@ -77,7 +77,7 @@ def collect(
         names = _Names(folder, record)
         for row in rows():
             key = row["image"]
-            picture = inside.get(key, file_of(key))
+            picture = picture_of(key, inside)
             if isinstance(picture, Path) and picture.is_file():
                 done = _take_file(names, key, picture.absolute(), move)
             elif move:

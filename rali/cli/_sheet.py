@@ -11,7 +11,7 @@ from rali.report.contact import SheetRow, write_contact_sheet
 from rali.scoring.journal import reasons_of
 from rali.scoring.scorer import Scorer
 
-from ._shown import file_of, pictures_inside
+from ._shown import picture_of, pictures_inside
 
 
 def write_sheet(
@@ -35,7 +35,7 @@ def write_sheet(
             between = None if row.get("low") is None else (row["low"], row["high"])
             why = reasons_of(row.get("why") or ())
             key, error = row["image"], row["error"]
-            picture = inside.get(key, file_of(key))
+            picture = picture_of(key, inside)
             yield SheetRow(key, picture, row["score"], between, why, error, maps.get(key))
 
     write_contact_sheet(

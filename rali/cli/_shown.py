@@ -6,13 +6,30 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rali.pictures.entry import Entry
+from rali.pictures.entry import Entry, Unreadable
+from rali.pictures.inside import is_ambiguous
 from rali.pictures.paths import path_in
 
 
 def file_of(key: str) -> Path:
     """The file that a row's key names, if it names one."""
     return Path(path_in(key))
+
+
+def picture_of(key: str, inside: Mapping[str, Any]) -> Any:
+    """The picture of a row, which `pictures_inside` found or the key names.
+
+    A row that an earlier command made of a table says nothing of its column.
+    """
+    if key in inside or not is_ambiguous(path := file_of(key)):
+        return inside.get(key, file_of(key))
+    return (
+        path
+        if path.is_file()
+        else Unreadable(
+            "Its table holds pictures in several columns: give it as a source, with its --column."
+        )
+    )
 
 
 def pictures_inside(rows: Iterable[Mapping[str, Any]], entries: Iterable[Entry]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from rali.errors import InputError, PictureError, RaliError
 from rali.files import image_sha256
 
 from .entry import Entry, Unreadable
-from .listed import Table
+from .listed import Table, picture_columns
 from .paths import path_in, path_text
 from .remote import stamp
 from .tars import SUFFIXES, Tar, TarMember
@@ -30,8 +30,7 @@ ARCHIVES = (".zip", *SUFFIXES)
 def container_of(path: str | Path) -> str | None:
     """The absolute path of the archive or the Parquet file that a picture's path leads into."""
     full = os.path.abspath(path)  # noqa: PTH100
-    table, mark, row = full.rpartition("#")
-    if mark and table.lower().endswith(".parquet") and row.isdecimal() and os.path.isfile(table):  # noqa: PTH113
+    if table := table_of(full):
         return table
     place = os.path.dirname(full)  # noqa: PTH120
     while place != os.path.dirname(place):  # noqa: PTH120
@@ -41,11 +40,28 @@ def container_of(path: str | Path) -> str | None:
     return None
 
 
-def picture_inside(path: str | Path) -> Any:
-    """What reads the picture (`read()` gives its bytes); None where no container is on the way."""
+def table_of(path: str) -> str | None:
+    """The Parquet file, if it is there, of a path such as `train.parquet#17`."""
+    table, mark, row = path.rpartition("#")
+    named = mark and table.lower().endswith(".parquet") and row.isdecimal()
+    return table if named and os.path.isfile(table) else None  # noqa: PTH113
+
+
+def is_ambiguous(path: str | Path) -> bool:
+    """Whether the path names a row of a table that holds pictures in several columns."""
+    table = table_of(os.path.abspath(path))  # noqa: PTH100
+    return table is not None and len(_columns(table, stamp(table))) > 1
+
+
+def picture_inside(path: str | Path, column: str | None = None) -> Any:
+    """What reads the picture (`read()` gives its bytes); None where no container is on the way.
+
+    Args:
+        column: of a table; by default the first of the usual names.
+    """
     if (place := container_of(path)) is None:
         return None
-    found = _pictures(place, stamp(place))
+    found = _pictures(place, stamp(place), column)
     name = os.path.abspath(path)  # noqa: PTH100
     missing = Unreadable(f"{place} holds no picture of this name.")
     picture = found.get(name) or found.get(place) or missing  # damage is under its own name
@@ -101,11 +117,11 @@ def picture_marks(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
 
 
 @cache  # of every container: to read a directory again for each picture would take for ever
-def _pictures(place: str, changed: tuple[int, int]) -> dict[str, Any]:
+def _pictures(place: str, changed: tuple[int, int], column: str | None) -> dict[str, Any]:
     """What reads each picture of a container, by its path; one of `place` itself says of damage."""
     found: dict[str, Any] = {}
     try:
-        for entry in _entries(place):
+        for entry in _entries(place, column):
             name = place if entry.key == path_text(place) else os.path.normpath(path_in(entry.key))
             found.setdefault(name, entry.picture)
     except RaliError as error:
@@ -113,7 +129,15 @@ def _pictures(place: str, changed: tuple[int, int]) -> dict[str, Any]:
     return found
 
 
-def _entries(place: str) -> Iterable[Entry]:
+@cache
+def _columns(table: str, changed: tuple[int, int]) -> list[str]:
+    try:
+        return picture_columns(table)
+    except (RaliError, OSError, ValueError):  # opening a picture tells why
+        return []
+
+
+def _entries(place: str, column: str | None) -> Iterable[Entry]:
     if place.lower().endswith(".parquet"):
-        return Table(place, place, None)
+        return Table(place, place, column)
     return Zip(place, place) if place.lower().endswith(".zip") else Tar(place, place)

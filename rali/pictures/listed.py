@@ -319,6 +319,19 @@ def holds_pictures(kind: Any) -> bool:
     return types.is_struct(kind) or types.is_binary(kind) or types.is_large_binary(kind)
 
 
+def picture_columns(place: str) -> list[str]:
+    """The columns of a Parquet file whose cells are pictures, by their types."""
+    types = require("pyarrow", "data").types
+    with opened(place) as file:
+        schema = _parquet_file(file).schema_arrow
+    held = [field for field in schema if holds_pictures(field.type)]
+    return [
+        field.name
+        for field in held
+        if not types.is_struct(field.type) or field.type.get_field_index("bytes") >= 0
+    ]
+
+
 def _json(line: bytes, number: int) -> Any:
     try:
         return from_json(line)

@@ -20,7 +20,7 @@ from rali.errors import InputError, RaliError
 from . import hugging_face, listed, tars
 from .entry import Entry, Unreadable
 from .folders import in_order, is_picture_name, unlisted, walk
-from .inside import container_of
+from .inside import container_of, picture_inside, table_of
 from .lists import List
 from .paths import path_text
 from .remote import Fetched, RemoteFolder, is_address, is_remote_folder, remote_picture
@@ -83,14 +83,16 @@ class Entries:
     def tables(self, wait: bool = False) -> Iterator[Entry]:
         """The first picture of each table and split, without going through the rest.
 
-        What a list on standard input names is left out, as more of it may come, unless `wait` says
-        to read it to its end.
+        What a list on standard input or at an address names is left out, as more of it may come,
+        unless `wait` says to read it to its end.
         """
         for found in self._found:
             for each in found.inner(wait) if isinstance(found, _Pattern | _Listed) else [found]:
                 if isinstance(each, listed.Table | hugging_face.DataSet):
                     with contextlib.suppress(RaliError):  # going through it tells why
                         yield from each.first()
+                elif isinstance(each, Entry) and isinstance(each.picture, listed.ParquetCell):
+                    yield each
 
     @property
     def count(self) -> int | None:
@@ -128,7 +130,7 @@ def find_entries(
     hint = "" if recursive else " (--recursive also looks into their folders)"
     found = list(map(look.typed, map(str, sources)))
     named = (listed.Table, hugging_face.DataSet, _Listed, _Pattern)  # the last two may hold tables
-    if column is not None and not any(isinstance(each, named) for each in found):
+    if column is not None and not any(isinstance(each, named) or _is_row(each) for each in found):
         raise InputError(
             f"A column ({column}) is for tables and data sets, and there is none among "
             f"{', '.join(map(str, sources))}."
@@ -178,7 +180,10 @@ class _Look:
             if hugging_face.is_saved(Path(full)):
                 return hugging_face.DataSet(full, str(path), self.column)
             return _Folder(Path(full), path, self.recursive)
-        return self._by_suffix(full, str(path)) or Entry(path_text(path), Path(full))
+        if (many := self._by_suffix(full, str(path))) is not None:
+            return many
+        row = table_of(full) is not None and not os.path.lexists(full)
+        return Entry(path_text(path), picture_inside(full, self.column) if row else Path(full))
 
     def place(self, source: str) -> str:
         """A path, made absolute."""
@@ -257,10 +262,21 @@ class _Listed:
             yield from _each(path, self.look.named)
 
     def inner(self, wait: bool) -> Iterator[Entry | _Many]:
-        """What it names besides pictures, where that can be read at once, or `wait` is said."""
-        for path in () if self.paths.waits and not wait else self.paths:
-            if not is_picture_name(path):
-                yield from _found(path, self.look.named)
+        """Tables, data sets and folders that it names, where it can be read at once or `wait`s.
+
+        Of rows of a table, the first; nothing is asked of a server but tables and data sets.
+        """
+        seen = set[str]()
+        with contextlib.suppress(RaliError):  # going through it tells why
+            for path in () if self.paths.waits and not wait else self.paths:
+                if is_picture_name(path):
+                    continue
+                place = self.look.place(path)
+                table = table_of(place)
+                known = path.lower().endswith(listed.SUFFIXES) or hugging_face.is_hub_name(path)
+                if (known or table or os.path.isdir(place)) and (table or path) not in seen:  # noqa: PTH112
+                    seen.add(table or path)
+                    yield from _found(path, self.look.named)
 
 
 def _is_container(found: Entry | _Many) -> bool:
@@ -268,9 +284,14 @@ def _is_container(found: Entry | _Many) -> bool:
         return found.numbered or is_address(found.place)
     if isinstance(found, Entry):
         picture = found.picture
-        inside = isinstance(picture, Path) and not picture.is_file() and container_of(picture)
-        return bool(inside) or isinstance(picture, Fetched)
+        is_file = isinstance(picture, Path) and (picture.is_file() or not container_of(picture))
+        return not is_file
     return isinstance(found, Zip | tars.Tar | hugging_face.DataSet | RemoteFolder)
+
+
+def _is_row(found: Entry | _Many) -> bool:
+    """Whether this is a row of a table that was named by its number."""
+    return isinstance(found, Entry) and not isinstance(found.picture, Path | Fetched)
 
 
 def _found(source: str, look: Callable[[str], Entry | _Many]) -> Iterator[Entry | _Many]:

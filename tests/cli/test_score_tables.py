@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from rali.cli.score import score
 from rali.errors import InputError
+from rali.pictures.sources import find_entries
 from rali.scoring.journal import Journal
 from rali.scoring.rows import differences
 from tiny_onnx import write_model
@@ -183,6 +184,42 @@ def test_tables_among_other_sources_are_compared_too(source: str | list[str]) ->
     assert Path("s.csv").read_bytes() == before
 
 
+def test_rows_that_a_list_names_are_of_the_column_and_compared() -> None:
+    table("t.parquet", image=LEVELS, photo=LEVELS[::-1])
+    Path("l.txt").write_text("t.parquet#0\nt.parquet#1\n")
+    run("@l.txt", "--column", "photo", "-o", "s.csv", "--copy-to", "best")
+    assert scores_in("s.csv") == of_levels("t.parquet", LEVELS[:-3:-1])
+    assert Path("best/t-0.bmp").read_bytes() == picture(LEVELS[-1])
+    assert "with --column photo, not with image" in run("@l.txt", "-o", "s.csv", code=2)
+    run("t.parquet#1", "--column", "photo", "-o", "s.csv")
+    said = run("@l.txt", "--column", "none", "-o", "n.csv", code=1)
+    assert "2 failed" in said and "has no column 'none'" in Path("n.csv").read_text()
+    for output, engine in (("s.csv", ()), ("shards", ("--engine", "ray"))):
+        table("t.parquet", image=LEVELS, photo=LEVELS[::-1])
+        run("@l.txt", "--column", "photo", "-o", output)
+        table("t.parquet", image=LEVELS, photo=LEVELS)
+        command = ("@l.txt", "--column", "photo", "-o", output, *engine)
+        assert "t.parquet has been written anew" in run(*command, code=2)
+
+
+def test_rows_of_an_earlier_command_are_copied_where_their_column_is_known() -> None:
+    Path("a.bmp").write_bytes(picture(9))
+    table("one.parquet", image=LEVELS[:1])
+    table("two.parquet", image=LEVELS[:1], photo=LEVELS[1:2])
+    run("one.parquet", "-o", "s.csv")
+    run("two.parquet", "--column", "photo", "-o", "s.csv")
+    said = run("a.bmp", "-o", "s.csv", "--copy-to", "best", code=1)
+    assert "2 pictures copied to best, 1 cannot be read." in said
+    assert {path.name for path in Path("best").glob("*")} == {
+        ".lock",
+        ".rali.jsonl",
+        "a.bmp",
+        "one-0.bmp",
+    }
+    run("two.parquet", "--column", "photo", "-o", "s.csv", "--copy-to", "best")
+    assert Path("best/two-0.bmp").read_bytes() == picture(LEVELS[1])
+
+
 def test_a_list_that_is_a_pipe() -> None:
     Path("a.bmp").write_bytes(picture(9))
     table("t.parquet", image=LEVELS[:2])
@@ -193,6 +230,26 @@ def test_a_list_that_is_a_pipe() -> None:
         run(f"@/dev/fd/{read}", "-o", output)
         os.close(read)
         assert set(scores_in(output)) == {"a.bmp", "t.parquet#0", "t.parquet#1"}
+
+
+@pytest.mark.parametrize("place", ["l.txt", "memory://listed/l.txt"])
+def test_a_list_of_addresses_is_not_looked_up_before_the_first_row(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = pytest.importorskip("fsspec").filesystem("memory")
+    names = [f"memory://listed/{number:04x}" for number in range(9)]
+    for name in names:
+        store.pipe(name, picture(9))
+    Path("l.txt").write_text("\n".join(names))
+    store.pipe("/listed/l.txt", Path("l.txt").read_bytes())
+    asked, own = list[str](), type(store).isdir
+    monkeypatch.setattr(
+        type(store), "isdir", lambda self, path: asked.append(path) or own(self, path)
+    )
+    tables = find_entries([f"@{place}"]).tables()
+    assert not list(tables) and not asked
+    run(f"@{place}", "-o", "s.csv")
+    assert set(scores_in("s.csv")) == set(names) and len(asked) == len(names)
 
 
 def test_an_output_from_before_is_accepted(here: Path) -> None:
