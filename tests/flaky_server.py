@@ -19,9 +19,9 @@ class Flaky:
 
     Attributes:
         url: its address.
-        faults: what goes wrong, by the file's name: "busy" (503), "cut" (the answer ends early) or
-            "drop" (no answer at all). Each fault is made once, in order; one that begins with
-            "always " for ever.
+        faults: what goes wrong, by the file's name: "busy" (503), "cut" (half the answer comes),
+            "empty" (nothing of it) or "drop" (not even its head). Each fault is made once, in
+            order; one that begins with "always " for ever.
         asked: "HEAD name" or "GET name" and the range, of each request.
         sent: bytes of bodies.
         ranges: whether it knows them; else each answer is the whole file.
@@ -80,12 +80,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        body = data[: len(data) // 2] if fault == "cut" else data
+        body = data[: {"cut": len(data) // 2, "empty": 0}.get(fault)]
         with contextlib.suppress(OSError):
             for start in range(0, len(body), 1 << 16):
                 self.wfile.write(body[start : start + (1 << 16)])
                 self.flaky.sent += len(body[start : start + (1 << 16)])
-        if fault == "cut":
+        if fault in ("cut", "empty"):
             self._hang_up()
 
     do_HEAD = do_GET  # noqa: N815

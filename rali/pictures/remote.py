@@ -164,6 +164,31 @@ def read_range(place: str, start: int, size: int) -> bytes:
         return file.read(size)
 
 
+def stream(place: str, start: int) -> Any:
+    """The file at an address from `start` on, to be read in order: over HTTP by one request.
+
+    Whoever reads it tries again (`tries.fetch`).
+    """
+    if not place.startswith(_HTTP):
+        file: Any = opened(place)
+        file.seek(start)
+        return file
+    system, path = file_system(place)
+    # However long it takes to read it, but not to wait. The size, given here, spares a request.
+    timeout = require("aiohttp", "remote").ClientTimeout(**{**_SECONDS, "total": None})
+    span = {"headers": {"Range": f"bytes={start}-"}} if start else {}
+    try:
+        file = system.open(path, "rb", block_size=0, size=1, timeout=timeout, **span)
+    except Exception as error:
+        if getattr(error, "status", None) == 416:  # it ends before
+            return io.BytesIO()
+        raise
+    skipped = start if file.r.status != 206 else 0  # a server that knows no ranges
+    while skipped and (block := file.read(min(1 << 20, skipped))):
+        skipped -= len(block)
+    return file
+
+
 def too_large(size: int) -> PictureError:
     return PictureError(
         f"The picture has {size:,} bytes, and at most {MAX_BYTES:,} are read from an archive or "

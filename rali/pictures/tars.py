@@ -2,13 +2,15 @@
 
 In: `shard.tar` (or packed: `.tar.gz`, `.tgz`, `.tar.bz2`, `.tar.xz`). Out: entries with the key
 `shard.tar/member.jpg`. Nothing is extracted: a member's name is only a name. In a plain archive any
-member is read by its offset; a packed one is unpacked in order by each process that reads it.
+member is read by its offset, and at an address in one answer for as long as they are read in order;
+a packed one is unpacked in order by each process that reads it.
 """
 
 from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import os
 import tarfile
@@ -16,7 +18,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, BinaryIO
+from typing import Any
 
 from rali.errors import InputError, PictureError, RaliError, shortened
 
@@ -24,8 +26,9 @@ from .entry import Entry, Unreadable
 from .folders import is_picture_name, is_visible
 from .forward import Forward
 from .paths import path_text
-from .remote import MAX_BYTES, opened, read_range, too_large
+from .remote import MAX_BYTES, is_address, opened, read_range, too_large
 from .seen import Seen
+from .streamed import streamed, walked
 from .tries import RemoteError, reason
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -59,7 +62,7 @@ class Tar:
         """Raises InputError: it lies at an address and cannot be fetched to its end."""
         offset, seen = 0, Seen()
         try:
-            with opened(self.place) as raw:
+            with walked(self.place) if is_address(self.place) else opened(self.place) as raw:
                 unpack = _opener(raw)
                 for member in _members(raw, unpack):
                     offset = member.offset
@@ -109,6 +112,8 @@ class TarMember:
             if self.packed:
                 pieces = _unpacked(os.getpid(), self.place)
                 data = b"".join(pieces.slices(self.start, self.start + self.size))
+            elif is_address(self.place):
+                data = streamed(self.place).read(self.start, self.size)
             else:
                 data = read_range(self.place, self.start, self.size)
         except _FAULTS as error:
@@ -119,7 +124,7 @@ class TarMember:
         return data
 
 
-def _opener(raw: BinaryIO) -> Any:
+def _opener(raw: Any) -> Any:
     """What unpacks a file that has just been opened; None for a plain archive."""
     head = raw.read(6)
     raw.seek(0)
@@ -138,14 +143,14 @@ def _unpacked(process: int, place: str) -> Forward:
     return Forward(pieces, len)
 
 
-def _members(raw: BinaryIO, unpack: Any) -> Iterator[tarfile.TarInfo]:
+def _members(raw: Any, unpack: Any) -> Iterator[tarfile.TarInfo]:
     """The headers of an archive, with nothing kept.
 
     Raises:
         TarError, OSError, EOFError, …: it is damaged, or ends too early.
     """
     file = unpack(raw) if unpack else raw
-    end = None if unpack else raw.seek(0, os.SEEK_END)
+    end = None if unpack else _end(raw)
     file.seek(0)
     tar = tarfile.TarFile(fileobj=file, tarinfo=_Header)
     offset, name = 0, ""
@@ -166,6 +171,13 @@ def _members(raw: BinaryIO, unpack: Any) -> Iterator[tarfile.TarInfo]:
             raise tarfile.ReadError("a header leads backwards")
         yield member
         offset, name = tar.offset, member.name
+
+
+def _end(raw: Any) -> int | None:
+    try:
+        return int(raw.seek(0, os.SEEK_END))
+    except io.UnsupportedOperation:  # a stream
+        return None
 
 
 def _behind_zeros(file: Any, offset: int) -> int:

@@ -6,17 +6,19 @@ archive's directory. Nothing is extracted: a member's name is only a name.
 
 from __future__ import annotations
 
+import io
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from rali.errors import InputError, PictureError, shortened
 
 from .entry import Entry, Unreadable
 from .folders import is_picture_name, is_visible
 from .paths import path_text
-from .remote import MAX_BYTES, opened, too_large
+from .remote import MAX_BYTES, is_address, opened, read_range, too_large
 from .seen import Seen
 from .tries import RemoteError, reason
 
@@ -87,8 +89,7 @@ class ZipMember:
             raise PictureError("The picture is encrypted in its archive: unpack it first.")
         try:
             # By itself: ZipFile would read the whole directory again for each picture.
-            with opened(self.place) as file:
-                file.seek(self.info.header_offset)
+            with self._begun() as file:
                 signature, name, extra = _LOCAL.unpack(file.read(_LOCAL.size))
                 if signature != b"PK\3\4":
                     raise zipfile.BadZipFile("no member begins where the directory says")
@@ -100,3 +101,17 @@ class ZipMember:
         except Exception as error:  # a decompressor raises nearly anything on malformed bytes
             text = shortened(error).rstrip(".") or type(error).__name__
             raise PictureError(f"The archive is damaged here ({text}).") from error
+
+    def _begun(self) -> BinaryIO:
+        """The archive where this member begins; of one at an address, no more than the member."""
+        if is_address(self.place):
+            # Its own header may be longer than what the directory says of it.
+            start, size = self.info.header_offset, min(self.info.compress_size, MAX_BYTES)
+            guess = 4 * len(self.info.filename) + len(self.info.extra) + 1024
+            data = read_range(self.place, start, _LOCAL.size + guess + size)
+            if (header := sum(_LOCAL.unpack(data[: _LOCAL.size])[1:])) > guess:
+                data = read_range(self.place, start, _LOCAL.size + header + size)
+            return io.BytesIO(data)
+        file = opened(self.place)
+        file.seek(self.info.header_offset)
+        return file
