@@ -25,7 +25,7 @@ PICTURE_SUFFIXES = frozenset((
 ))
 # fmt: on
 _RUN = 5_000  # names that are sorted in memory
-_BLOCK = 1 << 14  # bytes of a run that are read at once
+_BLOCK = 1 << 11  # bytes of a run that are read at once; of all runs they are in memory together
 
 
 def is_picture_name(name: str) -> bool:
