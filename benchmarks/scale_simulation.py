@@ -5,8 +5,9 @@
 A small discrete-event simulation of the scheduler (jobs in order, stages with servers, a window of
 jobs under way, rows handed out in order) is fed with the times of single pictures, measured one by
 one, and must foretell what `Scorer(threads=1)` and `Scorer(threads=2)` take, which run in turns
-with it. The same simulation then hands units of 10,000 pictures to many workers, some of which die.
-Prices are assumptions, written below in capitals; speeds come from the pages named beside them.
+with it. The same simulation then is `rali score --engine ray`: one reader, many workers, some of
+which die, and one process that writes (`scale_costs`). Prices are assumptions, written below in
+capitals; speeds come from the pages named beside them.
 """
 
 from __future__ import annotations
@@ -26,10 +27,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scale_costs import TASKS, WRITTEN, Costs, measure
 
 from rali import Scorer
 from rali.pictures.read import open_picture
 from rali.pictures.samples import sample_photographs
+from rali.scoring.ledger import UNIT
+from rali.scoring.on_ray import GROUP
 
 # Measured, on other pages: pictures per second on two cores, files of 512 pixels (device.md).
 WHOLE, DECODE = 97.35, 525.0
@@ -40,13 +44,14 @@ TEACHER_WEIGHTS = 8.29e9  # memory.md
 CORE_HOUR, GPU_HOUR = 0.04, 2.50  # dollars
 GIGABYTE_MOVED, MILLION_REQUESTS = 0.02, 0.40  # dollars, between a store and machines elsewhere
 PICTURE_BYTES = 150_000  # as stored, web size
-ARCHIVE = 10_000  # pictures in a tar: requests per picture fall by as much
+ARCHIVE = 10_000  # pictures in a tar
+BLOCK = 5 * 2**20  # bytes of a request to a store (fsspec and gcsfs; s3fs and adlfs 50 MiB)
 NETWORK = 10e9 / 8  # bytes per second of a machine
 CORES = 16  # of a machine
 GPU_FLOPS, GPU_SHARE, GPU_BYTES = 989e12, 0.4, 3.35e12  # dense bfloat16, what is reached, memory
 TOKENS_IN, TOKENS_OUT, TOGETHER = 700, 100, 64  # of a teacher's answer; answers at once
 LATENCY = 0.1  # seconds from asking for a picture to its first byte
-UNIT = 10_000  # pictures
+LOST, BEGUN = 0.01 / 10_000, 60  # workers that die, a picture; seconds until another has begun
 SIZES = (10**6, 10**9, 10**11)
 
 
@@ -164,29 +169,73 @@ def measured(count: int, rounds: int) -> list[str]:
     return lines
 
 
-def fleet() -> list[str]:
-    """Lines of the page: units of 10,000 pictures over many workers, with slow and dying ones."""
+def places(costs: Costs) -> list[str]:
+    """Lines of the page: what one command does in one place, and how many cores that feeds."""
+    lines = [
+        "| in one place | µs a picture | pictures/s at most | cores of the built-in |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    stages = {f"the reader, {name}": seconds for name, seconds in costs.reader.items()}
+    stages["the writer: rows into shards"] = costs.driver
+    if costs.task is not None:
+        stages[f"the writer: Ray's part, {1000 * costs.task:.1f} ms a task"] = costs.task / GROUP
+        stages["the writer"] = writer(costs)
+    for name, seconds in stages.items():
+        lines.append(
+            f"| {name} | {1e6 * seconds:.1f} | {1 / seconds:,.0f} | "
+            f"{1 / seconds / (WHOLE / 2):,.0f} |"
+        )
+    lines.append(
+        f"\nOpening an output again takes {1e6 * costs.opened:.1f} µs a row: every shard is hashed "
+        f"and its keys are read ({costs.opened * 1e7:,.0f} s for\n10⁷ rows, "
+        f"{costs.opened * 1e9 / 60:,.0f} min for 10⁹). The keys of what is done are kept in "
+        f"{costs.key:.0f} bytes each, and sorted in {costs.peak:.0f}:\n"
+        f"{costs.peak * 1e7 / 1e9:.1f} GB for 10⁷, {costs.peak * 1e9 / 1e9:.0f} GB for 10⁹. With "
+        "Ray the reader has them too. Where keys may repeat (lists, tables of paths, several\n"
+        "sources), the reader keeps 18 to 48 bytes of each picture besides."
+    )
+    return lines
+
+
+def writer(costs: Costs) -> float:
+    """Seconds per picture in the process that takes the rows."""
+    return costs.driver + (costs.task or 0) / GROUP
+
+
+def commands(costs: Costs) -> list[str]:
+    """Lines of the page: groups of pictures from one reader over many workers to one writer."""
     draw = random.Random(0)
     lines = [
-        "| pictures | units | workers (cores) | hours | of the ideal speed |",
-        "| ---: | ---: | ---: | ---: | ---: |",
+        "| pictures | commands | cores of each | source | hours | of the cores' speed | "
+        "reader, writer busy |",
+        "| ---: | ---: | ---: | --- | ---: | ---: | --- |",
     ]
-    alone = UNIT / (WHOLE / 2)
-    for pictures, workers in ((10**6, 16), (10**6, 64), (10**9, 1000), (10**9, 10_000),
-                              (10**11, 10_000)):  # fmt: skip
-        units = pictures // UNIT
+    alone = GROUP / (WHOLE / 2)
+    for pictures, count, cores, source in (
+        (10**6, 1, 16, "a folder"),
+        (10**6, 1, 64, "a folder"),
+        (10**9, 1, 1000, "a folder"),
+        (10**9, 1, 1000, "a tar over HTTP"),
+        (10**9, 20, 50, "a tar over HTTP"),
+        (10**9, 10, 100, "a folder"),
+        (10**9, 100, 100, "a folder"),
+        (10**11, 100, 100, "a folder"),
+        (10**11, 1000, 50, "a tar over HTTP"),
+    ):
+        groups = pictures / count / GROUP
         jobs = []
-        for _ in range(min(units, 1_000_000)):
+        for _ in range(min(math.ceil(groups), 200_000)):
             took = alone * draw.lognormvariate(0, 0.1)
-            if draw.random() < 0.01:  # the worker dies in the middle; another begins the unit again
-                took += alone * draw.random() + 60
-            jobs.append([took])
-        seconds, _ = simulate(jobs, [workers], len(jobs))
-        seconds *= units / len(jobs)
-        ideal = pictures / (WHOLE / 2 * workers)
+            if draw.random() < LOST * GROUP:  # in the middle; another begins the group again
+                took += alone * draw.random() + BEGUN
+            jobs.append([GROUP * costs.reader[source], took, GROUP * writer(costs)])
+        seconds, busy = simulate(jobs, [1, cores, 1], len(jobs))
+        shares = [busy[stage] / seconds for stage in (0, 2)]
+        seconds *= groups / len(jobs)
+        ideal = pictures / count / (WHOLE / 2 * cores)
         lines.append(
-            f"| {pictures:,} | {units:,} | {workers:,} | {seconds / 3600:.2f} | "
-            f"{ideal / seconds:.0%} |"
+            f"| {pictures:,} | {count:,} | {cores:,} | {source} | {seconds / 3600:,.2f} | "
+            f"{ideal / seconds:.0%} | {shares[0]:.0%}, {shares[1]:.0%} |"
         )
     return lines
 
@@ -222,8 +271,13 @@ def arithmetic() -> list[str]:
         "\nHours are of one core or one GPU.\n",
         "| per million pictures | |\n| --- | ---: |",
         f"| bytes fetched | {moved:,.0f} GB, ${moved * GIGABYTE_MOVED:.2f} |",
-        f"| requests, a file each | ${MILLION_REQUESTS:.2f} |",
-        f"| requests, tars of {ARCHIVE:,} | ${MILLION_REQUESTS / ARCHIVE:.5f} |",
+        f"| requests, a file or a picture in a zip each | ${MILLION_REQUESTS:.2f} |",
+        f"| requests, tars of {ARCHIVE:,} that one process reads | "
+        f"${MILLION_REQUESTS / ARCHIVE:.5f} |",
+        f"| requests, such tars with `--engine ray` | "
+        f"${MILLION_REQUESTS * (1 / ARCHIVE + 2 / GROUP):.4f}, and each byte moves twice |",
+        f"| requests, tars in a store whose driver reads blocks of {BLOCK / 2**20:.0f} MiB | "
+        f"${MILLION_REQUESTS * PICTURE_BYTES / BLOCK:.4f} |",
         f"| rows in Parquet | {row_bytes():.0f} MB |",
         f"\nA machine of {CORES} cores scores {machine:,.0f} pictures/s and fetches "
         f"{machine * PICTURE_BYTES / 1e6:,.0f} MB/s, {machine * share:.0%} of its network; with a "
@@ -263,12 +317,20 @@ def main() -> None:
         "0.\n\n## The simulation against measured runs\n"
     )
     print("\n".join(measured(args.count, args.rounds)))
+    costs = measure()
     print(
-        "\n## Units over workers\n\nUnits of 10,000 pictures of the built-in's speed on a core; "
-        "their times differ by 10 %, and one in a\nhundred loses its worker and is begun again by "
-        "another. What is missing to 100 % is that, and the\nend, when workers find no unit left.\n"
+        "\n## One reader and one writer\n\nHowever many workers a command has, one task goes "
+        "through its sources and one process takes the rows.\nTheir times, of the processor (load "
+        f"average {os.getloadavg()[0]:.1f}): tasks of {GROUP} pictures, shards of {UNIT:,} rows, "
+        f"{WRITTEN:,} rows\nand {TASKS:,} empty tasks of Ray.\n"
     )
-    print("\n".join(fleet()))
+    print("\n".join(places(costs)))
+    print(
+        f"\n## Tasks over workers\n\nTasks of {GROUP} pictures of the built-in's speed on a core; "
+        f"their times differ by 10 %, and of {1 / LOST:,.0f}\npictures one loses its worker: its "
+        f"task is begun again by another, {BEGUN} s later. Commands run beside each other.\n"
+    )
+    print("\n".join(commands(costs)))
     print(
         "\n## Arithmetic\n\n"
         f"Assumed: ${CORE_HOUR:.2f} per core and hour, ${GPU_HOUR:.2f} per GPU and hour with "

@@ -46,3 +46,19 @@ def test_what_needs_a_gpu_runs_in_small_and_skips_with_a_reason() -> None:
     assert (
         not (BENCHMARKS / "gpu.md").exists() or "--tiny" not in (BENCHMARKS / "gpu.md").read_text()
     )
+
+
+def test_one_reader_binds_however_many_workers_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    pytest.importorskip("pyarrow")
+    from scale_costs import Costs
+    from scale_simulation import commands, places, simulate
+
+    seconds, busy = simulate([[1.0, 50.0, 0.5]] * 100, [1, 1000, 1], 100)
+    assert seconds == 100 + 50 + 0.5 and busy == [100, 5000, 50]
+    costs = Costs({"a folder": 4e-5, "a tar over HTTP": 2e-4}, 2e-6, 9e-3, 1e-6, 12, 37)
+    assert any("| the reader, a folder | 40.0 | 25,000 | 514 |" in line for line in places(costs))
+    rows = [line.split(" | ") for line in commands(costs)[2:]]
+    hours = {tuple(row[:4]): float(row[4].replace(",", "")) for row in rows}
+    one = next(value for key, value in hours.items() if key[1:3] == ("1", "1,000"))
+    assert one == pytest.approx(1e9 * 4e-5 / 3600, rel=0.05)

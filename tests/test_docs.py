@@ -221,6 +221,7 @@ def workshop(tmp_path_factory, photographs) -> Path:
         run([*map(str, evaluate), "--output", str(here / name)])
     run(["rali", "score", str(here / "photos"), "--output", str(here / "scores")])
     (here / "bad.txt").write_text("\n".join(map(str, sorted((here / "photos").iterdir()))))
+    (here / "part-07").write_text("photos.zip\n")
     _make_head(here, rows)
     shutil.copy(recipes()["nano-biq2021"], here / "mine.yaml")
     shutil.copy(recipes()["visualquality-r1-kadid"], here / "teacher.yaml")

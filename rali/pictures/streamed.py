@@ -17,7 +17,7 @@ from .tries import fetch
 
 _KEPT = 32 * 2**20  # bytes that have been read
 _NEAR = 4 * 2**20  # bytes that are read and passed over rather than asked for anew
-_PIECE = 1 << 18
+_PIECE = 1 << 20
 _FILES = 4
 
 _known: dict[tuple[int, str], Streamed] = {}  # by process: a fork must not share a connection
