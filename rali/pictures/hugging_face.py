@@ -1,7 +1,8 @@
 """Data sets of the Hugging Face `datasets` library, on disk or on the hub.
 
-In: a folder that `save_to_disk` wrote, or `hf://datasets/OWNER/NAME`. Out: an entry per row and
-split, with the key `hf://datasets/OWNER/NAME/train#17`, the rows counted from 0.
+In: a folder that `save_to_disk` wrote, or `hf://datasets/OWNER/NAME`, with `@REVISION` and
+`:CONFIGURATION` behind it where they are wanted. Out: an entry per row and split, with the key
+`hf://datasets/OWNER/NAME/train#17`, the rows counted from 0.
 """
 
 from __future__ import annotations
@@ -102,16 +103,37 @@ def _loaded(process: int, place: str) -> dict[str, Any]:
             f"{place} needs datasets, which is not installed. Type: pip install datasets"
         ) from None
     try:
-        if place.startswith(HUB):
-            name, _, revision = place.removeprefix(HUB).strip("/").partition("@")
-            found = retried(lambda: datasets.load_dataset(name, revision=revision or None))
-        else:
-            found = datasets.load_from_disk(place)
+        found = _from_hub(place) if place.startswith(HUB) else datasets.load_from_disk(place)
+    except InputError:
+        raise
     except Exception as error:  # the hub's, pyarrow's and the library's own
-        raise InputError(
-            f"The data set {place} cannot be loaded: {shortened(error, 300).rstrip('.')}."
-        ) from error
+        why = shortened(" ".join(str(error).split()), 300).rstrip(".")
+        raise InputError(f"The data set {place} cannot be loaded: {why}.") from error
     return dict(found) if isinstance(found, dict) else {"": found}
+
+
+def _from_hub(address: str) -> Any:
+    """A data set, downloaded where the library's cache does not have it.
+
+    Raises:
+        InputError: it has several configurations, and none of them is named.
+    """
+    import datasets
+
+    # Neither mark may be in a name. A slash would be a folder of the repository.
+    rest, _, config = address.removeprefix(HUB).strip("/").partition(":")
+    name, _, revision = rest.partition("@")
+    named = {"revision": revision or None}
+    try:
+        return retried(lambda: datasets.load_dataset(name, name=config or None, **named))
+    except ValueError as error:
+        there = retried(lambda: datasets.get_dataset_config_names(name, **named))
+        if len(there) < 2 or config in there:
+            raise
+        raise InputError(
+            f"The data set {HUB}{rest} has the configurations {shortened(', '.join(there), 300)}. "
+            f"Name one: {HUB}{rest}:{there[0]}"
+        ) from error
 
 
 @lru_cache(maxsize=16)

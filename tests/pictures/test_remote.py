@@ -176,8 +176,8 @@ def test_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = datasets.Dataset.from_dict({"image": ["a.png"]})
     tried: list[str] = []
 
-    def load(name: str, **options: Any) -> Any:
-        tried.append(name)
+    def load(path: str, **options: Any) -> Any:
+        tried.append(path)
         if len(tried) < 3:
             raise ConnectionError("Couldn't reach it on the Hub")
         return rows

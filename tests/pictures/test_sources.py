@@ -516,6 +516,35 @@ def test_the_hub(photos: Path, tmp_path: Path, monkeypatch: Any, scores: Any) ->
         find_entries(["hf://datasets/owner/name"], column="x")
 
 
+def test_a_configuration_of_a_data_set(photos: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    for config, name in (("small", NAMES[0]), ("large", NAMES[1])):
+        target = tmp_path / "owner/several" / config / "train" / name
+        target.parent.mkdir(parents=True)
+        shutil.copy(photos / name, target)
+    configs = "".join(f"- config_name: {each}\n  data_dir: {each}\n" for each in ("small", "large"))
+    (tmp_path / "owner/several/README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    monkeypatch.chdir(tmp_path)
+    address = "hf://datasets/owner/several"
+    found = {key: size for config in ("small", "large") for key, size in sizes(address, config)}
+    assert found == {
+        f"{address}:small/train#0": (photos / NAMES[0]).stat().st_size,
+        f"{address}:large/train#0": (photos / NAMES[1]).stat().st_size,
+    }
+    for wrong in ("", ":medium"):
+        with pytest.raises(InputError) as raised:
+            find_entries([address + wrong])
+        assert str(raised.value) == (
+            f"The data set {address} has the configurations small, large. Name one: {address}:small"
+        )
+
+
+def sizes(address: str, config: str) -> list[tuple[str, int]]:
+    entries = find_entries([f"{address}:{config}"])
+    return [(entry.key, len(entry.picture.read())) for entry in entries]
+
+
 # --- folders -------------------------------------------------------------------------------------
 
 
