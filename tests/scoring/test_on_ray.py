@@ -122,10 +122,17 @@ def test_sources_that_end_in_the_middle_end_the_run(tmp_path: Path) -> None:
 
 
 def test_there_are_as_many_workers_as_the_cluster_has_room_for(tmp_path: Path) -> None:
+    class EnoughError(Exception):
+        """Told how many, the run is not needed."""
+
+    def say(sentence: str) -> None:
+        said.append(sentence)
+        raise EnoughError
+
     entries, said = Numbers(10, tmp_path / "note"), list[str]()
-    list(score_on_ray(entries, Make(), say=said.append))
-    list(score_on_ray(entries, Make(), threads=2, say=said.append))
-    list(score_on_ray(entries, Make(), workers=7, say=said.append))
+    for workers, threads in ((None, 1), (None, 2), (7, 1)):
+        with pytest.raises(EnoughError):
+            list(score_on_ray(entries, Make(), workers=workers, threads=threads, say=say))
     assert said == [
         "Ray has at most 2 workers on 1 machine, with 1 core each.",
         "Ray has at most 1 worker on 1 machine, with 2 cores each.",
