@@ -474,6 +474,9 @@ def test_python_block_runs(block, here, monkeypatch):
     for engine in ENGINES:
         if re.search(rf"^(import|from) {engine}\b", text, re.MULTILINE):
             pytest.importorskip(engine)
+            if engine == "pyspark" and not shutil.which("java"):
+                pytest.skip("Spark needs Java: apt-get install default-jre-headless")
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)  # else python3, of another environment
     for asked, stand_in in STAND_INS.items():
         text = text.replace(asked, stand_in)
     monkeypatch.syspath_prepend(here)  # examples/integrations/ has been copied there
