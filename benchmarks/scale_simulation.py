@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scale_costs import TASKS, WRITTEN, Costs, measure
+from scale_costs import TASKS, TURNS, WRITTEN, Costs, measure
 
 from rali import Scorer
 from rali.pictures.read import open_picture
@@ -320,9 +320,9 @@ def main() -> None:
     costs = measure()
     print(
         "\n## One reader and one writer\n\nHowever many workers a command has, one task goes "
-        "through its sources and one process takes the rows.\nTheir times, of the processor (load "
-        f"average {os.getloadavg()[0]:.1f}): tasks of {GROUP} pictures, shards of {UNIT:,} rows, "
-        f"{WRITTEN:,} rows\nand {TASKS:,} empty tasks of Ray.\n"
+        "through its sources and one process takes the rows.\nTheir times, of the processor, the "
+        f"least of {TURNS} turns (load average {os.getloadavg()[0]:.1f}): tasks of {GROUP} "
+        f"pictures, shards of {UNIT:,}\nrows, {WRITTEN:,} rows and {TASKS:,} empty tasks of Ray.\n"
     )
     print("\n".join(places(costs)))
     print(
