@@ -95,7 +95,7 @@ def main() -> None:
         f"`python benchmarks/ray_local.py --count {count} --rounds {arguments.rounds}`: "
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, ray "
         f"{ray.__version__}, rali {__version__}. JPEGs of 512 × 384 pixels, into a folder of "
-        "shards; medians of interleaved runs.\n"
+        f"shards; {'medians of interleaved runs' if arguments.rounds > 1 else 'one run'}.\n"
     )
     print("| engine | start and ten pictures, s | pictures/s after that |\n| --- | ---: | ---: |")
     for engine in ENGINES:
@@ -104,7 +104,7 @@ def main() -> None:
     verdict = "are equal to the last digit" if same else "DIFFER"
     print(
         f"\nThe scores of all {len(found)} runs {verdict}. Ray's speed is {ratio:.2f} of the local "
-        f"one (wanted: 0.8); with its start, over {count} pictures, {whole:.2f}."
+        f"one (wanted: 0.8); with its start, over {count:,} pictures, {whole:.2f}."
     )
 
 

@@ -222,7 +222,7 @@ def train(config: GrpoConfig, output: str | Path, *, progress: Progress = silent
 
     votes = cast_votes(config, plan, drawn, output, progress)
     trainer = build_trainer(config, plan, drawn, output, start.validation, progress, votes)
-    asked = learned(config.model, [task.resolve() for task in config.tasks])
+    asked = learned(config.model, config.asked)
     return train_to(output, trainer, config.dtype, asked)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,21 @@ from PIL import Image
 from rali.data.manifest import Row, write_manifest
 from rali.pictures.read import open_picture
 from rali.teacher.engines import Request, Sampling
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Let another process be at work in a folder."""
+    code = (
+        "import sys; from pathlib import Path; from rali.runs.folder import alone_in;"
+        "held = alone_in(Path(sys.argv[1])); held.__enter__(); print('held', flush=True);"
+        "sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        yield
+        other.communicate()
 
 
 class Script:

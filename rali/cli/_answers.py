@@ -18,7 +18,7 @@ from rali.files import write_text
 from rali.runs.folder import remove_own
 
 from ._bar import scoring_bar
-from ._output import csv_text
+from ._output import csv_text, side_folder
 
 if TYPE_CHECKING:
     from rali.teacher.authors import Decoding
@@ -97,7 +97,7 @@ def asking(engine: Engine, output: Path | None, hows: Sequence[Decoding]) -> Ite
         return
     from rali.teacher.kept import KeptTexts
 
-    side = output.with_name(f".{output.name}.rali")
+    side = side_folder(output)
     with KeptTexts(engine, side / "texts.jsonl") as kept:
         try:
             asked = Asking(kept, hows, resumes=True)
@@ -140,7 +140,9 @@ def write_table(header: list[str], rows: list[list[Any]], output: Path | None) -
 
 
 def leave(done: int, asked: int, errors: bool) -> NoReturn:
-    """Exit with 130 after a stop, with 1 after an error, else with 0."""
+    """Exit with 130 after a stop, with 1 after an error, which is said, else with 0."""
+    if errors:
+        typer.echo("rali: some have no answer; their error says why.", err=True)
     raise typer.Exit(130 if done < asked else int(errors))
 
 

@@ -34,6 +34,17 @@ Provider = Annotated[
 Threads = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="CPU cores to use.", show_default="all")
 ]
+Recursive = Annotated[
+    bool, typer.Option("--recursive", "-r", help="Look into folders inside folders too.")
+]
+Column = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="The column of a table or data set that names or holds the pictures.",
+        show_default="image, file_name, path or url",
+    ),
+]
 Precision = Annotated[
     str,
     typer.Option(

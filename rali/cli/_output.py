@@ -29,6 +29,11 @@ def check_writable(output: Path | None) -> None:
         raise InputError(f"There is no permission to write {output.name} in {parent}.")
 
 
+def side_folder(output: Path) -> Path:
+    """Where a command keeps what it needs to resume, beside the file that it writes."""
+    return output.with_name(f".{output.name}.rali")
+
+
 def check_output(output: Path, suffixes: Sequence[str]) -> None:
     """Refuse, before the work, a file whose suffix names no kind that is written.
 

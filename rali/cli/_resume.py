@@ -24,6 +24,8 @@ from rali.scoring.ledger import UNIT, Ledger
 from rali.scoring.numbered import Numbered
 from rali.scoring.rows import differences
 
+from ._output import side_folder
+
 RESTART = "Give another file, or --restart to begin this one again."
 
 
@@ -48,7 +50,7 @@ def file_journal(
         InputError: the file was made by something else or with other settings, or another process
             is writing it.
     """
-    side = _side(output)
+    side = side_folder(output)
     fresh = not side.exists()
     with alone_in(side):
         note = side / "settings.json"
@@ -101,15 +103,11 @@ def compared(output: Path, sink: Any, entries: Any, *, by_ray: bool) -> Any:
     if not isinstance(entries, Entries):  # embeddings, which are known by names
         return entries
     shards = isinstance(sink, Shards)
-    note = sink.ledger.folder / "_tables.jsonl" if shards else _side(output) / "tables.jsonl"
+    note = sink.ledger.folder / "_tables.jsonl" if shards else side_folder(output) / "tables.jsonl"
     tables = Numbered(note, output, fresh=not sink.rows)
     for first in entries.tables(wait=by_ray):
         tables.check(first, note=by_ray)
     return entries if by_ray else tables.watching(entries)
-
-
-def _side(output: Path) -> Path:
-    return output.with_name(f".{output.name}.rali")
 
 
 class Shards:

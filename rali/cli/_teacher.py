@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -55,16 +55,20 @@ MinPixels = Annotated[
 ]
 _AUTHORS = "as the teacher's authors do, else"
 TRAINED = "what the teacher was trained on or its authors ask, else"
-OwnPrompt = Annotated[
-    str | None,
-    typer.Option(
+
+
+def prompt_option(what: str, usual: str) -> Any:
+    """`--prompt` of a command that asks a teacher for something."""
+    return typer.Option(
         "--prompt",
         metavar="NAME",
-        help="The prompt by which a teacher is asked for a score: its name, or a YAML file with a "
-        "question of your own.",
-        show_default=f"{TRAINED} visualquality-r1/score",
-    ),
-]
+        help=f"The prompt by which a teacher is asked for a {what}: its name, or a YAML file with "
+        "a question of your own.",
+        show_default=f"{TRAINED} {usual}",
+    )
+
+
+OwnPrompt = Annotated[str | None, prompt_option("score", "visualquality-r1/score")]
 OwnSamples = Annotated[
     int | None,
     typer.Option(

@@ -12,7 +12,7 @@ import typer
 
 from rali.errors import InputError, printable
 
-from ._model import SCORER_HELP, Precision, Provider, Threads
+from ._model import SCORER_HELP, Column, Precision, Provider, Recursive, Threads
 from ._output import csv_text
 
 COLUMNS = ("rank", "image", "score", "beats_next", "beats_best", "error")
@@ -54,17 +54,8 @@ def compare(
             "else it is too close to call.",
         ),
     ] = 0.8,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Look into folders inside folders too.")
-    ] = False,
-    column: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The column of a table or data set that names or holds the pictures.",
-            show_default="image, file_name, path or url",
-        ),
-    ] = None,
+    recursive: Recursive = False,
+    column: Column = None,
     precision: Precision = "fp32",
     provider: Provider = None,
     threads: Threads = None,

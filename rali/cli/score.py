@@ -14,7 +14,7 @@ import typer
 from rali.errors import InputError
 from rali.scoring.model_folder import is_head
 
-from ._model import SCORER_HELP, Precision, Provider, Threads
+from ._model import SCORER_HELP, Column, Precision, Provider, Recursive, Threads
 
 MAX_MEGAPIXELS = 178.95697  # as in Python
 
@@ -78,17 +78,8 @@ def score(
             show_default="the screen",
         ),
     ] = None,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Look into folders inside folders too.")
-    ] = False,
-    column: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The column of a table or data set that names or holds the pictures.",
-            show_default="image, file_name, path or url",
-        ),
-    ] = None,
+    recursive: Recursive = False,
+    column: Column = None,
     interval: Annotated[
         float | None,
         typer.Option(

@@ -14,7 +14,6 @@ from rali.errors import InputError
 from ._answers import asking, digits, leave, write_table
 from ._output import check_writable
 from ._teacher import (
-    TRAINED,
     BaseUrl,
     BatchSize,
     CsvOutput,
@@ -34,6 +33,7 @@ from ._teacher import (
     TopP,
     engine_of,
     find_rows,
+    prompt_option,
     show_requests,
 )
 
@@ -117,15 +117,7 @@ def perceive(
     pictures: Pictures,
     model: Model = "nano",
     engine: EngineName = "transformers",
-    prompt: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The prompt for a degradation: its name, or a YAML file with a question of your "
-            "own.",
-            show_default=f"{TRAINED} q-insight/degradation",
-        ),
-    ] = None,
+    prompt: Annotated[str | None, prompt_option("degradation", "q-insight/degradation")] = None,
     all_classes: Annotated[
         bool,
         typer.Option(
@@ -182,15 +174,7 @@ def describe(
     pictures: Pictures,
     model: Model = "nano",
     engine: EngineName = "transformers",
-    prompt: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The prompt for a description: its name, or a YAML file with a question of your "
-            "own.",
-            show_default=f"{TRAINED} ract/description",
-        ),
-    ] = None,
+    prompt: Annotated[str | None, prompt_option("description", "ract/description")] = None,
     temperature: Likeliest = None,
     top_p: TopP = None,
     top_k: TopK = None,

@@ -13,7 +13,6 @@ from rali.errors import InputError
 from ._answers import asking, leave, write_table
 from ._output import check_writable
 from ._teacher import (
-    TRAINED,
     BaseUrl,
     BatchSize,
     CsvOutput,
@@ -27,6 +26,7 @@ from ._teacher import (
     TopK,
     TopP,
     engine_of,
+    prompt_option,
     show_requests,
 )
 
@@ -56,12 +56,8 @@ def compare(
     engine: EngineName = "transformers",
     prompt: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The prompt for a comparison: its name, or a YAML file with a question of your "
-            "own.",
-            show_default=f"{TRAINED} q-insight/compare, with a reference "
-            "q-insight/compare-reference",
+        prompt_option(
+            "comparison", "q-insight/compare, with a reference q-insight/compare-reference"
         ),
     ] = None,
     temperature: Likeliest = None,

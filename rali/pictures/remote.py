@@ -65,12 +65,10 @@ def opened(place: str) -> BinaryIO:
     return io.BufferedReader(_RemoteFile(place)) if is_address(place) else Path(place).open("rb")
 
 
-class _RemoteFile(io.RawIOBase):
-    """A file at an address; what fails while it is read is tried again from where it was."""
+class ByPlace(io.RawIOBase):
+    """A file of which any stretch can be had: a subclass says how, and where the file ends."""
 
-    def __init__(self, place: str) -> None:
-        self._place, self._at, self._file = place, 0, None
-        fetch(self._opened)
+    _at = 0
 
     def readable(self) -> bool:
         return True
@@ -80,26 +78,46 @@ class _RemoteFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         if whence == os.SEEK_END:
-            offset += fetch(self._end)
+            offset += self._end()
         self._at = offset + (self._at if whence == os.SEEK_CUR else 0)
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        data = self._fetched(len(buffer))
+        data = self._stretch(len(buffer))
         buffer[: len(data)] = data
+        self._at += len(data)
         return len(data)
 
+    def _stretch(self, size: int) -> bytes:
+        """At most `size` bytes from `_at`; none at the end of the file."""
+        raise NotImplementedError
+
+    def _end(self) -> int:
+        """How many bytes the file has."""
+        raise NotImplementedError
+
+
+class _RemoteFile(ByPlace):
+    """A file at an address; what fails while it is read is tried again from where it was."""
+
+    def __init__(self, place: str) -> None:
+        self._place, self._file = place, None
+        fetch(self._opened)
+
     def readall(self) -> bytes:
-        return self._fetched(-1)
+        data = self._stretch(-1)
+        self._at += len(data)
+        return data
 
     def close(self) -> None:
         self._drop()
         super().close()
 
-    def _fetched(self, size: int) -> bytes:
-        data = fetch(lambda: self._read(size))
-        self._at += len(data)
-        return data
+    def _stretch(self, size: int) -> bytes:
+        return fetch(lambda: self._read(size))
+
+    def _end(self) -> int:
+        return fetch(self._length)
 
     def _read(self, size: int) -> bytes:
         try:
@@ -121,7 +139,7 @@ class _RemoteFile(io.RawIOBase):
             while now < self._at and (skipped := file.read(min(1 << 20, self._at - now))):
                 now += len(skipped)
 
-    def _end(self) -> int:
+    def _length(self) -> int:
         try:
             file = self._opened()
             file.seek(0, os.SEEK_END)

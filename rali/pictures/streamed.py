@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from typing import Any
 
-from .remote import read_range, stream
+from .remote import ByPlace, read_range, stream
 from .tries import fetch
 
 _KEPT = 32 * 2**20  # bytes that have been read
@@ -109,28 +109,16 @@ class Streamed:
             self._stream = None
 
 
-class _Walk(io.RawIOBase):
+class _Walk(ByPlace):
     def __init__(self, file: Streamed) -> None:
-        self._file, self._at = file, 0
+        self._file = file
         file.walked = True
 
-    def readable(self) -> bool:
-        return True
+    def _stretch(self, size: int) -> bytes:
+        return self._file.follow(self._at, size)
 
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        if whence == os.SEEK_END:
-            raise io.UnsupportedOperation("where a stream ends is not known before")
-        self._at = offset + (self._at if whence == os.SEEK_CUR else 0)
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._file.follow(self._at, len(buffer))
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+    def _end(self) -> int:
+        raise io.UnsupportedOperation("where a stream ends is not known before")
 
     def close(self) -> None:
         self._file.walked = False

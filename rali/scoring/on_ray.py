@@ -16,7 +16,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from rali.errors import InputError, RaliError, require, shortened
@@ -58,7 +57,7 @@ def score_on_ray(
     require("ray.data", "scale")
     with _ray((workers or available_cores()) * threads, say) as own:
         room, machines = _room(threads, gpus)
-        most = workers or (available_cores() if own else room)
+        most = workers or room
         where = "this machine" if own else f"{machines:,} machine{'s' * (machines != 1)}"
         say(
             f"Ray has at most {most:,} worker{'s' * (most != 1)} on {where}, with {threads} "
@@ -86,14 +85,20 @@ def score_on_ray(
                 max_restarts=-1,
                 max_task_retries=RETRIES,
             )
+        ended = ""
         try:
             for row in done.iter_rows():
                 found = pickle.loads(row["group"])
-                if isinstance(found, _Failed):
+                if not isinstance(found, _Failed):
+                    yield found
+                elif found.of_sources:  # what was found before is still being scored
+                    ended = found.reason
+                else:
                     raise RaliError(found.reason)
-                yield found
         except ray.exceptions.RayError as error:
             raise RaliError(_reason(error)) from error
+        if ended:
+            raise RaliError(ended)
 
 
 @dataclass(frozen=True)
@@ -131,9 +136,14 @@ class _Worker:
 
 @dataclass(frozen=True)
 class _Failed:
-    """In place of a group, or of what it becomes: why the run must end."""
+    """In place of a group, or of what it becomes: why the run must end.
+
+    Attributes:
+        of_sources: whether the entries could not be read further; their last groups are good.
+    """
 
     reason: str
+    of_sources: bool = False
 
 
 def _datasource(source: Any, size: int) -> Any:
@@ -147,12 +157,19 @@ def _datasource(source: Any, size: int) -> Any:
         return pa.table({"group": pa.array([pickle.dumps(group)], pa.large_binary())})
 
     def groups() -> Iterator[Any]:
-        remaining = iter(pickle.loads(ray.get(source)))
+        group, failed = list[Any](), None
         try:
-            while group := list(islice(remaining, size)):
-                yield row(group)
+            for entry in pickle.loads(ray.get(source)):
+                group.append(entry)
+                if len(group) == size:
+                    yield row(group)
+                    group = []
         except RaliError as error:
-            yield row(_Failed(str(error)))
+            failed = _Failed(str(error), of_sources=True)
+        if group:
+            yield row(group)
+        if failed:
+            yield row(failed)
 
     class Groups(Datasource):
         def estimate_inmemory_data_size(self) -> int | None:

@@ -77,6 +77,7 @@ def test_a_worker_reads_its_groups_in_two_requests_each(
     server: Flaky, wanted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streamed, "_NEAR", 100_000)
+    monkeypatch.setattr(streamed, "_PIECE", 10_000)  # no more is read ahead, however fast it comes
     entries = list(find_entries([f"{server.url}/s.tar"]))
     groups = [entries[start : start + 20] for start in range(0, COUNT, 40)]  # every second one
     streamed._known.clear()  # another process

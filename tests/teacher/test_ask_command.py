@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from canned_server import NAME, Canned, canned_server
 from PIL import Image
-from scripted import Script
+from scripted import Script, held
 from typer.testing import CliRunner
 
 from rali.cli import app
@@ -146,16 +146,8 @@ def test_a_second_process_is_refused_and_the_folder_of_rali_score_stays(
     stopping(scripted, 0)
     assert ask(*pictures, "-o", tmp_path / "x.csv").exit_code == 130
     assert (side / "settings.json").exists()
-    code = (
-        "import sys; from pathlib import Path; from rali.runs.folder import alone_in;"
-        "held = alone_in(Path(sys.argv[1])); held.__enter__(); print('held', flush=True);"
-        "sys.stdin.read()"
-    )
-    other = [sys.executable, "-c", code, str(side)]
-    with subprocess.Popen(other, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None and process.stdout.readline() == b"held\n"
+    with held(side):
         refused = ask(*pictures, "-o", tmp_path / "x.csv")
-        process.communicate()
     assert "Another process is at work in" in str(refused.exception)
     assert scripted.asked == []
 

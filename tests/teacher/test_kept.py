@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from scripted import Script, manifest
+from scripted import Script, held, manifest
 from typer.testing import CliRunner
 
 from rali.cli import app
@@ -85,17 +83,8 @@ def test_anything_else_is_drawn(rows, tmp_path, what):
 
 
 def test_two_processes_do_not_pay_for_the_same_texts(tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from rali.runs.folder import alone_in;"
-        "held = alone_in(Path(sys.argv[1])); held.__enter__(); print('held', flush=True);"
-        "sys.stdin.read()"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout is not None and other.stdout.readline() == b"held\n"
-        with pytest.raises(InputError, match="Another process is at work in"):
-            TeacherPredictor(engine=Script(), texts=tmp_path / "texts.jsonl")
-        other.communicate()
+    with held(tmp_path), pytest.raises(InputError, match="Another process is at work in"):
+        TeacherPredictor(engine=Script(), texts=tmp_path / "texts.jsonl")
     TeacherPredictor(engine=Script(), texts=tmp_path / "texts.jsonl")
 
 

@@ -1,8 +1,4 @@
-"""Weights of 4 bits beside a learning adapter, and asked as they are; runs where bitsandbytes is.
-
-pip install --target /tmp/bnb --no-deps bitsandbytes
-PYTHONPATH=/tmp/bnb python -m pytest tests/teacher/test_quantized.py
-"""
+"""Weights of 4 bits beside a learning adapter, and asked as they are."""
 
 from __future__ import annotations
 
