@@ -30,18 +30,24 @@ DEFAULT = DEFAULTS["score"][0]
 
 
 def decoding_of(
-    model: str, task: TaskName = "score", *, reference: bool = False, **given: Any
+    model: str,
+    task: TaskName = "score",
+    *,
+    reference: bool = False,
+    served: bool = False,
+    **given: Any,
 ) -> Decoding:
     """How a teacher is asked: as it was trained, or as its authors do, but for what is given.
 
-    A teacher that rali trained names its prompts in its folder, and for what the training left
-    alone the published teacher that it started from. A published one is known by its Hub id, or by
-    the end of its folder's path (`…/VisualQuality-R1-7B`, `…/Q-Insight/score_degradation`, or a
-    folder of the Hub's cache).
+    A teacher that rali trained names its prompts in its folder or Hub repository, and for what the
+    training left alone the published teacher that it started from. A published one is known by its
+    Hub id, or by the end of its folder's path (`…/VisualQuality-R1-7B`,
+    `…/Q-Insight/score_degradation`, or a folder of the Hub's cache).
 
     Args:
         task: what it is asked for.
         reference: whether a comparison shows a third picture, which both should look like.
+        served: the name is a server's, so that the Hub is not asked about it.
         given: `prompt`, `samples`, or a field of `Sampling`; None leaves it to the authors. Another
             prompt than theirs is asked with the default sampling.
 
@@ -50,7 +56,7 @@ def decoding_of(
     """
     usual = DEFAULTS[task]
     trained, authors = list[Decoding](), published(model)
-    learned = noted(model).get(task)
+    learned = noted(model, served=served).get(task)
     if isinstance(learned, dict) and AS in learned:  # untouched by a training of rali's
         authors = learned[AS]
     elif learned:

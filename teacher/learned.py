@@ -8,13 +8,16 @@ task that a published teacher had learned before is noted by its name: `{"as": "
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rali.errors import InputError
+from rali.errors import HubError, InputError
 from rali.files import read_json
+from rali.scoring.hub import download
 
 from .authors import AUTHORS, published
 from .prompts import PROMPTS, Prompt, TaskName
@@ -57,13 +60,18 @@ def note_prompts(prompts: dict[TaskName, Spelling], folder: Path) -> None:
         (folder / LEARNED).write_text(text, "utf-8")
 
 
-def noted(model: str) -> dict[TaskName, Spelling]:
-    """What a teacher's folder notes of its prompts; none for "nano", a Hub id or a folder without.
+def noted(model: str, *, served: bool = False) -> dict[TaskName, Spelling]:
+    """What a teacher notes of its prompts, in its folder or in its repository on the Hub.
+
+    Args:
+        served: the name is a server's, and nothing of that name is looked for on the Hub.
 
     Raises:
         InputError: the file is damaged.
     """
     file = Path(model) / LEARNED
+    if not Path(model).is_dir() and not served and not published(model):
+        file = _of_hub(model) or file
     if model == "nano" or not file.is_file():
         return {}
     advice = "Copy the teacher's folder again, or delete this file and give --prompt."
@@ -80,6 +88,28 @@ def noted(model: str) -> dict[TaskName, Spelling]:
             )
         found[prompt.task] = spelling
     return found
+
+
+@cache
+def _of_hub(model: str) -> Path | None:
+    """The newest note in a repository on the Hub, or in a folder of it; None where it has none.
+
+    Where the Hub does not say, a warning says that none is assumed.
+    """
+    parts = model.split("/", 2)
+    if len(parts) < 2 or not all(parts) or Path(parts[0]).exists():
+        return None
+    try:
+        return download("/".join(parts[:2]), "/".join([*parts[2:], LEARNED]))
+    except HubError as error:
+        warnings.warn(
+            f"{model} is taken for a teacher that notes no questions of its own, as it is not "
+            f"known whether it has {LEARNED}; if it was trained under one, give --prompt. {error}",
+            stacklevel=2,
+        )
+    except InputError:
+        pass
+    return None
 
 
 def _as_authors(spelling: Any, task: str) -> Prompt | None:

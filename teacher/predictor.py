@@ -72,13 +72,14 @@ class TeacherPredictor:
         from .engines import load_engine
         from .kept import KeptTexts
         from .meter import Meter
-        from .requests import Sampling
+        from .requests import Metered, Sampling
 
         name = model or ("nano" if isinstance(engine, str) else engine.name)
         drawn = asdict(sampling) if isinstance(sampling, Sampling) else dict(sampling or {})
-        self.decoding = decoding_of(name, prompt=prompt, samples=samples, **drawn)
+        served = engine == "openai" or isinstance(engine, Metered)
+        self.decoding = decoding_of(name, prompt=prompt, samples=samples, served=served, **drawn)
         self.prompt = self.decoding.find_prompt()
-        self.perceiving = decoding_of(name, "degradation", **drawn)
+        self.perceiving = decoding_of(name, "degradation", served=served, **drawn)
         if isinstance(engine, str):
             engine = load_engine(engine, name, batch_size=batch_size)
         self.engine = engine if texts is None else KeptTexts(engine, texts)

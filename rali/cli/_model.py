@@ -98,7 +98,8 @@ def predictor(
         )
     if teaches:
         teacher, drawn = name if named else model, dict(asked or {})
-        decoding_of(teacher, **drawn).find_prompt()  # a wrong prompt is told before a model loads
+        # A wrong prompt is told before a model loads; what the Hub knows can wait until then.
+        decoding_of(teacher, served=True, **drawn).find_prompt()
         return TeacherPredictor(
             teacher, prompt=drawn.pop("prompt", None), samples=drawn.pop("samples", None),
             sampling=drawn, batch_size=batch_size,

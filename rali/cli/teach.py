@@ -206,7 +206,7 @@ def harvest(
         raise InputError(f"There is no picture{within} of {', '.join(map(str, manifest))}.")
     how = decoding_of(
         model, prompt=prompt, samples=seeds, temperature=temperature, top_p=top_p, top_k=top_k,
-        max_new_tokens=max_tokens,
+        max_new_tokens=max_tokens, served=engine == "openai",
     )  # fmt: skip
     asked = how.find_prompt()
     if (differ := different(asked, how.sampling, seeds)) < seeds:

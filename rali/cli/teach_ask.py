@@ -74,7 +74,7 @@ def score(
     check_writable(output)
     how = decoding_of(
         model, prompt=prompt, samples=samples, temperature=temperature, top_p=top_p, top_k=top_k,
-        max_new_tokens=max_tokens,
+        max_new_tokens=max_tokens, served=engine == "openai",
     )  # fmt: skip
     rows, asked = find_rows(pictures), how.find_prompt()
     if dry_run:
@@ -150,7 +150,7 @@ def perceive(
     check_writable(output)
     how = decoding_of(
         model, "degradation", prompt=prompt, temperature=temperature, top_p=top_p, top_k=top_k,
-        max_new_tokens=max_tokens,
+        max_new_tokens=max_tokens, served=engine == "openai",
     )  # fmt: skip
     if (asked := how.find_prompt()).task != "degradation":
         raise InputError(f"Perceiving needs a prompt for a degradation; given {asked.name!r}.")
@@ -197,7 +197,7 @@ def describe(
     check_writable(output)
     how = decoding_of(
         model, "description", prompt=prompt, temperature=temperature, top_p=top_p, top_k=top_k,
-        max_new_tokens=max_tokens,
+        max_new_tokens=max_tokens, served=engine == "openai",
     )  # fmt: skip
     if (asked := how.find_prompt()).task != "description":
         raise InputError(f"Describing needs a prompt for a description; given {asked.name!r}.")

@@ -96,6 +96,7 @@ def compare(
         shown: decoding_of(
             model, "comparison", reference=shown, prompt=prompt, temperature=temperature,
             top_p=top_p, top_k=top_k, max_new_tokens=max_tokens,
+            served=engine == "openai",
         )
         for shown in dict.fromkeys(pair[2] is not None for pair in pairs)
     }  # fmt: skip

@@ -27,3 +27,16 @@ def rows(tmp_path: Path) -> list[Row]:
 def two(tmp_path: Path) -> list[str]:
     """Manifests of two data sets, with 12 and 5 pictures."""
     return [manifest(tmp_path, "one", 12), manifest(tmp_path, "two", 5)]
+
+
+@pytest.fixture
+def empty_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the Hub's cache, which cannot be reached."""
+    from rali.teacher import learned
+
+    cache = tmp_path / "hub"
+    cache.mkdir()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    learned._of_hub.cache_clear()
+    return cache

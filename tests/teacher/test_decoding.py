@@ -25,7 +25,8 @@ def test_a_published_teacher_is_known_by_its_name_and_folder(name, tmp_path):
                 assert how.source in how.words() and how.find_prompt().task == task
 
 
-def test_any_other_teacher_has_the_default(tmp_path):
+@pytest.mark.filterwarnings("ignore:.*it is not known whether")
+def test_any_other_teacher_has_the_default(empty_hub, tmp_path):
     trained = tmp_path / "VisualQuality-R1-7B" / "model"
     trained.mkdir(parents=True)
     for name in ("nano", str(trained), "someone/VisualQuality-R1-7B", "ByteDance/Q-Insight"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import pytest
 
@@ -35,6 +36,11 @@ def test_a_prompt_is_spelt_so_that_it_is_found_again(prompt):
     spelt = json.loads(json.dumps(spelling_of(prompt)))
     assert find_prompt(spelt) == prompt
     assert isinstance(spelt, str) == (prompt in (PROMPTS | JUDGES).values())
+
+
+@pytest.fixture(autouse=True)
+def hub(empty_hub):
+    return empty_hub
 
 
 @pytest.fixture
@@ -73,7 +79,7 @@ def test_what_was_learned_before_stays_noted(model):
     }
     note_prompts(learned(str(model), [own, PROMPTS["direct/score"]]), model)
     assert decoding_of(str(model)).find_prompt() == own, "the first of two, whole"
-    assert noted("nano") == noted("someone/teacher") == {}
+    assert noted("nano") == noted("nowhere/teacher", served=True) == {}
     read = learned("nano", [answered(PROMPTS["direct/score"], "visualquality-r1")])
     assert read == {"score": "direct/score"}
 
@@ -130,3 +136,28 @@ def test_a_damaged_note_is_told(model, text):
     (model / LEARNED).write_text(text)
     with pytest.raises(InputError, match=r"rali_prompts\.json is damaged.*Copy the teacher"):
         decoding_of(str(model))
+
+
+def test_a_teacher_of_the_hub_is_asked_what_its_repository_notes(hub, model):
+    """Through the real client, from its cache; a 404 that it remembers is a teacher without."""
+    for repository in ("trained", "base"):
+        place = hub / f"models--me--{repository}"
+        (place / "refs").mkdir(parents=True)
+        (place / "refs" / "main").write_text("0a1b")
+    snapshot = hub / "models--me--trained" / "snapshots" / "0a1b"
+    (snapshot / "small").mkdir(parents=True)
+    for folder in (snapshot, snapshot / "small"):
+        (folder / LEARNED).write_bytes((model / LEARNED).read_bytes())
+    lacks = hub / "models--me--base" / ".no_exist" / "0a1b"
+    lacks.mkdir(parents=True)
+    (lacks / LEARNED).touch()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in ("me/trained", "me/trained/small"):
+            assert decoding_of(name) == decoding_of(str(model)) != DEFAULT
+        assert decoding_of("me/trained", served=True) == decoding_of("me/base") == DEFAULT
+        assert learned("me/trained", [PROMPTS["ract/description"]]).keys() == {
+            "score", "degradation", "description"
+        }  # fmt: skip
+    with pytest.warns(UserWarning, match="not known whether it has rali_prompts.json; if it was"):
+        assert decoding_of("me/unknown") == DEFAULT
