@@ -56,7 +56,8 @@ def decoding_of(
     """
     usual = DEFAULTS[task]
     trained, authors = list[Decoding](), published(model)
-    learned = noted(model, served=served).get(task)
+    stated = given.get("prompt") is not None  # then the Hub need not be asked
+    learned = noted(model, served=served or stated).get(task)
     if isinstance(learned, dict) and AS in learned:  # untouched by a training of rali's
         authors = learned[AS]
     elif learned:

@@ -155,6 +155,7 @@ def test_a_teacher_of_the_hub_is_asked_what_its_repository_notes(hub, model):
         warnings.simplefilter("error")
         for name in ("me/trained", "me/trained/small"):
             assert decoding_of(name) == decoding_of(str(model)) != DEFAULT
+        assert decoding_of("me/unknown", prompt="direct/score").prompt == "direct/score"
         assert decoding_of("me/trained", served=True) == decoding_of("me/base") == DEFAULT
         assert learned("me/trained", [PROMPTS["ract/description"]]).keys() == {
             "score", "degradation", "description"
