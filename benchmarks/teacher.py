@@ -1,14 +1,12 @@
-"""What reinforcement learning does to the nano teacher: VisualQuality-R1's and Q-Insight's claims.
+"""What reinforcement learning on people's scores does to the nano teacher, and on its own votes.
 
     python benchmarks/teacher.py --data DIR -o runs/bench-teacher [--only NAME ...] [--seeds 3]
 
 Every training starts from the packaged nano teacher and takes about a quarter of an hour on two
-cores at most. `degraded`: RL2R on degraded photographs, tested on Kodak's and, for validation, on
-those of the quickstart, on which the learning rate was chosen. `human`: RL2R on BIQ2021's train
-split, tested on its test split. `mixed`: RL2R on both together. `tasks`: Q-Insight's scores and
-degradations together. `evoquality`: the teacher's own votes on BIQ2021's train split without its
-scores, tested on its test split. Writes benchmarks/teacher.md and the plots beside it. Trainings
-are kept, and a stopped call is resumed. The papers' ablations are in recipes/sweeps.
+cores at most and is tested on BIQ2021's test split. `human`: RL2R on BIQ2021's train split.
+`mixed`: on it and on degraded photographs together. `evoquality`: the teacher's own votes on the
+train split without its scores. Writes benchmarks/teacher.md. Trainings are kept, and a stopped call
+is resumed. The papers' ablations, on degraded photographs, are in recipes/sweeps.
 """
 
 from __future__ import annotations
@@ -19,7 +17,6 @@ import json
 import platform
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,28 +25,19 @@ from rali.data.degraded import degrade_folder
 from rali.data.importers import biq2021
 from rali.data.manifest import Row, read_manifest, write_manifest
 from rali.metrics import plcc, srcc
-from rali.pictures.degrade import DISTORTIONS
-from rali.pictures.samples import sample_files
 from rali.recipes import find_recipe
-from rali.report.canvas import save_figure
-from rali.report.plots import curves
 from rali.runs.config import from_dict, read_yaml
 from rali.runs.folder import RunFolder
 from rali.runs.progress import Progress, StageProgress, renamed
-from rali.teacher.answers import Answer
-from rali.teacher.ask import ask, score
-from rali.teacher.engines import Request, Sampling, load_engine
+from rali.teacher.ask import score
+from rali.teacher.engines import Sampling, load_engine
 from rali.teacher.examples import of_split
 from rali.teacher.grpo import GrpoConfig, train
-from rali.teacher.prompts import Prompt, degradation_prompt
-from rali.teacher.q_insight import class_reward, score_reward
 from rali.teacher.questions import find_prompt
-from rali.teacher.report import training_curves
 from rali.teacher.tasks import TaskConfig
-from rali.teacher.watch_config import WatchConfig
 
 HERE = Path(__file__).parent
-EXPERIMENTS = ("degraded", "human", "mixed", "tasks", "evoquality")
+EXPERIMENTS = ("human", "mixed", "evoquality")
 SAMPLES = 6
 TOKENS = 150
 STEPS = 30
@@ -76,18 +64,12 @@ class Bench:
     def __init__(self, data: Path, output: Path, progress: Progress) -> None:
         self.output, self.progress = output, progress
         pristine = sorted((data / "pristine").glob("*.jpg"))
-        kodak = [path for path in pristine if path.name.startswith("kodak")]
-        others = [path for path in pristine if path not in kodak]
+        others = [path for path in pristine if not path.name.startswith("kodak")]
         biq = [
             dataclasses.replace(row, dataset="biq2021") for row in biq2021.read(data / "biq2021")
         ]
-        self.test = {
-            "validation": self._degrade(sample_files(), "validation", 30),
-            "kodak": self._degrade(kodak, "kodak", 8),
-            "biq2021": [r for r in biq if r.split == "test" and r.score is not None],
-        }
+        self.test = [r for r in biq if r.split == "test" and r.score is not None]
         self.manifests = {
-            "validation": self._write("validation", self.test["validation"]),
             "degraded": self._write("degraded", self._degrade(others, "known", 15)),
             "biq2021": self._write(
                 "biq2021", [r for r in biq if r.split in ("train", "val") and r.score is not None]
@@ -116,16 +98,16 @@ class Bench:
                 progress=renamed(self.progress, name),
             )  # fmt: skip
 
-    def scores(self, model: str | Path, of: str, samples: int = SAMPLES) -> dict[str, np.ndarray]:
-        """Mean score, spread and share of parsed texts per picture of a test set."""
+    def scores(self, model: str | Path) -> dict[str, np.ndarray]:
+        """Mean score, spread and share of parsed texts per picture of the test split."""
         name = "start" if model == "nano" else Path(model).parent.name
-        file = self.output / "scores" / f"{name}-{of}-{samples}.json"
-        rows = self.test[of]
+        file = self.output / "scores" / f"{name}-biq2021-{SAMPLES}.json"
         if not file.is_file():
             found = score(
-                load_engine("transformers", str(model), batch_size=64), [r.image for r in rows],
-                VQ, samples=samples, sampling=Sampling(max_new_tokens=TOKENS),
-                progress=renamed(self.progress, f"{name} on {of}"),
+                load_engine("transformers", str(model), batch_size=64),
+                [r.image for r in self.test],
+                VQ, samples=SAMPLES, sampling=Sampling(max_new_tokens=TOKENS),
+                progress=renamed(self.progress, f"{name} on biq2021"),
             )  # fmt: skip
             file.parent.mkdir(parents=True, exist_ok=True)
             values = [[f.score, f.spread, f.parsed / f.samples] for f in found]
@@ -133,7 +115,7 @@ class Bench:
         values = np.array(json.loads(file.read_text()), dtype=float)
         # A picture without any score gets the mean of the others.
         values[np.isnan(values[:, 0]), 0] = np.nanmean(values[:, 0])
-        truth = np.array([row.score for row in rows])
+        truth = np.array([row.score for row in self.test])
         return dict(zip(("score", "spread", "parsed"), values.T, strict=True)) | {"truth": truth}
 
 
@@ -171,53 +153,26 @@ def summary(values: dict[str, np.ndarray]) -> str:
     )
 
 
-def table(bench: Bench, of: str, runs: dict[str, Path]) -> list[str]:
-    start = bench.scores("nano", of)
+def table(bench: Bench, runs: dict[str, Path]) -> list[str]:
+    start = bench.scores("nano")
     lines = [
-        f"| teacher, on {of} | SRCC | PLCC | spread of K = {SAMPLES} | parsed | minutes |",
+        f"| teacher, on biq2021 | SRCC | PLCC | spread of K = {SAMPLES} | parsed | minutes |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
         f"| start | {summary(start)} | |",
     ]
     for name, model in runs.items():
         minutes = RunFolder(model.parent).seconds()["train"] / 60
-        lines.append(f"| {name} | {summary(bench.scores(model, of))} | {minutes:.0f} |")
+        lines.append(f"| {name} | {summary(bench.scores(model))} | {minutes:.0f} |")
     return lines
 
 
-def ranked(bench: Bench, *names: str, seed: int = 0, **more: Any) -> GrpoConfig:
+def ranked(bench: Bench, *names: str, seed: int) -> GrpoConfig:
     """RL2R on manifests by name."""
     manifests = [bench.manifests[name] for name in names]
     return dataclasses.replace(
         BASE, tasks=[TaskConfig(manifests=manifests)], seed=seed,
-        draw="uniform" if len(names) > 1 else "size", **more,
+        draw="uniform" if len(names) > 1 else "size",
     )  # fmt: skip
-
-
-def degraded(bench: Bench, seeds: int) -> list[str]:
-    watch = WatchConfig(
-        every=10, manifests=[bench.manifests["validation"]], pictures=60, samples=4, batch_size=64
-    )
-    runs = {
-        f"degraded, seed {seed}": bench.teacher(
-            f"degraded-{seed}",
-            ranked(bench, "degraded", seed=seed, watch=watch if seed == 0 else WatchConfig()),
-            LONG,
-        )
-        for seed in range(seeds)
-    }
-    rows = RunFolder(bench.output / "degraded-0").metrics()
-    save_figure(curves(training_curves(rows)), HERE / "teacher-degraded.png")
-    lines = ["## RL2R on degraded photographs\n"]
-    for of in ("validation", "kodak"):
-        start = bench.scores("nano", of)
-        after = [bench.scores(model, of) for model in runs.values()]
-        before, now = np.nanmean(start["spread"]), np.mean([np.nanmean(a["spread"]) for a in after])
-        lines += [
-            *table(bench, of, runs),
-            f"\nSRCC {gain(start, after)} (bar: +0.03, interval above 0); spread "
-            f"{now / before - 1:+.0%} (bar: ≤ −25 %).\n",
-        ]
-    return [*lines, "![Curves of the first seed](teacher-degraded.png)\n"]
 
 
 def human(bench: Bench, seeds: int, *, both: bool) -> list[str]:
@@ -230,16 +185,16 @@ def human(bench: Bench, seeds: int, *, both: bool) -> list[str]:
         )
         for seed in range(seeds)
     }
-    start = bench.scores("nano", "biq2021")
-    after = [bench.scores(model, "biq2021") for model in runs.values()]
+    start = bench.scores("nano")
+    after = [bench.scores(model) for model in runs.values()]
     lines = [
         f"## RL2R on human scores{', together with degraded photographs' if both else ''}\n",
-        *table(bench, "biq2021", runs),
+        *table(bench, runs),
         f"\nSRCC {gain(start, after)} (bar: interval above 0).\n",
     ]
     single = [bench.output / f"human-{seed}" / "model" for seed in range(seeds)]
     if both and all(model.is_dir() for model in single):
-        alone = [bench.scores(model, "biq2021") for model in single]
+        alone = [bench.scores(model) for model in single]
 
         def difference(places: np.ndarray) -> float:
             truth = start["truth"][places]
@@ -269,77 +224,14 @@ def evoquality(bench: Bench, seeds: int) -> list[str]:
         )
         for seed in range(seeds)
     }
-    start = bench.scores("nano", "biq2021")
-    after = [bench.scores(model, "biq2021") for model in runs.values()]
+    start = bench.scores("nano")
+    after = [bench.scores(model) for model in runs.values()]
     return [
         "## Its own votes on photographs without scores\n",
-        *table(bench, "biq2021", runs),
+        *table(bench, runs),
         f"\nSRCC {gain(start, after)} by {STEPS} steps on BIQ2021's train split, whose scores are "
         "not read.\n",
     ]
-
-
-def tasks(bench: Bench, seeds: int) -> list[str]:
-    manifests = [bench.manifests["degraded"]]
-    config = dataclasses.replace(
-        BASE, num_generations=8, micro_batch=64, beta=1e-3, group=1,
-        tasks=[
-            TaskConfig(prompt="q-insight/score", manifests=manifests, reward="threshold"),
-            TaskConfig(
-                prompt="q-insight/degradation", classes=list(DISTORTIONS), manifests=manifests
-            ),
-        ],
-    )  # fmt: skip
-    rewards: dict[Prompt, Callable[[Answer, Row], float]] = {
-        find_prompt("q-insight/score"): lambda answer, row: score_reward(
-            answer, row.score or 0.0, 0.35
-        ),
-        degradation_prompt(DISTORTIONS): lambda answer, row: class_reward(
-            answer, row.distortion if row.severity else "null"
-        ),
-    }
-    rows = bench.test["kodak"]
-
-    def mean_rewards(model: str | Path) -> np.ndarray:
-        """Score reward and whether the class is right, per picture, means of two texts."""
-        name = "start" if model == "nano" else Path(model).parent.name
-        file = bench.output / "scores" / f"{name}-tasks.json"
-        if not file.is_file():
-            engine = load_engine("transformers", str(model), batch_size=64)
-            columns = []
-            for prompt, reward in rewards.items():
-                replies = ask(
-                    engine, [Request((r.image,), prompt, seed) for r in rows for seed in (0, 1)],
-                    Sampling(max_new_tokens=TOKENS),
-                    progress=renamed(bench.progress, f"{name}, {prompt.name}"),
-                )  # fmt: skip
-                right = [
-                    0.0 if reply.answer is None else reward(reply.answer, row)
-                    for reply, row in zip(replies, [r for r in rows for _ in (0, 1)], strict=True)
-                ]
-                columns.append(np.array(right).reshape(-1, 2).mean(1))
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(np.stack(columns, 1).tolist()))
-        return np.array(json.loads(file.read_text()))
-
-    start = mean_rewards("nano")
-    runs = [
-        bench.teacher(f"tasks-{seed}", dataclasses.replace(config, seed=seed))
-        for seed in range(seeds)
-    ]
-    after = np.mean([mean_rewards(model) for model in runs], axis=0)
-    lines = [
-        "## Q-Insight's scores and degradations together, tested on Kodak's\n",
-        "| | start | after | difference |\n| --- | ---: | ---: | ---: |",
-    ]
-    for column, name in enumerate(("score reward (ε = 0.35)", "class right (of 13)")):
-        a, b = start[:, column], after[:, column]
-        low, high = interval(lambda p, a=a, b=b: float((b[p] - a[p]).mean()), len(a))
-        lines.append(
-            f"| {name} | {a.mean():.3f} | {b.mean():.3f} | {(b - a).mean():+.3f} "
-            f"[{low:+.3f}, {high:+.3f}] |"
-        )
-    return [*lines, f"\nMean of {seeds} seeds (bar: both intervals above 0).\n"]
 
 
 def main() -> None:
@@ -352,10 +244,8 @@ def main() -> None:
     with StageProgress("reward") as progress:
         bench = Bench(arguments.data, arguments.output, progress)
         make: dict[str, Callable[[], list[str]]] = {
-            "degraded": lambda: degraded(bench, arguments.seeds),
             "human": lambda: human(bench, arguments.seeds, both=False),
             "mixed": lambda: human(bench, arguments.seeds, both=True),
-            "tasks": lambda: tasks(bench, arguments.seeds),
             "evoquality": lambda: evoquality(bench, arguments.seeds),
         }
         parts = {name: "\n".join(make[name]()) for name in arguments.only}
@@ -366,7 +256,7 @@ def main() -> None:
         "# Reinforcement learning of the nano teacher\n\n"
         f"`python benchmarks/teacher.py --data DIR`: {platform.machine()}, 2 cores, Python "
         f"{platform.python_version()}, torch {torch.__version__}; {STEPS} steps "
-        f"({LONG} on degraded photographs, alone or mixed in) of 16 pictures × 6 completions, RL2R "
+        f"({LONG} with degraded photographs mixed in) of 16 pictures × 6 completions, RL2R "
         f"with β = {BASE.beta}, lr {BASE.lr:g}. Scores are means of K = {SAMPLES} samples, "
         "intervals 95 % bootstrap intervals over pictures.\n\n"
     )

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from .engines import Engine, Sampling
 
 
-def is_teacher(folder: Path) -> bool:
-    """Whether a folder holds a language model that transformers loads, not a student."""
+def is_teacher(model: str | Path) -> bool:
+    """Whether a model is "nano", or a folder with a language model, not a student."""
+    folder = Path(model)
+    if not folder.exists():
+        return model == "nano"
     try:
         config = from_json((folder / "config.json").read_text("utf-8"))
     except (OSError, ValueError):

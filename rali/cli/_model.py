@@ -19,8 +19,8 @@ STUDENT_HELP = "`builtin`, a model folder or a Hub id."
 SCORER_HELP = "`builtin`, a model folder, an ONNX file or a Hub id."
 TEACHER_HELP = "`nano`, a teacher's folder or a Hub id."
 PREDICTOR_HELP = (
-    "`builtin`, a model folder, an ONNX file or a Hub id; a teacher's folder or `teacher:NAME`; a "
-    "CSV file of predictions (columns image and predicted); or `pyiqa:METRIC`."
+    "`builtin`, a model folder, an ONNX file or a Hub id; `nano`, a teacher's folder or "
+    "`teacher:NAME`; a CSV file of predictions (columns image and predicted); or `pyiqa:METRIC`."
 )
 Provider = Annotated[
     str | None,
@@ -90,7 +90,7 @@ def predictor(
 
     kind, _, name = model.partition(":")
     named = kind == "teacher" and name
-    teaches = named or is_teacher(Path(model))
+    teaches = named or is_teacher(model)
     if (provider or threads) and (teaches or not has_onnx(model)):
         raise InputError(
             f"--provider and --threads are ONNX Runtime's, and {model} has no ONNX file. For a "
@@ -105,14 +105,13 @@ def predictor(
             sampling=drawn, batch_size=batch_size,
             engine=engine(teacher) if engine else "transformers", texts=texts,
         )  # fmt: skip
-    if engine is not None:
+    given = {"engine": engine, **(asked or {})}
+    if options := [name for name, value in given.items() if value is not None]:
+        option = "--" + options[0].replace("_new_", "_").replace("_", "-")
         raise InputError(
-            f"--engine is for a teacher, which {model} is not. For one behind a server, type its "
-            f"name there as: teacher:{model}"
+            f"{option} is for a teacher, which {model} is not. For one on the Hub or behind a "
+            f"server, type: teacher:{model}"
         )
-    if named_options := [name for name, value in (asked or {}).items() if value is not None]:
-        option = "--" + named_options[0].replace("_new_", "_").replace("_", "-")
-        raise InputError(f"{option} is for a teacher, which {model} is not.")
     if provider or threads:
         providers = [provider] if provider else None
         return Scorer(model, batch_size=batch_size, providers=providers, threads=threads)

@@ -16,7 +16,7 @@ from rali.errors import InputError
 from rali.evaluation import predictors
 from rali.evaluation.evaluate import evaluate
 from rali.evaluation.predictors import CsvPredictor, StudentPredictor, find_predictor
-from rali.teacher.predictor import is_teacher
+from rali.teacher.predictor import TeacherPredictor, is_teacher
 from tiny_onnx import write_model
 
 
@@ -146,9 +146,20 @@ def test_a_teacher_is_told_from_a_student(tmp_path):
     assert not is_teacher(tmp_path / "nothing")
 
 
-def test_a_prompt_for_what_is_no_teacher_is_refused():
-    with pytest.raises(InputError, match="--prompt is for a teacher, which builtin is not"):
-        predictor("builtin", asked={"prompt": "q-insight/score"})
+def test_nano_is_the_packaged_teacher_unless_a_folder_has_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(predictor("nano", asked={"samples": 2}), TeacherPredictor)
+    (tmp_path / "nano").mkdir()
+    assert predictor("nano") == "nano"  # a student's folder
+
+
+@pytest.mark.parametrize(
+    ("option", "given"),
+    [("--prompt", {"asked": {"prompt": "q-insight/score"}}), ("--engine", {"engine": str})],
+)
+def test_a_teachers_option_for_what_is_no_teacher_is_refused(option, given):
+    with pytest.raises(InputError, match=f"{option} is for a teacher, .* type: teacher:me/judge"):
+        predictor("me/judge", **given)
 
 
 def test_pyiqa_that_is_not_there_is_a_sentence():
