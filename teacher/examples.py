@@ -7,13 +7,12 @@ pictures and the truth that a reward compares the answer with.
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from rali.data.datasets import dataset_names
 from rali.errors import InputError
 
 from .rewards import needed
@@ -64,32 +63,6 @@ def examples(config: TaskConfig, task: int = 0, split: str = "train") -> list[Ex
     return found
 
 
-def of_split(rows: Sequence, split: str) -> list:
+def of_split(rows: Sequence[Any], split: str) -> list[Any]:
     """The rows of a split; all, where there are no splits."""
     return [row for row in rows if row.split == split] if any(r.split for r in rows) else list(rows)
-
-
-def dataset_names(manifests: Mapping[str, Sequence[Any]]) -> dict[str, str]:
-    """{path: what its rows are of that name no data set}, such as `koniq` for `koniq.csv`.
-
-    Only scores of one data set are compared, so no two manifests share a name, nor does one have a
-    data set's that another manifest names: `a/train.csv` and `b/train.csv` then keep their folders.
-
-    Args:
-        manifests: {path: its rows}.
-    """
-    places = {path: Path(os.path.abspath(path)) for path in manifests}  # noqa: PTH100
-
-    def name(place: Path, folders: int) -> str:
-        return "/".join(place.parts[-folders:]) if folders else place.stem
-
-    found = {}
-    for path, own in places.items():
-        others = {other: place for other, place in places.items() if place != own}
-        named = {row.dataset for other in others for row in manifests[other]}
-        found[path] = next(
-            name(own, folders)
-            for folders in range(len(own.parts) + 1)
-            if name(own, folders) not in named | {name(each, folders) for each in others.values()}
-        )
-    return found

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from rali.data.datasets import dataset_names
 from rali.data.manifest import Row, read_manifest
 from rali.errors import InputError
 from rali.pictures.inside import is_there
 from rali.runs.config import check_numbers
 
 from .answers import Score
-from .examples import dataset_names, of_split
+from .examples import of_split
 from .prompts import PROMPTS, Prompt
 from .questions import find_prompt
 from .tasks import TASKS

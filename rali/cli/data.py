@@ -88,12 +88,13 @@ def check(
     """Check manifests together and print what they hold.
 
     Several manifests are checked as one: a picture of one may be the twin of another's. The exit
-    code is 1 if pictures are missing or near-identical ones lie in different splits, and 2 if a
-    manifest is invalid.
+    code is 1 if pictures are missing, or if the same ones, the same contents or near-identical ones
+    lie in different splits, and 2 if a manifest is invalid.
 
     Example: rali data check manifest.csv
     """
     from rali.data.manifest import read_manifest
+    from rali.data.splits import straddling
     from rali.data.tables import first_few
     from rali.data.twins import find_twins
     from rali.pictures.inside import is_there
@@ -102,6 +103,14 @@ def check(
 
     rows = [row for path in manifest for row in read_manifest(path)]
     print_summary(rows)
+    both = [row.image for row, _ in straddling(rows)]
+    if both:
+        typer.echo(
+            f"{len(both)} of {len(rows)} pictures are in an earlier split too, or their content "
+            f"is: {first_few(both)}. Type: rali data split",
+            err=True,
+        )
+        raise typer.Exit(1)
     missing = [row.image for row in rows if files and not is_there(row.image)]
     if missing:
         typer.echo(

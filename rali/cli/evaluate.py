@@ -187,13 +187,15 @@ def _suite(
 ) -> None:  # fmt: skip
     from rali.data.manifest import read_manifest
     from rali.evaluation.degradation_suite import degradation_of, degradation_table
-    from rali.evaluation.evaluate import predict
+    from rali.evaluation.evaluate import predict_all
+    from rali.evaluation.predictors import find_predictor
     from rali.evaluation.suite_text import FORMATS, render
     from rali.evaluation.suites import suite_rows, suite_table
 
     if form not in FORMATS:
         raise InputError(f"--format is {form!r}; expected {', '.join(FORMATS)}.")
-    rows = suite_rows(name, [row for path in manifests for row in read_manifest(path)])
+    every = [row for path in manifests for row in read_manifest(path)]
+    rows = suite_rows(name, every)
     pictures = list(dict.fromkeys(row.image for row in rows))
     with scoring_bar() as progress:
         if name == "degradation":
@@ -202,16 +204,20 @@ def _suite(
                     f"The suite 'degradation' asks a teacher what it sees; {model} only scores. "
                     "Give a teacher's folder, or teacher:NAME."
                 )
-            answers = []
-            for answer in chosen.perceive(pictures):
-                answers.append(answer)
+            answers = {}
+            for picture, answer in zip(pictures, chosen.perceive(pictures), strict=True):
+                answers[picture] = answer
                 progress("ask", len(answers), len(pictures))
-            table = degradation_table(model, [degradation_of(row) for row in rows], answers)
-        else:
-            predictions = predict(
-                chosen, pictures, batch_size=batch_size, unscored=unscored, progress=progress
+            table = degradation_table(
+                model, [degradation_of(row) for row in rows], [answers[row.image] for row in rows]
             )
-            table = suite_table(name, model, rows, predictions)
+        else:
+            predictions, substituted = predict_all(
+                find_predictor(chosen, batch_size), pictures, unscored=unscored, progress=progress
+            )
+            table = suite_table(name, model, every, predictions)
+            if substituted:
+                table = replace(table, notes=(*table.notes, substituted.sentence))
     if output is not None:
         for kind, ending in zip(FORMATS, ("md", "tex", "csv", "json"), strict=True):
             write_text(output / f"{name}.{ending}", render(table, kind))

@@ -77,7 +77,7 @@ def sweep(
         raise InputError(f"There is no case {unknown[0]!r}; there are {', '.join(settings.cases)}.")
     chosen = [job for job in every if not only or job.case in only]
     if dry_run:
-        _show(chosen, data)
+        _show(chosen)
         return
     with alone_in(output), StageProgress() as progress:
         run_sweep(chosen, jobs, progress=progress)
@@ -85,19 +85,19 @@ def sweep(
     typer.echo(f"{output / 'sweep.csv'}, {output / 'sweep.md'}, {output / 'sweep.png'}")
 
 
-def _show(jobs: list[Job], data: Path) -> None:
+def _show(jobs: list[Job]) -> None:
     """Print the jobs' commands.
 
     Raises:
         InputError: files that they read are missing.
     """
-    from rali.evaluation.sweep_files import missing_files
+    from rali.evaluation.sweep import missing_files
 
     for job in jobs:
         typer.echo(f"# {job.case}, seed {job.seed}")
         for words in job.commands:
             typer.echo(f"rali {shlex.join(words)}")
-    missing = missing_files(jobs, data)
+    missing = missing_files(jobs)
     if missing:
         cases = {job.case for job in jobs}
         lines = [

@@ -13,12 +13,15 @@ from pathlib import Path
 
 from rali.errors import InputError, PictureError
 from rali.pictures.inside import is_there, picture_sha256
+from rali.runs.folder import claim
 from rali.runs.progress import Progress, silent
 
 from .manifest import Row
+from .tables import stored_path
 from .triplets import Triplet, TripletWriter, check_same, read_triplets
 
 TEACHER = "reference"
+STAMP = "rationales.json"
 SEEDS_PER_RUN = 1000  # text k of run `seed` has the triplet seed 1000 · seed + k
 BATCH = 64  # pictures handed to the threads at a time, so that Ctrl-C waits for few
 
@@ -93,7 +96,7 @@ def build_reference_triplets(
 
     Raises:
         InputError: a picture cannot be read (the others are written first), or the folder holds
-            other scores for these pictures or another teacher's texts.
+            texts of another teacher, or of other scores, degradations or bytes of these pictures.
     """
     if not 1 <= count <= SEEDS_PER_RUN:
         raise InputError(f"count is {count}; expected 1 to {SEEDS_PER_RUN} texts per picture.")
@@ -113,6 +116,7 @@ def build_reference_triplets(
     with TripletWriter(folder, shard_size) as writer:
         if writer.done:
             check_same(rows, folder, TEACHER)
+        _claim(rows, Path(folder))
         todo = [row for row in rows if any((row.image, s) not in writer.done for s in seeds)]
         done = len(rows) - len(todo)
         with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
@@ -132,6 +136,22 @@ def build_reference_triplets(
             f"rationales); repair them, or take them out of the manifest:\n  {shown}{more}"
         )
     return new
+
+
+def _claim(rows: Iterable[Row], folder: Path) -> None:
+    """Note in the folder which degradation each picture's texts tell; refuse it if another one."""
+    claim(
+        folder / STAMP,
+        {
+            stored_path(row.image, folder): f"{row.distortion} {row.severity or 0}".strip()
+            for row in rows
+        },
+        lambda other: (
+            f"{folder} tells the degradation {next(iter(other.values()))!r} of "
+            f"{next(iter(other))}, the manifest another; delete the folder or give another."
+        ),
+        grows=True,
+    )
 
 
 def requested_triplets(

@@ -12,7 +12,7 @@ import math
 import os
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -51,6 +51,21 @@ def split_name(text: object, where: str, names: Mapping[str, str] | None = None)
             "rali data import csv without --split."
         )
     return known[key]
+
+
+def straddling(rows: Iterable[Row]) -> Iterator[tuple[Row, Row]]:
+    """Each row of `val` or `test` whose picture or content is in an earlier split, and a row there.
+
+    `read_manifest` refuses contents of one manifest in two splits; these rows may be of several.
+    """
+    order = ("train", "val", "test")
+    first: dict[object, Row] = {}
+    for row in sorted((row for row in rows if row.split), key=lambda row: order.index(row.split)):
+        keys: list[object] = [row.image, *([(row.dataset, row.content)] if row.content else [])]
+        found = [first.setdefault(key, row) for key in keys]
+        other = min(found, key=lambda row: order.index(row.split))
+        if other.split != row.split:
+            yield row, other
 
 
 def split_names(pairs: Iterable[str], where: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from rali.errors import InputError, require
 from rali.files import replace_atomically
+from rali.pictures.inside import is_there, picture_sha256
 from rali.pictures.paths import absolute, resolve_path
 
 from .manifest import Row
@@ -152,9 +153,10 @@ def check_same(
 
     Raises:
         InputError: they are of another teacher, answer another prompt, or have other scores for the
-            same pictures.
+            same pictures or were written of other pictures at the same paths.
     """
     scores = {row.image.resolve(): row.score for row in rows}
+    digests: dict[Path, str] = {}
     for triplet in read_triplets(folder):
         if triplet.teacher != teacher:
             raise InputError(
@@ -170,6 +172,13 @@ def check_same(
             raise InputError(
                 f"{folder} has the score {triplet.score} for {triplet.image}, the manifest "
                 f"{scores[image]}; delete the folder or give another."
+            )
+        if image in scores and image not in digests and is_there(image):
+            digests[image] = picture_sha256(image)
+        if digests.get(image, triplet.image_sha256) != triplet.image_sha256:
+            raise InputError(
+                f"{folder} has texts of another picture than {triplet.image} is now; delete the "
+                "folder or give another."
             )
 
 

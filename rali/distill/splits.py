@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from rali.data.manifest import Row
+from rali.data.splits import straddling
 from rali.errors import InputError
 
 
@@ -25,12 +26,8 @@ def training_rows(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
             f"No picture to train on: of {len(rows)} rows none has split 'train' and a score. "
             "Split the manifest with `rali data split MANIFEST --fractions 6:2:2 -o OUT`."
         )
-    pictures = {row.image for row in train}
-    contents = {(row.dataset, row.content) for row in train if row.content}
-    for row in rows:
-        if row.split in ("val", "test") and (
-            row.image in pictures or (row.dataset, row.content) in contents
-        ):
+    for row, other in straddling(rows):
+        if other.split == "train":
             raise InputError(
                 f"{row.image} is in split {row.split!r}, but it or its content {row.content!r} is "
                 "in 'train' too. Split the manifests together with `rali data split`."

@@ -20,7 +20,7 @@ from .published import Cell, SuiteTable, published
 
 
 def degradation_of(row: Row) -> tuple[str, int]:
-    """Class and severity of a row, as answers name them; `null` has no severity."""
+    """Class and severity of a row, as answers name them; 0 for `null`, or where it is not known."""
     try:
         name = canonical(row.distortion or "null")
     except InputError:  # a class of another data set
@@ -38,7 +38,7 @@ def degradation_table(
 
     Args:
         label: the name of the teacher's row.
-        truth: (class, severity) per picture; class `null` has no severity.
+        truth: (class, severity) per picture, as `degradation_of` gives them.
         perceived: the same, as the teacher answered; None, where an answer could not be parsed,
             counts as wrong.
     """
@@ -51,8 +51,9 @@ def degradation_table(
             cells.append(Cell(reason=f"there are no pictures of the class {name}"))
             continue
         right = {"class": [p is not None and p[0] == t[0] for t, p in own]}
-        if name != "null":
-            right["level"] = [p == t for t, p in own]
+        levels = [p == t for t, p in own if t[1]]
+        if levels:
+            right["level"] = levels
         cells.append(
             Cell(
                 {metric: float(np.mean(values)) for metric, values in right.items()},
@@ -60,14 +61,15 @@ def degradation_table(
             )
         )
     if all(cell.values for cell in cells):
-        measured = {
-            metric: float(np.mean([c.values[metric] for c in cells if metric in c.values]))
-            for metric in ("class", "level")
-        }
+        values = {m: [c.values[m] for c in cells if m in c.values] for m in ("class", "level")}
+        measured = {metric: float(np.mean(own)) for metric, own in values.items() if own}
         cells.append(Cell(measured))
     else:
         cells.append(Cell(reason=f"an average of {len(columns)} classes needs all of them"))
     notes = ["Per class: accuracy of the class / of its level. The average is over classes."]
+    unknown = sum(name in columns and name != "null" and not level for name, level in truth)
+    if unknown:
+        notes.append(f"Pictures without a severity, which count for the class alone: {unknown}.")
     others = Counter(name for name, _ in truth if name not in columns)
     if others:
         counts = ", ".join(f"{name} {count}" for name, count in sorted(others.items()))

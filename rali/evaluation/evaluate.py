@@ -8,6 +8,7 @@ picture.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rali.data.datasets import dataset_names
 from rali.data.manifest import Row, read_manifest, select
 from rali.errors import InputError
 from rali.report.evaluation import Coverage, Evaluation, Statistics, Unscored
@@ -54,16 +56,24 @@ def evaluate(
         InputError: no labelled picture, pictures that cannot be read (the first five are named),
             a score that is not a number, or statistics that are not defined.
     """
-    rows = labelled_rows(manifests, split=split)
+    by_manifest = _by_manifest(manifests, split)
+    rows = [row for own in by_manifest for row in own]
     pictures = list(dict.fromkeys(row.image for row in rows if row.score is not None))
     predictor = find_predictor(model, batch_size)
     interval = _interval_of(model, predictor)
-    scores, failures = _attempt(predictor, pictures, progress)
-    predictions = scores | _substitutes(failures, len(pictures), unscored)
+    predictions, substituted = predict_all(
+        predictor, pictures, unscored=unscored, progress=progress
+    )
+    named = Counter(
+        name
+        for own in by_manifest
+        for name in {row.dataset for row in own if row.score is not None}
+    )
     evaluation = replace(
         evaluate_predictions(predictions, rows, split=split),
         model=str(_name_of(model) or type(model).__name__),
-        unscored=None if not failures or unscored is None else Unscored(len(failures), unscored),
+        pooled={name: count for name, count in named.items() if count > 1},
+        unscored=substituted,
         interval=None if interval is None else _coverage(interval, rows, predictions),
     )
     return evaluation, predictions
@@ -96,7 +106,19 @@ def _coverage(
 
 
 def labelled_rows(manifests: Sequence[str | Path], *, split: str | None = None) -> list[Row]:
-    """All rows of the manifests in `split`; an InputError if none of them has a score."""
+    """All rows of the manifests in `split`.
+
+    Rows of several manifests that name no data set are of one named after their manifest, as only
+    scores of one data set are compared.
+
+    Raises:
+        InputError: a manifest without a labelled row, or a picture that is twice in a data set.
+    """
+    return [row for own in _by_manifest(manifests, split) for row in own]
+
+
+def _by_manifest(manifests: Sequence[str | Path], split: str | None) -> list[list[Row]]:
+    """The rows of `labelled_rows`, manifest by manifest."""
     read = [read_manifest(path) for path in manifests]
     everything = [row for own in read for row in own]
     rows = select(everything, split)
@@ -117,7 +139,26 @@ def labelled_rows(manifests: Sequence[str | Path], *, split: str | None = None) 
         if not any(row.score is not None for row in select(own, split)):
             wanted = "has a score" if split is None else f"is in split {split!r} and has a score"
             raise InputError(f"No row of {name} {wanted}; leave the manifest out, or correct it.")
-    return rows
+    refuse_twice(row for row in rows if row.score is not None)
+    if len(read) > 1:
+        datasets = dataset_names(dict(zip(map(str, manifests), read, strict=True)))
+        read = [
+            [row if row.dataset else replace(row, dataset=datasets[str(path)]) for row in own]
+            for path, own in zip(manifests, read, strict=True)
+        ]
+    return [select(own, split) for own in read]
+
+
+def refuse_twice(rows: Iterable[Row]) -> None:
+    """Raises InputError, which names the picture, if one is twice in a data set."""
+    seen: set[tuple[str, Path]] = set()
+    for row in rows:
+        if (row.dataset, row.image) in seen:
+            raise InputError(
+                f"{row.image} is listed twice in data set {row.dataset or 'unnamed'!r}; "
+                "give each manifest once and each picture one row."
+            )
+        seen.add((row.dataset, row.image))
 
 
 def evaluate_predictions(
@@ -136,6 +177,7 @@ def evaluate_predictions(
             or the data set.
     """
     rows = select(rows, split)
+    refuse_twice(row for row in rows if row.score is not None)
     groups: dict[str, dict[Path, tuple[float, float]]] = {}
     unlabelled = 0
     for row in rows:
@@ -143,12 +185,6 @@ def evaluate_predictions(
             unlabelled += 1
             continue
         name = row.dataset or "unnamed"
-        group = groups.setdefault(name, {})
-        if row.image in group:
-            raise InputError(
-                f"{row.image} is listed twice in data set {name!r}; "
-                "give each manifest once and each picture one row."
-            )
         if row.image not in predictions:
             raise InputError(f"There is no prediction for {row.image} (data set {name!r}).")
         predicted = float(predictions[row.image])
@@ -157,7 +193,7 @@ def evaluate_predictions(
                 f"The prediction for {row.image} is {predicted}, not a number; "
                 "the statistics would be wrong without this picture, so there are none."
             )
-        group[row.image] = predicted, row.score
+        groups.setdefault(name, {})[row.image] = predicted, row.score
     if not groups:
         raise InputError(f"None of the {len(rows)} rows has a score to compare with.")
     datasets = {}
@@ -183,8 +219,24 @@ def predict(
     Raises:
         InputError: the model cannot be used, or pictures cannot be read (the first five are named).
     """
-    scores, failures = _attempt(find_predictor(model, batch_size), pictures, progress)
-    return scores | _substitutes(failures, len(pictures), unscored)
+    return predict_all(
+        find_predictor(model, batch_size), pictures, unscored=unscored, progress=progress
+    )[0]
+
+
+def predict_all(
+    predictor: Predictor,
+    pictures: Sequence[Path],
+    *,
+    unscored: float | None = None,
+    progress: Progress = silent,
+) -> tuple[dict[Path, float], Unscored | None]:
+    """The score, 1 to 5, for each picture, and how many of them count as `unscored`."""
+    scores, failures = _attempt(predictor, pictures, progress)
+    substitutes = _substitutes(failures, len(pictures), unscored)
+    if not substitutes or unscored is None:
+        return scores, None
+    return scores | substitutes, Unscored(len(substitutes), unscored)
 
 
 def _attempt(

@@ -20,7 +20,7 @@ from rali.errors import InputError
 from rali.metrics import mean_interval, plcc, srcc
 from rali.report.evaluation import Evaluation
 
-from .evaluate import evaluate_predictions
+from .evaluate import evaluate_predictions, refuse_twice
 from .published import HEADINGS, Cell, SuiteTable, published, published_rows, suite_datasets
 
 
@@ -28,19 +28,15 @@ def suite_rows(name: str, rows: Sequence[Row]) -> list[Row]:
     """The labelled rows of a suite's data sets: of each the test split, or all where it has none.
 
     Raises:
-        InputError: no such suite, or no labelled row of any of its data sets.
+        InputError: no such suite, no labelled row of any of its data sets, or a picture that is
+            twice in one.
     """
     found = []
     for dataset in suite_datasets(name):
-        own = [
-            row
-            for row in rows
-            if row.dataset == dataset
-            and (row.score or row.distortion)
-            and row.distortion != ORIGINAL  # SRIQA-Bench's photographs themselves
-        ]
+        own = [row for row in rows if row.dataset == dataset and _is_labelled(row, name)]
         test = [row for row in own if row.split == "test"]
         found += test or own
+    refuse_twice(found)
     if not found:
         wanted = ", ".join(suite_datasets(name))
         there = ", ".join(sorted({row.dataset or "unnamed" for row in rows})) or "none"
@@ -51,6 +47,14 @@ def suite_rows(name: str, rows: Sequence[Row]) -> list[Row]:
     return found
 
 
+def _is_labelled(row: Row, suite: str) -> bool:
+    """Whether a suite can compare with what is said of a picture."""
+    if suite == "degradation":
+        return bool(row.distortion)
+    # In "super-res." only enlarged pictures count; SRIQA-Bench's own table has their originals too.
+    return row.score is not None and (suite == "sriqa-bench" or row.distortion != ORIGINAL)
+
+
 def suite_table(
     name: str, label: str, rows: Sequence[Row], predictions: Mapping[Path, float]
 ) -> SuiteTable:
@@ -58,19 +62,22 @@ def suite_table(
 
     Args:
         label: the name of the model's row.
-        rows: as `suite_rows` returns them. predictions: {picture: score}.
+        rows: of manifests; what `suite_rows` leaves out needs no prediction.
+        predictions: {picture: score}.
 
     Raises:
         InputError: no such suite, no labelled rows, or statistics that are not defined.
     """
-    rows = suite_rows(name, rows)
-    if name == "sriqa-bench":
-        return _enlargements(label, rows, predictions)
+    every, rows = rows, suite_rows(name, rows)
     if name == "degradation":
         raise InputError(
             "The suite 'degradation' needs what a teacher says about each picture, not scores. "
             "Type: rali evaluate TEACHER MANIFEST --suite degradation"
         )
+    bare = sum(row.dataset in suite_datasets(name) and row.score is None for row in every)
+    skipped = [f"Rows without a score, skipped: {bare}."] if bare else []
+    if name == "sriqa-bench":
+        return _enlargements(label, rows, predictions, skipped)
     paper = published(name)
     evaluation = evaluate_predictions(predictions, rows)
     metrics, groups = tuple(paper["metrics"]), paper["groups"]
@@ -89,10 +96,12 @@ def suite_table(
         )
     printed, notes = published_rows(name, metrics, [len(group) for group in groups])
     if any(row.dataset == "sriqa-bench" for row in rows):
-        notes.append("Super-res.: all contents together, though each was rated by itself.")
+        notes.append(
+            "Super-res.: all contents together, though each was rated by itself, without originals."
+        )
     return SuiteTable(
         name, paper["title"], metrics, tuple(columns), printed, (label, tuple(cells)),
-        (*_counts(rows), *paper.get("notes", ()), *notes),
+        (*_counts(rows), *skipped, *paper.get("notes", ()), *notes),
     )  # fmt: skip
 
 
@@ -119,20 +128,27 @@ def _counts(rows: Sequence[Row]) -> list[str]:
 
 
 def pairwise_accuracy(predictions: npt.ArrayLike, mos: npt.ArrayLike) -> float:
-    """Share of pairs with different `mos` that the predictions order the same way, 0–1.
+    """Share of pairs that the predictions order as `mos` does, 0–1; a tie is an order too.
 
-    Predictions that tie count as wrong. NaN where there is no such pair.
+    NaN where there is no pair. Public code of SRIQA-Bench's authors counts so (A-FINE, metrics),
+    where predictions also tie that lie closer than a width chosen for each metric; here they have
+    to be equal.
     """
     predicted, true = np.asarray(predictions, float), np.asarray(mos, float)
     first, second = np.triu_indices(len(true), 1)
     order = np.sign(true[first] - true[second])
     guess = np.sign(predicted[first] - predicted[second])
-    clear = order != 0
-    return float(np.mean(guess[clear] == order[clear])) if clear.any() else math.nan
+    return float(np.mean(guess == order)) if len(first) else math.nan
 
 
-def _enlargements(label: str, rows: Sequence[Row], predictions: Mapping[Path, float]) -> SuiteTable:
-    """SRIQA-Bench: accuracy over the pairs of each content, averaged over contents."""
+def _enlargements(
+    label: str, rows: Sequence[Row], predictions: Mapping[Path, float], notes: Sequence[str]
+) -> SuiteTable:
+    """SRIQA-Bench: accuracy over the pairs of each content, averaged over contents.
+
+    The original is in every group, as people compared it with all ten enlargements: 3 pairs of
+    regression, 36 of generation and 55 of all (A-FINE, datasets).
+    """
     contents: dict[str, list[Row]] = {}
     for row in rows:
         contents.setdefault(row.content, []).append(row)
@@ -144,10 +160,11 @@ def _enlargements(label: str, rows: Sequence[Row], predictions: Mapping[Path, fl
         predicted = np.array([predictions[row.image] for row in own])
         mos = np.array([row.score for row in own], dtype=float)
         regression = np.array([row.distortion in REGRESSION for row in own])
+        original = np.array([row.distortion == ORIGINAL for row in own])
         constant = len(own) < 3 or np.ptp(predicted) == 0 or np.ptp(mos) == 0
         per_content.append(
             [
-                pairwise_accuracy(predicted[regression], mos[regression]),
+                pairwise_accuracy(predicted[regression | original], mos[regression | original]),
                 pairwise_accuracy(predicted[~regression], mos[~regression]),
                 pairwise_accuracy(predicted, mos),
                 math.nan if constant else plcc(predicted, mos),
@@ -167,9 +184,13 @@ def _enlargements(label: str, rows: Sequence[Row], predictions: Mapping[Path, fl
     printed, _ = published_rows("sriqa-bench", ("value",), [])
     note = (
         f"Means over {len(contents)} contents; PLCC and SRCC within a content. In brackets: 95 % "
-        "bootstrap intervals over contents."
+        "bootstrap intervals over contents. Originals count too, as the printed accuracies need "
+        "(of 300, 3,600 and 5,500 pairs); for PLCC and SRCC the paper does not say."
     )
+    without = sum(all(row.distortion != ORIGINAL for row in own) for own in contents.values())
+    if without:
+        notes = [*notes, f"Contents without their original, which the paper's have: {without}."]
     return SuiteTable(
         "sriqa-bench", paper["title"], ("value",), tuple(paper["columns"]), printed,
-        (label, tuple(cells)), (note,),
+        (label, tuple(cells)), (note, *notes),
     )  # fmt: skip

@@ -2,29 +2,33 @@
 
 In: a YAML file with command templates and cases. Every case and seed fills the templates and runs
 them as `rali …` in processes of their own, some of them side by side. A case that is done is not
-run again, and a command that was stopped resumes. Out: each case's results in a folder of its own.
+run again while the files that it reads are the same, and a command that was stopped resumes. Out:
+each case's results in a folder of its own.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rali.errors import InputError
-from rali.files import read_json, write_text
+from rali.files import image_sha256, read_json, write_text
 from rali.runs.config import from_dict, read_yaml
 from rali.runs.folder import fingerprint
 from rali.runs.parent import start_child
 from rali.runs.progress import Progress, silent
+
+from .sweep_files import read_by, written_by
 
 RALI = (sys.executable, "-m", "rali")
 LOG, DONE = "log.txt", "done.json"
@@ -72,7 +76,11 @@ class SweepConfig:
 
 @dataclass(frozen=True)
 class Job:
-    """One case with one seed: its folder, the command lines that fill it, and their result."""
+    """One case with one seed: its folder, the command lines that fill it, and their result.
+
+    Attributes:
+        reads: files and folders that the commands read, but for what the sweep itself writes.
+    """
 
     case: str
     seed: int
@@ -80,6 +88,7 @@ class Job:
     result: Path
     run: Path
     commands: tuple[tuple[str, ...], ...]
+    reads: tuple[Path, ...] = ()
 
 
 def read_sweep(path: str | Path) -> SweepConfig:
@@ -101,7 +110,8 @@ def jobs_of(
         data, runs: what {data} and {runs} stand for; {runs} is a folder in the sweep's by default.
 
     Raises:
-        InputError: a template names something that a case does not define.
+        InputError: a template names something that a case does not define, or a --config is
+            neither a file nor a recipe.
     """
     found: list[Job] = []
     runs = Path(folder) / "runs" if runs is None else Path(runs)
@@ -124,6 +134,22 @@ def jobs_of(
             commands = tuple(words for words in commands if words)  # a case may leave one empty
             result = out / f"{config.suite or 'evaluation'}.json"
             found.append(Job(case, seed, out, result, run, commands))
+    made = {path for job in found for words in job.commands for path in written_by(words)}
+    return [replace(job, reads=_read_by(job, Path(data), made)) for job in found]
+
+
+def _read_by(job: Job, data: Path, made: Collection[Path]) -> tuple[Path, ...]:
+    read = dict.fromkeys(path for words in job.commands for path in read_by(words, data))
+    return tuple(path for path in read if not any(p in made for p in (path, *path.parents)))
+
+
+def missing_files(jobs: Iterable[Job]) -> dict[Path, list[str]]:
+    """{file or folder that is not there: the cases that read it}."""
+    found: dict[Path, list[str]] = {}
+    for job in jobs:
+        for path in job.reads:
+            if not path.exists() and job.case not in found.setdefault(path, []):
+                found[path].append(job.case)
     return found
 
 
@@ -161,6 +187,7 @@ def run_sweep(jobs: Sequence[Job], parallel: int = 1, *, progress: Progress = si
             return
         with locks[job.run]:
             job.out.mkdir(parents=True, exist_ok=True)
+            mark = _mark(job)
             (job.out / DONE).unlink(missing_ok=True)  # first, or a kill leaves it beside another's
             job.result.unlink(missing_ok=True)  # it may be of other settings
             with (job.out / LOG).open("ab") as log:
@@ -187,7 +214,7 @@ def run_sweep(jobs: Sequence[Job], parallel: int = 1, *, progress: Progress = si
                     f"{job.case}: the commands left no {job.result}; the last one should be "
                     "`evaluate … -o {out}`."
                 )
-            write_text(job.out / DONE, json.dumps(_mark(job)) + "\n", durable=True)
+            write_text(job.out / DONE, json.dumps(mark) + "\n", durable=True)
 
     with ThreadPoolExecutor(max(1, parallel)) as pool:
         futures = [pool.submit(work, job) for job in jobs]
@@ -204,11 +231,29 @@ def run_sweep(jobs: Sequence[Job], parallel: int = 1, *, progress: Progress = si
 
 
 def _mark(job: Job) -> dict[str, Any]:
-    return {"fingerprint": fingerprint([list(words) for words in job.commands])}
+    words = [list(words) for words in job.commands]
+    return {"fingerprint": fingerprint([words, {str(path): _state(path) for path in job.reads}])}
+
+
+def _state(path: Path) -> Any:
+    """What tells whether a file or folder is another one than before; None where there is none."""
+    if path.is_dir():  # of triplets, which are written once
+        inside = sorted(each for each in path.rglob("*") if each.is_file())
+        return [[each.relative_to(path).as_posix(), each.stat().st_size] for each in inside]
+    if not path.is_file():
+        return None
+    now = path.stat()
+    return _sha256(path, now.st_size, now.st_mtime_ns)
+
+
+@functools.lru_cache
+def _sha256(path: Path, size: int, mtime_ns: int) -> str:
+    """A file's SHA-256, which is computed once for each size and time of change."""
+    return image_sha256(path)
 
 
 def is_done(job: Job) -> bool:
-    """Whether the job's commands ran to their end as they are now."""
+    """Whether the job's commands, as they are now, ran to their end on the files as they are."""
     file = job.out / DONE
     if not (file.is_file() and job.result.is_file()):
         return False

@@ -1,7 +1,7 @@
-"""Which files the commands of a sweep read, and which of them are not there.
+"""Which files a command of a sweep reads, and which it writes.
 
-A command reads the tables and the files in {data} that its words name, and the `manifests` and
-`triplets` of its settings. What another command of the sweep writes may still be missing.
+A command reads the tables and the files in {data} that its words name, its --config, and the
+`manifests` and `triplets` of these settings.
 """
 
 from __future__ import annotations
@@ -14,32 +14,29 @@ from typing import Any
 from rali.recipes import find_recipe
 from rali.runs.config import read_yaml, with_overrides
 
-from .sweep import Job
-
 TABLES = (".csv", ".parquet")
 
 
-def missing_files(jobs: Sequence[Job], data: Path) -> dict[Path, list[str]]:
-    """{file or folder that is not there: the cases that read it}.
+def read_by(words: Sequence[str], data: Path) -> list[Path]:
+    """The files and folders that a command reads.
 
     Args:
+        words: of the command, without the word `rali`.
         data: what {data} stands for.
 
     Raises:
-        InputError: a command's --config is neither a file nor a recipe.
+        InputError: the command's --config is neither a file nor a recipe.
     """
-    commands = [(job.case, _split(words)) for job in jobs for words in job.commands]
-    written = {path for _, words in commands for path in _values(words, "-o", "--output")}
-    found: dict[Path, list[str]] = {}
-    for case, words in commands:
-        for path in (*_named(words, data), *_of_settings(words)):
-            made = any(Path(folder) in (path, *path.parents) for folder in written)
-            if made or path.exists():
-                continue
-            cases = found.setdefault(path, [])
-            if case not in cases:
-                cases.append(case)
-    return found
+    parts = _split(words)
+    written = _values(parts, "-o", "--output")
+    return [
+        path for path in (*_named(parts, data), *_of_settings(parts)) if str(path) not in written
+    ]
+
+
+def written_by(words: Sequence[str]) -> list[Path]:
+    """The files and folders that a command writes."""
+    return [Path(value) for value in _values(_split(words), "-o", "--output")]
 
 
 def _split(words: Sequence[str]) -> list[str]:
@@ -66,9 +63,11 @@ def _named(words: Sequence[str], data: Path) -> Iterator[Path]:
 
 
 def _of_settings(words: Sequence[str]) -> Iterator[Path]:
-    """Manifests and triplets in the settings of a command that has a --config."""
+    """The --config of a command, and the manifests and triplets in its settings."""
     for config in _values(words, "--config"):
-        values = with_overrides(read_yaml(find_recipe(config)), _values(words, "--set"))
+        recipe = find_recipe(config)
+        yield Path(recipe)
+        values = with_overrides(read_yaml(recipe), _values(words, "--set"))
         folder = next(iter(_values(words, "--data")), "")
         yield from (Path(folder, name) for name in _leaves(values))
 

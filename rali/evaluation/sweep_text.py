@@ -82,7 +82,9 @@ def write_results(config: SweepConfig, jobs: Sequence[Job], folder: str | Path) 
     header += [f"{_title(metric)}, published" for metric in printed_metrics]
     rows = [header, ["---", *["---:"] * (len(header) - 1)]]
     for case in config.cases:
-        cells = [_cell(found.get(case, {}).get(metric)) for metric in config.metrics]
+        cells = [
+            _cell(found.get(case, {}).get(metric), len(config.seeds)) for metric in config.metrics
+        ]
         printed = config.published.get(case, {})
         cells += [f"{printed[m]:.3f}" if m in printed else "–" for m in printed_metrics]
         rows.append([case, *cells])
@@ -135,8 +137,9 @@ def _mean_sd(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
-def _cell(values: Sequence[float] | None) -> str:
+def _cell(values: Sequence[float] | None, seeds: int) -> str:
     if not values:
         return "–"
     mean, sd = _mean_sd(values)
-    return f"{mean:.3f} ± {sd:.3f}" if len(values) > 1 else f"{mean:.3f}"
+    text = f"{mean:.3f} ± {sd:.3f}" if len(values) > 1 else f"{mean:.3f}"
+    return text if len(values) == seeds else f"{text} ({len(values)} of {seeds} seeds)"

@@ -44,7 +44,7 @@ def iter_cells(path: str | Path) -> Iterator[tuple[int, list[str]]]:
             opened(str(path)) as raw,
             io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file,
         ):
-            for number, cells in enumerate(csv.reader(file), 1):
+            for number, cells in enumerate(csv.reader(file, strict=True), 1):
                 if number == 1 and len(cells) == 1:
                     _check_separator(path, cells[0])
                 if cells:

@@ -7,7 +7,7 @@ what evaluation.json and config.json hold.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,6 +98,10 @@ class Unscored:
     n: int
     counted_as: float
 
+    @property
+    def sentence(self) -> str:
+        return f"Pictures that got no score and count as {self.counted_as:g}: {self.n}."
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -113,6 +117,7 @@ class Evaluation:
         interval: None for a model without a calibrated interval.
         asked: how a teacher was asked, as a sentence; "" for what is no teacher.
         server: what a teacher's server was asked for and took, by name; None where none was asked.
+        pooled: {data set: in how many manifests it is}, of those that are in several.
     """
 
     datasets: dict[str, Statistics]
@@ -124,6 +129,7 @@ class Evaluation:
     interval: Coverage | None = None
     asked: str = ""
     server: dict[str, Any] | None = None
+    pooled: dict[str, int] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -154,6 +160,8 @@ class Evaluation:
             stored["asked"] = self.asked
         if self.server is not None:
             stored["server"] = self.server
+        if self.pooled:
+            stored["pooled"] = self.pooled
         return stored
 
     @classmethod
@@ -175,6 +183,7 @@ class Evaluation:
                 None if interval is None else Coverage(**interval),
                 stored.get("asked", ""),
                 stored.get("server"),
+                dict(stored.get("pooled", {})),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
@@ -226,10 +235,13 @@ def remarks(evaluation: Evaluation) -> list[str]:
             f"Human scores within the {interval.level:.0%} interval (±{interval.radius:.2f}): "
             f"{held}."
         )
-    if (unscored := evaluation.unscored) is not None:
+    if evaluation.pooled:
+        each = ", ".join(f"{name} of {count}" for name, count in evaluation.pooled.items())
         sentences.append(
-            f"Pictures that got no score and count as {unscored.counted_as:g}: {unscored.n}."
+            f"Data sets of several manifests, whose pictures are compared with each other: {each}."
         )
+    if evaluation.unscored is not None:
+        sentences.append(evaluation.unscored.sentence)
     if evaluation.unlabelled:
         sentences.append(f"Rows without a score, skipped: {evaluation.unlabelled}.")
     return sentences

@@ -160,6 +160,7 @@ def test_ten_problems_are_shown_and_the_rest_counted(tmp_path):
         ("image,score,score\na.jpg,1,2\n", "two columns named 'score'"),
         ("image,score\na.jpg,1,2\n", "row 2: 3 cells under 2 columns"),
         (b"image\n\xff\xfe.jpg\n", "UTF-8"),
+        ('image,content\na.jpg,"5 inch\nb.jpg,x\n', "unexpected end of data"),
     ],
 )
 def test_files_that_are_not_a_manifest(tmp_path, text, expected):

@@ -249,6 +249,18 @@ def test_changed_scores_and_other_teachers_are_noticed(rows, tmp_path):
         build_reference_triplets(rows, tmp_path / "other", count=1)
 
 
+@pytest.mark.parametrize("change", ["degradation", "severity", "bytes"])
+def test_texts_of_what_the_picture_no_longer_is_are_refused(change, rows, tmp_path):
+    rows = [replace(rows[0], distortion="noise", severity=4), *rows[1:]]
+    build_reference_triplets(rows, tmp_path / "t", count=1)
+    assert build_reference_triplets(rows, tmp_path / "t", count=1) == 0
+    if change == "bytes":
+        Image.open(rows[0].image).transpose(Image.Transpose.ROTATE_180).save(rows[0].image)
+    other = {"degradation": {"distortion": "blur"}, "severity": {"severity": 1}}.get(change, {})
+    with pytest.raises(InputError, match=r"degradation 'noise 4'|another picture"):
+        build_reference_triplets([replace(rows[0], **other), *rows[1:]], tmp_path / "t", count=1)
+
+
 def test_unreadable_pictures_are_listed_and_the_others_written(rows, tmp_path):
     rows[1].image.write_bytes(b"not a picture")
     rows[3].image.unlink()

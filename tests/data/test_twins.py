@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +50,19 @@ def test_the_command_names_pairs_over_several_manifests(rows: list[Row], tmp_pat
     assert "small.jpg (test) is near-identical to" in said.stdout and "2 held-out" in said.stderr
     assert CliRunner().invoke(app, ["check", *files, "--no-twins"]).exit_code == 0
     assert CliRunner().invoke(app, ["check", files[1]]).exit_code == 0
+
+
+@pytest.mark.parametrize("what", ["picture", "content"])
+def test_the_command_names_what_is_in_two_splits(what, rows: list[Row], tmp_path: Path) -> None:
+    train, test = rows[0], rows[5]  # two photographs that are not alike
+    if what == "picture":
+        test = replace(train, split="test")
+    else:
+        train, test = replace(train, content="scene"), replace(test, content="scene")
+    files = [str(tmp_path / "train.csv"), str(tmp_path / "test.csv")]
+    for row, file in zip((train, test), files, strict=True):
+        write_manifest([row], file)
+    said = CliRunner().invoke(app, ["check", *files])
+    assert said.exit_code == 1
+    assert "1 of 2 pictures are in an earlier split too" in said.stderr
+    assert test.image.name in said.stderr

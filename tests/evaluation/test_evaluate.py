@@ -22,7 +22,7 @@ from rali.errors import InputError
 from rali.evaluation import evaluate as evaluation_module
 from rali.evaluation.evaluate import evaluate, evaluate_predictions
 from rali.metrics import srcc
-from rali.report.evaluation import Unscored, to_markdown, to_table
+from rali.report.evaluation import Evaluation, Unscored, to_markdown, to_table
 
 
 @dataclass
@@ -94,6 +94,35 @@ def test_a_manifest_that_adds_nothing_is_named(manifest: Path, tmp_path: Path) -
     write_manifest([Row(tmp_path / "a.png", score=3.0, dataset="x", split="train")], other)
     with pytest.raises(InputError, match=r"other\.csv is in split 'test'"):
         evaluate(Brightness(), [manifest, other], split="test")
+
+
+def _two_manifests(folder: Path, dataset: str) -> list[Path]:
+    """Two sets in a/labels.csv and b/labels.csv: right within each, and of other ranges."""
+    paths = []
+    for place, name in enumerate("ab"):
+        (folder / name).mkdir()
+        rows = []
+        for index in range(4):
+            path = folder / name / f"{index}.png"
+            Image.new("RGB", (20, 10), (30 * index,) * 3).save(path)
+            rows.append(Row(path, score=1 + 2 * place + index / 4, dataset=dataset))
+        paths.append(folder / name / "labels.csv")
+        write_manifest(rows, paths[-1])
+    return paths
+
+
+def test_manifests_that_name_no_data_set_are_not_ranked_together(tmp_path: Path) -> None:
+    evaluation, _ = evaluate(Brightness(), _two_manifests(tmp_path, ""))
+    found = {name: each.values["srcc"] for name, each in evaluation.datasets.items()}
+    assert found == {"a/labels.csv": pytest.approx(1), "b/labels.csv": pytest.approx(1)}
+
+
+def test_a_data_set_of_several_manifests_is_told(tmp_path: Path) -> None:
+    evaluation, _ = evaluate(Brightness(), _two_manifests(tmp_path, "labels"))
+    assert evaluation.datasets["labels"].values["srcc"] < 0.9
+    assert evaluation.pooled == {"labels": 2}
+    assert "compared with each other: labels of 2." in to_markdown(evaluation)
+    assert Evaluation.from_dict(evaluation.to_dict()) == evaluation
 
 
 def test_no_labels_is_an_error(tmp_path: Path) -> None:

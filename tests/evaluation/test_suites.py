@@ -137,11 +137,13 @@ def test_pairwise_accuracy_by_hand():
     assert pairwise_accuracy([3, 2, 1], [1, 2, 3]) == 0
     assert pairwise_accuracy([1, 3, 2], [1, 2, 3]) == pytest.approx(2 / 3)
     assert pairwise_accuracy([2, 2], [1, 2]) == 0  # a tie orders nothing
-    assert np.isnan(pairwise_accuracy([1, 2], [3, 3]))
+    assert pairwise_accuracy([1, 2], [3, 3]) == 0  # people saw no difference
+    assert pairwise_accuracy([2, 2], [3, 3]) == 1
+    assert np.isnan(pairwise_accuracy([1], [3]))
 
 
 def _enlarged() -> tuple[list[Row], dict[Path, float]]:
-    """Two contents: regression in the right order, generation in the wrong one, and originals."""
+    """Two contents: regression in the right order, generation in the wrong one, originals last."""
     mos = {"SwinIR": 2.0, "RealESRNet": 1.0, "SeeSR": 4.0, "SUPIR": 3.0, "Original": 5.0}
     predicted = {"SwinIR": 2.0, "RealESRNet": 1.0, "SeeSR": 3.0, "SUPIR": 4.0, "Original": 0.0}
     rows = [
@@ -156,10 +158,24 @@ def test_sriqa_bench_by_hand():
     table = suite_table("sriqa-bench", "ours", *_enlarged())
     cells = zip(table.columns, table.measured[1], strict=True)
     values = {column: cell.values["value"] for column, cell in cells}
-    assert values["Reg-Acc"] == 1
+    assert values["Reg-Acc"] == pytest.approx(1 / 3)  # the original is below both, and is better
     assert values["Gen-Acc"] == 0
-    assert values["Overall-Acc"] == pytest.approx(5 / 6)  # without the originals
-    assert values["SRCC"] == pytest.approx(0.8)
+    assert values["Overall-Acc"] == pytest.approx(5 / 10)  # of ten pairs four with the original
+    assert values["SRCC"] == pytest.approx(1 - 6 * (1 + 1 + 0 + 4 + 16) / (5 * 24))
+
+
+def test_sriqa_bench_counts_the_pairs_that_the_printed_numbers_need():
+    methods = ["SwinIR", "RealESRNet", *(f"generates {n}" for n in range(8)), "Original"]
+    mos = dict(zip(methods, np.linspace(1, 5, 11), strict=True))
+    rows = [
+        Row(Path(f"/d/{m}.png"), s, dataset="sriqa-bench", content="x", distortion=m)
+        for m, s in mos.items()
+    ]
+    predicted = {row.image: row.score or 0 for row in rows} | {Path("/d/Original.png"): 0.0}
+    cells = suite_table("sriqa-bench", "ours", rows, predicted).measured[1]
+    wrong = (2 / 3, 8 / 36, 10 / 55)  # pairs of the original, of those of its group
+    found = [cell.values["value"] for cell in cells[:3]]
+    assert found == pytest.approx([1 - share for share in wrong])
 
 
 def test_degradation_accuracy_by_hand():
@@ -179,6 +195,38 @@ def test_degradation_accuracy_by_hand():
     whole = degradation_table("ours", more, [*perceived, *[("darken", 1)] * 4])
     assert whole.measured[1][-1].values["class"] == pytest.approx((1 + 0 + 0 + 1 + 1) / 5)
     assert any("left out: fog 2" in note for note in whole.notes)
+
+
+def test_a_level_that_is_not_known_counts_for_the_class_alone():
+    assert degradation_of(Row(Path("x.png"), distortion="noise")) == ("noise", 0)
+    truth, perceived = [("noise", 0), ("noise", 2), ("blur", 0)], [("noise", 3)] * 3
+    table = degradation_table("ours", truth, perceived)
+    cells = dict(zip(table.columns, table.measured[1], strict=True))
+    assert cells["noise"].values == {"class": 1.0, "level": 0.0}
+    assert cells["blur"].values == {"class": 0.0}
+    assert any("class alone: 2" in note for note in table.notes)
+
+
+def test_pictures_that_a_suite_leaves_out_are_counted(photograph_files, tmp_path):
+    rows = [
+        Row(path, 1.0 + n if n < 3 else None, dataset="kadid10k", distortion="x", split="test")
+        for n, path in enumerate(photograph_files[:4])
+    ]
+    write_manifest(rows, tmp_path / "kadid.csv")
+    lines = [f"{row.image},{row.score}" for row in rows[:2]]
+    (tmp_path / "p.csv").write_text("image,predicted\n" + "\n".join(lines))
+    words = ["evaluate", str(tmp_path / "p.csv"), str(tmp_path / "kadid.csv"), "--suite", "rali"]
+    done = CliRunner().invoke(app, [*words, "--unscored", "3"])
+    assert done.exit_code == 0, done.output
+    assert "KADID 3 (test)" in done.output
+    assert "Rows without a score, skipped: 1." in done.output
+    assert "got no score and count as 3: 1." in done.output
+
+
+def test_a_picture_twice_in_a_suite_is_refused_before_a_teacher_is_asked():
+    row = Row(Path("/x.png"), distortion="noise", severity=2, dataset="dq495k")
+    with pytest.raises(InputError, match="listed twice"):
+        suite_rows("degradation", [row, row])
 
 
 def test_classes_are_compared_by_one_name():

@@ -23,8 +23,14 @@ from rali.data.manifest import Row, read_manifest, write_manifest
 from rali.distill.pipeline import DistillConfig
 from rali.errors import InputError
 from rali.evaluation import sweep as evaluation_sweep
-from rali.evaluation.sweep import LOG, SweepConfig, jobs_of, read_sweep, run_sweep
-from rali.evaluation.sweep_files import missing_files
+from rali.evaluation.sweep import (
+    LOG,
+    SweepConfig,
+    jobs_of,
+    missing_files,
+    read_sweep,
+    run_sweep,
+)
 from rali.evaluation.sweep_text import results, write_results
 from rali.runs.config import from_dict, read_yaml, with_overrides
 from rali.runs.folder import alone_in
@@ -145,6 +151,27 @@ def test_a_changed_case_is_run_again_and_the_others_are_not(quick):
     assert logs["backwards-seed0"] == 2
 
 
+def test_a_case_whose_files_changed_is_run_again(quick):
+    folder = quick.parent
+    assert run(quick).exit_code == 0
+    (folder / "backwards.csv").write_text((folder / "right.csv").read_text())
+    shutil.rmtree(folder / "backwards")
+    shutil.copytree(folder / "right", folder / "backwards")  # what the stand-in finds for it
+    assert "| Backwards | 1.000 ± 0.000 |" in run(quick).output
+    logs = {f.parent.name: f.read_text().count("$ rali") for f in folder.rglob(LOG)}
+    assert logs["right-one-seed0"] == 1
+    assert logs["backwards-seed0"] == 2
+
+
+def test_a_case_of_which_a_seed_is_missing_says_so(quick):
+    config = read_sweep(quick)
+    jobs = jobs_of(config, quick.parent / "out", quick.parent)
+    run_sweep([job for job in jobs if (job.case, job.seed) != ("Backwards", 1)])
+    text = write_results(config, jobs, quick.parent / "out")
+    assert "| Backwards | -1.000 (1 of 2 seeds) |" in text
+    assert "| Right one | 1.000 ± 0.000 |" in text
+
+
 def test_a_failed_command_names_case_command_and_log_and_can_be_resumed(quick):
     (quick.parent / "backwards.csv").rename(quick.parent / "away.csv")
     failed = run(quick)
@@ -196,7 +223,7 @@ def test_files_of_settings_are_needed_and_those_that_commands_write_are_not(tmp_
         cases={"a": {"table": "a.csv"}, "b": {"table": "there.csv"}},
     )
     jobs = jobs_of(config, "out", tmp_path)
-    assert missing_files(jobs, tmp_path) == {
+    assert missing_files(jobs) == {
         tmp_path / "a.csv": ["a"],
         tmp_path / "old" / "evaluation.json": ["a", "b"],
     }
