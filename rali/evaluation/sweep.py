@@ -52,6 +52,7 @@ class SweepConfig:
         seeds: each case runs with each of them.
         metrics: the ones shown: of the average, as in "srcc", or of a column, as in "csiq/srcc".
         suite: the suite whose table is read; by default the evaluation is read.
+        baseline: the case from which the others' differences are told; "" tells none.
         published: {case: {metric: value}} as the paper prints them.
         notes: sentences below the table.
     """
@@ -63,15 +64,17 @@ class SweepConfig:
     seeds: list[int] = field(default_factory=lambda: [0])
     metrics: list[str] = field(default_factory=lambda: ["plcc", "srcc"])
     suite: str = ""
+    baseline: str = ""
     published: dict[str, dict[str, float]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if not (self.commands and self.cases and self.seeds):
             raise InputError("A sweep needs commands, cases and seeds.")
-        unknown = set(self.published) - set(self.cases)
-        if unknown:
-            raise InputError(f"published: there is no case {sorted(unknown)[0]!r}.")
+        for name, cases in (("published", self.published), ("baseline", [self.baseline])):
+            unknown = set(cases) - {"", *self.cases}
+            if unknown:
+                raise InputError(f"{name}: there is no case {sorted(unknown)[0]!r}.")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which of a paper's orders a sweep shows, and which are within the noise of its seeds.
+"""What a sweep shows beyond the noise of its seeds: a paper's orders, and what beats a baseline.
 
 In: the values of every case and seed, and the paper's. Out: one sentence for each metric.
 """
@@ -76,4 +76,35 @@ def order_notes(
             f"{title}, orders of the paper ({len(pairs)}): {'; '.join(parts)}. 95 % intervals over "
             "seeds."
         )
+    return notes
+
+
+def baseline_notes(
+    found: Mapping[str, Mapping[str, Sequence[float]]],
+    baseline: str,
+    metrics: Mapping[str, str],
+    seeds: int,
+) -> list[str]:
+    """Of each metric, by how much every other case differs from the baseline.
+
+    A case that lacks a seed, or has no value of one (NaN), is left out.
+
+    Args:
+        found, metrics: as for `order_notes`. baseline: the name of a case.
+    """
+    notes = []
+    for metric, title in metrics.items():
+        values = {
+            case: own[metric]
+            for case, own in found.items()
+            if len(own[metric]) == seeds > 1 and np.isfinite(own[metric]).all()
+        }
+        start = values.pop(baseline, None)
+        if start is None or not values:
+            continue
+        each = []
+        for case, own in values.items():
+            mean, low, high = difference(own, start)
+            each.append(f"{case} {mean:+.3f} [{low:+.3f}, {high:+.3f}]")
+        notes.append(f"{title}, less {baseline}: {'; '.join(each)}.")
     return notes

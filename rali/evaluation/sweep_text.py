@@ -22,7 +22,7 @@ from rali.metrics import short_name
 from rali.report.evaluation import Evaluation
 
 from .sweep import Job, SweepConfig, is_done
-from .sweep_orders import order_notes
+from .sweep_orders import baseline_notes, order_notes
 
 AGAIN = "Delete it, and the same command evaluates again."
 
@@ -92,7 +92,8 @@ def write_results(config: SweepConfig, jobs: Sequence[Job], folder: str | Path) 
     shown = "Means ± standard deviations of seeds" if len(config.seeds) > 1 else "One seed,"
     titles = {metric: _title(metric) for metric in config.metrics}
     orders = order_notes(found, config.published, titles, len(config.seeds))
-    notes = [f"{shown} {seeds}; {_machine()}.", *orders, *config.notes]
+    gains = baseline_notes(found, config.baseline, titles, len(config.seeds))
+    notes = [f"{shown} {seeds}; {_machine()}.", *gains, *orders, *config.notes]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     text = "\n".join(
         [

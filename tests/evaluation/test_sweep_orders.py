@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rali.evaluation.sweep_orders import difference, order_notes
+from rali.evaluation.sweep_orders import baseline_notes, difference, order_notes
 
 PAPER = {"a": {"srcc": 0.8}, "b": {"srcc": 0.7}, "c": {"srcc": 0.6}, "tied": {"srcc": 0.6}}
 
@@ -49,3 +49,17 @@ def test_a_seed_without_a_value_is_no_noise():
     (note,) = order_notes(found, PAPER, {"srcc": "SRCC"}, 3)
     assert "orders of the paper (3): shown 1: a > c" in note
     assert "within the noise of 3 seeds 0; not known 2, as a seed of b has no value." in note
+
+
+def test_differences_from_the_baseline_have_students_intervals():
+    found = {
+        "start": {"srcc": [0.5, 0.5, 0.5]},
+        "better": {"srcc": [0.51, 0.52, 0.53]},  # half width 0.02484, as above
+        "a seed short": {"srcc": [0.9, 0.9]},
+    }
+    titles = {"srcc": "SRCC"}
+    assert baseline_notes(found, "start", titles, 3) == [
+        "SRCC, less start: better +0.020 [-0.005, +0.045]."
+    ]
+    assert baseline_notes(found, "", titles, 3) == []
+    assert baseline_notes({case: {"srcc": [0.5]} for case in found}, "start", titles, 1) == []
