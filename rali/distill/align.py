@@ -31,7 +31,7 @@ from .optim import (
     processes,
     rate_groups,
 )
-from .stream import View, draw_view, stream
+from .stream import View, check_cropped, draw_view, stream
 
 
 @dataclass
@@ -87,6 +87,9 @@ class AlignConfig:
             epochs=0, batch_size=2, micro_batch=1, texts_per_picture=1, seeds_used=0, lr=0,
             warmup=0, weight_decay=0, trunk_rate=0, crop=0, workers=-1,
         )  # fmt: skip
+        for name in ("crop", "warmup"):
+            if getattr(self, name) > 1:
+                raise InputError(f"align.{name} is {getattr(self, name)}; give at most 1.")
         if self.precision not in ("bf16", "fp16", "fp32"):
             raise InputError(f"align.precision is {self.precision!r}; expected bf16, fp16 or fp32.")
 
@@ -95,7 +98,15 @@ class AlignConfig:
         return {each.name: getattr(self, each.name) for each in fields(self) if each.compare}
 
     def plan(self, pictures: int, processes: int = 1) -> tuple[int, int]:
-        """Pictures per process and step, and steps."""
+        """Pictures per process and step, and steps.
+
+        Raises:
+            InputError: more processes than pictures.
+        """
+        if pictures < processes:
+            raise InputError(
+                f"{processes} processes cannot share {pictures} pictures; start as many at most."
+            )
         batch = min(self.batch_size, pictures // processes)
         steps = round(self.epochs * pictures / (batch * processes))
         return batch, max(steps, 1 if self.epochs > 0 else 0)
@@ -153,6 +164,7 @@ def align(
     )
     device, world = accelerator.device, accelerator.num_processes
     torch.manual_seed(seed + accelerator.process_index)
+    check_cropped(encoder, config.crop, pictures.preprocess.size, "align")
     encoder.requires_grad_(True).train()
     set_checkpointing(encoder, config.grad_checkpointing)
     encoder.to(device).to(memory_format=torch.channels_last)

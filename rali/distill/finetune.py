@@ -29,7 +29,7 @@ from rali.student.student import Student
 from .adversary import climb
 from .batches import PictureBatches, in_order
 from .optim import Checkpoint, check_normalised, cosine_schedule, rate_groups
-from .stream import draw_view
+from .stream import check_cropped, draw_view
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 LOSSES: dict[str, Loss] = {"squared": F.mse_loss, "absolute": F.l1_loss}
@@ -131,6 +131,7 @@ def finetune(
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(seed)
+    check_cropped(student.encoder, config.crop, pictures.preprocess.size, "finetune")
     student.to(device).requires_grad_(True)
     bases = [student.basis_vectors.requires_grad_(True), student.basis_scores.requires_grad_(True)]
     groups = rate_groups(student.encoder, config.weight_decay, config.lr, config.trunk_rate)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rali.errors import InputError
 from rali.files import replace_atomically
+from rali.student.trunk import TrunkEncoder
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -63,12 +64,15 @@ def rate_groups(
 ) -> list[dict[str, Any]]:
     """`decay_groups` of an encoder; a pretrained trunk under a new head learns more slowly.
 
-    Each group carries its peak rate as `peak`: `lr`, times `trunk_rate` for what is in the
-    encoder's `trunk`, where it has one.
+    Each group carries its peak rate as `peak`: `lr`, times `trunk_rate` for the trunk of a
+    `TrunkEncoder`. open_clip's towers on timm's models call a part `trunk` too, but their heads are
+    as trained as their trunks.
     """
     named = list(encoder.named_parameters())
-    inside = [pair for pair in named if pair[0].startswith("trunk.")]
-    outside = [pair for pair in named if not pair[0].startswith("trunk.")]
+    trunk = encoder.trunk.parameters() if isinstance(encoder, TrunkEncoder) else ()
+    slow = {id(parameter) for parameter in trunk}
+    inside = [pair for pair in named if id(pair[1]) in slow]
+    outside = [pair for pair in named if id(pair[1]) not in slow]
     groups = []
     for some, peak in ((outside, lr), (inside, lr * trunk_rate)):
         groups += [group | {"lr": peak, "peak": peak} for group in decay_groups(some, weight_decay)]

@@ -22,7 +22,7 @@ from rali.errors import InputError
 from rali.runs.config import write_yaml
 from rali.runs.folder import RunFolder
 from rali.runs.progress import Progress, silent
-from rali.scoring.model_folder import HEAD_FILE, INTERVAL_FILE
+from rali.scoring.model_folder import HEAD_FILE
 from rali.student.encoders import load_encoder
 from rali.student.student import Student, StudentConfig
 from rali.student.towers import Encoder
@@ -184,8 +184,7 @@ def distill(
     photographs = embeddings if held_out is None else held_out[undegraded or slice(None)]
     distances = student.distance(torch.from_numpy(photographs))
     student.config.familiar = float(distances.quantile(0.99))
-    for name in (INTERVAL_FILE, HEAD_FILE):
-        (run.folder / "model" / name).unlink(missing_ok=True)
+    (run.folder / "model" / HEAD_FILE).unlink(missing_ok=True)
     student.save_pretrained(run.folder / "model")
     if encoder.text is not None:
         rationales = [of_row[0].reasoning for of_row in chosen]

@@ -58,7 +58,7 @@ def rationales_of(rows: Sequence[Row], triplets: Sequence[Triplet]) -> list[list
         )
     found = [sorted(by_image[row.image.resolve()], key=lambda t: t.seed) for row in rows]
     for row, of_row in zip(rows, found, strict=True):
-        if is_there(row.image) and picture_sha256(row.image) != of_row[0].image_sha256:
+        if is_there(row.image) and {picture_sha256(row.image)} != {t.image_sha256 for t in of_row}:
             raise InputError(
                 f"{row.image} has changed since its rationales were written; write them anew, "
                 "in another folder."
@@ -97,6 +97,7 @@ def align_stage(
         encoder.spec,
         encoder.preprocess.to_dict(),
         weights_sha256(encoder.image),
+        weights_sha256(encoder.text.model) if encoder.text else "",
         config.deciding(),
         seed,
     )
@@ -181,7 +182,11 @@ def finetune_stage(
         for pictures, scores in (train, val)
         if pictures
     ]
-    mark = fingerprint(data, datasets, weights_sha256(student), asdict(config), seed)
+    start = student.config
+    mark = fingerprint(
+        data, datasets, weights_sha256(student), start.encoder, start.preprocess,
+        start.temperature, asdict(config), seed,
+    )  # fmt: skip
     file = run.folder / "finetuned.safetensors"
     if (kept := _kept(file, mark)) is not None:
         student.load_state_dict(kept)
@@ -215,8 +220,11 @@ def phrases_stage(
     """Write the student's table of phrases to the model folder, where there can be one."""
     photographs = best_photographs(rows, config.photographs)
     weights = weights_sha256(student)
-    towers = weights, weights_sha256(text.model)
-    mark = fingerprint(picture_marks(photographs), *towers, rationales, asdict(config), seed)
+    tower = weights, student.config.encoder, student.config.preprocess
+    mark = fingerprint(
+        picture_marks(photographs), *tower, weights_sha256(text.model), rationales,
+        asdict(config), seed,
+    )  # fmt: skip
     file = run.folder / "model" / PHRASES_FILE
     if run.done("phrases", mark) and file.is_file():
         return
@@ -251,6 +259,7 @@ def embed_stage(
     """
     mark = fingerprint(
         [(picture_marks(pictures.paths), flip) for pictures, flip in jobs],
+        encoder.spec,
         encoder.preprocess.to_dict(),
         weights_sha256(encoder.image),
     )

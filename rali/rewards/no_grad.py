@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable, Iterable, Mapping
 from functools import lru_cache
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -25,6 +26,8 @@ _loading = Lock()
 def shared_reward(model: str = "builtin", device: Any = None, **options: Any) -> RaliReward:
     """One `RaliReward` for all calls with the same arguments: trainers call plain functions often.
 
+    A folder whose files have changed since is loaded anew.
+
     Args:
         device: by default the GPU of LOCAL_RANK where there is a GPU; CUDA's current device differs
             from thread to thread.
@@ -39,7 +42,15 @@ def shared_reward(model: str = "builtin", device: Any = None, **options: Any) ->
         device = torch.device("cuda", current)
     options = {name: _plain(name, value) for name, value in options.items()}
     with _loading:  # else threads that call at the same time would each load a model
-        return _reward(model, device, **options)
+        return _reward(model, _stamp(Path(model)), device, **options)
+
+
+def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Names, sizes and times of a model folder's files, which another model in it changes."""
+    if not folder.is_dir():
+        return ()
+    found = [(path.name, path.stat()) for path in sorted(folder.iterdir()) if path.is_file()]
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -55,7 +66,7 @@ def _plain(name: str, value: Any) -> Any:
 
 
 @lru_cache(maxsize=8)
-def _reward(model: str, device: Any, **options: Any) -> RaliReward:
+def _reward(model: str, stamp: object, device: Any, **options: Any) -> RaliReward:
     return RaliReward(model, device=device, **options)
 
 

@@ -48,9 +48,8 @@ def _picture(image: Any, low: float, high: float) -> Tensor:
         except PictureError as error:
             name = f"{shortened(image)}: " if isinstance(image, str | Path) else ""
             raise PictureError(f"{name}{error}") from error
-    picture = (
-        image if isinstance(image, Tensor) else torch.tensor(image)
-    )  # a copy: some are read-only
+    # A copy of arrays: some are read-only, and some run backwards (`[..., ::-1]`).
+    picture = image if isinstance(image, Tensor) else torch.from_numpy(np.array(image, order="C"))
     if picture.ndim == 3 and picture.shape[0] != 3 and picture.shape[2] == 3:
         picture = picture.permute(2, 0, 1)
     if picture.ndim != 3 or picture.shape[0] != 3:

@@ -273,7 +273,7 @@ def check_range(pictures: Tensor, low: float, high: float) -> None:
     """Accepts the overshoot of a decoder; pictures in another range differ by far more.
 
     Raises:
-        InputError: the values seem to be 0–255.
+        InputError: the values seem to be 0–255. Values that seem to be 0–1, or −1–1, are warned of.
     """
     if not pictures.numel():
         return
@@ -285,6 +285,12 @@ def check_range(pictures: Tensor, low: float, high: float) -> None:
         raise InputError(
             f"The pictures' values reach {most:g}, and input_range is ({low:g}, {high:g}): divide "
             "0–255 by 255, or give input_range=(0, 255)."
+        )
+    if (low, high) != (0, 1) and least >= 0 and most <= 1 and most - least > 0.5:
+        warnings.warn(
+            f"Pictures have values from {least:g} to {most:g}, and input_range is ({low:g}, "
+            f"{high:g}). Did you mean input_range=(0, 1)?",
+            stacklevel=3,
         )
     if least < low - 0.25 * span:
         warnings.warn(

@@ -262,7 +262,7 @@ def is_mlpackage(path: Path) -> bool:
 def remove_exports(folder: str | Path, config: str | bytes) -> None:
     """Remove a model folder's exports before another model takes its place.
 
-    With other weights, the phrases and the interval go too: they are of the old ones.
+    The phrases go with the embeddings that they are compared with, the interval with the scores.
 
     Args:
         config: the text of its `CONFIG_FILE` to be. Where only the evaluation in it is new, the
@@ -277,10 +277,14 @@ def remove_exports(folder: str | Path, config: str | bytes) -> None:
         return
     for path in exports_in(folder):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    if before.get(WEIGHTS_SHA256) != after.get(WEIGHTS_SHA256):
-        for place in (Path(folder), Path(folder) / ONNX_FOLDER):
-            for name in (PHRASES_FILE, INTERVAL_FILE):
-                (place / name).unlink(missing_ok=True)
+    for file, names in _DEPENDS.items():
+        if any(before.get(name) != after.get(name) for name in names):
+            for place in (Path(folder), Path(folder) / ONNX_FOLDER):
+                (place / file).unlink(missing_ok=True)
+
+
+_EMBEDDINGS = (WEIGHTS_SHA256, "encoder", "preprocess")  # what of a config decides them
+_DEPENDS = {PHRASES_FILE: _EMBEDDINGS, INTERVAL_FILE: (*_EMBEDDINGS, "temperature")}
 
 
 def _model_in(config: str | bytes) -> dict[str, Any]:

@@ -26,7 +26,8 @@ def pack(state: Mapping[str, Tensor], storage: Storage) -> dict[str, Tensor]:
     """The tensors as they are stored; `unpack` returns them to float32.
 
     Args:
-        storage: `int8` rounds matrices and kernels of the encoder; the rest is in float16.
+        storage: `int8` rounds matrices and kernels of 1,024 values or more; the rest is in float16,
+            or in float32 where that would make a value infinite or, in a small tensor, zero.
     """
     packed: dict[str, Tensor] = {}
     for name, value in state.items():
@@ -36,8 +37,14 @@ def pack(state: Mapping[str, Tensor], storage: Storage) -> dict[str, Tensor]:
         elif storage == "int8" and value.ndim >= 2 and value.numel() >= LARGE:
             packed[name], packed[name + SCALE] = to_8_bits(value)
         else:
-            packed[name] = value.half()
+            packed[name] = _halved(value)
     return packed
+
+
+def _halved(value: Tensor) -> Tensor:
+    half = value.half()
+    lost = value.numel() < LARGE and bool(((half == 0) & (value != 0)).any())
+    return value if lost or not half.isfinite().all() else half
 
 
 def write_tensors(

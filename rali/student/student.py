@@ -222,7 +222,7 @@ class Student(nn.Module):
 
         Args:
             name: the model's name on the card, which the card's examples load.
-            storage: how the weights are stored: `float32`, `float16`, or `int8` (the encoder's
+            storage: how the weights are stored: `float32`, `float16`, or `int8` (large
                 kernels and matrices as whole numbers, the rest in float16).
         """
         from .card import has_own_readme, model_card

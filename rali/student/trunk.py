@@ -70,7 +70,8 @@ class TrunkEncoder(nn.Module):
         state: weights of the trunk before its normalisations are folded; without, it is random.
 
     Raises:
-        InputError: timm has no such trunk, or the stages are not its own.
+        InputError: timm has no such trunk, the stages are not its own, or the weights lack some of
+            the trunk's.
     """
 
     trunk: Any  # timm's models have no common type
@@ -80,7 +81,7 @@ class TrunkEncoder(nn.Module):
         self.config = config
         self.trunk, widths = _trunk(config)
         if state is not None:
-            self.trunk.load_state_dict(state, strict=False)
+            self.trunk.load_state_dict(_by_names_of(self.trunk, state))
         if config.folded:
             fold_normalisations(self.trunk.eval())
         spectra = [Spectrum(*spectrum, config.spectrum_width) for spectrum in config.spectra]
@@ -108,7 +109,10 @@ class TrunkEncoder(nn.Module):
             found = [tokens[:, 0]] if first else []
             found += [patches.mean(1), patches.amax(1)]
         else:
-            found = [part for stage in self.trunk(shrunk) for part in statistics(stage)]
+            stages = self.trunk(shrunk)
+            if getattr(self.trunk, "output_fmt", "NCHW") == "NHWC":
+                stages = [stage.permute(0, 3, 1, 2) for stage in stages]
+            found = [part for stage in stages for part in statistics(stage)]
         if self.config.spectra:
             of = planes(pixels)
             found += [part for spectrum in self.spectra for part in spectrum(of)]
@@ -149,6 +153,26 @@ def _trunk(config: TrunkConfig) -> tuple[nn.Module, list[int]]:
             f"timm cannot build {config.trunk!r} with stages {list(config.stages) or 'all'}: "
             f'{error}. `python -c "import timm; print(timm.list_models())"` prints its names.'
         ) from error
+
+
+def _by_names_of(trunk: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The trunk's part of a whole model's weights.
+
+    timm flattens models whose stages it returns: `stages.0.norm` is `stages_0.norm` there, or
+    `model.stages.0.norm`.
+    """
+
+    def key(name: str) -> str:
+        return name.removeprefix("model.").replace(".", "_")
+
+    known = {key(name): value for name, value in state.items()}
+    missing = [name for name in trunk.state_dict() if key(name) not in known]
+    if missing:
+        raise InputError(
+            f"The weights hold nothing for {len(missing)} of the trunk's "
+            f"{len(trunk.state_dict())} tensors, such as {missing[0]}."
+        )
+    return {name: known[key(name)] for name in trunk.state_dict()}
 
 
 def _has_tokens(trunk: nn.Module) -> bool:

@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,11 @@ from torch import nn
 
 from rali.distill.align import AlignConfig, align, set_checkpointing
 from rali.distill.infonce import multi_positive_infonce
-from rali.distill.optim import Checkpoint, Passes, cosine_schedule
+from rali.distill.optim import Checkpoint, Passes, cosine_schedule, rate_groups
+from rali.distill.stream import check_cropped
 from rali.errors import InputError
 from rali.student.encoders import image_tower
+from rali.student.trunk import TrunkConfig, TrunkEncoder
 from small import Pixels, tower
 
 GPU = torch.cuda.is_available()
@@ -285,3 +288,31 @@ def open_clip_tower() -> nn.Module:
     vision = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16}
     torch.manual_seed(0)
     return image_tower({"name": "clip", "embed_dim": 16, "vision_cfg": vision, "quick_gelu": False})
+
+
+def test_only_a_trunk_under_a_new_head_learns_slowly():
+    new = TrunkEncoder(TrunkConfig("test_resnet", 8))
+    rates: Counter[float] = Counter()
+    for group in rate_groups(new, 0.0, 1.0, 0.1):
+        rates[group["peak"]] += sum(parameter.numel() for parameter in group["params"])
+    trunk = sum(parameter.numel() for parameter in new.trunk.parameters())
+    everything = sum(parameter.numel() for parameter in new.parameters())
+    assert rates == {1.0: everything - trunk, 0.1: trunk}
+    theirs = nn.Module()  # open_clip's towers on timm's models: the head is as trained
+    theirs.trunk, theirs.head = nn.Linear(4, 4), nn.Linear(4, 2)
+    assert {group["peak"] for group in rate_groups(theirs, 0.0, 1.0, 0.1)} == {1.0}
+
+
+def test_crops_for_an_encoder_of_one_size_are_refused():
+    check_cropped(TrunkEncoder(TrunkConfig("test_resnet", 8)), 0.5, 160, "align")
+    with pytest.raises(InputError, match=r"align\.crop is 0\.5: .* 112 × 112, only of 224 × 224"):
+        check_cropped(TrunkEncoder(TrunkConfig("vit_tiny_patch16_224", 8)), 0.5, 224, "align")
+    for name in ("crop", "warmup"):
+        with pytest.raises(InputError, match=f"align.{name} is 3; give at most 1"):
+            AlignConfig(**{name: 3})
+
+
+def test_more_processes_than_pictures_are_refused():
+    assert AlignConfig(epochs=1).plan(4, 2) == (2, 1)
+    with pytest.raises(InputError, match="8 processes cannot share 4 pictures"):
+        AlignConfig().plan(4, 8)

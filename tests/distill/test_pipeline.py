@@ -22,7 +22,14 @@ from rali.errors import InputError
 from rali.export import compare, export_onnx
 from rali.runs.config import from_dict, with_overrides
 from rali.runs.folder import write_json
-from rali.scoring.model_folder import PHRASES_FILE, PRECISIONS, image_file, onnx_file
+from rali.scoring.intervals import calibrate, write_interval
+from rali.scoring.model_folder import (
+    INTERVAL_FILE,
+    PHRASES_FILE,
+    PRECISIONS,
+    image_file,
+    onnx_file,
+)
 from rali.student.student import weights_sha256
 from small import SmallRun, small_encoder
 
@@ -104,6 +111,52 @@ def test_a_new_student_removes_the_old_export(small_run, tmp_path):
     assert all(old.exists() for old in exports), "it is the same student"
     again(small_run, dataclasses.replace(small_run.config, fit=FitConfig(enabled=False)), run)
     assert [old for old in exports if old.exists()] == []
+
+
+def test_the_same_distillation_keeps_the_calibrated_interval(small_run, tmp_path):
+    run = small_run.copy_to(tmp_path / "run")
+    write_interval(calibrate([3.0] * 20, [3.5] * 20, source="here"), run / "model")
+    again(small_run, small_run.config, run)
+    assert (run / "model" / INTERVAL_FILE).is_file()
+    changed = dataclasses.replace(small_run.config, fit=FitConfig(enabled=False, temperature=0.5))
+    again(small_run, changed, run)
+    assert not (run / "model" / INTERVAL_FILE).exists()
+
+
+def test_another_temperature_is_finetuned_anew(small_run, tmp_path):
+    config = dataclasses.replace(
+        small_run.config, fit=FitConfig(enabled=False), finetune=FinetuneConfig(epochs=2)
+    )
+    warmer = dataclasses.replace(config, fit=FitConfig(enabled=False, temperature=1.0))
+    run = small_run.copy_to(tmp_path / "run")
+    again(small_run, config, run)
+    _, resumed = again(small_run, warmer, run)
+    _, fresh = again(small_run, warmer, small_run.copy_to(tmp_path / "fresh"))
+    assert torch.equal(resumed.basis_vectors, fresh.basis_vectors)
+
+
+@pytest.mark.parametrize("change", ["activation", "text tower"])
+def test_another_encoder_with_the_same_weights_is_noticed(change, small_run, tmp_path):
+    run = small_run.copy_to(tmp_path / "run")
+    encoder = small_encoder()
+    if change == "activation":
+        encoder = dataclasses.replace(encoder, spec={**encoder.spec, "quick_gelu": True})
+    else:
+        with torch.no_grad():
+            next(encoder.text.model.parameters()).add_(1.0)
+    stages: set[str] = set()
+    distill(
+        small_run.config, small_run.rows, small_run.triplets, run, encoder=encoder,
+        progress=lambda stage, *_: stages.add(stage),
+    )  # fmt: skip
+    assert {"align", "embed"} <= stages
+
+
+def test_a_text_of_another_picture_is_refused_wherever_it_stands(small_run, tmp_path):
+    first = small_run.triplets[0]
+    other = dataclasses.replace(first, seed=1_000, image_sha256="0" * 64)
+    with pytest.raises(InputError, match="has changed since its rationales"):
+        distill(small_run.config, small_run.rows, [*small_run.triplets, other], tmp_path)
 
 
 class Killed(BaseException):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections import UserList
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,7 +18,9 @@ from rali.errors import InputError, PictureError
 from rali.rewards import RaliReward
 from rali.rewards.no_grad import rewards_of, shared_reward
 from rali.rewards.pictures import pictures_of
-from small import as_tensor, photograph
+from rali.rewards.reward import check_range
+from rali.student.student import Student, StudentConfig
+from small import as_tensor, photograph, small_encoder
 
 
 def test_every_form_of_picture_gets_the_same_reward(reward, pictures, expected, tmp_path):
@@ -31,6 +34,7 @@ def test_every_form_of_picture_gets_the_same_reward(reward, pictures, expected, 
         floats.half().float(),
         list(floats),
         [Image.fromarray(picture) for picture in pictures],
+        [np.ascontiguousarray(picture[..., ::-1])[..., ::-1] for picture in pictures],  # of BGR
         [tmp_path / "a.png", *pictures[1:]],
         [{"bytes": (tmp_path / "a.png").read_bytes(), "path": None}, *pictures[1:]],
     ]
@@ -70,6 +74,32 @@ def test_a_range_of_any_type_of_list_gives_one_reward(wanted):
 def test_an_option_of_no_use_is_named():
     with pytest.raises(InputError, match=r"input_range is .*'a': 1.*expected a number"):
         shared_reward(input_range={"a": 1})
+
+
+def test_another_student_in_the_same_folder_is_loaded(tmp_path):
+    encoder = small_encoder()
+    config = StudentConfig(encoder.spec, encoder.preprocess.to_dict(), encoder.dim, 8, bases=5)
+    found = []
+    for scores in ([1.0] * 5, [4.0] * 5):
+        student = Student(config, encoder.image)
+        student.basis_scores.copy_(torch.tensor(scores))
+        student.save_pretrained(tmp_path)
+        reward = shared_reward(str(tmp_path))
+        assert reward is shared_reward(str(tmp_path))
+        found.append(rewards_of(reward, photograph(64, 64)).item())
+    assert found == pytest.approx([1.0, 4.0])
+
+
+@pytest.mark.parametrize("wrong", [(-1, 1), (0, 255)])
+def test_a_range_that_is_far_too_wide_is_warned_of(wrong):
+    picture = as_tensor(photograph(90, 70))
+    low, high = wrong
+    with pytest.warns(UserWarning, match=r"Did you mean input_range=\(0, 1\)"):
+        check_range(picture, *wrong)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_range(picture * (high - low) + low, *wrong)
+        check_range(picture, 0, 1)
 
 
 def test_threads_that_ask_at_once_share_one_reward():

@@ -186,9 +186,10 @@ def test_another_model_in_a_folder_removes_every_export_and_nothing_else(folder:
     remove_exports(folder, json.dumps(before | {"evaluation": {"split": "test"}}))
     assert exports_in(folder) == sorted(exports)
     remove_exports(folder, json.dumps(before | {"temperature": 2.0}))
-    assert exports_in(folder) == [] and all(other.is_file() for other in others)
+    assert exports_in(folder) == [] and not others.pop().exists(), "an interval is of its scores"
+    assert all(other.is_file() for other in others)
     remove_exports(folder, json.dumps(before | {WEIGHTS_SHA256: "of other weights"}))
-    assert [other for other in others if not other.is_file()] == others[-2:]
+    assert [other for other in others if not other.is_file()] == others[-1:]
 
 
 def test_an_encoder_is_not_a_model() -> None:

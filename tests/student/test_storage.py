@@ -121,3 +121,17 @@ write_tensors({"a": torch.zeros(2**21)}, Path(sys.argv[1]) / "x.safetensors")
     assert done.returncode == -signal.SIGXFSZ
     left = [path.name for path in tmp_path.iterdir()]
     assert len(left) == 1 and re.fullmatch(r"\.x\.safetensors\.[0-9a-f]{8}\.tmp", left[0]), left
+
+
+def test_what_half_precision_cannot_hold_stays_in_float32():
+    state = {
+        "mean": torch.tensor([70_000.0, 1.0]),  # infinite as float16
+        "scale": torch.tensor([1e-9, 1.0]),  # zero, and scores are divided by it
+        "bias": torch.tensor([0.5, 0.0]),
+    }
+    for storage in ("float16", "int8"):
+        packed = pack(state, storage)
+        assert {name: value.dtype for name, value in packed.items()} == {
+            "mean": torch.float32, "scale": torch.float32, "bias": torch.float16,
+        }  # fmt: skip
+        assert all(torch.equal(unpack(packed)[name], value) for name, value in state.items())

@@ -106,6 +106,43 @@ def test_a_trunks_weights_come_from_a_package(packaged: dict[str, torch.Tensor])
         load_encoder("timm/test_efficientnet", "weights_of_a_resnet")
 
 
+@pytest.mark.parametrize("name", ["test_convnext", "test_convnext2", "test_byobnet", "levit_128s"])
+def test_all_of_a_trunks_weights_are_loaded(name: str, tmp_path: Path):
+    torch.manual_seed(1)
+    state = timm.create_model(name).state_dict()
+    torch.save(state, tmp_path / "w.pth")
+    image = load_encoder(f"timm/{name}", str(tmp_path / "w.pth"), text=False).image
+    # timm's own loading, before it renames what it returns the stages of
+    overlay = {"state_dict": state}
+    trunk = timm.create_model(
+        name, features_only=True, pretrained=True, pretrained_cfg_overlay=overlay
+    ).eval()
+    pixels = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        wanted = [part for stage in trunk(pixels) for part in statistics(stage)]
+        found = image.pooled(pixels)
+    for one, other in zip(wanted, found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
+def test_weights_that_lack_a_part_of_the_trunk_are_refused():
+    state = timm.create_model("test_convnext").state_dict()
+    del state["stages.0.blocks.0.mlp.fc1.weight"]
+    with pytest.raises(InputError, match=r"nothing for 1 of .* stages_0\.blocks\.0"):
+        TrunkEncoder(TrunkConfig("test_convnext", 8), state)
+
+
+def test_stages_with_their_channels_last_are_pooled_over_places():
+    torch.manual_seed(0)
+    encoder = TrunkEncoder(TrunkConfig("test_mambaout", 8, stages=(0,))).eval()
+    pixels = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        (stage,) = encoder.trunk(pixels)
+        mean, _ = encoder.pooled(pixels)
+    assert stage.shape == (1, 56, 56, 16)
+    torch.testing.assert_close(mean, stage.mean((1, 2)))
+
+
 def test_trunks_and_weights_that_are_not_there_are_named(tmp_path: Path):
     with pytest.raises(InputError, match="timm has no trunk called 'resnet5'"):
         find_pretrained("timm/resnet5")
