@@ -20,6 +20,7 @@ from rali.errors import InputError, MissingExtraError, missing_extra
 
 from .adapter import check_targets
 from .claims import check_pictures
+from .models import check_place
 from .plan import BatchPlan
 from .shapes import model_shape
 from .training import TrainingConfig
@@ -175,6 +176,7 @@ def start_of(
             for package, (extra, needed) in PACKAGES.items()
             if needed(settings) and not _is_here(package)
         ]
+        found.attempt(lambda: check_place(settings.model, settings.revision))
         for name in settings.report_to:
             found.attempt(partial(check_tracker, name))
         if settings.attn_implementation:

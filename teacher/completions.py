@@ -79,7 +79,7 @@ def beside(opening: str, completion: str, prompt: Prompt) -> str:
 def _content(text: str, prompt: Prompt) -> str:
     """The part of a completion that holds the answer."""
     if prompt.answer == "text":
-        return reasoning_of(text) or without(text, blocks(text, "think")).strip()
+        return _description(text)
     if prompt.answer == "levels":
         return text
     answers = blocks(text, "answer")
@@ -99,6 +99,17 @@ def _content(text: str, prompt: Prompt) -> str:
             f"The answer has {len(content):,} characters; at most {MAX_ANSWER:,} are read."
         )
     return content
+
+
+def _description(text: str) -> str:
+    """What is said after the thoughts, which a Thinking model has even where none are asked for.
+
+    Where only an answer in its tags comes after them, the thoughts are the description.
+    """
+    rest = without(text, blocks(text, "think")).strip()
+    if any(tag["name"].lower() == "think" and not tag["end"] for tag in TAG.finditer(rest)):
+        raise UnreadableError("The thoughts are not closed.")
+    return rest if rest and not blocks(rest, "answer") else reasoning_of(text) or rest
 
 
 # The form of a whole completion by name, as the authors' code wants it. `paper` and `strict` are

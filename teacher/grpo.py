@@ -17,7 +17,7 @@ from typing import Any
 
 from rali.data.manifest import Row
 from rali.errors import InputError
-from rali.runs.config import check_numbers
+from rali.runs.config import check_numbers, check_seed
 from rali.runs.folder import RunFolder
 from rali.runs.progress import Progress, silent
 
@@ -104,6 +104,8 @@ class GrpoConfig(TrainingConfig):
             max_completion_length=1,
             positive=["temperature", "top_p"],
         )
+        if self.data_seed is not None:
+            check_seed("data_seed", self.data_seed)
         for task in self.tasks:
             format_pattern(task.format)
             check_task(task, self.max_completion_length)

@@ -17,7 +17,7 @@ from PIL import Image
 from rali.errors import InputError, PictureError, require
 from rali.files import read_json
 from rali.pictures.read import open_picture
-from rali.scoring.hub import download_folder, is_hub_id
+from rali.scoring.hub import download_folder
 
 from .adapter import VISION, quantized
 
@@ -40,14 +40,11 @@ def teacher_place(model: str, revision: str = "") -> str:
     Raises:
         InputError: this copy of rali has no nano teacher, or there is no such folder on the Hub.
     """
+    check_place(model, revision)
     if model.count("/") > 1 and not Path(model).exists():
         owner, name, folder = model.split("/", 2)
-        if not owner or Path(owner).exists():  # a local path with a typing error
-            raise InputError(f"There is no teacher's folder {model}.")
         return str(download_folder(f"{owner}/{name}", folder, revision=revision or None))
     if revision:
-        if not is_hub_id(model) or Path(model).exists():
-            raise InputError(f"revision is for a model of the Hub, and {model} is none.")
         return str(download_folder(model, revision=revision))
     if model != "nano":
         return model
@@ -57,6 +54,24 @@ def teacher_place(model: str, revision: str = "") -> str:
             "recipes/weights/make_nano_teacher.py; then give its folder instead."
         )
     return str(NANO)
+
+
+def check_place(model: str, revision: str = "") -> None:
+    """Refuse what can be no teacher, without asking the Hub.
+
+    Raises:
+        InputError: neither "nano", a folder nor a Hub id, or a revision of what is not on the Hub.
+    """
+    if Path(model).exists() or model == "nano":
+        if revision:
+            raise InputError(f"revision is for a model of the Hub, and {model} is none.")
+        return
+    owner, named, _ = model.partition("/")
+    if not owner or not named or Path(owner).exists():  # a local path with a typing error
+        raise InputError(
+            f"There is no teacher's folder {model}; give nano, a folder, or a Hub id such as "
+            "Qwen/Qwen2.5-VL-7B-Instruct."
+        )
 
 
 def teacher_name(model: str) -> str:

@@ -71,6 +71,9 @@ def _text(choice: Mapping[str, Any], reasons: bool) -> str | NoText:
         content = ""  # all tokens went into the reasoning, or the first one ended the text
     if not isinstance(content, str):
         raise BadBodyError("The message of the answer is no text.")
+    if "</think>" in content and "<think>" not in content:
+        # A Thinking model's template ends with the opening tag; this server parses no reasoning.
+        content = f"<think>{content}"
     if reasons and isinstance(thought, str) and "<think>" not in content:
         end = "</think>" if content else ""
         return f"<think>{thought}{end}{content}"

@@ -132,6 +132,9 @@ class TaskConfig:
             if names.count(part.name) > 1:
                 raise InputError(f"rewards: {part.name} stands there twice; add the weights.")
 
+        if not any(part.weight for part in self.parts):
+            raise InputError("The weights of all rewards are 0, so nothing would be learned.")
+
     @property
     def parts(self) -> list[RewardConfig]:
         """The parts of the reward; by default the format's and the task's own."""

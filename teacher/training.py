@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rali.errors import InputError
-from rali.runs.config import check_numbers, check_type
+from rali.runs.config import check_numbers, check_seed, check_type
 
 from .adapter import LoraConfig, check_quantization
 from .models import load_teacher
@@ -75,6 +75,7 @@ class TrainingConfig:
         check_numbers(
             "", self, micro_batch=1, save_every=1, log_every=1, gpus=1, positive=["epochs", "lr"]
         )
+        check_seed("seed", self.seed)
         for bound in ("min_pixels", "max_pixels"):
             if getattr(self, bound) is not None:
                 check_numbers("", self, positive=[bound])

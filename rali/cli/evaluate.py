@@ -24,6 +24,8 @@ from ._teacher import (
     BaseUrl,
     EngineName,
     EngineSet,
+    MaxPixels,
+    MinPixels,
     OwnMaxTokens,
     OwnPrompt,
     OwnSamples,
@@ -99,6 +101,8 @@ def evaluate(
     engine: EngineName = "transformers",
     base_url: BaseUrl = None,
     engine_set: EngineSet = None,
+    min_pixels: MinPixels = None,
+    max_pixels: MaxPixels = None,
 ) -> None:
     """Compare a model's scores with people's: SRCC, PLCC, KRCC and RMSE with 95 % intervals.
 
@@ -130,9 +134,9 @@ def evaluate(
         )
 
     def made(name: str) -> Engine:
-        return engine_of(engine, name, batch_size, None, None, engine_set, base_url)
+        return engine_of(engine, name, batch_size, max_pixels, min_pixels, engine_set, base_url)
 
-    own = engine != "transformers" or base_url or engine_set
+    own = engine != "transformers" or base_url or engine_set or min_pixels or max_pixels
     asked = {
         "prompt": prompt, "samples": samples, "temperature": temperature, "top_p": top_p,
         "top_k": top_k, "max_new_tokens": max_tokens,

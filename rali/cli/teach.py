@@ -106,7 +106,8 @@ def train(
     if dry_run:
         from rali.teacher.dry_run import grpo_dry_run
 
-        _say(settings, grpo_dry_run(settings, _counted(processes, settings.gpus)))
+        found = grpo_dry_run(settings, _counted(processes, settings.gpus))
+        _say(settings, found, launched=bool(processes))
         return
     with alone_in(output), StageProgress("reward") as progress:
         folder = run(settings, output, progress=progress)
@@ -143,7 +144,8 @@ def sft(
     if dry_run:
         from rali.teacher.dry_run import sft_dry_run
 
-        _say(settings, sft_dry_run(settings, _counted(processes, settings.gpus)))
+        found = sft_dry_run(settings, _counted(processes, settings.gpus))
+        _say(settings, found, launched=bool(processes))
         return
     with alone_in(output), StageProgress() as progress:
         folder = train_sft(settings, output, progress=progress)
@@ -280,10 +282,20 @@ def _counted(processes: int | None, gpus: int) -> int:
     return processes or int(os.environ.get("WORLD_SIZE", gpus))
 
 
-def _say(settings: Any, found: DryRun) -> None:
-    """Print what a training would do; then an error, where something would stop it."""
+def _say(settings: Any, found: DryRun, *, launched: bool) -> None:
+    """Print what a training would do; then an error, where something would stop it.
+
+    Args:
+        launched: whether the number of processes was given, not taken from the recipe.
+    """
     typer.echo(require("yaml", "data").safe_dump(asdict(settings), sort_keys=False).rstrip())
     typer.echo()
     for line in found.lines:
         typer.echo(line)
+    if settings.gpus > 1 and not launched and "WORLD_SIZE" not in os.environ:
+        typer.echo(
+            f"Counted with the recipe's {settings.gpus} GPUs, which take: accelerate launch "
+            f"--num_processes {settings.gpus} -m rali teach …; typed alone, the command trains on "
+            "one (--processes 1 counts with it)."
+        )
     found.check()

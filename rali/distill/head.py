@@ -15,7 +15,7 @@ import numpy as np
 from rali.data.features import Features
 from rali.data.manifest import Row
 from rali.errors import InputError
-from rali.runs.config import write_yaml
+from rali.runs.config import check_seed, write_yaml
 from rali.runs.folder import RunFolder
 from rali.runs.progress import Progress, silent
 from rali.scoring.head import Head, VectorScorer, write_head
@@ -52,6 +52,9 @@ class HeadConfig:
     compress: CompressConfig = field(default_factory=CompressConfig)
     bases: BasesConfig = field(default_factory=BasesConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+
+    def __post_init__(self) -> None:
+        check_seed("seed", self.seed)
 
 
 def fit_head(

@@ -19,7 +19,7 @@ import torch
 from rali.data.manifest import Row
 from rali.data.triplets import Triplet
 from rali.errors import InputError
-from rali.runs.config import write_yaml
+from rali.runs.config import check_seed, write_yaml
 from rali.runs.folder import RunFolder
 from rali.runs.progress import Progress, silent
 from rali.scoring.model_folder import HEAD_FILE
@@ -75,6 +75,7 @@ class DistillConfig:
     phrases: PhrasesConfig = field(default_factory=PhrasesConfig)
 
     def __post_init__(self) -> None:
+        check_seed("seed", self.seed)
         if self.views not in (1, 2):
             raise InputError(f"views is {self.views}; expected 1, or 2 to add mirror images.")
 

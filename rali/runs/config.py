@@ -106,14 +106,30 @@ def check_numbers(where: str, config: Any, *, positive: Sequence[str] = (), **le
         least: fields with the smallest value that they may have.
 
     Raises:
-        InputError: one is too small; it is named as the user types it.
+        InputError: one is too small or infinite; it is named as the user types it.
     """
+    for name in (*least, *positive):
+        if getattr(config, name) == math.inf:
+            raise InputError(f"{where}{name} is infinite; give a number.")
     for name, low in least.items():
         if not getattr(config, name) >= low:  # true of NaN too
             raise InputError(f"{where}{name} is {getattr(config, name)}; give {low:g} or more.")
     for name in positive:
         if not getattr(config, name) > 0:
             raise InputError(f"{where}{name} is {getattr(config, name)}; give a number above 0.")
+
+
+def check_seed(name: str, seed: int) -> None:
+    """Refuse a seed that NumPy's generators do not take.
+
+    Args:
+        name: what the user types before the value.
+
+    Raises:
+        InputError: below 0, or 2³² and more.
+    """
+    if not 0 <= seed < 2**32:
+        raise InputError(f"{name} is {seed}; give a whole number from 0 to {2**32 - 1}.")
 
 
 def _coerce(value: Any, wanted: Any, name: str) -> Any:

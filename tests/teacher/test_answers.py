@@ -250,6 +250,10 @@ def test_descriptions_are_the_text_or_the_reasoning():
     assert parse(" A sharp picture. ", prompt) == Description("A sharp picture.")
     assert parse(completion("4"), prompt) == Description("Blurry.")
     assert isinstance(parse(" \n", prompt), Failure)
+    # A Thinking model thinks first, though the prompt asks for none.
+    thought = "<think>\nIs it? Let me look.\n</think>\n\nThe picture is blurred."
+    assert parse(thought, prompt) == Description("The picture is blurred.")
+    assert isinstance(parse("<think>\nIs it? Let me", prompt), Failure)
 
 
 def test_reasoning_is_the_last_closed_thought():

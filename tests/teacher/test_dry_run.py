@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from importlib.resources import files
 from importlib.util import find_spec
@@ -19,7 +20,7 @@ from rali.teacher.claims import claim_run
 from rali.teacher.dry_run import grpo_dry_run, sft_dry_run
 from rali.teacher.grpo import GrpoConfig, grpo_start, train
 from rali.teacher.sft import SftConfig, SftSource, train_sft
-from rali.teacher.tasks import TaskConfig
+from rali.teacher.tasks import RewardConfig, TaskConfig
 
 
 def test_steps_of_an_epoch_are_said_and_nothing_stops_it(two):
@@ -222,3 +223,52 @@ def test_a_fine_tuning_says_its_batch_too(rows, tmp_path):
     config.sources.append(SftSource(str(tmp_path / "nowhere")))
     with pytest.raises(InputError, match=r"There is no file or folder at .*nowhere"):
         sft_dry_run(config, 2).check()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": "nono"}, "no teacher's folder nono; give nano, a folder, or a Hub id"),
+        ({"model": "/no/such/folder"}, "no teacher's folder /no/such/folder"),
+        ({"model": "here/model"}, "no teacher's folder here/model"),
+        ({"revision": "v1"}, "revision is for a model of the Hub, and nano is none"),
+    ],
+)
+def test_a_model_that_can_be_none_is_named_before_the_folder_is_claimed(
+    settings, message, two, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    config = dataclasses.replace(broken(two, ""), **settings)
+    with pytest.raises(InputError, match=message):
+        grpo_dry_run(config, 1).check()
+    with pytest.raises(InputError, match=message):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"seed": -1}, "seed is -1; give a whole number from 0 to 4294967295"),
+        ({"data_seed": 2**32}, "data_seed is 4294967296"),
+        ({"epochs": float("inf")}, "epochs is infinite; give a number"),
+    ],
+)
+def test_numbers_that_no_training_can_work_with_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        GrpoConfig(**settings)
+
+
+def test_a_reward_without_any_weight_is_refused(two):
+    with pytest.raises(InputError, match="weights of all rewards are 0"):
+        TaskConfig(manifests=two[:1], rewards=[RewardConfig(name="format", weight=0)])
+
+
+def test_the_dry_run_says_what_the_command_alone_would_not_do(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    words = ["teach", "train", "--config", "visualquality-r1-kadid", "-o", "run", "--dry-run"]
+    sentence = "accelerate launch --num_processes 16 -m rali teach"
+    assert sentence in CliRunner().invoke(app, words).stdout
+    assert sentence not in CliRunner().invoke(app, [*words, "--processes", "1"]).stdout

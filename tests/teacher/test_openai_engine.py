@@ -334,6 +334,10 @@ def test_a_cut_or_separate_reasoning_is_read_as_a_model_writes_it():
     assert said(content="<answer>3</answer>", reasoning="Sharp.") == (
         "<think>Sharp.</think><answer>3</answer>"
     )
+    # A Thinking model on a server without a parser: its template opened the thoughts.
+    assert said(content="Sharp.\n</think>\n<answer>3</answer>") == (
+        "<think>Sharp.\n</think>\n<answer>3</answer>"
+    )
     refused = said(content=None, refusal="I cannot help with that.")
     assert refused == NoText("The teacher refused: I cannot help with that.", refused=True)
 
