@@ -58,7 +58,7 @@ def memory_of(
         shape.parameters,
         **shared,
         micro_batch=plan.micro_batch,
-        rollouts=plan.local,
+        rollouts=0 if settings.trl.get("use_vllm") else plan.local,
         prompt_tokens=TEXT_TOKENS + visual * max(len(prompt.images) for prompt in settings.asked),
         completion_tokens=settings.max_completion_length,
         reference=settings.beta > 0 and not settings.lora.rank,

@@ -11,6 +11,7 @@ from typing import Any
 
 from rali.errors import InputError
 
+TILE = 4_096, 32_768  # tokens and words of which TRL holds the logits at once
 GIB = 2**30
 
 
@@ -155,14 +156,16 @@ def estimate_memory(
 
     A weight takes 2 bytes; one that is trained takes 2 more for its gradient and 12 for a float32
     copy and AdamW's two moments. Saved activations are one hidden state per layer and token; the
-    rest is computed again layer by layer. Logits of completions and their gradients are float32.
+    rest is computed again layer by layer. Logits of completions and their gradients are float32, in
+    TRL's tiles of at most 4,096 tokens and 32,768 words (TRL 1.16, `kernels.chunked_logprob`).
 
     Args:
         config: of the language model: hidden_size, num_hidden_layers, intermediate_size, kv (the
             width of a layer's keys), vocab_size; a `memory.Shape`.
         parameters: number of weights of the whole model.
         trained: number of weights (or of an adapter's) that learn.
-        micro_batch: completions per forward pass. rollouts: completions generated at once.
+        micro_batch: completions per forward pass. rollouts: completions generated at once, by
+            the model itself.
         prompt_tokens: tokens of a prompt, with its pictures. completion_tokens: the most of a text.
         reference: whether a second copy of the weights is held for the KL term;
             it is whole on each GPU, as TRL wraps it as one piece, which FSDP2 gathers whole.
@@ -177,7 +180,10 @@ def estimate_memory(
         "reference": 2 * parameters if reference else 0,
         "gradients and optimiser": 14 * trained / shards,
         "activations": tokens * (2 * config.hidden_size * config.num_hidden_layers + layer),
-        "logits": micro_batch * completion_tokens * config.vocab_size * 4 * 3,
+        "logits": min(micro_batch * completion_tokens, TILE[0])
+        * min(config.vocab_size, TILE[1])
+        * 4
+        * 3,
         "generation": rollouts * (prompt_tokens + completion_tokens) * cache,
     }
     # A layer is gathered from its shards before it is computed.

@@ -141,6 +141,10 @@ def test_a_7b_teacher_fits_where_the_recipes_say():
     four = memory_of(dataclasses.replace(settings, quantization="4bit"), shape, settings.plan(1))
     assert four.parts["weights"] < 0.4 * small.parts["weights"]
     assert describe_memory(settings, settings.plan(1)).startswith("GPU memory: about ")
+    # 2 completions of 512 tokens: logits of 1,024 tokens and a tile's 32,768 words, thrice.
+    assert small.parts["logits"] == pytest.approx(1024 * 32768 * 4 * 3 / 2**30)
+    vllm = dataclasses.replace(settings, trl={"use_vllm": True})
+    assert "generation" not in memory_of(vllm, shape, settings.plan(1)).parts
     tuned = SftConfig(max_pixels=1003520)
     assert memory_of(tuned, shape, shards=8).total < 80 < memory_of(tuned, shape).total
 
