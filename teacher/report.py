@@ -72,7 +72,7 @@ def training_section(run: RunFolder, title: str = "Training") -> str:
     if not panels:
         raise InputError(f"{run.folder} holds no metrics of a teacher's training.")
     figures = [curves(panels, theme=theme) for theme in THEMES]
-    caption = "Faint lines are steps, strong ones means."
+    caption = "Where there are many steps they are faint, and the line is their running mean."
     return section_html(title, figure_html(*figures, alt=", ".join(panels), caption=caption))
 
 

@@ -60,9 +60,11 @@ def rationales_section(folders: Sequence[str | Path], *, count: int = 12, seed: 
         f"<table class=sheet><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
     return section_html(
-        "What the teachers wrote", style + f"<div class=wide>{table}</div>",
-        "Each teacher's score, and its reason; one of a picture's texts, drawn at random. Pictures "
-        "are evenly spaced from the best to the worst true score, not chosen by hand.",
+        "What the teachers wrote" if len(teachers) > 1 else "What the teacher wrote",
+        style + f"<div class=wide>{table}</div>",
+        "A score and its reason, word for word, with the teacher's mistakes; one of a picture's "
+        "texts, drawn at random. Pictures are evenly spaced, in their order, from the best to the "
+        "worst true score, not chosen by hand.",
     )  # fmt: skip
 
 

@@ -128,8 +128,10 @@ def quickstart(
             run.folder / "report.html",
             title="rali quickstart",
             intro="A nano student, distilled from what the nano teacher wrote about degraded "
-            f"photographs and evaluated on {summary['held_out_photographs']} photographs that "
-            "neither was trained on.",
+            f"photographs and evaluated on {evaluation.n} versions of "
+            f"{summary['held_out_photographs']} photographs that neither was trained on. A true "
+            "score is people's mean (KADID-10k's) for the kind and level of the degradation, the "
+            "same for every photograph.",
             summary={k: summary[k] for k in ("onnx_max_difference", "seconds")},
             stages=summary["stages"],
             metrics=run.metrics(),

@@ -102,17 +102,16 @@ def _scatter(predictions: Sequence[Json], truth: str) -> str:
                 true,
                 groups=[str(row.get("dataset") or "pictures") for row in predictions],
                 band=(low, high),
-                title="Predicted against true",
+                title="True against predicted",
                 truth=f"{truth} (1 to 5)",
                 theme=theme,
             )
             for theme in THEMES
         ),
-        alt=f"Scatter plot of {len(true)} pictures: predicted score against {truth}, "
+        alt=f"Scatter plot of {len(true)} pictures: {truth} against predicted score, "
         "with the diagonal",
         caption=f"{len(true)} pictures. On the dashed line both are equal; the band holds 95 % "
-        f"of the errors: the {truth} lies between "
-        f"{low:+.2f} and {high:+.2f} of the prediction.",
+        f"of them: the {truth} less the prediction is between {low:+.2f} and {high:+.2f}.",
     )
 
 
@@ -166,7 +165,7 @@ def _headline(evaluation: Evaluation | None, summary: Json) -> str:
         if name == "onnx_max_difference":
             tiles.append(("Torch against ONNX", f"{value:.1e}", "largest difference, 1–5 scale"))
         elif name == "seconds":
-            tiles.append(("Time", _duration(float(value)), "all stages"))
+            tiles.append(("Time", _duration(float(value)), "all stages before this report"))
         elif isinstance(value, str | int | float):
             text = f"{value:.4g}" if isinstance(value, float) else str(value)
             label = METRICS[name].label if name in METRICS else name.replace("_", " ")
@@ -196,7 +195,7 @@ def _metrics_table(evaluation: Evaluation) -> str:
         lines.append(f"<tr class=total><th scope=row>average</th><td></td>{cells}</tr>")
     note = (
         "Small figures: 95 % bootstrap interval over pictures. PLCC (logistic) is measured after "
-        "the 4-parameter VQEG logistic fitted to the same pictures, PLCC (raw) and RMSE are not."
+        "the 4-parameter VQEG logistic fitted to the same pictures; PLCC (raw) and RMSE are not."
     )
     note = escape(" ".join([note, *remarks(evaluation)]))
     return (
@@ -243,13 +242,13 @@ def _examples(predictions: Sequence[Json], truth: str) -> str:
 
 def _card(row: Json, truth: str) -> str:
     score, mos = float(row["score"]), float(row["mos"])
-    what = str(row.get("distortion") or "")
+    what = str(row.get("distortion") or "").replace("null", "not degraded")
     if what and row.get("severity"):
         what += f", {row['severity']} of 5"
     lines = (
         f"<b>{score:.2f}</b> <span>predicted</span><br>"
         f'{mos:.2f} <span title="{escape(truth)}">true</span><br>'
-        f"{score - mos:+.2f} <span>error</span><br>"
+        f"{round(score, 2) - round(mos, 2):+.2f} <span>error</span><br>"
     )
     name = Path(str(row["image"])).name
     alt = f"{name}{f' ({what})' if what else ''}, predicted {score:.2f}"

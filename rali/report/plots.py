@@ -50,7 +50,7 @@ def scatter(
         axes.fill_between(
             line, line + band[0], line + band[1], color=colours.muted, alpha=0.14, linewidth=0
         )
-        axes.plot([], [], color=colours.muted, alpha=0.3, linewidth=7, label="95 % of the errors")
+        axes.plot([], [], color=colours.muted, alpha=0.3, linewidth=7, label="95 % of the pictures")
     axes.plot(line, line, color=colours.muted, linewidth=1.2, linestyle=(0, (5, 4)), label="equal")
     names = list(dict.fromkeys(groups)) if groups is not None else ["pictures"]
     owner = np.asarray(groups if groups is not None else ["pictures"] * x.size)

@@ -35,7 +35,7 @@ LIMITS = (
     "other distortions) may get scores that mean little. Evaluate on your own before use.",
     "It sees a picture at the input size above, and misses flaws that vanish at that size.",
     "It sees the square in the middle of a picture that is not square.",
-    "Differences smaller than the RMSE below are within its error for single pictures.",
+    "Differences smaller than its RMSE are within its error for single pictures.",
 )
 
 
