@@ -25,10 +25,10 @@ from .infonce import LogitScale, Share, backward_in_parts
 from .optim import (
     Checkpoint,
     Passes,
+    accelerator_of,
     check_normalised,
     cosine_schedule,
     normalises,
-    processes,
     rate_groups,
 )
 from .stream import View, check_cropped, draw_view, stream
@@ -141,8 +141,6 @@ def align(
     Raises:
         InputError: fewer than two pictures to compare, or a picture without a rationale.
     """
-    from accelerate import Accelerator
-
     if len(pictures) < 2 or config.batch_size < 2:
         raise InputError(
             f"Contrastive alignment compares pictures: given {len(pictures)} pictures and "
@@ -158,10 +156,7 @@ def align(
         texts = [of_picture[: config.seeds_used] for of_picture in texts]
     owner_of = list(owners) if owners is not None else list(range(len(pictures)))
     on_gpu = torch.cuda.is_available()
-    processes()
-    accelerator = Accelerator(
-        mixed_precision={"fp32": "no"}.get(config.precision, config.precision) if on_gpu else "no"
-    )
+    accelerator = accelerator_of(config.precision if on_gpu else "fp32")
     device, world = accelerator.device, accelerator.num_processes
     torch.manual_seed(seed + accelerator.process_index)
     check_cropped(encoder, config.crop, pictures.preprocess.size, "align")

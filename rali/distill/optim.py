@@ -19,7 +19,7 @@ from rali.files import replace_atomically
 from rali.student.trunk import TrunkEncoder
 
 if TYPE_CHECKING:
-    from accelerate import PartialState
+    from accelerate import Accelerator, PartialState
 
 SAVE_EVERY = 60.0  # seconds between two checkpoints
 
@@ -34,6 +34,23 @@ def processes() -> PartialState:
 
     alone = "LOCAL_RANK" not in os.environ
     return PartialState() if alone or torch.accelerator.is_available() else PartialState(cpu=True)
+
+
+def accelerator_of(precision: str) -> Accelerator:
+    """accelerate's view of this process, whatever was trained in it before.
+
+    accelerate remembers the first precision that it was given and refuses another: a teacher's
+    training in bfloat16 would stop an alignment after it. transformers forgets it likewise.
+
+    Args:
+        precision: autocast type, `bf16`, `fp16` or `fp32`.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    processes()
+    AcceleratorState._reset_state()
+    return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision))
 
 
 def cosine_schedule(step: int, steps: int, warmup: float) -> float:

@@ -18,7 +18,13 @@ from torch import nn
 
 from rali.distill.align import AlignConfig, align, set_checkpointing
 from rali.distill.infonce import multi_positive_infonce
-from rali.distill.optim import Checkpoint, Passes, cosine_schedule, rate_groups
+from rali.distill.optim import (
+    Checkpoint,
+    Passes,
+    accelerator_of,
+    cosine_schedule,
+    rate_groups,
+)
 from rali.distill.stream import check_cropped
 from rali.errors import InputError
 from rali.student.encoders import image_tower
@@ -316,3 +322,14 @@ def test_more_processes_than_pictures_are_refused():
     assert AlignConfig(epochs=1).plan(4, 2) == (2, 1)
     with pytest.raises(InputError, match="8 processes cannot share 4 pictures"):
         AlignConfig().plan(4, 8)
+
+
+def test_a_teacher_trained_in_another_precision_before_does_not_matter():
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state()
+    Accelerator(mixed_precision="bf16")  # as TRL makes it for a teacher in bfloat16
+    assert accelerator_of("fp32").mixed_precision == "no"
+    assert accelerator_of("bf16").mixed_precision == "bf16"
+    AcceleratorState._reset_state()
