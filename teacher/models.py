@@ -67,7 +67,8 @@ def check_place(model: str, revision: str = "") -> None:
             raise InputError(f"revision is for a model of the Hub, and {model} is none.")
         return
     owner, named, _ = model.partition("/")
-    if not owner or not named or Path(owner).exists():  # a local path with a typing error
+    deep = model.count("/") > 1  # a local path with a typing error, if its first folder is here
+    if not owner or not named or (deep and Path(owner).exists()):
         raise InputError(
             f"There is no teacher's folder {model}; give nano, a folder, or a Hub id such as "
             "Qwen/Qwen2.5-VL-7B-Instruct."

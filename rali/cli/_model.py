@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,6 +63,7 @@ def predictor(
     threads: int | None = None,
     engine: Callable[[str], Engine] | None = None,
     texts: Path | None = None,
+    engine_options: Sequence[str] = (),
 ) -> str | Predictor:
     """What `model`, as typed, means to `rali.evaluation.evaluate`.
 
@@ -74,6 +75,7 @@ def predictor(
         provider, threads: where and on how many cores ONNX Runtime runs.
         engine: makes a teacher's engine of its name; None takes transformers.
         texts: a file in which a teacher's texts are kept; None keeps none.
+        engine_options: the options that were typed for the engine, as `engine` or `max_pixels`.
 
     Returns:
         A teacher as a predictor, and with a provider or threads a `Scorer`; any other word as it
@@ -105,13 +107,12 @@ def predictor(
             sampling=drawn, batch_size=batch_size,
             engine=engine(teacher) if engine else "transformers", texts=texts,
         )  # fmt: skip
-    given = {"engine": engine, **(asked or {})}
-    if options := [name for name, value in given.items() if value is not None]:
+    given = [name for name, value in (asked or {}).items() if value is not None]
+    if options := [*engine_options, *given]:
         option = "--" + options[0].replace("_new_", "_").replace("_", "-")
-        raise InputError(
-            f"{option} is for a teacher, which {model} is not. For one on the Hub or behind a "
-            f"server, type: teacher:{model}"
-        )
+        more = f" For one on the Hub or behind a server, type: teacher:{model}"
+        known = model == "builtin" or Path(model).exists()
+        raise InputError(f"{option} is for a teacher, which {model} is not.{'' if known else more}")
     if provider or threads:
         providers = [provider] if provider else None
         return Scorer(model, batch_size=batch_size, providers=providers, threads=threads)

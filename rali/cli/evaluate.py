@@ -136,7 +136,11 @@ def evaluate(
     def made(name: str) -> Engine:
         return engine_of(engine, name, batch_size, max_pixels, min_pixels, engine_set, base_url)
 
-    own = engine != "transformers" or base_url or engine_set or min_pixels or max_pixels
+    typed = {
+        "engine": engine != "transformers", "base_url": base_url, "engine_set": engine_set,
+        "min_pixels": min_pixels, "max_pixels": max_pixels,
+    }  # fmt: skip
+    own = [name for name, value in typed.items() if value]
     asked = {
         "prompt": prompt, "samples": samples, "temperature": temperature, "top_p": top_p,
         "top_k": top_k, "max_new_tokens": max_tokens,
@@ -147,7 +151,9 @@ def evaluate(
             "--prompt and --samples."
         )
     texts = None if output is None else output / "texts.jsonl"
-    chosen = predictor(model, batch_size, asked, provider, threads, made if own else None, texts)
+    chosen = predictor(
+        model, batch_size, asked, provider, threads, made if own else None, texts, own
+    )
     asked_as = chosen.decoding.words() if isinstance(chosen, TeacherPredictor) else ""
     meter = chosen.meter if isinstance(chosen, TeacherPredictor) else None
     if suite is not None:

@@ -7,7 +7,7 @@ teacher and are a baseline to compare a real teacher with; no model writes them.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -116,7 +116,7 @@ def build_reference_triplets(
     with TripletWriter(folder, shard_size) as writer:
         if writer.done:
             check_same(rows, folder, TEACHER)
-        _claim(rows, Path(folder))
+        _claim(rows, Path(folder), {image for image, _ in writer.done})
         todo = [row for row in rows if any((row.image, s) not in writer.done for s in seeds)]
         done = len(rows) - len(todo)
         with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
@@ -138,8 +138,12 @@ def build_reference_triplets(
     return new
 
 
-def _claim(rows: Iterable[Row], folder: Path) -> None:
-    """Note in the folder which degradation each picture's texts tell; refuse it if another one."""
+def _claim(rows: Sequence[Row], folder: Path, told: Collection[Path]) -> None:
+    """Note in the folder which degradation each picture's texts tell; refuse it if another one.
+
+    Args:
+        told: the pictures that have texts; what is noted of others may change.
+    """
     claim(
         folder / STAMP,
         {
@@ -150,6 +154,7 @@ def _claim(rows: Iterable[Row], folder: Path) -> None:
             f"{folder} tells the degradation {next(iter(other.values()))!r} of "
             f"{next(iter(other))}, the manifest another; delete the folder or give another."
         ),
+        free=[stored_path(row.image, folder) for row in rows if row.image not in told],
         grows=True,
     )
 

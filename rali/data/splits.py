@@ -58,12 +58,13 @@ def straddling(rows: Iterable[Row]) -> Iterator[tuple[Row, Row]]:
 
     `read_manifest` refuses contents of one manifest in two splits; these rows may be of several.
     """
-    order = ("train", "val", "test")
+    order = {"train": 0, "val": 1, "test": 2}
     first: dict[object, Row] = {}
-    for row in sorted((row for row in rows if row.split), key=lambda row: order.index(row.split)):
+    split = [row for row in rows if row.split in order]
+    for row in sorted(split, key=lambda row: order[row.split]):
         keys: list[object] = [row.image, *([(row.dataset, row.content)] if row.content else [])]
         found = [first.setdefault(key, row) for key in keys]
-        other = min(found, key=lambda row: order.index(row.split))
+        other = min(found, key=lambda row: order[row.split])
         if other.split != row.split:
             yield row, other
 

@@ -31,11 +31,7 @@ def suite_rows(name: str, rows: Sequence[Row]) -> list[Row]:
         InputError: no such suite, no labelled row of any of its data sets, or a picture that is
             twice in one.
     """
-    found = []
-    for dataset in suite_datasets(name):
-        own = [row for row in rows if row.dataset == dataset and _is_labelled(row, name)]
-        test = [row for row in own if row.split == "test"]
-        found += test or own
+    found = _chosen(name, rows)[0]
     refuse_twice(found)
     if not found:
         wanted = ", ".join(suite_datasets(name))
@@ -47,10 +43,23 @@ def suite_rows(name: str, rows: Sequence[Row]) -> list[Row]:
     return found
 
 
+def _chosen(name: str, rows: Sequence[Row]) -> tuple[list[Row], int]:
+    """The rows of `suite_rows`, and how many of the same splits have no score."""
+    found: list[Row] = []
+    bare = 0
+    for dataset in suite_datasets(name):
+        own = [row for row in rows if row.dataset == dataset]
+        labelled = [row for row in own if _is_labelled(row, name)]
+        test = [row for row in labelled if row.split == "test"]
+        found += test or labelled
+        bare += sum(row.score is None and (not test or row.split == "test") for row in own)
+    return found, bare
+
+
 def _is_labelled(row: Row, suite: str) -> bool:
     """Whether a suite can compare with what is said of a picture."""
     if suite == "degradation":
-        return bool(row.distortion)
+        return bool(row.score is not None or row.distortion)
     # In "super-res." only enlarged pictures count; SRIQA-Bench's own table has their originals too.
     return row.score is not None and (suite == "sriqa-bench" or row.distortion != ORIGINAL)
 
@@ -74,7 +83,7 @@ def suite_table(
             "The suite 'degradation' needs what a teacher says about each picture, not scores. "
             "Type: rali evaluate TEACHER MANIFEST --suite degradation"
         )
-    bare = sum(row.dataset in suite_datasets(name) and row.score is None for row in every)
+    bare = _chosen(name, every)[1]
     skipped = [f"Rows without a score, skipped: {bare}."] if bare else []
     if name == "sriqa-bench":
         return _enlargements(label, rows, predictions, skipped)

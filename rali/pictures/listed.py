@@ -53,7 +53,9 @@ def iter_cells(path: str | Path) -> Iterator[tuple[int, list[str]]]:
         why = (error.strerror or reason(error)).rstrip(".")
         raise InputError(f"{path} cannot be read: {why}.") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as a UTF-8 CSV file: {error}.") from error
+        raise InputError(
+            f"{path} cannot be read as a UTF-8 CSV file after row {number}: {error}."
+        ) from error
 
 
 def _check_separator(path: str | Path, header: str) -> None:

@@ -27,7 +27,7 @@ def pack(state: Mapping[str, Tensor], storage: Storage) -> dict[str, Tensor]:
 
     Args:
         storage: `int8` rounds matrices and kernels of 1,024 values or more; the rest is in float16,
-            or in float32 where that would make a value infinite or, in a small tensor, zero.
+            or in float32 where that would make a value infinite or, in a vector, zero.
     """
     packed: dict[str, Tensor] = {}
     for name, value in state.items():
@@ -43,7 +43,7 @@ def pack(state: Mapping[str, Tensor], storage: Storage) -> dict[str, Tensor]:
 
 def _halved(value: Tensor) -> Tensor:
     half = value.half()
-    lost = value.numel() < LARGE and bool(((half == 0) & (value != 0)).any())
+    lost = value.ndim < 2 and bool(((half == 0) & (value != 0)).any())
     return value if lost or not half.isfinite().all() else half
 
 

@@ -261,6 +261,17 @@ def test_texts_of_what_the_picture_no_longer_is_are_refused(change, rows, tmp_pa
         build_reference_triplets([replace(rows[0], **other), *rows[1:]], tmp_path / "t", count=1)
 
 
+def test_a_picture_without_texts_yet_may_be_corrected(rows, tmp_path):
+    absent = replace(rows[0], image=tmp_path / "later.png", distortion="blur", severity=3)
+    with pytest.raises(InputError, match="1 of 2 pictures cannot be read"):
+        build_reference_triplets([absent, rows[1]], tmp_path / "t", count=1)
+    Image.open(rows[0].image).save(absent.image)
+    corrected = replace(absent, distortion="noise")
+    assert build_reference_triplets([corrected, rows[1]], tmp_path / "t", count=1) == 1
+    with pytest.raises(InputError, match="degradation 'noise 3'"):
+        build_reference_triplets([absent, rows[1]], tmp_path / "t", count=1)
+
+
 def test_unreadable_pictures_are_listed_and_the_others_written(rows, tmp_path):
     rows[1].image.write_bytes(b"not a picture")
     rows[3].image.unlink()

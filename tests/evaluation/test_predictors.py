@@ -155,9 +155,14 @@ def test_nano_is_the_packaged_teacher_unless_a_folder_has_its_name(tmp_path, mon
 
 @pytest.mark.parametrize(
     ("option", "given"),
-    [("--prompt", {"asked": {"prompt": "q-insight/score"}}), ("--engine", {"engine": str})],
+    [
+        ("--prompt", {"asked": {"prompt": "q-insight/score"}}),
+        ("--max-pixels", {"engine": str, "engine_options": ["max_pixels"]}),
+    ],
 )
 def test_a_teachers_option_for_what_is_no_teacher_is_refused(option, given):
+    with pytest.raises(InputError, match=f"{option} is for a teacher, which builtin is not.$"):
+        predictor("builtin", **given)
     with pytest.raises(InputError, match=f"{option} is for a teacher, .* type: teacher:me/judge"):
         predictor("me/judge", **given)
 

@@ -223,6 +223,14 @@ def test_pictures_that_a_suite_leaves_out_are_counted(photograph_files, tmp_path
     assert "got no score and count as 3: 1." in done.output
 
 
+def test_rows_of_a_split_that_a_suite_does_not_use_are_not_counted_as_skipped():
+    rows = [Row(Path(f"/{n}.png"), dataset="koniq10k", split="train") for n in range(9)]
+    tested = [Row(Path(f"/t{n}.png"), 1.0 + n, dataset="koniq10k", split="test") for n in range(4)]
+    predictions = {row.image: row.score or 0 for row in tested}
+    table = suite_table("rali", "ours", [*rows, *tested], predictions)
+    assert not any("skipped" in note for note in table.notes)
+
+
 def test_a_picture_twice_in_a_suite_is_refused_before_a_teacher_is_asked():
     row = Row(Path("/x.png"), distortion="noise", severity=2, dataset="dq495k")
     with pytest.raises(InputError, match="listed twice"):

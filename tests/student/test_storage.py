@@ -126,7 +126,7 @@ write_tensors({"a": torch.zeros(2**21)}, Path(sys.argv[1]) / "x.safetensors")
 def test_what_half_precision_cannot_hold_stays_in_float32():
     state = {
         "mean": torch.tensor([70_000.0, 1.0]),  # infinite as float16
-        "scale": torch.tensor([1e-9, 1.0]),  # zero, and scores are divided by it
+        "scale": torch.full((2_048,), 1e-9),  # zero, and scores are divided by it
         "bias": torch.tensor([0.5, 0.0]),
     }
     for storage in ("float16", "int8"):

@@ -230,7 +230,7 @@ def test_a_fine_tuning_says_its_batch_too(rows, tmp_path):
     [
         ({"model": "nono"}, "no teacher's folder nono; give nano, a folder, or a Hub id"),
         ({"model": "/no/such/folder"}, "no teacher's folder /no/such/folder"),
-        ({"model": "here/model"}, "no teacher's folder here/model"),
+        ({"model": "here/run/model"}, "no teacher's folder here/run/model"),
         ({"revision": "v1"}, "revision is for a model of the Hub, and nano is none"),
     ],
 )
