@@ -159,7 +159,7 @@ def format_reward(text: str, prompt: Prompt, *, form: str = "paper") -> float:
     if pattern := format_pattern(form):
         return float(bool(pattern.fullmatch(text if form in FORMATS else text.strip())))
     if prompt.answer == "text":
-        return float(bool(text.strip()))
+        return float(not isinstance(parse(text, prompt), Failure))
     if prompt.pattern:
         return _pattern_reward(text, prompt)
     strict = form == "strict"

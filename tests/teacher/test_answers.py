@@ -254,6 +254,8 @@ def test_descriptions_are_the_text_or_the_reasoning():
     thought = "<think>\nIs it? Let me look.\n</think>\n\nThe picture is blurred."
     assert parse(thought, prompt) == Description("The picture is blurred.")
     assert isinstance(parse("<think>\nIs it? Let me", prompt), Failure)
+    rewards = [format_reward(text, prompt) for text in (thought, "Clear.", "<think>\nIs it?", " ")]
+    assert rewards == [1, 1, 0, 0]
 
 
 def test_reasoning_is_the_last_closed_thought():
