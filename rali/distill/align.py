@@ -26,12 +26,13 @@ from .optim import (
     Checkpoint,
     Passes,
     accelerator_of,
+    check_cropped,
     check_normalised,
     cosine_schedule,
     normalises,
     rate_groups,
 )
-from .stream import View, check_cropped, draw_view, stream
+from .stream import View, draw_view, stream
 
 
 @dataclass

@@ -28,8 +28,8 @@ from rali.student.student import Student
 
 from .adversary import climb
 from .batches import PictureBatches, in_order
-from .optim import Checkpoint, check_normalised, cosine_schedule, rate_groups
-from .stream import check_cropped, draw_view
+from .optim import Checkpoint, check_cropped, check_normalised, cosine_schedule, rate_groups
+from .stream import draw_view
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 LOSSES: dict[str, Loss] = {"squared": F.mse_loss, "absolute": F.l1_loss}

@@ -18,6 +18,8 @@ from rali.errors import InputError
 from rali.files import replace_atomically
 from rali.student.trunk import TrunkEncoder
 
+from .stream import cropped_edge
+
 if TYPE_CHECKING:
     from accelerate import Accelerator, PartialState
 
@@ -49,8 +51,10 @@ def accelerator_of(precision: str) -> Accelerator:
     from accelerate.state import AcceleratorState
 
     processes()
-    AcceleratorState._reset_state()
-    return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision))
+    wanted = {"fp32": "no"}.get(precision, precision)
+    if AcceleratorState._shared_state.get("_mixed_precision", wanted) != wanted:
+        AcceleratorState._reset_state()
+    return Accelerator(mixed_precision=wanted)
 
 
 def cosine_schedule(step: int, steps: int, warmup: float) -> float:
@@ -99,6 +103,31 @@ def rate_groups(
 def normalises(model: nn.Module) -> bool:
     """Whether a model normalises over the pictures of a batch."""
     return any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
+
+
+def check_cropped(encoder: nn.Module, crop: float, size: int, stage: str) -> None:
+    """Refuse crops for an encoder that takes pixels of one size alone.
+
+    Args:
+        stage: whose setting `crop` is, for the message.
+
+    Raises:
+        InputError: the encoder cannot take pixels of this size.
+    """
+    if crop >= 1:
+        return
+    edge, training = cropped_edge(size, crop), encoder.training
+    some = next(encoder.parameters())
+    try:
+        with torch.no_grad():
+            encoder.eval()(torch.zeros(1, 3, edge, edge, dtype=some.dtype, device=some.device))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise InputError(
+            f"{stage}.crop is {crop:g}: the encoder cannot take pixels of {edge} × {edge}, only of "
+            f"{size} × {size}. Leave {stage}.crop at 1."
+        ) from error
+    finally:
+        encoder.train(training)
 
 
 def check_normalised(model: nn.Module, batch: int, settings: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from rali.errors import InputError, RaliError
@@ -59,36 +59,12 @@ def draw_view(
     mirrored = flip & (draw.random(len(indices)) < 0.5)
     if crop >= 1:
         return View(indices, mirrored)
-    edge = _edge(size, crop)
+    edge = cropped_edge(size, crop)
     return View(indices, mirrored, draw.integers(0, size - edge + 1, (len(indices), 2)), edge)
 
 
-def check_cropped(encoder: nn.Module, crop: float, size: int, stage: str) -> None:
-    """Refuse crops for an encoder that takes pixels of one size alone.
-
-    Args:
-        stage: whose setting `crop` is, for the message.
-
-    Raises:
-        InputError: the encoder cannot take pixels of this size.
-    """
-    if crop >= 1:
-        return
-    edge, training = _edge(size, crop), encoder.training
-    some = next(encoder.parameters())
-    try:
-        with torch.no_grad():
-            encoder.eval()(torch.zeros(1, 3, edge, edge, dtype=some.dtype, device=some.device))
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise InputError(
-            f"{stage}.crop is {crop:g}: the encoder cannot take pixels of {edge} × {edge}, only of "
-            f"{size} × {size}. Leave {stage}.crop at 1."
-        ) from error
-    finally:
-        encoder.train(training)
-
-
-def _edge(size: int, crop: float) -> int:
+def cropped_edge(size: int, crop: float) -> int:
+    """Pixels of a cropped window's edge."""
     return max(16, int(size * crop) // 16 * 16)
 
 

@@ -240,16 +240,16 @@ def _mark(job: Job) -> dict[str, Any]:
 
 def _state(path: Path) -> Any:
     """What tells whether a file or folder is another one than before; None where there is none."""
-    if path.is_dir():  # of triplets, which are written once
+    if path.is_dir():
         inside = sorted(each for each in path.rglob("*") if each.is_file())
-        return [[each.relative_to(path).as_posix(), each.stat().st_size] for each in inside]
+        return [[each.relative_to(path).as_posix(), _state(each)] for each in inside]
     if not path.is_file():
         return None
     now = path.stat()
     return _sha256(path, now.st_size, now.st_mtime_ns)
 
 
-@functools.lru_cache
+@functools.cache
 def _sha256(path: Path, size: int, mtime_ns: int) -> str:
     """A file's SHA-256, which is computed once for each size and time of change."""
     return image_sha256(path)

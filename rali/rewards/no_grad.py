@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from rali.errors import InputError, shortened
+from rali.scoring.model_folder import CONFIG_FILE, WEIGHTS_FILE
 
 from .pictures import pictures_of
 from .reward import RaliReward
@@ -45,12 +46,10 @@ def shared_reward(model: str = "builtin", device: Any = None, **options: Any) ->
         return _reward(model, _stamp(Path(model)), device, **options)
 
 
-def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Names, sizes and times of a model folder's files, which another model in it changes."""
-    if not folder.is_dir():
-        return ()
-    found = [(path.name, path.stat()) for path in sorted(folder.iterdir()) if path.is_file()]
-    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)
+def _stamp(folder: Path) -> tuple[tuple[int, int], ...]:
+    """Sizes and times of a model folder's files, which another model in it changes."""
+    files = [folder / name for name in (CONFIG_FILE, WEIGHTS_FILE)]
+    return tuple((s.st_size, s.st_mtime_ns) for s in (f.stat() for f in files if f.is_file()))
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -165,14 +165,16 @@ def _by_names_of(trunk: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor
     def key(name: str) -> str:
         return name.removeprefix("model.").replace(".", "_")
 
+    own = trunk.state_dict()
     known = {key(name): value for name, value in state.items()}
-    missing = [name for name in trunk.state_dict() if key(name) not in known]
+    found = {name: known[key(name)] for name in own if key(name) in known}
+    missing = [name for name in own if name not in found or found[name].shape != own[name].shape]
     if missing:
         raise InputError(
-            f"The weights hold nothing for {len(missing)} of the trunk's "
-            f"{len(trunk.state_dict())} tensors, such as {missing[0]}."
+            f"The weights hold nothing that fits {len(missing)} of the trunk's {len(own)} tensors, "
+            f"such as {missing[0]}; give those of this trunk."
         )
-    return {name: known[key(name)] for name in trunk.state_dict()}
+    return found
 
 
 def _has_tokens(trunk: nn.Module) -> bool:

@@ -22,10 +22,10 @@ from rali.distill.optim import (
     Checkpoint,
     Passes,
     accelerator_of,
+    check_cropped,
     cosine_schedule,
     rate_groups,
 )
-from rali.distill.stream import check_cropped
 from rali.errors import InputError
 from rali.student.encoders import image_tower
 from rali.student.trunk import TrunkConfig, TrunkEncoder

@@ -128,8 +128,12 @@ def test_all_of_a_trunks_weights_are_loaded(name: str, tmp_path: Path):
 def test_weights_that_lack_a_part_of_the_trunk_are_refused():
     state = timm.create_model("test_convnext").state_dict()
     del state["stages.0.blocks.0.mlp.fc1.weight"]
-    with pytest.raises(InputError, match=r"nothing for 1 of .* stages_0\.blocks\.0"):
+    with pytest.raises(InputError, match=r"that fits 1 of .* stages_0\.blocks\.0"):
         TrunkEncoder(TrunkConfig("test_convnext", 8), state)
+    name = "stages.0.blocks.0.mlp.fc1.weight"  # as of a wider trunk, whose names are the same
+    wider = {**state, name: torch.zeros(1, 1)}
+    with pytest.raises(InputError, match=r"that fits 1 of .* stages_0\.blocks\.0"):
+        TrunkEncoder(TrunkConfig("test_convnext", 8), wider)
 
 
 def test_stages_with_their_channels_last_are_pooled_over_places():
